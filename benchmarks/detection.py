@@ -1,0 +1,191 @@
+"""Does the score find the rare? Planted rarity on labelled folders, labels hidden from the scorer.
+
+    python benchmarks/detection.py --data cifar10-train.zip --common automobile --rare frog \
+        --images 2000 --share 0.05 --minutes 2 10 --sigmas 0.08 0.16 0.34
+
+Trains a denoiser for every budget, scores at every noise level, and puts beside it AvgkNN, LOF and
+FiftyOne Brain uniqueness on the same embedding, the squared error of the reconstruction, and the
+complexity of the image as a control. Prints a table and writes JSON. ``--data`` is a zip or a
+folder of class folders.
+"""
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def plant(data, folder, common, rare, images, share, seed):
+    """Write ``images`` files, a ``share`` of them of class ``rare``, and return how many are."""
+    rng = random.Random(seed)
+    if data.suffix == ".zip":
+        archive = zipfile.ZipFile(data)
+        names = [n for n in archive.namelist() if n.lower().endswith((".jpg", ".jpeg", ".png"))]
+        read = archive.read
+    else:
+        names = [str(p) for p in data.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")]
+        read = lambda name: Path(name).read_bytes()  # noqa: E731
+    by_class = {}
+    for name in sorted(names):
+        by_class.setdefault(Path(name).parent.name, []).append(name)
+    n_rare = round(images * share)
+    wanted = [(rare, n_rare)] + [(c, (images - n_rare) // len(common)) for c in common]
+    for label, count in wanted:
+        if len(by_class.get(label, [])) < count:
+            raise SystemExit(f"{data} has {len(by_class.get(label, []))} images of {label!r}")
+        kind = "rare" if label == rare else "common"
+        for name in rng.sample(by_class[label], count):
+            place = folder / f"{kind}-{label}-{Path(name).name}"
+            place.write_bytes(read(name))
+    return n_rare
+
+
+def uniqueness(paths, vectors):
+    """FiftyOne Brain's uniqueness of the same images on the same embedding."""
+    os.environ.setdefault("FIFTYONE_DO_NOT_TRACK", "true")
+    import fiftyone as fo
+    import fiftyone.brain as fob
+
+    dataset = fo.Dataset()
+    dataset.add_samples([fo.Sample(filepath=p) for p in paths], progress=False)
+    fob.compute_uniqueness(dataset, embeddings=vectors, progress=False)
+    found = dict(zip(*dataset.values(["filepath", "uniqueness"]), strict=True))
+    dataset.delete()
+    return np.array([found[p] for p in paths])
+
+
+def measures(rare, scores):
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    top = np.argsort(-scores)[: int(rare.sum())]
+    return {
+        "auroc": float(roc_auc_score(rare, scores)),
+        "ap": float(average_precision_score(rare, scores)),
+        "precision_at_planted": float(rare[top].mean()),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--data", type=Path, default=SHARED / "data" / "cifar10-train.zip")
+    parser.add_argument("--common", nargs="+", default=["automobile"])
+    parser.add_argument("--rare", default="frog")
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--share", type=float, default=0.05)
+    parser.add_argument("--minutes", type=float, nargs="+", default=[2.0, 10.0])
+    parser.add_argument("--sigmas", type=float, nargs="+", default=[0.08, 0.16, 0.34])
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    weights = SHARED / "models" / "squeezenet1_0-imagenet-fp16.safetensors"
+    known = [f"torchvision:squeezenet1_0@{weights}"] if weights.exists() else []
+    parser.add_argument("--perceptual", nargs="+", default=[*known, "unet"])
+    parser.add_argument("--no-fiftyone", action="store_true", help="leave uniqueness out")
+    parser.add_argument("--json", type=Path, default=Path("detection.json"))
+    options = parser.parse_args()
+
+    from rich.console import Console
+    from rich.table import Table
+    from scipy.stats import rankdata, spearmanr
+    from sklearn.neighbors import LocalOutlierFactor
+
+    from mincurate import collection, embedding, perceptual, scoring, training
+    from mincurate.cli.console import Terminal
+
+    rows = []
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        plant(
+            options.data, folder, options.common, options.rare, options.images, options.share,
+            options.seed,
+        )
+        found = collection.open_collection(folder, labels=False)
+        files = [(h, s.path) for h, (s, _) in found.unique.items()]
+        complexity = np.array([i.complexity for _, i in found.unique.values()])
+        rare = np.array([Path(p).name.startswith("rare-") for _, p in files])
+        pixels = np.concatenate(
+            [p for _, p, _ in collection.read_batches(files, size=32, fit="crop", batch_size=256, workers=2)]
+        )
+        hashes = [h for h, _ in files]
+
+        def add(method, on, minutes, sigma, scores):
+            rho = float(spearmanr(scores, complexity).statistic)
+            row = {"method": method, "on": on, "minutes": minutes, "sigma": sigma}
+            rows.append(row | measures(rare, scores) | {"spearman_complexity": rho})
+
+        add("complexity (control)", "pixels", None, None, complexity)
+        dtype = training.reduced_precision("cpu")
+        rivals_done = set()
+        for minutes in options.minutes:
+            plan = training.Training(32, 0.16, minutes=minutes, seed=options.seed)
+            model = training.train(
+                pixels, folder / f"model-{minutes}", plan, reporter=Terminal()
+            )
+            for spec in options.perceptual:
+                distance = perceptual.load(spec, model)
+                embedder = embedding.load(embedding.choose("auto", spec), model)
+                for sigma in options.sigmas:
+                    level = model.nearest_sigma(sigma)
+                    scorer = scoring.Scorer(
+                        model, distance, embedder.embed, level, options.draws, options.seed, dtype
+                    )
+                    parts = [
+                        scorer(pixels[i : i + 32], hashes[i : i + 32])
+                        for i in range(0, len(pixels), 32)
+                    ]
+                    draws = np.concatenate([p.draws for p in parts])
+                    layers = np.concatenate([p.layers for p in parts])
+                    vectors = np.concatenate([p.embeddings for p in parts])
+                    far = embedding.neighbor_distance(vectors)
+                    add("minority score", distance.name, minutes, sigma, draws.mean(1))
+                    calibrated = rankdata(scoring.semantic_surprise(layers)) + rankdata(far)
+                    add("calibrated", distance.name, minutes, sigma, calibrated)
+                    if spec == options.perceptual[0]:
+                        error = np.concatenate([p.denoising_error for p in parts])
+                        add("squared error", "pixels", minutes, sigma, error)
+                if spec != "unet" and spec in rivals_done:
+                    continue
+                rivals_done.add(spec)
+                budget = minutes if embedder.weak else None
+                add("AvgkNN", embedder.name, budget, None, far)
+                lof = LocalOutlierFactor(n_neighbors=20).fit(vectors)
+                add("LOF", embedder.name, budget, None, -lof.negative_outlier_factor_)
+                if not options.no_fiftyone:
+                    unique = uniqueness([p for _, p in files], vectors)
+                    add("FiftyOne uniqueness", embedder.name, budget, None, unique)
+    case = f"{', '.join(options.common)} with {options.share:.1%} {options.rare}, {len(rare)} images"
+    result = {
+        "command": " ".join(sys.argv),
+        "machine": f"{os.uname().machine}, {os.cpu_count()} cores",
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "case": case,
+        "rows": rows,
+    }
+    options.json.write_text(json.dumps(result, indent=1))
+    table = Table(title=case)
+    for name in ("method", "on", "minutes", "sigma", "AUROC", "AP", "P@planted", "rho complexity"):
+        table.add_column(name, justify="left" if name in ("method", "on") else "right")
+    for row in rows:
+        table.add_row(
+            row["method"],
+            row["on"],
+            "" if row["minutes"] is None else f"{row['minutes']:g}",
+            "" if row["sigma"] is None else f"{row['sigma']:g}",
+            f"{row['auroc']:.3f}",
+            f"{row['ap']:.3f}",
+            f"{row['precision_at_planted']:.2f}",
+            f"{row['spearman_complexity']:+.2f}",
+        )
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main()

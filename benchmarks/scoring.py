@@ -1,0 +1,195 @@
+"""Scoring speed and memory against the published procedure, re-enacted, on this machine.
+
+    python benchmarks/scoring.py [FOLDER] [--images 512] [--draws 5] [--perceptual SPEC ...]
+
+The published procedure: batch by batch, K fresh draws one after the other, the features of the
+original computed again for every draw, float32, contiguous memory. Ours: `mincurate.scoring.Scorer`
+as `mincurate score` runs it. Both use the same weights; every side runs in a process of its own, so
+that peak memory is its own; the sides alternate, and the ratio is of their best rates.
+Prints a table and writes JSON.
+"""
+
+import argparse
+import json
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+SQUEEZENET = SHARED / "models" / "squeezenet1_0-imagenet-fp16.safetensors"
+
+
+def published(model, distance, pixels, n_draws, sigma, batch):
+    """Scores of ``pixels`` as the research code computes them."""
+    import torch
+
+    from mincurate import perceptual, scoring
+
+    generator = torch.Generator().manual_seed(1)
+    scores = []
+    with torch.no_grad():
+        for start in range(0, len(pixels), batch):
+            x0 = scoring.to_tensor(pixels[start : start + batch])
+            total = torch.zeros(len(x0))
+            for _ in range(n_draws):
+                x0hat = model.denoise(x0 + sigma * torch.randn(x0.shape, generator=generator), sigma)
+                pair = distance.features(x0), distance.features(x0hat)
+                total += perceptual.distance(*pair).sum(1)
+            scores.append((total / n_draws).numpy())
+    return np.concatenate(scores)
+
+
+def side(name, folder, spec, n_draws, batch):
+    """Run one side and print its figures as JSON."""
+    import torch
+
+    from mincurate import denoiser, perceptual, training
+    from mincurate.scoring import Scorer
+
+    pixels = np.load(folder / "pixels.npy")
+    model = denoiser.load(str(folder / "model"))
+    distance = perceptual.load(spec, model)
+    sigma = model.nearest_sigma(0.005 * model.image_size)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if name == "published":
+        model.unet.to(memory_format=torch.contiguous_format)
+        contiguous_only()
+        published(model, distance, pixels[:batch], 1, sigma, batch)
+        started = time.perf_counter()
+        scores = published(model, distance, pixels, n_draws, sigma, batch)
+    else:
+        dtype = training.reduced_precision("cpu")
+        embed = lambda x: x.mean((2, 3))  # noqa: E731 - embedding is no part of this comparison
+        scorer = Scorer(model, distance, embed, sigma, n_draws, 0, dtype)
+        names = [str(i) for i in range(len(pixels))]
+        scorer(pixels[:batch], names[:batch])
+        started = time.perf_counter()
+        parts = [
+            scorer(pixels[i : i + batch], names[i : i + batch]).draws.mean(1)
+            for i in range(0, len(pixels), batch)
+        ]
+        scores = np.concatenate(parts)
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    np.save(folder / f"{name}.npy", scores)
+    print(json.dumps({"rate": len(pixels) / seconds, "peak_mb": (peak - before) / 1024}))
+
+
+def contiguous_only():
+    """Undo channels_last everywhere, also where mincurate asks for it: the published code has none."""
+    import torch
+
+    original = torch.Tensor.contiguous
+    torch.Tensor.contiguous = lambda self, memory_format=None: original(self)
+    for module in gc_modules():
+        module.to(memory_format=torch.contiguous_format)
+
+
+def gc_modules():
+    import gc
+
+    import torch
+
+    return [m for m in gc.get_objects() if isinstance(m, torch.nn.Module)]
+
+
+def prepare(source, folder, images, steps):
+    """Decode the images and train a model briefly: its weights do not change its speed."""
+    from mincurate import collection, training
+
+    if source is None:
+        rng = np.random.default_rng(0)
+        coarse = rng.integers(0, 256, (images, 3, 8, 8))
+        pixels = coarse.repeat(4, 2).repeat(4, 3).astype(np.uint8)
+        what = f"{images} made-up images"
+    else:
+        found = collection.open_collection(source, max_images=images)
+        pixels = collection.training_pixels(found, size=32, fit="crop", seed=0, workers=2)
+        what = f"{len(pixels)} images of {source}"
+    np.save(folder / "pixels.npy", pixels)
+    training.train(pixels, folder / "model", training.Training(32, 0.16, steps=steps))
+    return what
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("source", nargs="?", help="folder of images; made-up ones without")
+    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--perceptual", nargs="*")
+    parser.add_argument("--json", type=Path, default=Path("scoring.json"))
+    parser.add_argument("--side", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        name, folder, spec = options.side
+        side(name, Path(folder), spec, options.draws, options.batch)
+        return
+    specs = options.perceptual or ["unet"]
+    if not options.perceptual and SQUEEZENET.exists():
+        specs.append(f"torchvision:squeezenet1_0@{SQUEEZENET}")
+    from rich.console import Console
+    from rich.table import Table
+    from scipy.stats import spearmanr
+
+    rows = []
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        what = prepare(options.source, folder, options.images, options.steps)
+        for spec in specs:
+            found = {"published": [], "mincurate": []}
+            for _ in range(options.rounds):
+                for name in found:
+                    command = [sys.executable, __file__, "--side", name, place, spec]
+                    command += ["--draws", str(options.draws), "--batch", str(options.batch)]
+                    done = subprocess.run(command, capture_output=True, text=True, check=True)
+                    found[name].append(json.loads(done.stdout.splitlines()[-1]))
+            best = {name: max(f["rate"] for f in runs) for name, runs in found.items()}
+            peak = {name: max(f["peak_mb"] for f in runs) for name, runs in found.items()}
+            scores = [np.load(folder / f"{name}.npy") for name in found]
+            rows.append(
+                {
+                    "perceptual": spec.split("@")[0],
+                    "published_images_per_s": best["published"],
+                    "mincurate_images_per_s": best["mincurate"],
+                    "ratio": best["mincurate"] / best["published"],
+                    "published_peak_mb": peak["published"],
+                    "mincurate_peak_mb": peak["mincurate"],
+                    "spearman": float(spearmanr(*scores).statistic),
+                }
+            )
+    result = {
+        "command": " ".join(sys.argv),
+        "machine": f"{platform.processor() or platform.machine()}, {__import__('os').cpu_count()} cores",
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "images": what,
+        "draws": options.draws,
+        "rows": rows,
+    }
+    options.json.write_text(json.dumps(result, indent=1))
+    table = Table(title=f"{what}, K = {options.draws}; scores of both at equal K, other noise")
+    for name in ("perceptual", "published img/s", "mincurate img/s", "ratio", "peak MB", "Spearman"):
+        table.add_column(name, justify="left" if name == "perceptual" else "right")
+    for row in rows:
+        table.add_row(
+            row["perceptual"],
+            f"{row['published_images_per_s']:.1f}",
+            f"{row['mincurate_images_per_s']:.1f}",
+            f"{row['ratio']:.1f}",
+            f"{row['published_peak_mb']:.0f} / {row['mincurate_peak_mb']:.0f}",
+            f"{row['spearman']:.4f}",
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

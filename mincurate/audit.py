@@ -1,0 +1,572 @@
+"""Score a collection of images, end to end: the one call behind ``mincurate score``."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from mincurate import collection as collections
+from mincurate import denoiser as denoisers
+from mincurate import diagnostics, results, runs, scoring, training
+from mincurate import embedding as embeddings
+from mincurate import perceptual as perception
+from mincurate.collection import Collection
+from mincurate.denoiser import Denoiser
+from mincurate.embedding import Embedder
+from mincurate.errors import UserError
+from mincurate.images import Fit
+from mincurate.perceptual import Perceptual
+from mincurate.progress import SILENT, Reporter
+from mincurate.runs import Run
+from mincurate.scoring import Scorer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHARD_IMAGES = 256
+"""Images per shard: what a killed run loses at most."""
+SIGMA_PER_PIXEL = 0.005
+"""Default noise level per pixel of the image's side (0.16 at 32 px; measured, see README)."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `score` leaves.
+
+    Attributes:
+        run: the folder with everything.
+        dataset: name of the FiftyOne dataset, or ``None`` when none was written.
+        report: the HTML report.
+        stored: how many samples were added and updated in FiftyOne, in words; may be empty.
+    """
+
+    run: Run
+    dataset: str | None
+    report: Path
+    stored: str = ""
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """One row per file; see `docs/files.md` for the columns. Higher scores are rarer."""
+        return self.run.frame()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What to know before trusting the ranking, in words."""
+        return list(self.run.record.get("warnings", []))
+
+
+def score(
+    path: str | Path,
+    *,
+    model: str | None = None,
+    sigma: float | None = None,
+    n_draws: int = 5,
+    num_classes: int = 10,
+    within_label: bool = False,
+    rank_by: str = "minority",
+    perceptual: str = "auto",
+    embedding: str = "auto",
+    image_size: int | None = None,
+    fit: Fit = "crop",
+    labels: bool | None = None,
+    label_field: str | None = None,
+    dataset: str | None = None,
+    output: str | Path | None = None,
+    seed: int = 0,
+    batch_size: int = 32,
+    workers: int = 2,
+    device: str = "auto",
+    precision: str = "auto",
+    resume: bool = True,
+    fiftyone: bool = True,
+    umap: bool = True,
+    max_images: int | None = None,
+    train_minutes: float = 10.0,
+    train_steps: int | None = None,
+    reporter: Reporter = SILENT,
+) -> Result:
+    """Score every image of ``path``, rank them, and store the result.
+
+    Without ``model``, a small denoiser is trained on the images first and kept for the next time.
+
+    Args:
+        path: a folder, a CSV or Parquet table with a path column, or ``fiftyone:NAME[/VIEW]``.
+        model: a diffusers pipeline or ``UNet2DModel`` folder, or a hub id.
+        sigma: noise level of the score; default 0.005 per pixel of the image side.
+        n_draws: noise draws per image (K).
+        num_classes: number of ordinal classes (L), 0 = commonest.
+        within_label: let ``rarity`` be the percentile within an image's own label.
+        rank_by: ``minority``, ``calibrated`` or ``neighbors``: what rarity and classes follow.
+        perceptual: ``auto``, ``lpips-vgg|lpips-alex|lpips-squeeze[@FILE]``, ``unet`` or
+            ``torchvision:NAME[@FILE]``.
+        embedding: ``auto``, ``unet``, ``torchvision:NAME[@FILE]`` or a hub id.
+        image_size: side the model trains and scores at, in pixels; a multiple of 8.
+        fit: how an image becomes square.
+        labels: True: parent folders are labels; False: none; None: if they look like classes.
+        dataset: name of the FiftyOne dataset to write.
+        output: folder for the run, in place of one under ``~/.mincurate``.
+        batch_size: images per batch; does not change the scores.
+        precision: ``auto``, ``float32`` or ``bfloat16``.
+        resume: go on with the run of the same images and settings, if there is one.
+        fiftyone: write a FiftyOne dataset.
+        umap: make the two-dimensional map.
+        max_images: score a random sample of this many files.
+        train_minutes: training budget when there is no model; ``train_steps`` is its exact form.
+
+    Raises:
+        UserError: something the user can mend.
+        training.TrainingInterruptedError: Ctrl-C while training; nothing is lost.
+    """
+    _check_options(sigma, n_draws, num_classes, rank_by, image_size, batch_size, train_minutes)
+    if fiftyone:
+        from mincurate import dataset as storage
+
+        storage.check_database()
+    device = choose_device(device)
+    dtype = choose_precision(precision, device)
+    given = denoisers.load(model, device) if model else None
+    perceptual, why = perception.choose(perceptual)
+    if why:
+        reporter.say(why)
+    embedding = embeddings.choose(embedding, perceptual)
+    early = _load_early(perceptual, embedding, device)
+    collection = collections.open_collection(
+        path,
+        labels=labels,
+        label_field=label_field,
+        max_images=max_images,
+        seed=seed,
+        workers=workers,
+        reporter=reporter,
+    )
+    counts = results.counts(collection)
+    reporter.say(describe(counts, collection))
+    size = given.image_size if given else image_size or choose_size(collection, device)
+    sigma = sigma or SIGMA_PER_PIXEL * size
+    plan = None
+    if given is None:
+        plan = training.Training(
+            image_size=size, center=sigma, minutes=train_minutes, steps=train_steps, seed=seed
+        )
+    request = runs.fingerprint(
+        {
+            "images": list(collection.unique),
+            "files": [s.rel_path for s, _ in collection.files],
+            "source": collection.value,
+            "model": given.content_hash() if given else str(plan),
+            "scoring": [sigma, n_draws, perceptual, embedding, size, fit, seed, str(dtype)],
+            "method": METHOD,
+        }
+    )
+    run = _open_run(request, Path(output).expanduser() if output else None, resume, reporter)
+    with runs.locked(run):
+        run.update(
+            source={"kind": collection.kind, "value": collection.value},
+            settings={
+                "model": model,
+                "sigma": sigma,
+                "n_draws": n_draws,
+                "num_classes": num_classes,
+                "within_label": within_label,
+                "rank_by": rank_by,
+                "perceptual": perceptual,
+                "embedding": embedding,
+                "image_size": size,
+                "fit": fit,
+                "seed": seed,
+                "batch_size": batch_size,
+                "device": device,
+                "precision": str(dtype or torch.float32).removeprefix("torch."),
+                "train_minutes": None if given else train_minutes,
+                "train_steps": train_steps,
+                "max_images": max_images,
+            },
+            request=request,
+            counts=counts,
+        )
+        denoiser = given or trained_model(
+            collection, plan, fit=fit, workers=workers, device=device, reporter=reporter
+        )
+        distance = early.get(perceptual) or perception.load(perceptual, denoiser, device=device)
+        embedder = early.get("embed:" + embedding) or embeddings.load(
+            embedding, denoiser, device=device
+        )
+        assert isinstance(distance, Perceptual) and isinstance(embedder, Embedder)
+        scorer = Scorer(
+            denoiser=denoiser,
+            perceptual=distance,
+            embed=embedder.embed,
+            sigma=denoiser.nearest_sigma(sigma),
+            n_draws=n_draws,
+            seed=seed,
+            dtype=dtype,
+        )
+        _check_fingerprint(run, collection, scorer, embedder, size, fit)
+        lost = _score_shards(run, collection, scorer, size, fit, batch_size, workers, reporter)
+        results.assemble(
+            run,
+            collection,
+            scorer,
+            lost,
+            num_classes=num_classes,
+            within_label=within_label,
+            rank_by=rank_by,
+            umap=umap,
+            shard_images=SHARD_IMAGES,
+            reporter=reporter,
+        )
+        results.save_reconstructions(run, scorer, size=size, fit=fit)
+        results.record_outcome(
+            run,
+            rank_by=rank_by,
+            num_classes=num_classes,
+            seed=seed,
+            model=model_record(denoiser, trained_here=given is None),
+            version=version("mincurate"),
+            sigma=scorer.sigma,
+            n_draws=n_draws,
+            perceptual=distance.name,
+            embedding=embedder.name,
+            versions=versions(),
+            findings=diagnostics.examine(run, scorer, embedder, size=size, fit=fit),
+        )
+        stored = ""
+        name = None
+        if fiftyone:
+            name = dataset or (
+                collection.value.partition("/")[0]
+                if collection.kind == "fiftyone"
+                else storage.default_name(collection.value)
+            )
+            run.update(dataset=name)
+            written = storage.write_run(run, name, reporter)
+            stored = f"{written.added} samples added, {written.updated} updated"
+        from mincurate import report
+
+        page = report.write_report(run)
+    return Result(run=run, dataset=name, report=page, stored=stored)
+
+
+METHOD = 1
+"""Raised when the definition of a score changes: older runs are then not gone on with."""
+
+
+def train(
+    path: str | Path,
+    output: str | Path,
+    *,
+    model: str | None = None,
+    image_size: int | None = None,
+    sigma: float | None = None,
+    all_levels: bool = False,
+    minutes: float = 10.0,
+    steps: int | None = None,
+    fit: Fit = "crop",
+    max_images: int | None = None,
+    seed: int = 0,
+    workers: int = 2,
+    device: str = "auto",
+    reporter: Reporter = SILENT,
+) -> Denoiser:
+    """Train a denoiser on the images of ``path`` and save it as a diffusers pipeline in ``output``.
+
+    Args:
+        model: a model to go on from, in place of a new one.
+        sigma: noise level to concentrate on; default as in `score`.
+        all_levels: train every noise level, as generating images needs.
+
+    Raises:
+        UserError: something the user can mend.
+        training.TrainingInterruptedError: Ctrl-C; give the same command again to go on.
+    """
+    device = choose_device(device)
+    start = denoisers.load(model, device) if model else None
+    collection = collections.open_collection(
+        path, labels=False, max_images=max_images, seed=seed, workers=workers, reporter=reporter
+    )
+    size = start.image_size if start else image_size or choose_size(collection, device)
+    _check_options(sigma, 1, 1, "minority", size, 1, minutes)
+    plan = training.Training(
+        image_size=size,
+        center=None if all_levels else sigma or SIGMA_PER_PIXEL * size,
+        minutes=minutes,
+        steps=steps,
+        seed=seed,
+    )
+    folder = Path(output).expanduser()
+    identity = runs.fingerprint([collection.digest, str(plan), start and start.content_hash()])
+    marker = folder / "training-request"
+    if marker.is_file() and marker.read_text() != identity:
+        raise UserError(
+            f"{folder} holds a training of other images or settings; choose another --output."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        marker.write_text(identity)
+    except OSError as error:
+        raise UserError(f"Cannot write to {folder}: {error.strerror}.") from error
+    reporter.say(_training_words(plan, len(collection.unique), device))
+    pixels = collections.training_pixels(collection, size=size, fit=fit, seed=seed, workers=workers)
+    return training.train(pixels, folder, plan, start=start, device=device, reporter=reporter)
+
+
+def trained_model(
+    collection: Collection,
+    plan: training.Training | None,
+    *,
+    fit: Fit,
+    workers: int,
+    device: str,
+    reporter: Reporter,
+) -> Denoiser:
+    """The model of these images and settings: from the cache, or trained now and kept there."""
+    assert plan is not None
+    key = runs.fingerprint([collection.digest, str(plan), fit])
+    folder = runs.home() / "models" / key
+    if training.finished(folder):
+        reporter.say(f"Using the model trained on these images before ({folder}).")
+    else:
+        reporter.say(_training_words(plan, len(collection.unique), device))
+    try:
+        return training.train(
+            collections.training_pixels(
+                collection, size=plan.image_size, fit=fit, seed=plan.seed, workers=workers
+            )
+            if not training.finished(folder)
+            else np.zeros((0, 3, 1, 1), np.uint8),
+            folder,
+            plan,
+            device=device,
+            reporter=reporter,
+        )
+    except OSError as error:
+        raise UserError(
+            f"Cannot write the model to {folder}: {error.strerror or error}; free some space or "
+            "set MINCURATE_HOME, then give the same command again."
+        ) from error
+
+
+def choose_device(device: str) -> str:
+    """``auto`` becomes ``cuda`` where there is a working GPU, else ``cpu``.
+
+    Raises:
+        UserError: the device named is not there.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"The device {device!r} cannot be used: {reason}") from error
+    return device
+
+
+def choose_precision(precision: str, device: str) -> torch.dtype | None:
+    """``auto`` is bfloat16 where the hardware computes it; ``None`` means float32."""
+    choices = {
+        "auto": training.reduced_precision(device),
+        "float32": None,
+        "bfloat16": torch.bfloat16,
+    }
+    if precision not in choices:
+        raise UserError(f"There is no precision {precision!r}: take auto, float32 or bfloat16.")
+    return choices[precision]
+
+
+def choose_size(collection: Collection, device: str) -> int:
+    """Side to train at: that of the images, rounded up to a multiple of 8, within 16 .. 32 pixels
+    (64 on a GPU)."""
+    limit = 64 if device.startswith("cuda") else 32
+    return min(limit, max(16, -(-collection.usual_side() // 8) * 8))
+
+
+def describe(counts: dict[str, int], collection: Collection) -> str:
+    """One line on what was found."""
+    line = f"Found {counts['images']:,} files: {counts['unique']:,} different readable images"
+    if counts["duplicates"]:
+        line += f", {counts['duplicates']:,} exact duplicates"
+    if counts["unscorable"]:
+        line += f", {counts['unscorable']:,} that cannot be read (listed in the report)"
+    names = collection.labels
+    return line + (f"; {len(names)} labels." if names else "; no labels.")
+
+
+def model_record(denoiser: Denoiser, *, trained_here: bool) -> dict[str, Any]:
+    """What a run keeps of its model."""
+    said = training.record(Path(denoiser.name)) if Path(denoiser.name).is_dir() else {}
+    return {
+        "name": denoiser.name,
+        "hash": denoiser.content_hash(),
+        "image_size": denoiser.image_size,
+        "prediction_type": denoiser.prediction_type,
+        "parameters": sum(p.numel() for p in denoiser.unet.parameters()),
+        "trained_here": trained_here,
+        "trained_images": said.get("images_seen"),
+        "trained_minutes": said.get("minutes"),
+        "trained_sigmas": said.get("trained_sigmas"),
+        "curve": said.get("curve", []),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    found = {}
+    for name in ("mincurate", "torch", "diffusers", "pillow", "numpy", "umap-learn", "fiftyone"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _check_options(
+    sigma: float | None,
+    n_draws: int,
+    num_classes: int,
+    rank_by: str,
+    image_size: int | None,
+    batch_size: int,
+    minutes: float,
+) -> None:
+    if rank_by not in results.RANKINGS:
+        raise UserError(f"--rank-by is one of {', '.join(results.RANKINGS)}, not {rank_by!r}.")
+    if sigma is not None and not 0 < sigma < 100:
+        raise UserError(f"--sigma is a noise level above 0 and below 100, not {sigma}.")
+    if n_draws < 1 or num_classes < 1 or batch_size < 1:
+        raise UserError("--n-draws, --num-classes and --batch-size are at least 1.")
+    if image_size is not None and (image_size < 16 or image_size % 8):
+        raise UserError(f"--image-size is a multiple of 8, at least 16 pixels, not {image_size}.")
+    if not minutes > 0:
+        raise UserError(f"--train-minutes is more than 0, not {minutes}.")
+
+
+def _load_early(perceptual: str, embedding: str, device: str) -> dict[str, Perceptual | Embedder]:
+    """Load what needs no denoiser before the long work, so that a wrong name fails at once."""
+    nothing: Any = None
+    loaded: dict[str, Perceptual | Embedder] = {}
+    if perceptual != "unet":
+        loaded[perceptual] = perception.load(perceptual, nothing, device=device)
+    if embedding != "unet":
+        loaded["embed:" + embedding] = embeddings.load(embedding, nothing, device=device)
+    return loaded
+
+
+def _training_words(plan: training.Training, images: int, device: str) -> str:
+    levels = f"around sigma {plan.center:.3g}" if plan.center else "on all noise levels"
+    budget = f"{plan.steps} steps" if plan.steps else f"about {plan.minutes:g} minutes"
+    return (
+        f"Training a denoiser {levels} on {images:,} images at {plan.image_size} px on {device}: "
+        f"{budget}. Ctrl-C keeps what is done."
+    )
+
+
+def _open_run(request: str, output: Path | None, resume: bool, reporter: Reporter) -> Run:
+    """The run to write: the one begun with this request, or a new one."""
+    if output is not None:
+        if output.exists() and not output.is_dir():
+            raise UserError(f"{output} is a file; --output is a folder.")
+        present = Run(output.resolve())
+        record = present.record
+        if record and record.get("request") not in (request, None) and resume:
+            raise UserError(
+                f"{output} holds a run of other images or settings; choose another --output, or "
+                "--fresh to replace it."
+            )
+        if record and resume:
+            return present
+        if record:
+            with runs.locked(present):
+                runs.clear(present)
+                present.update(key=record["key"], created=runs.now(), finished=None)
+            return present
+        return runs.create(output)
+    if resume:
+        for run in reversed(runs.all_runs()):
+            if run.record.get("request") == request:
+                done = "finished" if run.finished else "begun"
+                reporter.say(f"Going on with run {run.key}, {done} before (--fresh starts anew).")
+                return run
+    return runs.create()
+
+
+def _check_fingerprint(
+    run: Run, collection: Collection, scorer: Scorer, embedder: Embedder, size: int, fit: Fit
+) -> None:
+    """Record what the scores depend on; scores that depend on something else are not mixed in."""
+    current = runs.fingerprint(
+        [
+            METHOD,
+            list(collection.unique),
+            scorer.denoiser.content_hash(),
+            scorer.sigma,
+            scorer.n_draws,
+            scorer.seed,
+            str(scorer.dtype),
+            scorer.perceptual.name,
+            scorer.perceptual.weights_hash,
+            embedder.name,
+            embedder.weights_hash,
+            size,
+            fit,
+        ]
+    )
+    before = run.record.get("fingerprint")
+    if before and before != current:
+        raise UserError(
+            f"The run {run.key} was scored with another model or other weights; "
+            "start anew with --fresh."
+        )
+    run.update(fingerprint=current)
+
+
+def _score_shards(
+    run: Run,
+    collection: Collection,
+    scorer: Scorer,
+    size: int,
+    fit: Fit,
+    batch_size: int,
+    workers: int,
+    reporter: Reporter,
+) -> dict[str, str]:
+    """Score every image that no finished shard holds.
+
+    Returns:
+        Reasons, by content hash, of images that became unreadable since they were identified.
+    """
+    files = [(h, source.path) for h, (source, _) in collection.unique.items()]
+    lost: dict[str, str] = {}
+    started, scored = time.monotonic(), 0
+    with reporter.task("Scoring", len(files)) as advance:
+        for index, shard in enumerate(_chunks(files, SHARD_IMAGES)):
+            if runs.shard_done(run, index):
+                advance(len(shard), "")
+                continue
+            hashes: list[str] = []
+            parts: list[scoring.Scored] = []
+            for identities, pixels, bad in collections.read_batches(
+                shard, size=size, fit=fit, batch_size=batch_size, workers=workers
+            ):
+                lost |= bad
+                if identities:
+                    parts.append(scorer(pixels, identities))
+                    hashes += identities
+                advance(len(identities) + len(bad), "")
+            if parts:
+                runs.write_shard(run, index, results.shard_table(hashes, parts))
+            scored += len(hashes)
+    if scored:
+        run.update(images_per_second=scored / (time.monotonic() - started))
+    return lost
+
+
+def _chunks(items: list[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,130 @@
+"""What the library reports, drawn on a terminal or as plain lines in a log."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mincurate.progress import Advance
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LOG_SECONDS = 15.0
+"""Where the output is no terminal, a task writes a line at most this often."""
+
+
+def console() -> "Console":
+    """Standard output."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True)
+
+
+def error_console() -> "Console":
+    """Standard error."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Terminal:
+    """A `mincurate.progress.Reporter` on the terminal, or in a log when there is none."""
+
+    def __init__(self) -> None:
+        self.console = console()
+
+    def say(self, text: str) -> None:
+        """A line of information."""
+        self.console.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        """A line the user should not overlook."""
+        self.console.print(f"! {text}", style="yellow", markup=False)
+
+    @contextmanager
+    def task(self, title: str, total: int, unit: str = "images") -> Iterator[Advance]:
+        """A progress bar with rate, time left and note; plain lines where there is no terminal."""
+        draw = self._bar if self.console.is_terminal else self._lines
+        with draw(title, total, unit) as advance:
+            yield advance
+
+    @contextmanager
+    def _bar(self, title: str, total: int, unit: str) -> Iterator[Advance]:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description:<19}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", style="dim"),
+        )
+        with Progress(*columns, console=self.console) as progress:
+            job = progress.add_task(title, total=total, rate="", note="")
+            started, done, first = time.monotonic(), 0, True
+
+            def advance(n: int, note: str = "") -> None:
+                nonlocal started, done, first
+                if first and note == "" and n > 1:
+                    # What an earlier process did says nothing about the rate of this one.
+                    started = time.monotonic()
+                else:
+                    done += n
+                first = False
+                seconds = time.monotonic() - started
+                rate = f"{done / seconds:,.0f} {unit}/s" if seconds > 0.5 and done else ""
+                progress.update(job, advance=n, rate=rate, note=note)
+
+            yield advance
+
+    @contextmanager
+    def _lines(self, title: str, total: int, unit: str) -> Iterator[Advance]:
+        started = shown = time.monotonic()
+        done, last_note = 0, ""
+        self.console.print(f"{title}: {total:,} {unit}", markup=False)
+
+        def advance(n: int, note: str = "") -> None:
+            nonlocal shown, done, last_note
+            done, last_note = done + n, note or last_note
+            now = time.monotonic()
+            if now - shown < LOG_SECONDS or done >= total:
+                return
+            shown = now
+            rate = done / (now - started)
+            left = (total - done) / rate if rate else 0
+            tail = f", {last_note}" if last_note else ""
+            self.console.print(
+                f"{title}: {done:,} of {total:,} ({done / total:.0%}), {rate:,.0f} {unit}/s, "
+                f"{duration(left)} left{tail}",
+                markup=False,
+            )
+
+        yield advance
+        seconds = time.monotonic() - started
+        tail = f", {last_note}" if last_note else ""
+        self.console.print(
+            f"{title}: {done:,} {unit} done in {duration(seconds)}{tail}", markup=False
+        )
+        sys.stdout.flush()
+
+
+def duration(seconds: float) -> str:
+    """``75.2`` becomes ``1 min 15 s``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,127 @@
+"""``mincurate doctor``: what works here, what does not, and how to mend it."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import typer
+
+from mincurate.cli.console import Terminal
+from mincurate.errors import UserError
+
+Finding = tuple[str, bool, str]
+"""What was looked at, whether it works, and what was found or how to mend it."""
+
+
+def doctor() -> None:
+    """Check torch, device, database, disk, caches and weights; say what works and how to mend it.
+
+    Exits with 1 when something that the main job needs does not work.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    terminal = Terminal()
+    table = Table(expand=False, show_lines=False)
+    for name in ("", "what", "found"):
+        table.add_column(name, overflow="fold")
+    needed_fails = False
+    for check, needed in CHECKS:
+        for what, works, found in check():
+            needed_fails |= needed and not works
+            mark = Text("ok", "green") if works else Text("no", "red" if needed else "yellow")
+            table.add_row(mark, Text(what), Text(found))
+    terminal.console.print(table)
+    if needed_fails:
+        terminal.warn("Scoring does not work here yet: mend what is marked 'no' in red.")
+        raise typer.Exit(1)
+    terminal.say("Scoring works here.")
+
+
+def _packages() -> Iterator[Finding]:
+    for name in ("mincurate", "torch", "torchvision", "diffusers", "lpips", "fiftyone", "umap-learn"):
+        try:
+            yield name, True, version(name)
+        except PackageNotFoundError:
+            yield name, False, f"not installed: pip install {name}"
+
+
+def _compute() -> Iterator[Finding]:
+    import torch
+
+    from mincurate.training import reduced_precision
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    what = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
+    x = torch.randn(512, 512, device=device)
+    started = time.monotonic()
+    for _ in range(20):
+        x @ x
+    float(x.sum())
+    rate = 20 * 2 * 512**3 / (time.monotonic() - started) / 1e9
+    yield "device", True, f"{device}, {what}, {rate:,.0f} GFLOP/s in float32"
+    reduced = reduced_precision(device)
+    found = str(reduced).removeprefix("torch.") if reduced else "float32 (no bfloat16 in hardware)"
+    yield "precision", True, found
+
+
+def _database() -> Iterator[Finding]:
+    from mincurate import dataset
+
+    try:
+        dataset.check_database()
+    except UserError as error:
+        yield "database", False, str(error)
+    else:
+        uri = os.environ.get("FIFTYONE_DATABASE_URI")
+        yield "database", True, f"answers ({uri or 'started by FiftyOne'})"
+
+
+def _disk() -> Iterator[Finding]:
+    from mincurate import runs
+
+    home = runs.home()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        probe = home / ".doctor"
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        yield "files", False, f"cannot write to {home}: {error.strerror}; set MINCURATE_HOME"
+        return
+    free = shutil.disk_usage(home).free / 2**30
+    models = [p for p in (home / "models").glob("*") if p.is_dir()]
+    size = sum(f.stat().st_size for m in models for f in m.rglob("*") if f.is_file()) / 2**20
+    text = f"{home}: {free:,.1f} GiB free, {len(runs.all_runs())} runs, "
+    text += f"{len(models)} trained models ({size:,.0f} MiB)"
+    enough = free > 1
+    yield "files", enough, text if enough else text + "; free some space or set MINCURATE_HOME"
+
+
+def _weights() -> Iterator[Finding]:
+    from torchvision.models import get_model_weights
+
+    from mincurate import backbone, perceptual
+
+    for name, net in perceptual.LPIPS_NETS.items():
+        url = get_model_weights(perceptual.LPIPS_TRUNKS[net]).DEFAULT.url
+        place = backbone.cached_file(url)
+        if place.is_file():
+            yield f"{name} weights", True, str(place)
+        elif backbone.reachable(url, timeout=3):
+            yield f"{name} weights", True, "not here yet; downloaded on first use"
+        else:
+            found = f"not here and not downloadable: put {Path(url).name} into {place.parent}, or "
+            yield f"{name} weights", False, found + f"use --perceptual {name}@FILE, or unet"
+
+
+CHECKS: tuple[tuple[Callable[[], Iterator[Finding]], bool], ...] = (
+    (_packages, True),
+    (_compute, True),
+    (_disk, True),
+    (_database, False),
+    (_weights, False),
+)

@@ -1,0 +1,217 @@
+"""``mincurate score``."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from mincurate.cli.console import Terminal, duration
+
+if TYPE_CHECKING:
+    from mincurate.audit import Result
+
+
+def score(
+    path: Annotated[
+        str,
+        typer.Argument(
+            help="A folder, a CSV or Parquet table with a path column, or fiftyone:NAME[/VIEW]."
+        ),
+    ],
+    *,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Diffusion model: a diffusers pipeline or UNet2DModel folder, or a hub id. "
+            "Without one, a small model is trained on your images first."
+        ),
+    ] = None,
+    sigma: Annotated[
+        float | None,
+        typer.Option(
+            help="Noise level of the score, on pixels in [-1, 1]. Default: 0.005 per pixel of the "
+            "image side (0.16 at 32 px).",
+            show_default=False,
+        ),
+    ] = None,
+    n_draws: Annotated[int, typer.Option(help="Noise draws per image (K).")] = 5,
+    num_classes: Annotated[
+        int, typer.Option(help="Ordinal classes (L); 0 is the commonest, L-1 the rarest.")
+    ] = 10,
+    within_label: Annotated[
+        bool,
+        typer.Option(
+            "--within-label/--whole-set",
+            help="Rank an image among those of its own label, or among all.",
+        ),
+    ] = False,
+    rank_by: Annotated[
+        Literal["minority", "calibrated", "neighbors"],
+        typer.Option(
+            help="What rarity, classes and sorting follow: minority (the paper's score), "
+            "calibrated, or neighbors."
+        ),
+    ] = "minority",
+    perceptual: Annotated[
+        str,
+        typer.Option(
+            help="Distance: auto, lpips-vgg, lpips-alex, lpips-squeeze (each with @FILE for local "
+            "weights), unet, or torchvision:NAME[@FILE]."
+        ),
+    ] = "auto",
+    embedding: Annotated[
+        str,
+        typer.Option(
+            help="Vectors for neighbours and map: auto, unet, torchvision:NAME[@FILE], or a hub id."
+        ),
+    ] = "auto",
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Side, in pixels, at which to train and score; a multiple of 8. Default: that of "
+            "the images, at most 32 (64 on a GPU).",
+            show_default=False,
+        ),
+    ] = None,
+    fit: Annotated[
+        Literal["crop", "pad", "stretch"], typer.Option(help="How images become square.")
+    ] = "crop",
+    labels: Annotated[
+        bool | None,
+        typer.Option(
+            "--labels/--no-labels",
+            help="Take sub-folder names as labels, or not. Default: if they look like classes.",
+            show_default=False,
+        ),
+    ] = None,
+    label_field: Annotated[
+        str | None,
+        typer.Option(help="Label field of a FiftyOne source. Default: its first classification."),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Name of the FiftyOne dataset. Default: named after the source."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for table, report and pictures. Default: a new one under ~/.mincurate/runs."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
+    batch_size: Annotated[
+        int, typer.Option(help="Images per batch; does not change the scores.")
+    ] = 32,
+    workers: Annotated[int, typer.Option(help="Threads that decode images.")] = 2,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        typer.Option(help="Of the networks; auto is bfloat16 where the hardware computes it."),
+    ] = "auto",
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume/--fresh",
+            help="Go on with the run of the same images and settings, or start anew.",
+        ),
+    ] = True,
+    fiftyone: Annotated[
+        bool,
+        typer.Option("--fiftyone/--no-fiftyone", help="Write a FiftyOne dataset, or files only."),
+    ] = True,
+    umap: Annotated[bool, typer.Option("--umap/--no-umap", help="Make the 2-D map.")] = True,
+    max_images: Annotated[
+        int | None, typer.Option(help="Score a random sample of this many files.")
+    ] = None,
+    train_minutes: Annotated[
+        float, typer.Option(help="Training budget in minutes, when no model is given.")
+    ] = 10.0,
+    train_steps: Annotated[
+        int | None, typer.Option(help="Exact number of training steps, instead of minutes.")
+    ] = None,
+) -> None:
+    """Score every image, rank them, and show what is rare.
+
+    Examples:
+
+        mincurate score ./images
+
+        mincurate score ./images --perceptual torchvision:squeezenet1_0@weights.safetensors
+
+        mincurate score fiftyone:my-dataset/my-view --rank-by calibrated
+
+        mincurate score table.csv --no-fiftyone --output results
+    """
+    started = time.monotonic()
+    from mincurate import audit, training
+
+    reporter = Terminal()
+    try:
+        result = audit.score(
+            path,
+            model=model,
+            sigma=sigma,
+            n_draws=n_draws,
+            num_classes=num_classes,
+            within_label=within_label,
+            rank_by=rank_by,
+            perceptual=perceptual,
+            embedding=embedding,
+            image_size=image_size,
+            fit=fit,
+            labels=labels,
+            label_field=label_field,
+            dataset=dataset,
+            output=output,
+            seed=seed,
+            batch_size=batch_size,
+            workers=workers,
+            device=device,
+            precision=precision,
+            resume=resume,
+            fiftyone=fiftyone,
+            umap=umap,
+            max_images=max_images,
+            train_minutes=train_minutes,
+            train_steps=train_steps,
+            reporter=reporter,
+        )
+    except training.TrainingInterruptedError as stop:
+        raise KeyboardInterrupt(
+            f"The training is kept at step {stop.steps} of {stop.planned}; give the same command "
+            "again to go on."
+        ) from None
+    summarize(result, reporter)
+    reporter.say(f"Done in {duration(time.monotonic() - started)}.")
+
+
+def summarize(result: "Result", reporter: Terminal) -> None:
+    """The rarest images, the warnings, and where everything is."""
+    from rich.table import Table
+
+    record = result.run.record
+    frame = result.frame
+    rare = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
+    rare = rare.sort_values("rarity", ascending=False).head(5)
+    table = Table(title=f"The rarest of {record['counts']['scored']:,} scored images", expand=False)
+    for name in ("rarity", "minority score", "class", "label", "image"):
+        table.add_column(name, justify="left" if name in ("label", "image") else "right")
+    for row in rare.itertuples():
+        from rich.text import Text
+
+        table.add_row(
+            f"{row.rarity:.3f}",
+            f"{row.minority_score:.4f}",
+            str(row.minority_class),
+            Text(row.label if isinstance(row.label, str) else ""),
+            Text(str(row.rel_path)),
+        )
+    reporter.console.print(table)
+    for warning in result.warnings:
+        reporter.warn(warning)
+    reporter.say(f"Table:   {result.run.path / 'scores.csv'} (and scores.parquet)")
+    reporter.say(f"Report:  {result.report}")
+    if result.dataset:
+        reporter.say(f"Dataset: {result.dataset} ({result.stored})")
+        reporter.say(f"Browse:  mincurate launch {result.dataset}")

@@ -1,0 +1,47 @@
+"""``mincurate launch`` and ``mincurate report``."""
+
+from typing import Annotated
+
+import typer
+
+from mincurate.cli.console import Terminal
+
+
+def launch(
+    dataset: Annotated[
+        str | None, typer.Argument(help="FiftyOne dataset. Default: the one scored last.")
+    ] = None,
+    *,
+    port: Annotated[int, typer.Option(help="Port of the App.")] = 5151,
+    address: Annotated[str, typer.Option(help="Address the App listens on.")] = "localhost",
+    remote: Annotated[
+        bool, typer.Option("--remote/--local", help="Serve only, and open no browser.")
+    ] = False,
+) -> None:
+    """Open the FiftyOne App on the ranked images: most minority first, with the map beside them.
+
+    Stays until Ctrl-C.
+    """
+    from mincurate import app, runs
+    from mincurate.errors import UserError
+
+    if dataset is None:
+        written = [name for run in runs.all_runs() if (name := run.record.get("dataset"))]
+        if not written:
+            raise UserError("No dataset has been written yet; make one with `mincurate score PATH`.")
+        dataset = str(written[-1])
+    app.open_app(dataset, port=port, address=address, remote=remote, wait=True, reporter=Terminal())
+
+
+def report(
+    run: Annotated[
+        str | None,
+        typer.Argument(help="Key, number or folder of a run. Default: the one made last."),
+    ] = None,
+) -> None:
+    """Write the HTML report of a run again and say where it is."""
+    from mincurate import report as reports
+    from mincurate import runs
+
+    found = runs.find(run)
+    Terminal().say(str(reports.write_report(found)))

@@ -1,0 +1,153 @@
+"""The images a run is about: found, identified, counted once, and read in batches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mincurate import images, runs, sources
+from mincurate.errors import UserError
+from mincurate.images import Fit, Identity, UnreadableImage
+from mincurate.progress import SILENT, Reporter
+from mincurate.sources import Source
+
+FIFTYONE = "fiftyone:"
+TRAINING_BYTES = 2 * 2**30
+"""Decoded images kept in memory for training; more images than fit are sampled."""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Files in order, each with its identity or the reason why it has none.
+
+    Attributes:
+        kind: ``folder``, ``table`` or ``fiftyone``.
+        value: the path or the name that was given.
+        files: every file with what is known of it.
+    """
+
+    kind: str
+    value: str
+    files: list[tuple[Source, Identity]]
+
+    @property
+    def unique(self) -> dict[str, tuple[Source, Identity]]:
+        """Content hash to the first file that has this content, in order."""
+        found: dict[str, tuple[Source, Identity]] = {}
+        for source, identity in self.files:
+            if identity.content_hash is not None:
+                found.setdefault(identity.content_hash, (source, identity))
+        return found
+
+    @property
+    def digest(self) -> str:
+        """Hash of the contents, whatever the files are called."""
+        return runs.fingerprint(sorted(self.unique))
+
+    @property
+    def labels(self) -> list[str]:
+        """The distinct labels, sorted."""
+        return sorted({source.label for source, _ in self.files if source.label is not None})
+
+    def usual_side(self) -> int:
+        """Median of the images' shorter sides, in pixels."""
+        sides = [min(i.width or 0, i.height or 0) for _, i in self.unique.values()]
+        return int(median(sides)) if sides else 0
+
+
+def open_collection(
+    place: str | Path,
+    *,
+    labels: bool | None = None,
+    label_field: str | None = None,
+    max_images: int | None = None,
+    seed: int = 0,
+    workers: int = 2,
+    reporter: Reporter = SILENT,
+) -> Collection:
+    """Find and identify the images of a folder, a table, or ``fiftyone:NAME[/VIEW]``.
+
+    Args:
+        labels: take labels (True), none (False), or decide by what the folders look like (None).
+        max_images: a random sample of this many files, decided by ``seed``.
+
+    Raises:
+        UserError: there is nothing to read, or not one readable image.
+    """
+    text = str(place)
+    if text.startswith(FIFTYONE):
+        from mincurate import dataset
+
+        name, _, view = text.removeprefix(FIFTYONE).partition("/")
+        kind, value = "fiftyone", text.removeprefix(FIFTYONE)
+        found = dataset.read_sources(name, view or None, label_field)
+        if labels is False:
+            found = [replace(source, label=None) for source in found]
+    else:
+        path = Path(text).expanduser()
+        kind, value = ("folder" if path.is_dir() else "table"), str(path.resolve())
+        found = sources.find(path, labels)
+    if max_images is not None and max_images < len(found):
+        picks = np.random.default_rng(seed).choice(len(found), max_images, replace=False)
+        found = [found[i] for i in sorted(picks.tolist())]
+    files = []
+    with reporter.task("Reading images", len(found)) as advance:
+        for source, identity in zip(
+            found, images.identify_many(found, size=None, workers=workers), strict=True
+        ):
+            files.append((source, identity))
+            advance(1, "")
+    collection = Collection(kind, value, files)
+    if not collection.unique:
+        reasons = ", ".join(sorted({i.reason or "" for _, i in files})[:3])
+        raise UserError(
+            f"None of the {len(files)} files in {value} is a readable image: {reasons}."
+        )
+    return collection
+
+
+def read_batches(
+    files: list[tuple[str, str]], *, size: int, fit: Fit, batch_size: int, workers: int
+) -> Iterator[tuple[list[str], NDArray[np.uint8], dict[str, str]]]:
+    """Decode files in batches while the caller computes.
+
+    Args:
+        files: (content hash, path) pairs.
+
+    Yields:
+        The hashes of the images in the batch, their pixels ``(n, 3, size, size)`` uint8, and the
+        reasons of those that could not be decoded any more, by hash.
+    """
+    decoded = images.decode_many(
+        [path for _, path in files], size=size, fit=fit, workers=workers, batch_size=batch_size
+    )
+    position = 0
+    for batch in decoded:
+        hashes = [h for h, _ in files[position : position + len(batch)]]
+        position += len(batch)
+        good = [(h, p) for h, p in zip(hashes, batch, strict=True) if isinstance(p, np.ndarray)]
+        bad = {
+            h: p.reason
+            for h, p in zip(hashes, batch, strict=True)
+            if isinstance(p, UnreadableImage)
+        }
+        pixels = (
+            np.stack([p for _, p in good]) if good else np.zeros((0, 3, size, size), dtype=np.uint8)
+        )
+        yield [h for h, _ in good], pixels, bad
+
+
+def training_pixels(
+    collection: Collection, *, size: int, fit: Fit, seed: int, workers: int
+) -> NDArray[np.uint8]:
+    """Decoded images to train on, ``(N, 3, size, size)``: all, or as many as `TRAINING_BYTES` hold."""
+    files = [(h, source.path) for h, (source, _) in sorted(collection.unique.items())]
+    room = max(2, TRAINING_BYTES // (3 * size * size))
+    if room < len(files):
+        picks = np.random.default_rng(seed).choice(len(files), room, replace=False)
+        files = [files[i] for i in sorted(picks.tolist())]
+    batches = read_batches(files, size=size, fit=fit, batch_size=256, workers=workers)
+    return np.concatenate([pixels for _, pixels, _ in batches])

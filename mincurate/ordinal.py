@@ -1,0 +1,92 @@
+"""Scores become ordinal classes: 0 is the commonest, ``num_classes - 1`` the rarest."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def percentile(scores: ArrayLike) -> NDArray[np.float64]:
+    """Rank of every score on [0, 1]: 0 for the lowest, 1 for the highest, ties share their mean.
+
+    Args:
+        scores: ``(N,)``; NaN marks what could not be scored.
+
+    Returns:
+        ``(N,)`` float64, NaN where the score is NaN. A single score gets 0.5.
+    """
+    from scipy.stats import rankdata
+
+    values = np.asarray(scores, dtype=np.float64)
+    found = np.full(values.shape, np.nan)
+    known = ~np.isnan(values)
+    n = int(known.sum())
+    if n == 1:
+        found[known] = 0.5
+    elif n:
+        found[known] = (rankdata(values[known], method="average") - 1) / (n - 1)
+    return found
+
+
+def ordinal_classes(scores: ArrayLike, num_classes: int) -> NDArray[np.int64]:
+    """Quantile classes of ``scores`` (method, section 2).
+
+    Sizes differ by at most one unless scores tie; equal scores always share a class, which is the
+    class their middle member would have had; the order of the input does not matter. With fewer
+    distinct scores than classes some classes are necessarily empty.
+
+    Args:
+        scores: ``(N,)``; higher is rarer, NaN marks what could not be scored.
+        num_classes: at least 1.
+
+    Returns:
+        ``(N,)`` int64 in ``0 .. num_classes - 1``, and -1 where the score is NaN.
+    """
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1, not {num_classes}")
+    values = np.asarray(scores, dtype=np.float64)
+    classes = np.full(values.shape, -1, dtype=np.int64)
+    known = ~np.isnan(values)
+    n = int(known.sum())
+    if n == 0:
+        return classes
+    _, inverse, counts = np.unique(values[known], return_inverse=True, return_counts=True)
+    starts = np.cumsum(counts) - counts
+    middle = starts + (counts - 1) // 2
+    classes[known] = (middle * num_classes // n)[inverse]
+    return classes
+
+
+def classes_within(scores: ArrayLike, labels: ArrayLike, num_classes: int) -> NDArray[np.int64]:
+    """`ordinal_classes` computed apart within every label; -1 where score or label is missing.
+
+    Args:
+        scores: ``(N,)``.
+        labels: ``(N,)`` of strings or None.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    names = np.asarray(labels, dtype=object)
+    classes = np.full(values.shape, -1, dtype=np.int64)
+    for name in sorted({n for n in names.tolist() if isinstance(n, str)}):
+        members = names == name
+        classes[members] = ordinal_classes(values[members], num_classes)
+    return classes
+
+
+def class_edges(scores: ArrayLike, classes: ArrayLike, num_classes: int) -> list[float]:
+    """Scores at which one class passes into the next, ``num_classes - 1`` non-decreasing values.
+
+    The edge between two classes lies halfway between the highest score of the lower and the lowest
+    of the higher one, so that a new image takes the class of the images around it
+    (`numpy.searchsorted`). An empty class has no width.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    members = np.asarray(classes)
+    edges: list[float] = []
+    for upper in range(1, num_classes):
+        below, above = values[(members >= 0) & (members < upper)], values[members >= upper]
+        if len(below) and len(above):
+            edges.append(float((below.max() + above.min()) / 2))
+        elif len(below):
+            edges.append(float(below.max()))
+        elif len(above):
+            edges.append(float(above.min()))
+    return edges

@@ -1,0 +1,321 @@
+"""From shards of scores to the table: ranks, classes, neighbours, map, and the run's record."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from mincurate import collection as collections
+from mincurate import embedding, images, ordinal, runs, scoring
+from mincurate.collection import Collection
+from mincurate.images import Fit
+from mincurate.progress import Reporter
+from mincurate.runs import Run
+from mincurate.scoring import Scored, Scorer
+
+RANKINGS = {
+    "minority": "minority_score",
+    "calibrated": "minority_score_calibrated",
+    "neighbors": "neighbor_distance",
+}
+"""What ``rank_by`` may name, and the column it follows."""
+
+SHOWN_RECONSTRUCTIONS = 12
+"""Images of either end of the ranking whose reconstructions the report shows."""
+
+
+def counts(collection: Collection) -> dict[str, int]:
+    """How many files, readable contents, copies and unreadable files there are."""
+    readable = sum(identity.content_hash is not None for _, identity in collection.files)
+    unique = len(collection.unique)
+    return {
+        "images": len(collection.files),
+        "scored": readable,
+        "unique": unique,
+        "duplicates": readable - unique,
+        "unscorable": len(collection.files) - readable,
+    }
+
+
+def shard_table(hashes: Sequence[str], parts: Sequence[Scored]) -> pa.Table:
+    """Rows of a shard, one per image."""
+
+    def lists(arrays: list[NDArray[np.float32]]) -> pa.Array:
+        joined = np.concatenate(arrays)
+        kind = pa.float16() if joined.dtype == np.float16 else pa.float32()
+        flat = pa.array(joined.reshape(-1), kind)
+        return pa.FixedSizeListArray.from_arrays(flat, joined.shape[1])
+
+    return pa.table(
+        {
+            "content_hash": pa.array(hashes, pa.string()),
+            "draws": lists([p.draws for p in parts]),
+            "layers": lists([p.layers for p in parts]),
+            "denoising_error": pa.array(
+                np.concatenate([p.denoising_error for p in parts]), pa.float32()
+            ),
+            # Half precision is ample for distances between unit vectors.
+            "embedding": lists([p.embeddings.astype(np.float16) for p in parts]),
+        }
+    )
+
+
+def assemble(
+    run: Run,
+    collection: Collection,
+    scorer: Scorer,
+    lost: dict[str, str],
+    *,
+    num_classes: int,
+    within_label: bool,
+    rank_by: str,
+    umap: bool,
+    shard_images: int,
+    reporter: Reporter,
+) -> None:
+    """Write ``scores.parquet``, ``scores.csv`` and ``embeddings.npy`` from the shards of a run.
+
+    Args:
+        lost: reasons, by content hash, of images that could not be decoded while scoring.
+        umap: make the map.
+    """
+    shards = -(-len(collection.unique) // shard_images)
+    tables = [t for i in range(shards) if (t := runs.read_shard(run, i)) is not None]
+    if tables:
+        table = pa.concat_tables(tables)
+        scored = unique_table(table, rank_by=rank_by)
+        vectors = _matrix(table, "embedding").astype(np.float32)
+    else:
+        scored, vectors = unique_table(None, rank_by=rank_by), np.zeros((0, 1), np.float32)
+    _save_vectors(run, scored["content_hash"].tolist(), vectors)
+    with reporter.task("Neighbours and map", 2, "steps") as advance:
+        scored["neighbor_distance"] = embedding.neighbor_distance(vectors)
+        _calibrate(scored)
+        advance(1, "")
+        points, method = _map(run, scored, vectors, scorer.seed) if umap else (None, "none")
+        scored["map_x"], scored["map_y"] = points.T if points is not None else (np.nan, np.nan)
+        advance(1, "")
+    ranking = scored[RANKINGS[rank_by]].to_numpy(np.float64)
+    scored["minority_class"] = ordinal.ordinal_classes(ranking, num_classes)
+    edges = ordinal.class_edges(ranking, scored["minority_class"], num_classes)
+    scored["rarity"] = ordinal.percentile(ranking)
+    frame = _per_file(collection, scored, lost)
+    _rank_within_labels(frame, RANKINGS[rank_by], num_classes, within_label)
+    runs.write_table(run.path / "scores.parquet", _arrow(frame))
+    flat = frame.drop(columns=["minority_score_draws", "layer_distances"])
+    runs.write_atomically(
+        run.path / "scores.csv", flat.to_csv(index=False).encode("utf-8", "backslashreplace")
+    )
+    run.update(
+        class_edges=edges,
+        map_method=method,
+        counts=counts(collection)
+        | {
+            "scored": int((frame["status"] == "ok").sum()),
+            "unscorable": int((frame["status"] != "ok").sum()),
+        },
+    )
+
+
+def unique_table(table: pa.Table | None, *, rank_by: str) -> pd.DataFrame:
+    """One row per different image: the score, its error, and what it is made of."""
+    if table is None:
+        columns = ["content_hash", "minority_score", "minority_score_se", "minority_score_draws"]
+        return pd.DataFrame({name: [] for name in [*columns, "layer_distances", "denoising_error"]})
+    draws, layers = _matrix(table, "draws"), _matrix(table, "layers")
+    return pd.DataFrame(
+        {
+            "content_hash": table["content_hash"].to_pylist(),
+            "minority_score": draws.mean(1, dtype=np.float64),
+            "minority_score_se": scoring.standard_error(draws),
+            "minority_score_draws": list(draws),
+            "layer_distances": list(layers),
+            "denoising_error": table["denoising_error"].to_numpy(),
+        }
+    )
+
+
+def _calibrate(scored: pd.DataFrame) -> None:
+    """Add ``minority_score_calibrated``: mean rank, 0..1, of semantic surprise and neighbours."""
+    if len(scored) == 0:
+        scored["minority_score_calibrated"] = []
+        return
+    surprise = scoring.semantic_surprise(np.stack(scored["layer_distances"].tolist()))
+    far = scored["neighbor_distance"].to_numpy(np.float64)
+    ranks = rankdata(surprise) + (rankdata(far) if not np.isnan(far).any() else rankdata(surprise))
+    scored["minority_score_calibrated"] = ranks / (2 * len(scored))
+
+
+def _map(
+    run: Run, scored: pd.DataFrame, vectors: NDArray[np.float32], seed: int
+) -> tuple[NDArray[np.float32], str]:
+    """The fitted map; a run that is gone on with keeps the one it has."""
+    kept = run.path / "map.npz"
+    identity = runs.fingerprint([run.record.get("fingerprint"), scored["content_hash"].tolist()])
+    try:
+        with np.load(kept, allow_pickle=False) as saved:
+            if str(saved["identity"]) == identity:
+                return saved["points"], str(saved["method"])
+    except (OSError, ValueError, KeyError):
+        pass  # none yet, or not a whole one: it is made anew
+    points, method = embedding.fit_map(vectors, seed)
+    buffer = io.BytesIO()
+    np.savez(buffer, points=points, method=method, identity=identity)
+    runs.write_atomically(kept, buffer.getvalue())
+    return points, method
+
+
+def _save_vectors(run: Run, hashes: list[str], vectors: NDArray[np.float32]) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, vectors)
+    runs.write_atomically(run.path / "embeddings.npy", buffer.getvalue())
+    runs.write_table(run.path / "embeddings.parquet", pa.table({"content_hash": hashes}))
+
+
+def _per_file(collection: Collection, scored: pd.DataFrame, lost: dict[str, str]) -> pd.DataFrame:
+    """One row per file: copies take the numbers of the first one, unreadable files a reason."""
+    first = {h: source.rel_path for h, (source, _) in collection.unique.items()}
+    known = set(scored["content_hash"])
+    rows: list[dict[str, Any]] = []
+    for source, identity in collection.files:
+        content = identity.content_hash
+        reason = identity.reason
+        if content is not None and content not in known:
+            reason = lost.get(content, "became unreadable while the run went on")
+        copy = content is not None and first[content] != source.rel_path
+        rows.append(
+            {
+                "path": source.path,
+                "rel_path": source.rel_path,
+                "content_hash": content,
+                "label": source.label,
+                "sample_id": source.sample_id,
+                "width": identity.width,
+                "height": identity.height,
+                "complexity": identity.complexity,
+                "duplicate_of": first[content] if copy and content is not None else None,
+                "status": "ok" if reason is None else "unscorable",
+                "reason": reason,
+            }
+        )
+    frame = pd.DataFrame(rows).merge(scored, on="content_hash", how="left")
+    if collection.kind != "fiftyone":
+        frame = frame.drop(columns="sample_id")
+    for name in ("width", "height", "minority_class"):
+        frame[name] = frame[name].astype("Int64")
+    return frame[[c for c in COLUMNS if c in frame.columns]]
+
+
+COLUMNS = [
+    "path",
+    "rel_path",
+    "content_hash",
+    "label",
+    "minority_score",
+    "minority_score_se",
+    "rarity",
+    "minority_class",
+    "minority_class_within_label",
+    "neighbor_distance",
+    "minority_score_calibrated",
+    "complexity",
+    "denoising_error",
+    "width",
+    "height",
+    "duplicate_of",
+    "map_x",
+    "map_y",
+    "status",
+    "reason",
+    "sample_id",
+    "minority_score_draws",
+    "layer_distances",
+]
+
+
+def _rank_within_labels(
+    frame: pd.DataFrame, column: str, num_classes: int, within_label: bool
+) -> None:
+    """Add the classes within labels and, where asked for, let ``rarity`` be within labels too."""
+    ranked = frame[column].to_numpy(np.float64).copy()
+    ranked[frame["duplicate_of"].notna().to_numpy()] = np.nan
+    labels = frame["label"].where(frame["label"].notna(), None).to_numpy(object)
+    within = pd.Series(ordinal.classes_within(ranked, labels, num_classes), frame.index)
+    within = within.where(within >= 0).astype("Int64")
+    position = frame.columns.get_loc("minority_class")
+    assert isinstance(position, int)
+    frame.insert(position + 1, "minority_class_within_label", _to_copies(frame, within))
+    if within_label and frame["label"].notna().any():
+        rarity = pd.Series(np.nan, frame.index)
+        for name in frame["label"].dropna().unique():
+            members = (frame["label"] == name).to_numpy()
+            rarity[members] = ordinal.percentile(ranked[members])
+        frame["rarity"] = _to_copies(frame, rarity)
+
+
+def _to_copies(frame: pd.DataFrame, values: pd.Series) -> pd.Series:
+    """Give a copy the value of its first file, which alone took part in the ranking."""
+    firsts = frame["duplicate_of"].isna() & frame["content_hash"].notna()
+    by_content = pd.Series(values[firsts].to_numpy(), index=frame.loc[firsts, "content_hash"])
+    copies = frame["duplicate_of"].notna()
+    filled = values.copy()
+    filled[copies] = frame.loc[copies, "content_hash"].map(by_content).to_numpy()
+    return filled
+
+
+def _arrow(frame: pd.DataFrame) -> pa.Table:
+    strings = ("path", "rel_path", "content_hash", "label", "duplicate_of", "status", "reason")
+    columns: dict[str, pa.Array] = {}
+    for name in frame.columns:
+        values = frame[name]
+        if name in (*strings, "sample_id"):
+            plain = [
+                v.encode("utf-8", "backslashreplace").decode() if isinstance(v, str) else None
+                for v in values
+            ]
+            columns[name] = pa.array(plain, pa.string())
+        elif name in ("minority_score_draws", "layer_distances"):
+            lists = [v.tolist() if isinstance(v, np.ndarray) else None for v in values]
+            columns[name] = pa.array(lists, pa.list_(pa.float32()))
+        else:
+            columns[name] = pa.array(values, from_pandas=False)
+    return pa.table(columns)
+
+
+def _matrix(table: pa.Table, column: str) -> NDArray[Any]:
+    joined = table[column].combine_chunks()
+    width = joined.type.list_size
+    return joined.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+
+
+def save_reconstructions(run: Run, scorer: Scorer, *, size: int, fit: Fit) -> None:
+    """Keep originals and one-shot reconstructions of both ends of the ranking, for the report."""
+    frame = run.frame()
+    known = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
+    known = known.sort_values("rarity", ascending=False, kind="stable")
+    n = min(SHOWN_RECONSTRUCTIONS, (len(known) + 1) // 2)
+    ends = pd.concat([known.head(n), known.tail(min(n, len(known) - n))])
+    files = list(zip(ends["content_hash"], ends["path"], strict=True))
+    batches = collections.read_batches(files, size=size, fit=fit, batch_size=32, workers=1)
+    kept = [(h, p, scorer.reconstruct(p, h)) for h, p, _ in batches if h]
+    empty = np.zeros((0, size, size, 3), np.uint8)
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        content_hash=np.array([h for hashes, _, _ in kept for h in hashes], dtype=str),
+        original=np.concatenate([empty, *(p.transpose(0, 2, 3, 1) for _, p, _ in kept)]),
+        reconstruction=np.concatenate([empty, *(r.transpose(0, 2, 3, 1) for _, _, r in kept)]),
+    )
+    runs.write_atomically(run.path / "reconstructions.npz", buffer.getvalue())
+
+
+def record_outcome(run: Run, findings: tuple[dict[str, float], list[str]], **facts: object) -> None:
+    """Write what the run found into its record and mark it finished."""
+    numbers, warnings = findings
+    finished = run.record.get("finished") or runs.now()
+    run.update(**facts, diagnostics=numbers, warnings=warnings, finished=finished)

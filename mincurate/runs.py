@@ -1,0 +1,289 @@
+"""A run on disk: its record, its shards of results, and what makes it resumable.
+
+Files are the truth, the database is a view of them. Everything is written beside its place and
+moved there in one step, so that a file that exists is whole; a shard counts once its marker, which
+holds the number of rows and a digest, is there too.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mincurate.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+RECORD = "run.json"
+PREFIX = "mincurate_"
+
+
+def home() -> Path:
+    """Where runs and trained models are kept: ``$MINCURATE_HOME``, or ``~/.mincurate``."""
+    return Path(os.environ.get("MINCURATE_HOME") or Path.home() / ".mincurate").expanduser()
+
+
+def now() -> str:
+    """The time, ISO 8601 in UTC to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder that holds one run. See `docs/files.md` for what is in it."""
+
+    path: Path
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The contents of ``run.json``; empty when the run has not begun."""
+        try:
+            return json.loads((self.path / RECORD).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise UserError(
+                f"{self.path / RECORD} is damaged; start again with --fresh or delete the folder."
+            ) from None
+
+    @property
+    def key(self) -> str:
+        """``mincurate_<n>``, unique on this machine."""
+        return str(self.record.get("key", self.path.name))
+
+    @property
+    def finished(self) -> bool:
+        """Whether all images are scored and the table is written."""
+        return bool(self.record.get("finished"))
+
+    def update(self, **changes: object) -> None:
+        """Change entries of ``run.json``."""
+        text = json.dumps(self.record | changes, indent=1, default=str, ensure_ascii=True)
+        write_atomically(self.path / RECORD, text.encode())
+
+    def frame(self) -> "pd.DataFrame":
+        """The table of results, one row per file.
+
+        Raises:
+            UserError: the run is not finished.
+        """
+        import pandas as pd
+
+        table = self.path / "scores.parquet"
+        if not table.is_file():
+            raise UserError(
+                f"The run {self.key} has no results yet; finish it by giving its `mincurate score` "
+                "command again."
+            )
+        return pd.read_parquet(table, dtype_backend="numpy_nullable").astype(
+            {name: "float64" for name in FLOAT_COLUMNS}
+        )
+
+
+FLOAT_COLUMNS = (
+    "minority_score",
+    "minority_score_se",
+    "rarity",
+    "neighbor_distance",
+    "minority_score_calibrated",
+    "complexity",
+    "map_x",
+    "map_y",
+)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is either whole or not there, also after a power cut."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_table(path: Path, table: "pa.Table") -> None:
+    """Write a Parquet file atomically."""
+    import io
+
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def write_shard(run: Run, index: int, table: "pa.Table") -> None:
+    """Write shard ``index`` and then the marker that says it is whole."""
+    path = _shard(run, index)
+    path.parent.mkdir(exist_ok=True)
+    write_table(path, table)
+    marker = {"rows": table.num_rows, "digest": _digest(path)}
+    write_atomically(path.with_suffix(".done"), json.dumps(marker).encode())
+
+
+def read_shard(run: Run, index: int) -> "pa.Table | None":
+    """Shard ``index``, or ``None`` when it is absent, unfinished or not what its marker says."""
+    import pyarrow.parquet as pq
+
+    path = _shard(run, index)
+    try:
+        marker = json.loads(path.with_suffix(".done").read_text())
+        if marker["digest"] != _digest(path):
+            return None
+    except (OSError, ValueError, KeyError):
+        return None
+    return pq.read_table(path)
+
+
+def shard_done(run: Run, index: int) -> bool:
+    """Whether shard ``index`` has its marker and the digest fits."""
+    return read_shard(run, index) is not None
+
+
+def drop_shards(run: Run) -> None:
+    """Delete the shards, once the table is written or their settings no longer hold."""
+    shutil.rmtree(run.path / "shards", ignore_errors=True)
+
+
+def _shard(run: Run, index: int) -> Path:
+    return run.path / "shards" / f"scores-{index:06d}.parquet"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(settings: object) -> str:
+    """Hash of everything that decides the results of a run."""
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def create(output: Path | None = None) -> Run:
+    """A new, empty run: in the home folder, or in ``output`` and linked from there."""
+    folder = home() / "runs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        number = 1 + max((_number(p.name) for p in folder.iterdir()), default=0)
+        while True:
+            place = folder / f"{PREFIX}{number}"
+            try:
+                if output is None:
+                    place.mkdir()
+                else:
+                    output.mkdir(parents=True, exist_ok=True)
+                    place.symlink_to(output.resolve())
+                break
+            except FileExistsError:
+                number += 1
+        run = Run(place if output is None else output.resolve())
+        run.update(key=place.name, created=now(), finished=None)
+    except OSError as error:
+        raise UserError(
+            f"Cannot write to {error.filename or output or folder}: {error.strerror}; choose "
+            "another place with --output, or set MINCURATE_HOME."
+        ) from error
+    return run
+
+
+def clear(run: Run) -> None:
+    """Forget what a run has computed, for ``--fresh`` in a folder that is in use."""
+    for name in ("shards", "figures"):
+        shutil.rmtree(run.path / name, ignore_errors=True)
+    for name in OUTPUTS:
+        (run.path / name).unlink(missing_ok=True)
+
+
+OUTPUTS = (
+    "scores.parquet",
+    "scores.csv",
+    "embeddings.npy",
+    "embeddings.parquet",
+    "reconstructions.npz",
+    "report.html",
+    RECORD,
+)
+
+
+def all_runs() -> list[Run]:
+    """Every run this machine knows of, oldest first."""
+    folder = home() / "runs"
+    found = [p for p in folder.iterdir() if (p / RECORD).is_file()] if folder.is_dir() else []
+    return [Run(p) for p in sorted(found, key=lambda p: _number(p.name))]
+
+
+def find(key: str | None = None) -> Run:
+    """The run called ``key`` (a key, its number, or a folder), or the one made last.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    known = all_runs()
+    if key is None:
+        if not known:
+            raise UserError("There is no run yet; make one with `mincurate score PATH`.")
+        return known[-1]
+    for run in known:
+        if key in (run.path.name, run.path.name.removeprefix(PREFIX)):
+            return run
+    if (Path(key).expanduser() / RECORD).is_file():
+        return Run(Path(key).expanduser().resolve())
+    names = ", ".join(run.path.name for run in known[-5:]) or "none yet"
+    raise UserError(f"There is no run {key!r}; the last ones are: {names}.")
+
+
+def delete(run: Run) -> None:
+    """Delete a run's files, and its folder when nothing else is in it."""
+    place, target = run.path, run.path.resolve()
+    key = run.key
+    clear(Run(target))
+    (target / "lock").unlink(missing_ok=True)
+    link = home() / "runs" / key
+    if link.is_symlink() and link.resolve() == target:
+        link.unlink()
+    if place.is_symlink():
+        place.unlink()
+    if target.is_dir() and not any(target.iterdir()):
+        target.rmdir()
+
+
+@contextmanager
+def locked(run: Run) -> Iterator[None]:
+    """Hold a run for this process; the lock goes with the process, however it ends.
+
+    Raises:
+        UserError: another process is working on the run.
+    """
+    with (run.path / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"Another mincurate process is working on {run.path}; wait for it to finish."
+            ) from None
+        yield
+
+
+def _number(name: str) -> int:
+    digits = name.removeprefix(PREFIX)
+    return int(digits) if name.startswith(PREFIX) and digits.isdigit() else 0

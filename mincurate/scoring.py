@@ -1,0 +1,166 @@
+"""The minority score: perceptual distance between an image and its one-shot reconstruction.
+
+    minority_score(x0) = E_eps[ distance(x0, denoise(x0 + sigma * eps, sigma)) ],  mean of K draws
+
+Um, Lee, Ye, "Don't Play Favorites: Minority Guidance for Diffusion Models", ICLR 2024, equation 5.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mincurate import perceptual as perception
+from mincurate.denoiser import Denoiser
+from mincurate.perceptual import Perceptual
+from mincurate.training import precision
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a batch of N images gave.
+
+    Attributes:
+        draws: ``(N, K)`` float32, distance of every draw; their mean is the minority score.
+        layers: ``(N, L)`` float32, mean distance of every layer of the perceptual network.
+        denoising_error: ``(N,)`` float32, mean squared error of the reconstructions ([-1, 1] scale).
+        embeddings: ``(N, d)`` float32, L2-normalised.
+    """
+
+    draws: NDArray[np.float32]
+    layers: NDArray[np.float32]
+    denoising_error: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """Scores batches of images; holds the networks and nothing of the data.
+
+    Attributes:
+        denoiser: the diffusion model.
+        perceptual: the distance.
+        embed: ``(N, 3, H, W)`` in [-1, 1] to ``(N, d)`` vectors.
+        sigma: noise level, one of the denoiser's own.
+        n_draws: K, reconstructions per image.
+        seed: of the run.
+        dtype: precision of the networks; ``None`` is float32.
+    """
+
+    denoiser: Denoiser
+    perceptual: Perceptual
+    embed: Callable[[Tensor], Tensor]
+    sigma: float
+    n_draws: int
+    seed: int
+    dtype: torch.dtype | None = None
+
+    @torch.inference_mode()
+    def __call__(self, pixels: NDArray[np.uint8], identities: Sequence[str]) -> Scored:
+        """Score ``pixels``, ``(N, 3, H, W)`` uint8 RGB, whose content hashes are ``identities``."""
+        device = self.denoiser.device
+        x0 = to_tensor(pixels).to(device)
+        eps = noise(identities, self.n_draws, tuple(x0.shape[1:]), self.seed).to(device)
+        with precision(device.type, self.dtype):
+            reference = self.perceptual.features(x0)
+            embeddings = self.embed(x0).float()
+        # All draws of all images go through the networks as one batch: (N * K, 3, H, W).
+        repeated = x0.repeat_interleave(self.n_draws, dim=0)
+        with precision(device.type, self.dtype):
+            x0hat = self.denoiser.denoise(repeated + self.sigma * eps.flatten(0, 1), self.sigma)
+            features = self.perceptual.features(x0hat)
+        reference = [layer.repeat_interleave(self.n_draws, dim=0) for layer in reference]
+        layers = perception.distance(reference, features).view(len(x0), self.n_draws, -1)
+        error = (x0hat - repeated).square().mean((1, 2, 3)).view(len(x0), self.n_draws)
+        return Scored(
+            draws=layers.sum(2).cpu().numpy(),
+            layers=layers.mean(1).cpu().numpy(),
+            denoising_error=error.mean(1).cpu().numpy(),
+            embeddings=torch.nn.functional.normalize(embeddings, dim=1).cpu().numpy(),
+        )
+
+    @torch.inference_mode()
+    def reconstruct(
+        self, pixels: NDArray[np.uint8], identities: Sequence[str]
+    ) -> NDArray[np.uint8]:
+        """The first draw's reconstructions, ``(N, 3, H, W)`` uint8: what the score looks at."""
+        x0 = to_tensor(pixels).to(self.denoiser.device)
+        eps = noise(identities, 1, tuple(x0.shape[1:]), self.seed)[:, 0].to(x0.device)
+        with precision(x0.device.type, self.dtype):
+            x0hat = self.denoiser.denoise(x0 + self.sigma * eps, self.sigma)
+        return ((x0hat + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
+
+
+def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """uint8 RGB ``(N, 3, H, W)`` as float32 in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).float() / 127.5 - 1
+
+
+def noise(identities: Sequence[str], n_draws: int, shape: tuple[int, ...], seed: int) -> Tensor:
+    """Standard normal noise ``(N, K, *shape)``, float32.
+
+    Draw k of an image depends on (seed, its content, k) alone: never on the batch it is in, its
+    place in the collection, or the number of workers.
+    """
+    drawn = torch.empty(len(identities), n_draws, *shape)
+    for n, identity in enumerate(identities):
+        for k in range(n_draws):
+            digest = hashlib.blake2b(f"{seed}/{identity}/{k}".encode(), digest_size=8).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+            torch.randn(shape, generator=generator, out=drawn[n, k])
+    return drawn
+
+
+def standard_error(draws: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Standard error of the mean over draws ``(N, K)``; NaN for a single draw."""
+    k = draws.shape[1]
+    if k < 2:
+        return np.full(len(draws), np.nan)
+    return draws.astype(np.float64).std(axis=1, ddof=1) / np.sqrt(k)
+
+
+def semantic_surprise(layers: NDArray[np.floating]) -> NDArray[np.float64]:
+    """How much more the deep layers differ than the first layer's difference would suggest.
+
+    The log distance of the deepest three layers, regressed on the log distance of the first: what
+    remains is not explained by texture. Needs at least two layers and three images.
+
+    Args:
+        layers: ``(N, L)`` distances per layer.
+
+    Returns:
+        ``(N,)`` residuals; higher is rarer.
+    """
+    values = layers.astype(np.float64)
+    tiny = np.finfo(np.float32).tiny
+    shallow = np.log(values[:, 0] + tiny)
+    deep = np.log(values[:, max(1, values.shape[1] - 3) :].sum(1) + tiny)
+    if len(values) < 3 or values.shape[1] < 2:
+        return deep - deep.mean() if len(values) else deep
+    design = np.stack([shallow, np.ones_like(shallow)], axis=1)
+    return deep - design @ np.linalg.lstsq(design, deep, rcond=None)[0]
+
+
+def rank_stability(draws: NDArray[np.floating]) -> float:
+    """Expected Spearman correlation with a second run of as many fresh draws.
+
+    The draws are split in two halves, whose rank correlation is carried to full length by the
+    Spearman-Brown formula. NaN with fewer than two draws or three images.
+
+    Args:
+        draws: ``(N, K)``.
+    """
+    from scipy.stats import spearmanr
+
+    k = draws.shape[1]
+    if k < 2 or len(draws) < 3:
+        return float("nan")
+    half = k // 2
+    rho = float(spearmanr(draws[:, :half].mean(1), draws[:, half : 2 * half].mean(1)).statistic)
+    # Two halves of `half` draws each; a run has k draws.
+    factor = k / half
+    return factor * rho / (1 + (factor - 1) * rho) if rho > 0 else rho

@@ -1,0 +1,288 @@
+"""Whole runs through the command line, in processes of their own, on real small models."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import draw_shapes
+from PIL import Image
+
+QUICK = ["--train-steps", "30", "--n-draws", "3", "--num-classes", "5"]
+
+
+def mincurate(*arguments, code=0, **environment):
+    """Run the command and return what it printed on both streams."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from mincurate.cli import main; main()", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "120", **environment},
+        timeout=240,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+def score(folder, output, *more, **options):
+    return mincurate(
+        "score", folder, "--no-fiftyone", "--output", output, *QUICK, *more, **options
+    )
+
+
+def table(output):
+    return pd.read_parquet(Path(output) / "scores.parquet")
+
+
+@pytest.fixture(scope="module")
+def scored(shapes, tmp_path_factory):
+    """One finished run without FiftyOne, shared by tests that only look at it."""
+    output = tmp_path_factory.mktemp("scored") / "run"
+    os.environ["MINCURATE_HOME"] = str(tmp_path_factory.mktemp("scored-home"))
+    printed = score(shapes, output)
+    return output, printed, os.environ["MINCURATE_HOME"]
+
+
+def test_a_run_without_database_leaves_table_pictures_and_report(scored):
+    output, printed, _ = scored
+    frame = table(output)
+    assert len(frame) == 60 and (frame["status"] == "ok").all()
+    assert frame["minority_class"].value_counts().tolist() == [12] * 5
+    assert frame["rarity"].between(0, 1).all()
+    ranked = frame.sort_values("minority_score")
+    assert ranked["rarity"].is_monotonic_increasing
+    assert ranked["minority_class"].is_monotonic_increasing
+    assert sorted(frame["label"].unique()) == ["cross", "disc"]
+    within = frame.groupby("label")["minority_class_within_label"].value_counts()
+    assert set(within["disc"]) == {11} and set(within["cross"]) == {1}
+    draws = np.stack(frame["minority_score_draws"])
+    np.testing.assert_allclose(draws.mean(1), frame["minority_score"], rtol=1e-5)
+    assert {p.name for p in (output / "figures").iterdir()} == {
+        "map.png", "histogram.png", "most_minority.png", "least_minority.png",
+    }  # fmt: skip
+    assert (output / "report.html").stat().st_size > 20_000
+    csv = pd.read_csv(output / "scores.csv")
+    np.testing.assert_allclose(csv["minority_score"], frame["minority_score"])
+    assert np.load(output / "embeddings.npy").shape[0] == 60
+    for line in ("Found 60 files", "Training a denoiser", "scores.csv", "report.html"):
+        assert line in printed
+
+
+def test_a_finished_run_is_not_computed_again(scored):
+    output, _, home = scored
+    before = table(output)
+    shapes = Path(json.loads((output / "run.json").read_text())["source"]["value"])
+    shards = {p: p.stat().st_mtime_ns for p in (output / "shards").iterdir()}
+    printed = score(shapes, output, MINCURATE_HOME=home)
+    assert "Using the model trained on these images before" in printed
+    assert shards == {p: p.stat().st_mtime_ns for p in (output / "shards").iterdir()}
+    pd.testing.assert_frame_equal(table(output), before)
+
+
+def test_other_settings_do_not_overwrite_a_run(scored):
+    output, _, home = scored
+    shapes = json.loads((output / "run.json").read_text())["source"]["value"]
+    printed = score(shapes, output, "--sigma", "0.3", code=1, MINCURATE_HOME=home)
+    assert "holds a run of other images or settings" in printed and "--fresh" in printed
+
+
+def test_a_run_can_be_ranked_otherwise_without_scoring_again(scored, tmp_path):
+    output, _, home = scored
+    copy = tmp_path / "copy"
+    shutil.copytree(output, copy)
+    shapes = json.loads((output / "run.json").read_text())["source"]["value"]
+    score(shapes, copy, "--rank-by", "neighbors", "--num-classes", "3", MINCURATE_HOME=home)
+    frame = table(copy).sort_values("neighbor_distance")
+    assert frame["rarity"].is_monotonic_increasing
+    assert frame["minority_class"].max() == 2
+    np.testing.assert_allclose(
+        table(copy)["minority_score"], table(output)["minority_score"], rtol=0, atol=0
+    )
+
+
+@pytest.mark.parametrize("options", [["--batch-size", "7"], ["--workers", "1"]])
+def test_batch_size_and_workers_do_not_change_float32_scores(scored, tmp_path, options):
+    output, _, home = scored
+    shapes = json.loads((output / "run.json").read_text())["source"]["value"]
+    model = next(p for p in (Path(home) / "models").iterdir())
+    plain = ["--model", model, "--precision", "float32"]
+    score(shapes, tmp_path / "a", *plain, MINCURATE_HOME=home)
+    score(shapes, tmp_path / "b", *plain, *options, MINCURATE_HOME=home)
+    a, b = table(tmp_path / "a"), table(tmp_path / "b")
+    np.testing.assert_allclose(a["minority_score"], b["minority_score"], atol=1e-5)
+
+
+def test_duplicates_are_scored_once_and_odd_files_are_named(tmp_path):
+    folder = tmp_path / "images"
+    draw_shapes(folder, discs=20, crosses=3)
+    shutil.copy(folder / "disc" / "000.png", folder / "cross" / "copy.png")
+    (folder / "disc" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing")
+    (folder / "disc" / "text.png").write_text("not an image")
+    (folder / "disc" / "empty.gif").touch()
+    printed = score(folder, tmp_path / "run")
+    frame = table(tmp_path / "run").set_index("rel_path")
+    assert frame.loc["disc/000.png", "duplicate_of"] == "cross/copy.png"
+    same = frame.loc[["disc/000.png", "cross/copy.png"]]
+    assert same["minority_score"].nunique() == 1 and same["rarity"].nunique() == 1
+    bad = frame[frame["status"] == "unscorable"]
+    assert set(bad.index) == {"disc/broken.jpg", "disc/text.png", "disc/empty.gif"}
+    assert bad["reason"].notna().all() and bad["minority_score"].isna().all()
+    assert bad["minority_class"].isna().all()
+    assert "1 exact duplicates" in printed and "3 that cannot be read" in printed
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "disc/broken.jpg" in page and "empty file" in page
+
+
+def test_a_table_of_paths_is_a_source(shapes, tmp_path):
+    rows = [{"image": str(p), "class": "odd" if i % 2 else "even"}
+            for i, p in enumerate(sorted(shapes.rglob("*.png"))[:12])]  # fmt: skip
+    rows.append({"image": str(tmp_path / "gone.png"), "class": "odd"})
+    pd.DataFrame(rows).to_csv(tmp_path / "list.csv", index=False)
+    score(tmp_path / "list.csv", tmp_path / "run")
+    frame = table(tmp_path / "run")
+    assert frame["label"].value_counts().to_dict() == {"odd": 7, "even": 6}
+    assert (frame["status"] == "unscorable").sum() == 1
+
+
+def test_a_killed_run_goes_on_to_the_same_table(shapes, tmp_path, monkeypatch):
+    """`kill -9` while training and again while scoring; then once more to the end."""
+    whole = tmp_path / "whole"
+    score(shapes, whole, "--max-images", "50", MINCURATE_HOME=str(tmp_path / "home-a"))
+    command = [sys.executable, "-c", KILLABLE, "score", str(shapes), "--no-fiftyone",
+               "--output", str(tmp_path / "run"), *QUICK, "--max-images", "50"]  # fmt: skip
+    environment = {**os.environ, "MINCURATE_HOME": str(tmp_path / "home-b")}
+    for place in ("training step 17", "after shard 1", "map"):
+        done = subprocess.run(
+            command, env=environment | {"KILL_AT": place}, capture_output=True, text=True, timeout=240
+        )
+        assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+    marks = {p: p.stat().st_mtime_ns for p in (tmp_path / "run" / "shards").glob("*.parquet")}
+    assert len(marks) == 5
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert marks == {p: p.stat().st_mtime_ns for p in marks}  # nothing is scored twice
+    score_columns = ["rel_path", "minority_score", "minority_class", "rarity", "map_x", "map_y"]
+    a, b = table(whole)[score_columns], table(tmp_path / "run")[score_columns]
+    pd.testing.assert_frame_equal(a, b)
+
+
+KILLABLE = """
+import os, signal
+from mincurate import audit, embedding, runs, training
+
+audit.SHARD_IMAGES = 10
+training.CHECKPOINT_SECONDS = 0.0
+where = os.environ.get("KILL_AT", "")
+
+def die_at(module, name, matches):
+    original = getattr(module, name)
+    def wrapped(*args, **kwargs):
+        if matches(*args):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **kwargs)
+    setattr(module, name, wrapped)
+
+if where.startswith("training"):
+    die_at(training._Trainer, "_update", lambda self, step: step == 17 and self.planned > 1)
+elif where.startswith("after"):
+    die_at(runs, "write_shard", lambda run, index, table: index == 2)
+elif where == "map":
+    die_at(embedding, "fit_map", lambda *args: True)
+from mincurate.cli import main
+main()
+"""
+
+
+def test_ctrl_c_while_training_says_how_to_go_on(shapes, tmp_path):
+    command = [sys.executable, "-c", "from mincurate.cli import main; main()", "score", str(shapes),
+               "--no-fiftyone", "--output", str(tmp_path / "run"), "--train-steps", "100000"]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    models = Path(os.environ["MINCURATE_HOME"]) / "models"
+    waited = time.monotonic()
+    while not list(models.glob("*/checkpoint.pt")) and time.monotonic() - waited < 120:
+        time.sleep(0.2)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    assert "give the same command again" in printed and "Traceback" not in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["score", "no-such-folder"], "no-such-folder"),
+        (["score", ".", "--model", "./no-such-model"], "no-such-model"),
+        (["score", ".", "--rank-by", "luck"], "rank-by"),
+        (["score", ".", "--n-draws", "0"], "--n-draws"),
+        (["score", ".", "--sigma", "-1"], "--sigma"),
+        (["score", ".", "--device", "quantum"], "quantum"),
+        (["score", ".", "--perceptual", "psnr"], "psnr"),
+        (["score", ".", "--image-size", "33"], "--image-size"),
+        (["report"], "no run yet"),
+        (["runs", "show", "mincurate_7"], "mincurate_7"),
+        (["launch"], "mincurate score"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    more = ["--no-fiftyone"] if arguments[0] == "score" else []
+    done = subprocess.run(
+        [sys.executable, "-c", "from mincurate.cli import main; main()", *arguments, *more],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode in (1, 2)
+    assert words in done.stderr and "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 4
+
+
+def test_an_empty_folder_and_a_folder_of_broken_files(tmp_path):
+    (tmp_path / "none").mkdir()
+    assert "image" in score(tmp_path / "none", tmp_path / "run", code=1)
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "x.png").write_text("no")
+    assert "readable" in score(tmp_path / "bad", tmp_path / "run", code=1)
+
+
+def test_one_image_alone_cannot_train_a_model(tmp_path):
+    (tmp_path / "one").mkdir()
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "one" / "a.png")
+    assert "at least 2" in score(tmp_path / "one", tmp_path / "run", code=1)
+
+
+def test_runs_are_listed_shown_reported_and_deleted(scored):
+    output, _, home = scored
+    key = json.loads((output / "run.json").read_text())["key"]
+    assert key in mincurate("runs", "list", MINCURATE_HOME=home)
+    shown = json.loads(mincurate("runs", "show", key, MINCURATE_HOME=home))
+    assert shown["n_draws"] == 3 and shown["folder"] == str(output)
+    page = (output / "report.html").read_bytes()
+    assert "report.html" in mincurate("report", key, MINCURATE_HOME=home)
+    assert (output / "report.html").read_bytes() == page
+
+
+def test_train_makes_a_model_that_score_takes(shapes, tmp_path):
+    model = tmp_path / "model"
+    printed = mincurate("train", shapes, "--output", model, "--train-steps", "20")
+    assert f"--model {model}" in printed
+    score(shapes, tmp_path / "run", "--model", model, "--max-images", "8")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["model"]["name"] == str(model) and not record["model"]["trained_here"]
+    assert "other images or settings" in mincurate(
+        "train", shapes, "--output", model, "--train-steps", "21", code=1
+    )
+
+
+def test_python_api_in_three_lines(shapes, tmp_path):
+    import mincurate
+
+    result = mincurate.score(shapes, output=tmp_path / "run", fiftyone=False, train_steps=20, n_draws=2)
+    assert len(result.frame) == 60 and result.report.is_file() and result.dataset is None

@@ -1,0 +1,198 @@
+"""What a run becomes in FiftyOne, on a real mongod."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import draw_shapes
+
+import mincurate
+from mincurate import dataset as storage
+from mincurate.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("database")
+QUICK = {"train_steps": 20, "n_draws": 2, "num_classes": 5}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images") / "set"
+    draw_shapes(folder, discs=40, crosses=5)
+    (folder / "disc" / "broken.png").write_text("broken")
+    (folder / "cross" / "copy.png").write_bytes((folder / "disc" / "001.png").read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def written(images, database, tmp_path_factory):
+    import fiftyone as fo
+
+    os.environ["MINCURATE_HOME"] = str(tmp_path_factory.mktemp("module-home"))
+    result = mincurate.score(images, dataset="shapes", **QUICK)
+    return result, fo.load_dataset("shapes"), os.environ["MINCURATE_HOME"]
+
+
+def test_every_file_is_a_sample_with_its_numbers(written):
+    result, dataset, _ = written
+    assert dataset.persistent and len(dataset) == 47
+    frame = result.frame.set_index("path")
+    for sample in dataset:
+        row = frame.loc[sample.filepath]
+        if row["status"] == "ok":
+            assert sample.minority_score == pytest.approx(row["minority_score"])
+            assert sample.minority_class == row["minority_class"]
+            assert sample.rarity == pytest.approx(row["rarity"])
+            assert sample.ground_truth.label == row["label"]
+        else:
+            assert sample.minority_score is None and sample.minority_class is None
+            assert "unscorable" in sample.tags and sample.unscorable_reason == "not an image"
+
+
+def test_scores_are_indexed_so_that_the_app_can_sort_by_them(written):
+    _, dataset, _ = written
+    assert {"rarity", "minority_score", "minority_class"} <= set(dataset.list_indexes())
+
+
+def test_the_saved_views_are_ranked(written):
+    _, dataset, _ = written
+    top = dataset.load_saved_view("most-minority").values("rarity")
+    assert top == sorted(top, reverse=True) and len(top) == 46 and top[0] == 1
+    assert dataset.load_saved_view("least-minority").first().rarity == 0
+    assert len(dataset.load_saved_view("unscorable")) == 1
+    assert len(dataset.load_saved_view("duplicates")) == 2
+
+
+def test_the_map_is_a_brain_run_with_a_point_for_every_scored_sample(written):
+    _, dataset, _ = written
+    results = dataset.load_brain_results("minority_umap")
+    assert results.points.shape == (46, 2)
+    by_id = dict(zip(results.sample_ids, results.points, strict=True))
+    frame = written[0].frame.set_index("path")
+    sample = dataset.load_saved_view("most-minority").first()
+    row = frame.loc[sample.filepath]
+    np.testing.assert_allclose(by_id[sample.id], [row["map_x"], row["map_y"]], rtol=1e-5)
+
+
+def test_the_run_is_recorded_with_what_decided_it(written):
+    result, dataset, _ = written
+    config = dataset.get_run_info(result.run.key).config
+    assert config.n_draws == 2 and len(config.class_edges) == 4 and config.model_hash
+
+
+def test_the_app_shows_score_and_class_on_the_tiles(written):
+    _, dataset, _ = written
+    assert dataset.app_config.active_fields.paths[:2] == ["minority_score", "minority_class"]
+    groups = {group.name: group.paths for group in dataset.app_config.sidebar_groups}
+    assert "minority_score" in groups["mincurate"]
+    assert not any("minority_score" in p for name, p in groups.items() if name != "mincurate")
+    [palette] = [f for f in dataset.app_config.color_scheme.fields if f["path"] == "minority_class"]
+    assert len({entry["color"] for entry in palette["valueColors"]}) == 5
+    space = dataset.load_workspace("mincurate")
+    for child in space.children:
+        assert child.active_child == child.children[0].component_id
+
+
+def test_doing_it_again_updates_and_leaves_what_is_the_users(written, images, monkeypatch):
+    _, dataset, home = written
+    monkeypatch.setenv("MINCURATE_HOME", home)
+    sample = dataset.first()
+    sample.tags.append("mine")
+    sample["note"] = "keep"
+    sample.ground_truth.label = "corrected"
+    sample.save()
+    dataset.save_view("my-view", dataset.limit(3))
+    (images / "disc" / "broken.png").write_bytes((images / "disc" / "002.png").read_bytes())
+    again = mincurate.score(images, dataset="shapes", **QUICK)
+    dataset.reload()
+    assert len(dataset) == 47 and "0 samples added" in again.stored
+    assert (sample.reload() or sample.note) == "keep" and "mine" in sample.tags
+    assert sample.ground_truth.label == "corrected"
+    assert dataset.has_saved_view("my-view")
+    assert len(dataset.match_tags("unscorable")) == 0  # the file was mended
+    assert not dataset.has_saved_view("unscorable")
+
+
+def test_a_dataset_is_a_source_with_its_labels_and_views(database, images, tmp_path):
+    import fiftyone as fo
+
+    dataset = fo.Dataset("source", persistent=True)
+    for i, path in enumerate(sorted(images.rglob("0*.png"))):
+        dataset.add_sample(
+            fo.Sample(filepath=str(path), kind=fo.Classification(label="a" if i % 2 else "b"))
+        )
+    dataset.add_sample(fo.Sample(filepath=str(path.parent / "made.png"), tags=["synthetic"]))
+    dataset.save_view("some", dataset.limit(20))
+    result = mincurate.score("fiftyone:source/some", **QUICK)
+    dataset.reload()
+    assert result.dataset == "source" and len(result.frame) == 20
+    assert set(result.frame["label"]) == {"a", "b"} and result.frame["sample_id"].notna().all()
+    assert len(dataset.exists("minority_score")) == 20
+    assert not dataset.has_field("ground_truth")
+    assert storage.delete_run("source", result.run.key)
+    dataset.reload()
+    assert not dataset.has_field("minority_score") and len(dataset) == 46
+    assert not dataset.list_saved_views() == [] and dataset.list_runs() == []
+    assert dataset.list_brain_runs() == [] and dataset.list_workspaces() == []
+
+
+def test_a_dataset_mincurate_made_goes_with_its_last_run(database, images):
+    import fiftyone as fo
+
+    result = mincurate.score(images, dataset="gone", umap=False, **QUICK)
+    assert fo.dataset_exists("gone")
+    assert storage.delete_run("gone", result.run.key)
+    assert not fo.dataset_exists("gone")
+    assert all(path.exists() for path in images.rglob("*.png"))
+
+
+@pytest.mark.parametrize("place", ["nothing-here", "shapes/no-such-view"])
+def test_a_dataset_or_view_that_is_not_there_is_one_sentence(written, place):
+    with pytest.raises(UserError) as error:
+        storage.read_sources(*place.split("/") if "/" in place else (place, None))
+    assert "\n" not in str(error.value)
+
+
+def test_names_of_datasets_come_from_the_source():
+    assert storage.default_name("/data/My photos (2)") == "mincurate-My-photos-2"
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"FIFTYONE_DATABASE_URI": "mongodb://user:secret@127.0.0.1:1/"}, "FIFTYONE_DATABASE_URI"),
+        ({"FIFTYONE_DATABASE_DIR": "/proc/no/such/place"}, "--no-fiftyone"),
+    ],
+)
+def test_a_database_that_does_not_answer_is_said_before_the_work(images, environment, words):
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("FIFTYONE")}
+    done = subprocess.run(
+        [sys.executable, "-c", "from mincurate.cli import main; main()", "score", str(images)],
+        capture_output=True, text=True, timeout=120, env=inherited | environment,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert words in done.stderr and "secret" not in done.stderr + done.stdout
+    assert "Training" not in done.stdout and "Traceback" not in done.stderr
+
+
+def test_a_database_lost_at_the_end_costs_nothing(images, tmp_path, monkeypatch):
+    """The results are on disk when the database is gone, and the same command stores them."""
+    with monkeypatch.context() as patch:
+        def lost(*args):
+            raise UserError("FiftyOne's database does not answer.")
+
+        patch.setattr(storage, "write_run", lost)
+        with pytest.raises(UserError):
+            mincurate.score(images, dataset="later", output=tmp_path / "run", **QUICK)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["finished"]
+    frame = pd.read_parquet(tmp_path / "run" / "scores.parquet")
+    shards = [p.stat().st_mtime_ns for p in sorted((tmp_path / "run" / "shards").iterdir())]
+    result = mincurate.score(images, dataset="later", output=tmp_path / "run", **QUICK)
+    assert "47 samples added" in result.stored
+    assert shards == [p.stat().st_mtime_ns for p in sorted((tmp_path / "run" / "shards").iterdir())]
+    pd.testing.assert_series_equal(
+        result.frame["minority_score"], frame["minority_score"], check_dtype=False
+    )

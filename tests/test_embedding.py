@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from mincurate import embedding
+from mincurate.errors import UserError
+
+RNG = np.random.default_rng(0)
+
+
+def unit(vectors):
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@given(hnp.arrays(np.float32, (12, 3), elements=st.floats(-5, 5, width=16)))
+@settings(max_examples=30)
+def test_neighbour_distance_is_the_mean_of_the_five_nearest_others(vectors):
+    full = np.linalg.norm(vectors[:, None].astype(float) - vectors[None], axis=2)
+    np.fill_diagonal(full, np.inf)
+    expected = np.sort(full, axis=1)[:, :5].mean(1)
+    np.testing.assert_allclose(embedding.neighbor_distance(vectors), expected, atol=2e-3)
+
+
+def test_approximate_neighbours_agree_with_exact_ones(monkeypatch):
+    vectors = unit(RNG.normal(size=(600, 8)))
+    exact = embedding.neighbor_distance(vectors)
+    monkeypatch.setattr(embedding, "EXACT_NEIGHBORS_LIMIT", 100)
+    np.testing.assert_allclose(embedding.neighbor_distance(vectors), exact, rtol=0.05)
+
+
+@pytest.mark.parametrize(("n", "known"), [(1, False), (2, True), (4, True)])
+def test_few_images_have_few_neighbours(n, known):
+    found = embedding.neighbor_distance(unit(RNG.normal(size=(n, 4))))
+    assert np.isfinite(found).all() == known and len(found) == n
+
+
+@pytest.mark.parametrize(("n", "method"), [(2, "none"), (3, "pca"), (29, "pca"), (60, "umap")])
+def test_a_map_is_made_by_umap_where_there_are_images_enough(n, method):
+    vectors = unit(RNG.normal(size=(n, 8)))
+    points, made_by = embedding.fit_map(vectors, seed=0)
+    assert points.shape == (n, 2) and made_by == method
+    assert np.isfinite(points).all() == (method != "none")
+    again, _ = embedding.fit_map(vectors, seed=0)
+    np.testing.assert_array_equal(points, again)
+
+
+def test_a_new_image_joins_the_map_among_its_neighbours():
+    left, right = RNG.normal(size=(2, 50, 6)) * 0.05 + np.array([[[0.0]], [[1.0]]])
+    vectors = np.concatenate([left, right]).astype(np.float32)
+    points = np.concatenate([np.zeros((50, 2)), np.ones((50, 2))]).astype(np.float32)
+    joined = embedding.join_map(vectors[[0, 99]] + 0.001, vectors, points)
+    np.testing.assert_allclose(joined, [[0, 0], [1, 1]], atol=1e-6)
+    np.testing.assert_array_equal(embedding.join_map(vectors[[3]], vectors, points), points[[3]])
+
+
+def test_auto_follows_the_perceptual_network():
+    assert embedding.choose("auto", "unet") == "unet"
+    assert embedding.choose("auto", "lpips-vgg") == "torchvision:vgg16"
+    assert embedding.choose("auto", "lpips-alex@w.pth") == "torchvision:alexnet@w.pth"
+    assert embedding.choose("auto", "torchvision:resnet18@w") == "torchvision:resnet18@w"
+    assert embedding.choose("unet", "lpips-vgg") == "unet"
+
+
+def test_pooled_stages_weigh_alike():
+    maps = [torch.rand(2, 4, 8, 8) * 100, torch.rand(2, 9, 2, 2)]
+    joined = embedding.pooled(maps)
+    assert joined.shape == (2, 13)
+    torch.testing.assert_close(joined.square().sum(1), torch.tensor([2.0, 2.0]))
+
+
+def test_a_model_of_the_hub_is_read_from_a_folder_too(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32,
+        patch_size=8,
+    )  # fmt: skip
+    transformers.ViTModel(config).save_pretrained(tmp_path)
+    transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    loaded = embedding.load(str(tmp_path), None)
+    with torch.no_grad():
+        assert loaded.embed(torch.rand(2, 3, 16, 16) * 2 - 1).shape == (2, 16)
+    assert not loaded.weak
+
+
+@pytest.mark.parametrize("spec", ["no/such-model-anywhere", "torchvision:none"])
+def test_an_embedding_that_is_not_to_be_had_is_one_sentence(spec):
+    with pytest.raises(UserError) as error:
+        embedding.load(spec, None)
+    assert "\n" not in str(error.value)

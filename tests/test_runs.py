@@ -1,0 +1,104 @@
+import json
+import os
+
+import pyarrow as pa
+import pytest
+
+from mincurate import runs
+from mincurate.errors import UserError
+from mincurate.runs import Run
+
+TABLE = pa.table({"content_hash": ["a", "b"], "draws": [[1.0], [2.0]]})
+
+
+def test_keys_count_up_and_outputs_elsewhere_are_listed_too(tmp_path):
+    first, second = runs.create(), runs.create(tmp_path / "out")
+    assert (first.key, second.key) == ("mincurate_1", "mincurate_2")
+    assert second.path == tmp_path / "out"
+    assert [run.key for run in runs.all_runs()] == ["mincurate_1", "mincurate_2"]
+    assert runs.find().key == "mincurate_2"
+    assert runs.find("1").key == runs.find("mincurate_1").key == "mincurate_1"
+    assert runs.find(str(tmp_path / "out")).key == "mincurate_2"
+
+
+def test_a_run_nobody_made_is_one_sentence():
+    with pytest.raises(UserError, match="no run yet"):
+        runs.find()
+    runs.create()
+    with pytest.raises(UserError, match="mincurate_1"):
+        runs.find("mincurate_9")
+
+
+def test_deleting_a_run_removes_its_files_and_nothing_else(tmp_path):
+    run = runs.create(tmp_path / "out")
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    runs.write_shard(run, 0, TABLE)
+    runs.delete(run)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["mine.txt"]
+    assert runs.all_runs() == []
+    inside = runs.create()
+    runs.delete(inside)
+    assert not inside.path.exists()
+
+
+def test_a_shard_counts_only_when_its_marker_fits():
+    run = runs.create()
+    assert not runs.shard_done(run, 0)
+    runs.write_shard(run, 0, TABLE)
+    assert runs.read_shard(run, 0).equals(TABLE)
+    marker = run.path / "shards" / "scores-000000.done"
+    kept = marker.read_bytes()
+    marker.unlink()
+    assert not runs.shard_done(run, 0)
+    marker.write_bytes(kept)
+    shard = marker.with_suffix(".parquet")
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert not runs.shard_done(run, 0)
+    marker.write_text("{")
+    assert not runs.shard_done(run, 0)
+
+
+def test_a_write_that_fails_leaves_the_file_that_was_there(tmp_path, monkeypatch):
+    place = tmp_path / "file"
+    runs.write_atomically(place, b"old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        runs.write_atomically(place, b"new")
+    assert place.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_damaged_record_is_one_sentence():
+    run = runs.create()
+    (run.path / "run.json").write_text("{ not json")
+    with pytest.raises(UserError, match="damaged"):
+        _ = Run(run.path).record
+
+
+def test_a_record_keeps_what_is_not_changed():
+    run = runs.create()
+    run.update(sigma=0.16)
+    run.update(n_draws=5)
+    assert (run.record["sigma"], run.record["n_draws"]) == (0.16, 5)
+    json.loads((run.path / "run.json").read_text())
+
+
+def test_two_processes_do_not_work_on_one_run():
+    run = runs.create()
+    with (
+        runs.locked(run),
+        pytest.raises(UserError, match="Another mincurate process"),
+        runs.locked(Run(run.path)),
+    ):
+        pass
+
+
+def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MINCURATE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="MINCURATE_HOME"):
+        runs.create()

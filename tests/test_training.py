@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMPipeline
+
+from mincurate import denoiser as denoisers
+from mincurate import training
+from mincurate.errors import UserError
+from mincurate.training import Training, TrainingInterruptedError
+
+RNG = np.random.default_rng(0)
+BASE = RNG.integers(0, 256, (1, 3, 4, 4)).repeat(4, 2).repeat(4, 3)
+IMAGES = np.clip(BASE + RNG.normal(0, 12, (40, 3, 16, 16)), 0, 255).astype(np.uint8)
+TINY = Training(image_size=16, center=0.3, steps=12, batch_size=4, channels=(32, 32))
+
+
+class StopAt:
+    """A reporter that presses Ctrl-C after so many steps."""
+
+    def __init__(self, steps):
+        self.left = steps + 1  # the first call tells where the task begins
+
+    def say(self, text):
+        pass
+
+    warn = say
+
+    def task(self, title, total, unit="images"):
+        from contextlib import nullcontext
+
+        def advance(n, note=""):
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+
+        return nullcontext(advance)
+
+
+def same_weights(a, b):
+    pair = zip(a.unet.state_dict().values(), b.unet.state_dict().values(), strict=True)
+    return all(torch.equal(x, y) for x, y in pair)
+
+
+def test_training_makes_a_diffusers_pipeline_that_denoises_better(tmp_path):
+    plan = Training(image_size=16, center=0.3, steps=250, batch_size=8, channels=(32, 32))
+    model = training.train(IMAGES, tmp_path / "m", plan)
+    assert DDPMPipeline.from_pretrained(tmp_path / "m").unet.config.in_channels == 12
+    x0 = torch.tensor(IMAGES).float() / 127.5 - 1
+    sigma = model.nearest_sigma(0.3)
+    x = x0 + sigma * torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        error = (model.denoise(x, sigma) - x0).square().mean()
+    assert error < 0.5 * (x.clamp(-1, 1) - x0).square().mean()
+    curve = training.record(tmp_path / "m")["curve"]
+    assert curve[-1][2] < curve[0][2]
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path):
+    whole = training.train(IMAGES, tmp_path / "whole", TINY)
+    with pytest.raises(TrainingInterruptedError) as stop:
+        training.train(IMAGES, tmp_path / "parts", TINY, reporter=StopAt(5))
+    assert (stop.value.steps, stop.value.planned) == (5, 12)
+    assert not training.finished(tmp_path / "parts")
+    denoisers.load(str(tmp_path / "parts"))  # the best weights so far are a usable model
+    parts = training.train(IMAGES, tmp_path / "parts", TINY)
+    assert same_weights(whole, parts)
+    assert training.record(tmp_path / "parts")["steps"] == 12
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
+    whole = training.train(IMAGES, tmp_path / "whole", TINY)
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(self, step, update=training._Trainer._update):
+        if step == 7:
+            raise Killed
+        return update(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Trainer, "_update", kill)
+        with pytest.raises(Killed):
+            training.train(IMAGES, tmp_path / "parts", TINY)
+    parts = training.train(IMAGES, tmp_path / "parts", TINY)
+    assert same_weights(whole, parts)
+
+
+def test_another_seed_gives_another_model(tmp_path):
+    from dataclasses import replace
+
+    first = training.train(IMAGES, tmp_path / "a", TINY)
+    other = training.train(IMAGES, tmp_path / "b", replace(TINY, seed=1))
+    assert not same_weights(first, other)
+
+
+def test_a_finished_training_is_not_repeated(tmp_path):
+    first = training.train(IMAGES, tmp_path, TINY)
+    stamp = (tmp_path / "mincurate.json").stat().st_mtime_ns
+    assert same_weights(first, training.train(IMAGES, tmp_path, TINY))
+    assert (tmp_path / "mincurate.json").stat().st_mtime_ns == stamp
+
+
+def test_training_goes_on_from_a_given_model(tmp_path):
+    start = training.train(IMAGES, tmp_path / "a", TINY)
+    more = Training(image_size=16, center=None, steps=3, batch_size=4, learning_rate=1e-9)
+    after = training.train(IMAGES, tmp_path / "b", more, start=start)
+    for x, y in zip(start.unet.state_dict().values(), after.unet.state_dict().values(), strict=True):
+        torch.testing.assert_close(x, y, atol=1e-5, rtol=1e-4)
+    assert after.trained_sigmas is None
+
+
+def test_training_for_a_score_draws_noise_around_its_level():
+    sigmas = ((1 - denoisers.linear_alphas_cumprod()) / denoisers.linear_alphas_cumprod()).sqrt()
+    weights = training._level_weights(sigmas, Training(image_size=16, center=0.3, spread=0.5))
+    weights = weights / weights.sum()
+    mean = float((weights * sigmas.log()).sum())
+    spread = float((weights * (sigmas.log() - mean) ** 2).sum().sqrt())
+    assert mean == pytest.approx(np.log(0.3), abs=0.02)
+    assert spread == pytest.approx(0.5, abs=0.02)
+
+
+def test_minutes_become_steps(tmp_path):
+    plan = Training(image_size=16, center=0.3, minutes=0.05, batch_size=4, channels=(32, 32))
+    training.train(IMAGES, tmp_path, plan)
+    assert training.record(tmp_path)["steps"] >= 20
+
+
+def test_one_image_is_too_few(tmp_path):
+    with pytest.raises(UserError, match="at least 2"):
+        training.train(IMAGES[:1], tmp_path, TINY)
+
+
+def test_the_global_random_state_is_left_alone(tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    training.train(IMAGES, tmp_path, TINY)
+    assert torch.equal(torch.rand(3), expected)
