@@ -104,7 +104,12 @@ def main():
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         plant(
-            options.data, folder, options.common, options.rare, options.images, options.share,
+            options.data,
+            folder,
+            options.common,
+            options.rare,
+            options.images,
+            options.share,
             options.seed,
         )
         found = collection.open_collection(folder, labels=False)
@@ -112,7 +117,12 @@ def main():
         complexity = np.array([i.complexity for _, i in found.unique.values()])
         rare = np.array([Path(p).name.startswith("rare-") for _, p in files])
         pixels = np.concatenate(
-            [p for _, p, _ in collection.read_batches(files, size=32, fit="crop", batch_size=256, workers=2)]
+            [
+                p
+                for _, p, _ in collection.read_batches(
+                    files, size=32, fit="crop", batch_size=256, workers=2
+                )
+            ]
         )
         hashes = [h for h, _ in files]
 
@@ -125,10 +135,8 @@ def main():
         dtype = training.reduced_precision("cpu")
         rivals_done = set()
         for minutes in options.minutes:
-            plan = training.Training(32, 0.16, minutes=minutes, seed=options.seed)
-            model = training.train(
-                pixels, folder / f"model-{minutes}", plan, reporter=Terminal()
-            )
+            plan = training.Training(32, training.around(0.16), minutes=minutes, seed=options.seed)
+            model = training.train(pixels, folder / f"model-{minutes}", plan, reporter=Terminal())
             for spec in options.perceptual:
                 distance = perceptual.load(spec, model)
                 embedder = embedding.load(embedding.choose("auto", spec), model)
@@ -161,7 +169,9 @@ def main():
                 if not options.no_fiftyone:
                     unique = uniqueness([p for _, p in files], vectors)
                     add("FiftyOne uniqueness", embedder.name, budget, None, unique)
-    case = f"{', '.join(options.common)} with {options.share:.1%} {options.rare}, {len(rare)} images"
+    case = (
+        f"{', '.join(options.common)} with {options.share:.1%} {options.rare}, {len(rare)} images"
+    )
     result = {
         "command": " ".join(sys.argv),
         "machine": f"{os.uname().machine}, {os.cpu_count()} cores",

@@ -39,7 +39,9 @@ def published(model, distance, pixels, n_draws, sigma, batch):
             x0 = scoring.to_tensor(pixels[start : start + batch])
             total = torch.zeros(len(x0))
             for _ in range(n_draws):
-                x0hat = model.denoise(x0 + sigma * torch.randn(x0.shape, generator=generator), sigma)
+                x0hat = model.denoise(
+                    x0 + sigma * torch.randn(x0.shape, generator=generator), sigma
+                )
                 pair = distance.features(x0), distance.features(x0hat)
                 total += perceptual.distance(*pair).sum(1)
             scores.append((total / n_draws).numpy())
@@ -83,7 +85,7 @@ def side(name, folder, spec, n_draws, batch):
 
 
 def contiguous_only():
-    """Undo channels_last everywhere, also where mincurate asks for it: the published code has none."""
+    """Undo channels_last wherever mincurate asks for it: the published code has none."""
     import torch
 
     original = torch.Tensor.contiguous
@@ -114,7 +116,9 @@ def prepare(source, folder, images, steps):
         pixels = collection.training_pixels(found, size=32, fit="crop", seed=0, workers=2)
         what = f"{len(pixels)} images of {source}"
     np.save(folder / "pixels.npy", pixels)
-    training.train(pixels, folder / "model", training.Training(32, 0.16, steps=steps))
+    training.train(
+        pixels, folder / "model", training.Training(32, training.around(0.16), steps=steps)
+    )
     return what
 
 
@@ -177,7 +181,14 @@ def main():
     }
     options.json.write_text(json.dumps(result, indent=1))
     table = Table(title=f"{what}, K = {options.draws}; scores of both at equal K, other noise")
-    for name in ("perceptual", "published img/s", "mincurate img/s", "ratio", "peak MB", "Spearman"):
+    for name in (
+        "perceptual",
+        "published img/s",
+        "mincurate img/s",
+        "ratio",
+        "peak MB",
+        "Spearman",
+    ):
         table.add_column(name, justify="left" if name == "perceptual" else "right")
     for row in rows:
         table.add_row(

@@ -32,9 +32,7 @@ def open_app(
     storage.check_database()
     dataset = storage._load(name)
     if not dataset.has_saved_view("most-minority"):
-        raise UserError(
-            f"The dataset {name!r} has no scores yet: mincurate score fiftyone:{name}."
-        )
+        raise UserError(f"The dataset {name!r} has no scores yet: mincurate score fiftyone:{name}.")
     if _taken(port, address):
         raise UserError(f"Port {port} is in use; choose another with --port.")
     fo = storage._fiftyone()

@@ -124,6 +124,7 @@ def score(
         training.TrainingInterruptedError: Ctrl-C while training; nothing is lost.
     """
     _check_options(sigma, n_draws, num_classes, rank_by, image_size, batch_size, train_minutes)
+    collections.check_place(path)
     if fiftyone:
         from mincurate import dataset as storage
 
@@ -152,7 +153,11 @@ def score(
     plan = None
     if given is None:
         plan = training.Training(
-            image_size=size, center=sigma, minutes=train_minutes, steps=train_steps, seed=seed
+            image_size=size,
+            sigmas=training.around(sigma),
+            minutes=train_minutes,
+            steps=train_steps,
+            seed=seed,
         )
     request = runs.fingerprint(
         {
@@ -197,7 +202,8 @@ def score(
         embedder = early.get("embed:" + embedding) or embeddings.load(
             embedding, denoiser, device=device
         )
-        assert isinstance(distance, Perceptual) and isinstance(embedder, Embedder)
+        assert isinstance(distance, Perceptual)
+        assert isinstance(embedder, Embedder)
         scorer = Scorer(
             denoiser=denoiser,
             perceptual=distance,
@@ -294,7 +300,7 @@ def train(
     _check_options(sigma, 1, 1, "minority", size, 1, minutes)
     plan = training.Training(
         image_size=size,
-        center=None if all_levels else sigma or SIGMA_PER_PIXEL * size,
+        sigmas=None if all_levels else training.around(sigma or SIGMA_PER_PIXEL * size),
         minutes=minutes,
         steps=steps,
         seed=seed,
@@ -459,7 +465,11 @@ def _load_early(perceptual: str, embedding: str, device: str) -> dict[str, Perce
 
 
 def _training_words(plan: training.Training, images: int, device: str) -> str:
-    levels = f"around sigma {plan.center:.3g}" if plan.center else "on all noise levels"
+    levels = (
+        f"on noise levels {plan.sigmas[0]:.2g} to {plan.sigmas[1]:.2g}"
+        if plan.sigmas
+        else "on all noise levels"
+    )
     budget = f"{plan.steps} steps" if plan.steps else f"about {plan.minutes:g} minutes"
     return (
         f"Training a denoiser {levels} on {images:,} images at {plan.image_size} px on {device}: "

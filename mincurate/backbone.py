@@ -1,4 +1,4 @@
-"""Networks trained elsewhere, as feature maps: a torchvision backbone with weights from anywhere."""
+"""Networks trained elsewhere, as feature maps: torchvision backbones, weights from anywhere."""
 
 import hashlib
 import urllib.error
@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +37,7 @@ class Backbone:
     min_side: int
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Stage outputs ``(N, C, h, w)``, shallow to deep, of RGB images ``(N, 3, H, W)`` in [-1, 1]."""
+        """Stages ``(N, C, h, w)``, shallow to deep, of images ``(N, 3, H, W)`` in [-1, 1]."""
         if min(x.shape[2:]) < self.min_side:
             x = F.interpolate(x, size=self.min_side, mode="bilinear", align_corners=False)
         mean = x.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
@@ -45,7 +46,7 @@ class Backbone:
         return list(self.stages(x.contiguous(memory_format=torch.channels_last)).values())
 
 
-def load_torchvision(spec: str, *, device: str = "cpu", min_side: int = 64) -> Backbone:
+def load_torchvision(spec: str, *, device: str = "cpu", min_side: int = 96) -> Backbone:
     """Load ``NAME`` (torchvision's published weights) or ``NAME@FILE`` (weights from a local file).
 
     Raises:
@@ -79,7 +80,7 @@ def load_torchvision(spec: str, *, device: str = "cpu", min_side: int = 64) -> B
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """A state dict from a ``.safetensors`` file, or from one ``torch.load(weights_only=True)`` reads.
+    """A state dict from ``.safetensors``, or from what ``torch.load(weights_only=True)`` reads.
 
     Raises:
         UserError: the file is absent, damaged, or holds something else than tensors.
@@ -122,7 +123,7 @@ def reachable(url: str, timeout: float = 5.0) -> bool:
         return False
 
 
-def published_weights(choices: object) -> dict[str, Tensor]:
+def published_weights(choices: Any) -> dict[str, Tensor]:
     """Download (or take from torch's cache) the default weights of a torchvision weights enum."""
     weights = choices.DEFAULT if hasattr(choices, "DEFAULT") else choices
     if not cached_file(weights.url).is_file() and not reachable(weights.url):
@@ -147,8 +148,9 @@ def hash_tensors(state: Mapping[str, Tensor]) -> str:
 
 def _candidates(net: nn.Module) -> dict[str, nn.Module]:
     """The blocks of a network in order: what stands in ``features``, else its direct children."""
-    if isinstance(getattr(net, "features", None), nn.Sequential):
-        return {f"features.{name}": m for name, m in net.features.named_children()}
+    features = getattr(net, "features", None)
+    if isinstance(features, nn.Sequential):
+        return {f"features.{name}": m for name, m in features.named_children()}
     found: dict[str, nn.Module] = {}
     for name, module in net.named_children():
         if name == "trunk_output":  # RegNet nests its stages one level deeper

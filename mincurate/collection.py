@@ -58,6 +58,16 @@ class Collection:
         return int(median(sides)) if sides else 0
 
 
+def check_place(place: str | Path) -> None:
+    """Raise `UserError` when there is plainly nothing at ``place``: before any slow start."""
+    text = str(place)
+    if not text.startswith(FIFTYONE) and not Path(text).expanduser().exists():
+        raise UserError(
+            f"{place} does not exist: give a folder of images, a CSV or Parquet table, or "
+            "fiftyone:NAME."
+        )
+
+
 def open_collection(
     place: str | Path,
     *,
@@ -143,7 +153,7 @@ def read_batches(
 def training_pixels(
     collection: Collection, *, size: int, fit: Fit, seed: int, workers: int
 ) -> NDArray[np.uint8]:
-    """Decoded images to train on, ``(N, 3, size, size)``: all, or as many as `TRAINING_BYTES` hold."""
+    """Decoded images to train on, ``(N, 3, size, size)``: as many as `TRAINING_BYTES` hold."""
     files = [(h, source.path) for h, (source, _) in sorted(collection.unique.items())]
     room = max(2, TRAINING_BYTES // (3 * size * size))
     if room < len(files):

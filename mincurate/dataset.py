@@ -37,7 +37,11 @@ FIELDS: dict[str, tuple[str, str, bool]] = {
     "minority_score_se": ("float", "Standard error of the minority score over its draws", False),
     "minority_class": ("int", "Ordinal class: 0 commonest, the highest rarest", True),
     "minority_class_within_label": ("int", "Ordinal class among images of its own label", False),
-    "neighbor_distance": ("float", "Mean distance to the 5 nearest neighbours; higher is rarer", True),
+    "neighbor_distance": (
+        "float",
+        "Mean distance to the 5 nearest neighbours; higher is rarer",
+        True,
+    ),
     "minority_score_calibrated": (
         "float",
         "Minority score with texture regressed out, rank-averaged with neighbour distance",
@@ -91,7 +95,9 @@ def check_database() -> None:
             fo = _fiftyone()
             fo.list_datasets()
     except ImportError as error:
-        raise UserError(f"FiftyOne cannot be imported ({error}): pip install fiftyone, {way_out}.") from error
+        raise UserError(
+            f"FiftyOne cannot be imported ({error}): pip install fiftyone, {way_out}."
+        ) from error
     except Exception as error:
         # FiftyOne raises a dozen kinds here, its own, pymongo's and mongoengine's among them.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -374,9 +380,7 @@ def workspace(fo: Any, has_map: bool) -> Any:
         return samples
     state = {"brainResult": BRAIN_KEY, "colorByField": "minority_class"}
     embeddings = space(fo.Panel(type="Embeddings", state=state))
-    return fo.Space(
-        children=[samples, embeddings], orientation="horizontal", sizes=[0.55, 0.45]
-    )
+    return fo.Space(children=[samples, embeddings], orientation="horizontal", sizes=[0.55, 0.45])
 
 
 def _register(dataset: Any, run: Run) -> None:
@@ -419,7 +423,7 @@ def _load(name: str) -> Any:
 def _fiftyone() -> Any:
     """Import FiftyOne, which takes seconds, without its banner."""
     os.environ.setdefault("FIFTYONE_DO_NOT_TRACK", "true")
-    os.environ.setdefault("FIFTYONE_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("FIFTYONE_LOGGING_LEVEL", "ERROR")
     import fiftyone
 
     return fiftyone
@@ -431,7 +435,8 @@ def _check_server(uri: str, way_out: str) -> None:
     from pymongo.errors import PyMongoError
 
     try:
-        with MongoClient(uri, serverSelectionTimeoutMS=5000) as client:
+        client: MongoClient[Any] = MongoClient(uri, serverSelectionTimeoutMS=5000)
+        with client:
             client.admin.command("ping")
     except (PyMongoError, ValueError) as error:
         raise UserError(

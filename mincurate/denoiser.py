@@ -106,7 +106,8 @@ class Denoiser:
             x: ``(N, 3, H, W)``. A clean image with a small ``sigma`` is what distances use.
 
         Returns:
-            One ``(N, C, h, w)`` tensor for every residual block and for the middle block.
+            One ``(N, C, h, w)`` tensor for every block after the first convolution, which is a
+            mere linear filter, and for the middle block.
         """
         timesteps = torch.full((len(x),), self.timestep(sigma), device=x.device)
         level = self.sigmas[self.timestep(sigma)]

@@ -124,7 +124,7 @@ def linear_filter_error(pixels: NDArray[np.uint8], sigma: float) -> float:
 
 
 def still_improving(errors: list[float]) -> float:
-    """Relative fall of a held-out error over the last quarter of its points; 0 with fewer than 8."""
+    """Relative fall of an error over the last quarter of its points; 0 with fewer than 8."""
     if len(errors) < 8:
         return 0.0
     before = float(np.mean(errors[-len(errors) // 4 - 2 : -len(errors) // 4 + 1]))

@@ -70,13 +70,23 @@ def choose(spec: str, perceptual_spec: str) -> str:
 
 
 def pooled(maps: list[Tensor]) -> Tensor:
-    """Average every feature map over positions, L2-normalise each, and join them: ``(N, sum C)``."""
+    """Average every map over positions, L2-normalise each, and join them: ``(N, sum C)``."""
     return torch.cat([F.normalize(m.float().mean((2, 3)), dim=1) for m in maps], dim=1)
 
 
 def unet_embedding(denoiser: Denoiser, x: Tensor) -> Tensor:
-    """Vectors from the denoiser's own encoder, for machines with no pretrained network."""
-    return pooled(denoiser.features(x, UNET_FEATURE_SIGMA))
+    """Vectors from the denoiser's own encoder, for machines with no pretrained network.
+
+    Mean and standard deviation of every channel: measured, the deviation carries what there is.
+    """
+    maps = [m.float() for m in denoiser.features(x, UNET_FEATURE_SIGMA)]
+    deviation = [m.flatten(2).std(2, correction=0)[..., None, None] for m in maps]
+    return pooled(
+        [
+            torch.cat([m.mean((2, 3), keepdim=True), d], dim=1)
+            for m, d in zip(maps, deviation, strict=True)
+        ]
+    )
 
 
 def _load_hub_model(spec: str, device: str) -> Embedder:

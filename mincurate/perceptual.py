@@ -8,6 +8,7 @@ network, is the mean squared length of a feature difference, and K draws cost K 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,7 @@ LPIPS_TRUNKS = {"vgg": "vgg16", "alex": "alexnet", "squeeze": "squeezenet1_1"}
 LPIPS_MIN_SIDE = {"vgg": 16, "alex": 35, "squeeze": 17}
 """Below this side, in pixels, a trunk's last feature map would be empty: the image is enlarged."""
 
-UNET_FEATURE_SIGMA = 0.05
+UNET_FEATURE_SIGMA = 0.1
 """Noise level the denoiser's encoder is told when it looks at a clean image."""
 
 
@@ -113,7 +114,7 @@ def choose(spec: str) -> tuple[str, str]:
     )
 
 
-def _trunk_weights(net: str) -> object:
+def _trunk_weights(net: str) -> Any:
     from torchvision.models import get_model_weights
 
     return get_model_weights(LPIPS_TRUNKS[net]).IMAGENET1K_V1

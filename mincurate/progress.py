@@ -30,7 +30,10 @@ class _Silent:
 
     @contextmanager
     def task(self, title: str, total: int, unit: str = "images") -> Iterator[Advance]:
-        yield lambda n, note="": None
+        def advance(n: int, note: str = "") -> None:
+            pass
+
+        yield advance
 
 
 SILENT: Reporter = _Silent()

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from mincurate import figures, runs
 from mincurate.figures import Picture
@@ -33,6 +34,8 @@ DOTS = 20_000
 """Points of the map at most; beyond, a fixed sample."""
 CELL = 64
 """Side, in pixels, of a picture on the map, at most."""
+MEGAPIXELS = 1000
+"""Decoded for the pictures on the map, at most: half a minute on a slow core."""
 SPRITES = 3_000_000
 """Bytes of all pictures on the map together; their quality gives way."""
 LISTED = 500
@@ -310,6 +313,7 @@ def _points(known: pd.DataFrame) -> dict[str, Any] | None:
     rarest = min(HOVER // 2, len(mapped))
     others = rarest + rng.permutation(len(mapped) - rarest)[: HOVER - rarest]
     hover = np.concatenate([np.arange(rarest), np.sort(others)]).astype(int)
+    hover = hover[_affordable(mapped.iloc[hover])]
     rows = mapped.iloc[hover]
     sides = rows[["width", "height"]].max(axis=1).dropna()
     cell = int(min(CELL, max(16, sides.max()))) if len(sides) else CELL
@@ -340,6 +344,13 @@ def _points(known: pd.DataFrame) -> dict[str, Any] | None:
             for i, (xy, c) in enumerate(zip(position.tolist(), classes, strict=True))
         ],
     }
+
+
+def _affordable(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which rows, from the first on, can be decoded for `MEGAPIXELS`; a JPEG decodes reduced."""
+    size = (rows["width"].fillna(0) * rows["height"].fillna(0)).to_numpy(np.float64) / 1e6
+    jpeg = rows["rel_path"].str.lower().str.endswith((".jpg", ".jpeg")).to_numpy(bool)
+    return np.cumsum(np.where(jpeg, size / 16, size)) <= MEGAPIXELS
 
 
 SPRITE_COLUMNS, SPRITE_ROWS = 20, 25
@@ -449,7 +460,8 @@ def _grade(value: float, good: float, fair: float) -> str:
 MEANINGS = {
     "spearman_complexity": Meaning(
         "Follows complexity",
-        "Rank correlation between the minority score and how complex an image is (its size as PNG).",
+        "Rank correlation between the minority score and how complex an image is (PNG bytes per "
+        "pixel).",
         "Near 0 is best. Beyond ±0.5 the ranking mostly tells busy images from plain ones.",
         lambda v: _grade(-abs(v), -0.3, -0.5),
     ),
@@ -531,7 +543,7 @@ def _curve(curve: list[list[float | None]]) -> dict[str, Any] | None:
     low, high = float(np.nanmin(losses)), float(np.nanmax(losses))
     x = 100 * rows[:, 0] / rows[-1, 0]
 
-    def line(values: "np.ndarray[Any, np.dtype[np.float64]]") -> str:
+    def line(values: NDArray[np.float64]) -> str:
         y = 97 - 94 * (values - low) / (high - low or 1)
         return " ".join(f"{a:.2f},{b:.2f}" for a, b in zip(x, y, strict=True) if math.isfinite(b))
 
@@ -546,11 +558,11 @@ def _curve(curve: list[list[float | None]]) -> dict[str, Any] | None:
     }
 
 
-DECIDES = (
+REPEATED = (
     *("model", "sigma", "n_draws", "perceptual", "embedding", "image_size", "fit", "seed"),
-    *("precision", "max_images", "train_minutes", "train_steps"),
+    *("precision", "max_images", "train_minutes", "train_steps", "num_classes"),
 )
-"""Settings that make a run the same run, whatever else is asked of it."""
+"""Settings that make a run the same run, and the number of classes."""
 
 
 def _command(record: dict[str, Any], settings: dict[str, Any]) -> str:
@@ -562,7 +574,10 @@ def _command(record: dict[str, Any], settings: dict[str, Any]) -> str:
         "score",
         f"fiftyone:{value}" if source.get("kind") == "fiftyone" else value,
     ]
-    for name in DECIDES:
+    for name in REPEATED:
         if settings.get(name) is not None:
             words += ["--" + name.replace("_", "-"), str(settings[name])]
+    if source.get("kind") != "fiftyone":
+        dataset = record.get("dataset")
+        words += ["--dataset", str(dataset)] if dataset else ["--no-fiftyone"]
     return " ".join(shlex.quote(visible(word)) for word in [*words, "--resume"])

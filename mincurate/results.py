@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from mincurate import collection as collections
-from mincurate import embedding, images, ordinal, runs, scoring
+from mincurate import embedding, ordinal, runs, scoring
 from mincurate.collection import Collection
 from mincurate.images import Fit
 from mincurate.progress import Reporter

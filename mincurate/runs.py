@@ -85,7 +85,7 @@ class Run:
                 "command again."
             )
         return pd.read_parquet(table, dtype_backend="numpy_nullable").astype(
-            {name: "float64" for name in FLOAT_COLUMNS}
+            dict.fromkeys(FLOAT_COLUMNS, "float64")
         )
 
 

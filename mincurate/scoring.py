@@ -27,7 +27,7 @@ class Scored:
     Attributes:
         draws: ``(N, K)`` float32, distance of every draw; their mean is the minority score.
         layers: ``(N, L)`` float32, mean distance of every layer of the perceptual network.
-        denoising_error: ``(N,)`` float32, mean squared error of the reconstructions ([-1, 1] scale).
+        denoising_error: ``(N,)`` float32, mean squared error of the reconstructions.
         embeddings: ``(N, d)`` float32, L2-normalised.
     """
 

@@ -1,7 +1,8 @@
 """Train an unconditional denoiser on a folder's own images, within a budget of minutes.
 
-A score needs one noise level, so a model trained only to score sees noise levels drawn around it
-(``log sigma ~ N(log center, spread^2)``); a model that is to generate sees all of them.
+A score needs one noise level, so a model trained only to score sees the levels around it: from a
+little below to some ten times above, where it learns what the coarse structure of an image is. A
+model that is to generate sees all levels.
 
 Every step draws its images, flips, noise levels and noise from ``(seed, step)`` alone, and the
 number of steps is fixed before the first one. A training that was stopped therefore goes on to the
@@ -34,14 +35,23 @@ RECORD = "mincurate.json"
 CHECKPOINT_SECONDS = 30.0
 
 
+SCORING_LEVELS = (0.6, 9.0)
+"""A model for scoring at sigma is trained from 0.6 to 9 times sigma (measured, see README)."""
+
+
+def around(sigma: float) -> tuple[float, float]:
+    """The noise levels to train for scoring at ``sigma``."""
+    return SCORING_LEVELS[0] * sigma, SCORING_LEVELS[1] * sigma
+
+
 @dataclass(frozen=True)
 class Training:
     """What decides a training, besides the images.
 
     Attributes:
         image_size: side of the square images, in pixels; a multiple of 8.
-        center: noise level the training is concentrated around; ``None`` trains all levels.
-        spread: standard deviation of ``log sigma`` around ``log center``.
+        sigmas: lowest and highest noise level, drawn uniformly over the timesteps between;
+            ``None`` trains all levels.
         minutes: budget; turned into a number of steps by a measurement before the first step.
         steps: exact number of steps, in place of ``minutes``.
         batch_size: images per step.
@@ -51,12 +61,11 @@ class Training:
     """
 
     image_size: int
-    center: float | None
-    spread: float = 0.5
+    sigmas: tuple[float, float] | None
     minutes: float = 10.0
     steps: int | None = None
     batch_size: int = 32
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 2e-3
     channels: tuple[int, ...] = (64, 128, 192)
     seed: int = 0
 
@@ -334,17 +343,12 @@ class _Trainer:
         """Write the best weights as a pipeline, and the record of the training."""
         self.denoiser.unet.load_state_dict(self.best[1])
         self.denoiser.save(self.folder)
-        center, spread = self.training.center, self.training.spread
         partial = self.folder / "mincurate.partial"
         partial.write_text(
             json.dumps(
                 {
                     "training": asdict(self.training),
-                    "trained_sigmas": (
-                        [center * math.exp(-2 * spread), center * math.exp(2 * spread)]
-                        if center
-                        else None
-                    ),
+                    "trained_sigmas": self.training.sigmas,
                     "steps": self.step,
                     "images_seen": self.step * self.training.batch_size,
                     "training_images": len(self.train_index),
@@ -378,13 +382,11 @@ def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _level_weights(sigmas: Tensor, training: Training) -> Tensor:
-    """Probability of every timestep: all alike, or log-normal in sigma around the centre."""
-    if training.center is None:
+    """Weight of every timestep in the draw: 1 where it is trained, else 0."""
+    if training.sigmas is None:
         return torch.ones_like(sigmas)
-    distance = (sigmas.log() - math.log(training.center)) / training.spread
-    # The density per timestep is that per log sigma times the width of the timestep in log sigma.
-    width = torch.gradient(sigmas.double().log())[0].float()
-    return torch.exp(-0.5 * distance**2) * width
+    low, high = training.sigmas
+    return ((sigmas >= low * 0.999) & (sigmas <= high * 1.001)).float()
 
 
 def _mix(seed: int, step: int) -> int:

@@ -1,7 +1,6 @@
 """Every test has a home of its own; tests that need the database share one real mongod."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def database(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A real mongod with a folder of its own, started once."""
     folder = tmp_path_factory.mktemp("database")
     os.environ["FIFTYONE_DATABASE_DIR"] = str(folder)
@@ -40,7 +39,6 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         if os.environ.get("MINCURATE_REQUIRE_DB"):
             raise
         pytest.skip(f"no database here: {error}")
-    yield
 
 
 @pytest.fixture(scope="session")
@@ -66,4 +64,6 @@ def draw_shapes(folder: Path, discs: int, crosses: int) -> None:
             colors = rng.integers(0, 255, (2, 3))
             picture = np.where(inside[..., None], colors[0], colors[1])
             noisy = picture + rng.normal(0, 4, picture.shape)
-            Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / kind / f"{i:03d}.png")
+            Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(
+                folder / kind / f"{i:03d}.png"
+            )

@@ -33,9 +33,7 @@ def mincurate(*arguments, code=0, **environment):
 
 
 def score(folder, output, *more, **options):
-    return mincurate(
-        "score", folder, "--no-fiftyone", "--output", output, *QUICK, *more, **options
-    )
+    return mincurate("score", folder, "--no-fiftyone", "--output", output, *QUICK, *more, **options)
 
 
 def table(output):
@@ -161,7 +159,11 @@ def test_a_killed_run_goes_on_to_the_same_table(shapes, tmp_path, monkeypatch):
     environment = {**os.environ, "MINCURATE_HOME": str(tmp_path / "home-b")}
     for place in ("training step 17", "after shard 1", "map"):
         done = subprocess.run(
-            command, env=environment | {"KILL_AT": place}, capture_output=True, text=True, timeout=240
+            command,
+            env=environment | {"KILL_AT": place},
+            capture_output=True,
+            text=True,
+            timeout=240,
         )
         assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
     marks = {p: p.stat().st_mtime_ns for p in (tmp_path / "run" / "shards").glob("*.parquet")}
@@ -284,5 +286,7 @@ def test_train_makes_a_model_that_score_takes(shapes, tmp_path):
 def test_python_api_in_three_lines(shapes, tmp_path):
     import mincurate
 
-    result = mincurate.score(shapes, output=tmp_path / "run", fiftyone=False, train_steps=20, n_draws=2)
+    result = mincurate.score(
+        shapes, output=tmp_path / "run", fiftyone=False, train_steps=20, n_draws=2
+    )
     assert len(result.frame) == 60 and result.report.is_file() and result.dataset is None

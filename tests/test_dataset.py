@@ -135,7 +135,7 @@ def test_a_dataset_is_a_source_with_its_labels_and_views(database, images, tmp_p
     assert storage.delete_run("source", result.run.key)
     dataset.reload()
     assert not dataset.has_field("minority_score") and len(dataset) == 46
-    assert not dataset.list_saved_views() == [] and dataset.list_runs() == []
+    assert dataset.list_saved_views() == ["some"] and dataset.list_runs() == []
     assert dataset.list_brain_runs() == [] and dataset.list_workspaces() == []
 
 
@@ -181,6 +181,7 @@ def test_a_database_that_does_not_answer_is_said_before_the_work(images, environ
 def test_a_database_lost_at_the_end_costs_nothing(images, tmp_path, monkeypatch):
     """The results are on disk when the database is gone, and the same command stores them."""
     with monkeypatch.context() as patch:
+
         def lost(*args):
             raise UserError("FiftyOne's database does not answer.")
 

@@ -98,7 +98,12 @@ def test_a_model_on_pixel_blocks_returns_images():
         tiny_unet(12, size=8), denoisers.linear_alphas_cumprod(), "epsilon", "blocks", 16
     )
     assert model.patch == 2
-    assert model.denoise(torch.zeros(2, 3, 16, 16), model.nearest_sigma(0.1)).shape == (2, 3, 16, 16)
+    assert model.denoise(torch.zeros(2, 3, 16, 16), model.nearest_sigma(0.1)).shape == (
+        2,
+        3,
+        16,
+        16,
+    )
 
 
 def test_saving_and_loading_changes_nothing(tmp_path):

@@ -5,9 +5,7 @@ from hypothesis import strategies as st
 
 from mincurate.ordinal import class_edges, classes_within, ordinal_classes, percentile
 
-distinct = st.lists(
-    st.floats(-1e6, 1e6, allow_nan=False), min_size=1, max_size=200, unique=True
-)
+distinct = st.lists(st.floats(-1e6, 1e6, allow_nan=False), min_size=1, max_size=200, unique=True)
 tied = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0, float("nan")]), min_size=1, max_size=200)
 num_classes = st.integers(1, 20)
 
@@ -21,7 +19,7 @@ def test_sizes_differ_by_at_most_one_when_scores_are_distinct(scores, n):
 @given(tied, num_classes)
 def test_equal_scores_share_a_class_and_nan_gets_none(scores, n):
     classes = ordinal_classes(scores, n)
-    for score in set(s for s in scores if s == s):
+    for score in {s for s in scores if s == s}:
         assert len({int(c) for c, s in zip(classes, scores, strict=True) if s == score}) == 1
     assert all((c == -1) == (s != s) for c, s in zip(classes, scores, strict=True))
 
@@ -85,5 +83,5 @@ def test_percentile_of_what_was_not_scored_is_nan():
 def test_no_scores_and_no_classes():
     assert ordinal_classes([], 10).tolist() == []
     assert ordinal_classes([float("nan")], 3).tolist() == [-1]
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="num_classes"):
         ordinal_classes([1.0], 0)

@@ -51,7 +51,9 @@ def test_images_too_small_for_a_trunk_are_enlarged(tmp_path, name, side):
     assert torch.isfinite(found).all() and (found.sum(1) > 0).all()
 
 
-@pytest.mark.parametrize("net", ["squeezenet1_1", "resnet18", "mobilenet_v3_small", "regnet_y_400mf"])
+@pytest.mark.parametrize(
+    "net", ["squeezenet1_1", "resnet18", "mobilenet_v3_small", "regnet_y_400mf"]
+)
 def test_any_convolutional_backbone_gives_an_lpips_form(tmp_path, net):
     distance = perceptual.load(f"torchvision:{net}@{weights_of(net, tmp_path)}", None)
     x, y = torch.rand(2, 2, 3, 32, 32) * 2 - 1

@@ -166,7 +166,7 @@ def unscored(frame: pd.DataFrame, rows: slice, reason: str = "truncated JPEG") -
     """These rows as files that could not be scored."""
     names = list(frame.columns)
     numbers = [c for c in names if c not in (*TEXT, "width", "height")]
-    frame = frame.astype({c: "Int64" for c in WHOLE})
+    frame = frame.astype(dict.fromkeys(WHOLE, "Int64"))
     frame.loc[frame.index[rows], numbers] = pd.NA
     frame.loc[frame.index[rows], "status"] = "unscorable"
     frame.loc[frame.index[rows], "reason"] = reason
@@ -439,7 +439,14 @@ def test_the_commands_can_be_pasted_into_a_shell(make_run):
     commands = [shlex.split(code.get_text()) for code in page.select("#next pre code")]
     assert commands[0] == ["mincurate", "launch", "it's mine"]
     assert commands[1][:3] == ["mincurate", "score", "/data/my pictures"]
-    assert commands[1][-5:] == ["--sigma", "0.16", "--n-draws", "5", "--resume"]
+    asked = ["--sigma", "0.16", "--n-draws", "5", "--num-classes", "10"]
+    assert commands[1][3:] == [*asked, "--dataset", "it's mine", "--resume"]
+
+
+def test_every_repeated_setting_is_an_option_of_score():
+    from mincurate.cli.score import score
+
+    assert set(report.REPEATED) <= set(inspect.signature(score).parameters)
 
 
 def test_another_ranking_is_named_and_its_value_shown(make_run):
@@ -641,9 +648,20 @@ def test_a_large_run_gives_a_page_of_bounded_size(make_run):
     assert all(len(point) > 3 for point in data["points"][: report.HOVER // 2])
 
 
-def test_pictures_of_noise_give_way_in_quality_not_in_size():
-    noise = np.random.default_rng(0).integers(0, 255, (1000, 64, 64, 3)).astype(np.uint8)
-    assert sum(map(len, report._sprite_sheets(list(noise), 64))) <= report.SPRITES
+def test_photographs_are_not_all_decoded_again_for_the_map(make_run):
+    def large(frame):
+        return frame.assign(width=4000, height=5000, rel_path=frame["rel_path"] + ".png")
+
+    data = points(read(make_run(60, change=large)))
+    assert data["hover"] == report.MEGAPIXELS // 20
+    assert [len(point) > 3 for point in data["points"]] == [True] * 50 + [False] * 10
+
+
+def test_pictures_of_noise_give_way_in_quality_not_in_size(monkeypatch):
+    limit = 1_000_000
+    monkeypatch.setattr(report, "SPRITES", limit)
+    noise = np.random.default_rng(0).integers(0, 255, (500, 64, 64, 3)).astype(np.uint8)
+    assert sum(map(len, report._sprite_sheets(list(noise), 64))) <= limit
 
 
 def test_a_thumbnail_keeps_its_proportions_and_is_upright(tmp_path):

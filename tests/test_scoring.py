@@ -56,12 +56,8 @@ def test_the_score_is_the_formula_of_the_paper():
 @pytest.mark.parametrize("batch", [1, 3, 7])
 def test_the_batch_size_does_not_change_the_scores(batch):
     together = scorer()(PIXELS, NAMES)
-    apart = [
-        scorer()(PIXELS[i : i + batch], NAMES[i : i + batch]) for i in range(0, 10, batch)
-    ]
-    np.testing.assert_allclose(
-        np.concatenate([s.draws for s in apart]), together.draws, atol=1e-5
-    )
+    apart = [scorer()(PIXELS[i : i + batch], NAMES[i : i + batch]) for i in range(0, 10, batch)]
+    np.testing.assert_allclose(np.concatenate([s.draws for s in apart]), together.draws, atol=1e-5)
 
 
 def test_order_does_not_change_the_scores():
@@ -82,9 +78,10 @@ def test_noise_depends_on_seed_image_and_draw_alone(names, seed):
     drawn = scoring.noise(names, 3, (3, 4, 4), seed)
     for i, name in enumerate(names):
         assert torch.equal(scoring.noise([name], 3, (3, 4, 4), seed)[0], drawn[i])
-    assert len({tuple(row.flatten().tolist()) for image in drawn for row in image}) == drawn[
-        :, :, 0, 0, 0
-    ].numel()
+    assert (
+        len({tuple(row.flatten().tolist()) for image in drawn for row in image})
+        == drawn[:, :, 0, 0, 0].numel()
+    )
 
 
 def test_noise_is_standard_normal():

@@ -11,7 +11,7 @@ from mincurate.training import Training, TrainingInterruptedError
 RNG = np.random.default_rng(0)
 BASE = RNG.integers(0, 256, (1, 3, 4, 4)).repeat(4, 2).repeat(4, 3)
 IMAGES = np.clip(BASE + RNG.normal(0, 12, (40, 3, 16, 16)), 0, 255).astype(np.uint8)
-TINY = Training(image_size=16, center=0.3, steps=12, batch_size=4, channels=(32, 32))
+TINY = Training(image_size=16, sigmas=(0.2, 0.5), steps=12, batch_size=4, channels=(32, 32))
 
 
 class StopAt:
@@ -42,7 +42,7 @@ def same_weights(a, b):
 
 
 def test_training_makes_a_diffusers_pipeline_that_denoises_better(tmp_path):
-    plan = Training(image_size=16, center=0.3, steps=250, batch_size=8, channels=(32, 32))
+    plan = Training(image_size=16, sigmas=(0.2, 0.5), steps=250, batch_size=8, channels=(32, 32))
     model = training.train(IMAGES, tmp_path / "m", plan)
     assert DDPMPipeline.from_pretrained(tmp_path / "m").unet.config.in_channels == 12
     x0 = torch.tensor(IMAGES).float() / 127.5 - 1
@@ -104,25 +104,27 @@ def test_a_finished_training_is_not_repeated(tmp_path):
 
 def test_training_goes_on_from_a_given_model(tmp_path):
     start = training.train(IMAGES, tmp_path / "a", TINY)
-    more = Training(image_size=16, center=None, steps=3, batch_size=4, learning_rate=1e-9)
+    more = Training(image_size=16, sigmas=None, steps=3, batch_size=4, learning_rate=1e-9)
     after = training.train(IMAGES, tmp_path / "b", more, start=start)
-    for x, y in zip(start.unet.state_dict().values(), after.unet.state_dict().values(), strict=True):
+    for x, y in zip(
+        start.unet.state_dict().values(), after.unet.state_dict().values(), strict=True
+    ):
         torch.testing.assert_close(x, y, atol=1e-5, rtol=1e-4)
     assert after.trained_sigmas is None
 
 
-def test_training_for_a_score_draws_noise_around_its_level():
+def test_training_for_a_score_draws_the_levels_around_it():
     sigmas = ((1 - denoisers.linear_alphas_cumprod()) / denoisers.linear_alphas_cumprod()).sqrt()
-    weights = training._level_weights(sigmas, Training(image_size=16, center=0.3, spread=0.5))
-    weights = weights / weights.sum()
-    mean = float((weights * sigmas.log()).sum())
-    spread = float((weights * (sigmas.log() - mean) ** 2).sum().sqrt())
-    assert mean == pytest.approx(np.log(0.3), abs=0.02)
-    assert spread == pytest.approx(0.5, abs=0.02)
+    low, high = training.around(0.16)
+    weights = training._level_weights(sigmas, Training(image_size=16, sigmas=(low, high)))
+    drawn = sigmas[weights > 0]
+    assert drawn.min() == pytest.approx(low, rel=0.03)
+    assert drawn.max() == pytest.approx(high, rel=0.03)
+    assert set(weights.tolist()) == {0.0, 1.0}
 
 
 def test_minutes_become_steps(tmp_path):
-    plan = Training(image_size=16, center=0.3, minutes=0.05, batch_size=4, channels=(32, 32))
+    plan = Training(image_size=16, sigmas=(0.2, 0.5), minutes=0.05, batch_size=4, channels=(32, 32))
     training.train(IMAGES, tmp_path, plan)
     assert training.record(tmp_path)["steps"] >= 20
 

@@ -73,19 +73,11 @@ class Terminal:
         )
         with Progress(*columns, console=self.console) as progress:
             job = progress.add_task(title, total=total, rate="", note="")
-            started, done, first = time.monotonic(), 0, True
 
             def advance(n: int, note: str = "") -> None:
-                nonlocal started, done, first
-                if first and note == "" and n > 1:
-                    # What an earlier process did says nothing about the rate of this one.
-                    started = time.monotonic()
-                else:
-                    done += n
-                first = False
-                seconds = time.monotonic() - started
-                rate = f"{done / seconds:,.0f} {unit}/s" if seconds > 0.5 and done else ""
-                progress.update(job, advance=n, rate=rate, note=note)
+                progress.update(job, advance=n, note=note)
+                speed = progress.tasks[job].speed
+                progress.update(job, rate=f"{speed:,.0f} {unit}/s" if speed else "")
 
             yield advance
 

@@ -42,7 +42,15 @@ def doctor() -> None:
 
 
 def _packages() -> Iterator[Finding]:
-    for name in ("mincurate", "torch", "torchvision", "diffusers", "lpips", "fiftyone", "umap-learn"):
+    for name in (
+        "mincurate",
+        "torch",
+        "torchvision",
+        "diffusers",
+        "lpips",
+        "fiftyone",
+        "umap-learn",
+    ):
         try:
             yield name, True, version(name)
         except PackageNotFoundError:
@@ -55,7 +63,9 @@ def _compute() -> Iterator[Finding]:
     from mincurate.training import reduced_precision
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    what = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
+    what = (
+        torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
+    )
     x = torch.randn(512, 512, device=device)
     started = time.monotonic()
     for _ in range(20):

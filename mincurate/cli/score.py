@@ -96,7 +96,7 @@ def score(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for table, report and pictures. Default: a new one under ~/.mincurate/runs."
+            help="Folder for table, report and pictures. Default: new under ~/.mincurate/runs."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,

@@ -20,7 +20,8 @@ def train(
     ],
     *,
     model: Annotated[
-        str | None, typer.Option(help="Model folder or hub id to go on from, in place of a new one.")
+        str | None,
+        typer.Option(help="Model folder or hub id to go on from, in place of a new one."),
     ] = None,
     minutes: Annotated[
         float, typer.Option("--train-minutes", help="Training budget in minutes.")

@@ -28,7 +28,9 @@ def launch(
     if dataset is None:
         written = [name for run in runs.all_runs() if (name := run.record.get("dataset"))]
         if not written:
-            raise UserError("No dataset has been written yet; make one with `mincurate score PATH`.")
+            raise UserError(
+                "No dataset has been written yet; make one with `mincurate score PATH`."
+            )
         dataset = str(written[-1])
     app.open_app(dataset, port=port, address=address, remote=remote, wait=True, reporter=Terminal())
 
