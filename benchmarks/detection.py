@@ -97,7 +97,7 @@ def main():
     from scipy.stats import rankdata, spearmanr
     from sklearn.neighbors import LocalOutlierFactor
 
-    from mincurate import collection, embedding, perceptual, scoring, training
+    from mincurate import collection, device, embedding, perceptual, scoring, training
     from mincurate.cli.console import Terminal
 
     rows = []
@@ -132,7 +132,7 @@ def main():
             rows.append(row | measures(rare, scores) | {"spearman_complexity": rho})
 
         add("complexity (control)", "pixels", None, None, complexity)
-        dtype = training.reduced_precision("cpu")
+        dtype = device.reduced_precision("cpu")
         rivals_done = set()
         for minutes in options.minutes:
             plan = training.Training(32, training.around(0.16), minutes=minutes, seed=options.seed)

@@ -11,6 +11,7 @@ Prints a table and writes JSON.
 
 import argparse
 import json
+import os
 import platform
 import resource
 import subprocess
@@ -52,7 +53,7 @@ def side(name, folder, spec, n_draws, batch):
     """Run one side and print its figures as JSON."""
     import torch
 
-    from mincurate import denoiser, perceptual, training
+    from mincurate import denoiser, device, perceptual
     from mincurate.scoring import Scorer
 
     pixels = np.load(folder / "pixels.npy")
@@ -67,7 +68,7 @@ def side(name, folder, spec, n_draws, batch):
         started = time.perf_counter()
         scores = published(model, distance, pixels, n_draws, sigma, batch)
     else:
-        dtype = training.reduced_precision("cpu")
+        dtype = device.reduced_precision("cpu")
         embed = lambda x: x.mean((2, 3))  # noqa: E731 - embedding is no part of this comparison
         scorer = Scorer(model, distance, embed, sigma, n_draws, 0, dtype)
         names = [str(i) for i in range(len(pixels))]
@@ -173,7 +174,7 @@ def main():
             )
     result = {
         "command": " ".join(sys.argv),
-        "machine": f"{platform.processor() or platform.machine()}, {__import__('os').cpu_count()} cores",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "images": what,
         "draws": options.draws,

@@ -1,4 +1,4 @@
-"""The Python API on real images: handwritten digits, ones with a few fours among them.
+"""The Python API on real images: handwritten digits, sevens with a few zeros among them.
 
 Run it as it stands: python examples/python_api.py   (about 2 minutes on 2 cores)
 """

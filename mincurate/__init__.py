@@ -4,9 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mincurate.audit import Result, score, train
+    from mincurate.audit import Result, score
     from mincurate.denoiser import Denoiser
     from mincurate.errors import UserError
+    from mincurate.models import train
     from mincurate.runs import Run
 
 __all__ = ["Denoiser", "Result", "Run", "UserError", "score", "train"]
@@ -17,7 +18,7 @@ _HOMES = {
     "Run": "runs",
     "UserError": "errors",
     "score": "audit",
-    "train": "audit",
+    "train": "models",
 }
 
 

@@ -5,6 +5,7 @@ import time
 
 from mincurate import dataset as storage
 from mincurate.errors import UserError
+from mincurate.presentation import WORKSPACE
 from mincurate.progress import SILENT, Reporter
 
 
@@ -30,15 +31,15 @@ def open_app(
         UserError: no such dataset, no scores in it, or the port is taken.
     """
     storage.check_database()
-    dataset = storage._load(name)
+    dataset = storage.load(name)
     if not dataset.has_saved_view("most-minority"):
         raise UserError(f"The dataset {name!r} has no scores yet: mincurate score fiftyone:{name}.")
     if _taken(port, address):
         raise UserError(f"Port {port} is in use; choose another with --port.")
-    fo = storage._fiftyone()
+    fo = storage.fiftyone()
     spaces = None
-    if storage.WORKSPACE in dataset.list_workspaces():
-        spaces = dataset.load_workspace(storage.WORKSPACE)
+    if WORKSPACE in dataset.list_workspaces():
+        spaces = dataset.load_workspace(WORKSPACE)
     session = fo.launch_app(
         view=dataset.load_saved_view("most-minority"),
         spaces=spaces,

@@ -5,23 +5,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from mincurate import collection as collections
 from mincurate import denoiser as denoisers
-from mincurate import diagnostics, results, runs, scoring, training
+from mincurate import diagnostics, models, results, runs, scoring, training
 from mincurate import embedding as embeddings
 from mincurate import perceptual as perception
 from mincurate.collection import Collection
 from mincurate.denoiser import Denoiser
+from mincurate.device import choose_device, choose_precision
 from mincurate.embedding import Embedder
 from mincurate.errors import UserError
 from mincurate.images import Fit
 from mincurate.perceptual import Perceptual
-from mincurate.progress import SILENT, Reporter
+from mincurate.progress import SILENT, Reporter, duration
 from mincurate.runs import Run
 from mincurate.scoring import Scorer
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 SHARD_IMAGES = 256
 """Images per shard: what a killed run loses at most."""
-SIGMA_PER_PIXEL = 0.005
-"""Default noise level per pixel of the image's side (0.16 at 32 px; measured, see README)."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,11 @@ def score(
         UserError: something the user can mend.
         training.TrainingInterruptedError: Ctrl-C while training; nothing is lost.
     """
-    _check_options(sigma, n_draws, num_classes, rank_by, image_size, batch_size, train_minutes)
+    if rank_by not in results.RANKINGS:
+        raise UserError(f"--rank-by is one of {', '.join(results.RANKINGS)}, not {rank_by!r}.")
+    if n_draws < 1 or num_classes < 1 or batch_size < 1:
+        raise UserError("--n-draws, --num-classes and --batch-size are at least 1.")
+    models.check_training(sigma, image_size, train_minutes)
     collections.check_place(path)
     if fiftyone:
         from mincurate import dataset as storage
@@ -136,7 +139,9 @@ def score(
     if why:
         reporter.say(why)
     embedding = embeddings.choose(embedding, perceptual)
-    early = _load_early(perceptual, embedding, device)
+    # What needs no denoiser is loaded before the long work, so that a wrong name fails at once.
+    distance = None if perceptual == "unet" else perception.load(perceptual, given, device=device)
+    embedder = None if embedding == "unet" else embeddings.load(embedding, given, device=device)
     collection = collections.open_collection(
         path,
         labels=labels,
@@ -148,8 +153,8 @@ def score(
     )
     counts = results.counts(collection)
     reporter.say(describe(counts, collection))
-    size = given.image_size if given else image_size or choose_size(collection, device)
-    sigma = sigma or SIGMA_PER_PIXEL * size
+    size = given.image_size if given else image_size or models.choose_size(collection, device)
+    sigma = sigma or models.SIGMA_PER_PIXEL * size
     plan = None
     if given is None:
         plan = training.Training(
@@ -168,6 +173,14 @@ def score(
             "scoring": [sigma, n_draws, perceptual, embedding, size, fit, seed, str(dtype)],
             "method": METHOD,
         }
+    )
+    seconds = _seconds_per_image(
+        given, plan, distance, embedder, n_draws, batch_size, device, dtype
+    )
+    reporter.say(
+        f"Scoring {n_draws} draws of {len(collection.unique):,} images at sigma {sigma:.3g} on "
+        f"{device} takes about {duration(seconds * len(collection.unique))}"
+        + (", after the training." if plan else ".")
     )
     run = _open_run(request, Path(output).expanduser() if output else None, resume, reporter)
     with runs.locked(run):
@@ -191,19 +204,20 @@ def score(
                 "train_minutes": None if given else train_minutes,
                 "train_steps": train_steps,
                 "max_images": max_images,
+                "labels": labels,
+                "label_field": label_field,
+                "umap": umap,
             },
             request=request,
             counts=counts,
         )
-        denoiser = given or trained_model(
-            collection, plan, fit=fit, workers=workers, device=device, reporter=reporter
-        )
-        distance = early.get(perceptual) or perception.load(perceptual, denoiser, device=device)
-        embedder = early.get("embed:" + embedding) or embeddings.load(
-            embedding, denoiser, device=device
-        )
-        assert isinstance(distance, Perceptual)
-        assert isinstance(embedder, Embedder)
+        denoiser = given
+        if denoiser is None:
+            denoiser = models.trained_model(
+                collection, plan, fit=fit, workers=workers, device=device, reporter=reporter
+            )
+        distance = distance or perception.load(perceptual, denoiser, device=device)
+        embedder = embedder or embeddings.load(embedding, denoiser, device=device)
         scorer = Scorer(
             denoiser=denoiser,
             perceptual=distance,
@@ -228,12 +242,12 @@ def score(
             reporter=reporter,
         )
         results.save_reconstructions(run, scorer, size=size, fit=fit)
+        run.update(model=models.model_record(denoiser, trained_here=given is None))
         results.record_outcome(
             run,
             rank_by=rank_by,
             num_classes=num_classes,
             seed=seed,
-            model=model_record(denoiser, trained_here=given is None),
             version=version("mincurate"),
             sigma=scorer.sigma,
             n_draws=n_draws,
@@ -242,155 +256,26 @@ def score(
             versions=versions(),
             findings=diagnostics.examine(run, scorer, embedder, size=size, fit=fit),
         )
-        stored = ""
-        name = None
+        name, stored = None, ""
         if fiftyone:
             name = dataset or (
                 collection.value.partition("/")[0]
                 if collection.kind == "fiftyone"
                 else storage.default_name(collection.value)
             )
-            run.update(dataset=name)
-            written = storage.write_run(run, name, reporter)
-            stored = f"{written.added} samples added, {written.updated} updated"
+        run.update(dataset=name)
         from mincurate import report
 
         page = report.write_report(run)
+        # Last, because everything else is then on disk should the database be lost.
+        if fiftyone and name:
+            written = storage.write_run(run, name, reporter)
+            stored = f"{written.added} samples added, {written.updated} updated"
     return Result(run=run, dataset=name, report=page, stored=stored)
 
 
 METHOD = 1
 """Raised when the definition of a score changes: older runs are then not gone on with."""
-
-
-def train(
-    path: str | Path,
-    output: str | Path,
-    *,
-    model: str | None = None,
-    image_size: int | None = None,
-    sigma: float | None = None,
-    all_levels: bool = False,
-    minutes: float = 10.0,
-    steps: int | None = None,
-    fit: Fit = "crop",
-    max_images: int | None = None,
-    seed: int = 0,
-    workers: int = 2,
-    device: str = "auto",
-    reporter: Reporter = SILENT,
-) -> Denoiser:
-    """Train a denoiser on the images of ``path`` and save it as a diffusers pipeline in ``output``.
-
-    Args:
-        model: a model to go on from, in place of a new one.
-        sigma: noise level to concentrate on; default as in `score`.
-        all_levels: train every noise level, as generating images needs.
-
-    Raises:
-        UserError: something the user can mend.
-        training.TrainingInterruptedError: Ctrl-C; give the same command again to go on.
-    """
-    device = choose_device(device)
-    start = denoisers.load(model, device) if model else None
-    collection = collections.open_collection(
-        path, labels=False, max_images=max_images, seed=seed, workers=workers, reporter=reporter
-    )
-    size = start.image_size if start else image_size or choose_size(collection, device)
-    _check_options(sigma, 1, 1, "minority", size, 1, minutes)
-    plan = training.Training(
-        image_size=size,
-        sigmas=None if all_levels else training.around(sigma or SIGMA_PER_PIXEL * size),
-        minutes=minutes,
-        steps=steps,
-        seed=seed,
-    )
-    folder = Path(output).expanduser()
-    identity = runs.fingerprint([collection.digest, str(plan), start and start.content_hash()])
-    marker = folder / "training-request"
-    if marker.is_file() and marker.read_text() != identity:
-        raise UserError(
-            f"{folder} holds a training of other images or settings; choose another --output."
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        marker.write_text(identity)
-    except OSError as error:
-        raise UserError(f"Cannot write to {folder}: {error.strerror}.") from error
-    reporter.say(_training_words(plan, len(collection.unique), device))
-    pixels = collections.training_pixels(collection, size=size, fit=fit, seed=seed, workers=workers)
-    return training.train(pixels, folder, plan, start=start, device=device, reporter=reporter)
-
-
-def trained_model(
-    collection: Collection,
-    plan: training.Training | None,
-    *,
-    fit: Fit,
-    workers: int,
-    device: str,
-    reporter: Reporter,
-) -> Denoiser:
-    """The model of these images and settings: from the cache, or trained now and kept there."""
-    assert plan is not None
-    key = runs.fingerprint([collection.digest, str(plan), fit])
-    folder = runs.home() / "models" / key
-    if training.finished(folder):
-        reporter.say(f"Using the model trained on these images before ({folder}).")
-    else:
-        reporter.say(_training_words(plan, len(collection.unique), device))
-    try:
-        return training.train(
-            collections.training_pixels(
-                collection, size=plan.image_size, fit=fit, seed=plan.seed, workers=workers
-            )
-            if not training.finished(folder)
-            else np.zeros((0, 3, 1, 1), np.uint8),
-            folder,
-            plan,
-            device=device,
-            reporter=reporter,
-        )
-    except OSError as error:
-        raise UserError(
-            f"Cannot write the model to {folder}: {error.strerror or error}; free some space or "
-            "set MINCURATE_HOME, then give the same command again."
-        ) from error
-
-
-def choose_device(device: str) -> str:
-    """``auto`` becomes ``cuda`` where there is a working GPU, else ``cpu``.
-
-    Raises:
-        UserError: the device named is not there.
-    """
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"The device {device!r} cannot be used: {reason}") from error
-    return device
-
-
-def choose_precision(precision: str, device: str) -> torch.dtype | None:
-    """``auto`` is bfloat16 where the hardware computes it; ``None`` means float32."""
-    choices = {
-        "auto": training.reduced_precision(device),
-        "float32": None,
-        "bfloat16": torch.bfloat16,
-    }
-    if precision not in choices:
-        raise UserError(f"There is no precision {precision!r}: take auto, float32 or bfloat16.")
-    return choices[precision]
-
-
-def choose_size(collection: Collection, device: str) -> int:
-    """Side to train at: that of the images, rounded up to a multiple of 8, within 16 .. 32 pixels
-    (64 on a GPU)."""
-    limit = 64 if device.startswith("cuda") else 32
-    return min(limit, max(16, -(-collection.usual_side() // 8) * 8))
 
 
 def describe(counts: dict[str, int], collection: Collection) -> str:
@@ -404,23 +289,6 @@ def describe(counts: dict[str, int], collection: Collection) -> str:
     return line + (f"; {len(names)} labels." if names else "; no labels.")
 
 
-def model_record(denoiser: Denoiser, *, trained_here: bool) -> dict[str, Any]:
-    """What a run keeps of its model."""
-    said = training.record(Path(denoiser.name)) if Path(denoiser.name).is_dir() else {}
-    return {
-        "name": denoiser.name,
-        "hash": denoiser.content_hash(),
-        "image_size": denoiser.image_size,
-        "prediction_type": denoiser.prediction_type,
-        "parameters": sum(p.numel() for p in denoiser.unet.parameters()),
-        "trained_here": trained_here,
-        "trained_images": said.get("images_seen"),
-        "trained_minutes": said.get("minutes"),
-        "trained_sigmas": said.get("trained_sigmas"),
-        "curve": said.get("curve", []),
-    }
-
-
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
     found = {}
@@ -432,49 +300,35 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _check_options(
-    sigma: float | None,
+def _seconds_per_image(
+    given: Denoiser | None,
+    plan: training.Training | None,
+    distance: Perceptual | None,
+    embedder: Embedder | None,
     n_draws: int,
-    num_classes: int,
-    rank_by: str,
-    image_size: int | None,
     batch_size: int,
-    minutes: float,
-) -> None:
-    if rank_by not in results.RANKINGS:
-        raise UserError(f"--rank-by is one of {', '.join(results.RANKINGS)}, not {rank_by!r}.")
-    if sigma is not None and not 0 < sigma < 100:
-        raise UserError(f"--sigma is a noise level above 0 and below 100, not {sigma}.")
-    if n_draws < 1 or num_classes < 1 or batch_size < 1:
-        raise UserError("--n-draws, --num-classes and --batch-size are at least 1.")
-    if image_size is not None and (image_size < 16 or image_size % 8):
-        raise UserError(f"--image-size is a multiple of 8, at least 16 pixels, not {image_size}.")
-    if not minutes > 0:
-        raise UserError(f"--train-minutes is more than 0, not {minutes}.")
-
-
-def _load_early(perceptual: str, embedding: str, device: str) -> dict[str, Perceptual | Embedder]:
-    """Load what needs no denoiser before the long work, so that a wrong name fails at once."""
-    nothing: Any = None
-    loaded: dict[str, Perceptual | Embedder] = {}
-    if perceptual != "unet":
-        loaded[perceptual] = perception.load(perceptual, nothing, device=device)
-    if embedding != "unet":
-        loaded["embed:" + embedding] = embeddings.load(embedding, nothing, device=device)
-    return loaded
-
-
-def _training_words(plan: training.Training, images: int, device: str) -> str:
-    levels = (
-        f"on noise levels {plan.sigmas[0]:.2g} to {plan.sigmas[1]:.2g}"
-        if plan.sigmas
-        else "on all noise levels"
+    device: str,
+    dtype: torch.dtype | None,
+) -> float:
+    """Time of scoring one image, measured on noise; an untrained network is as slow as a trained."""
+    denoiser = given or training.untrained(plan or training.Training(32, None), device)
+    scorer = Scorer(
+        denoiser=denoiser,
+        perceptual=distance or perception.load("unet", denoiser),
+        embed=(embedder or embeddings.load("unet", denoiser)).embed,
+        sigma=denoiser.nearest_sigma(0.1),
+        n_draws=n_draws,
+        seed=0,
+        dtype=dtype,
     )
-    budget = f"{plan.steps} steps" if plan.steps else f"about {plan.minutes:g} minutes"
-    return (
-        f"Training a denoiser {levels} on {images:,} images at {plan.image_size} px on {device}: "
-        f"{budget}. Ctrl-C keeps what is done."
-    )
+    n = min(8, batch_size)
+    side = denoiser.image_size
+    pixels = np.random.default_rng(0).integers(0, 256, (n, 3, side, side), dtype=np.uint8)
+    names = [str(i) for i in range(n)]
+    scorer(pixels[:1], names[:1])
+    started = time.monotonic()
+    scorer(pixels, names)
+    return (time.monotonic() - started) / n
 
 
 def _open_run(request: str, output: Path | None, resume: bool, reporter: Reporter) -> Run:

@@ -11,50 +11,30 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mincurate import presentation
 from mincurate.errors import UserError
-from mincurate.figures import class_colors
+from mincurate.presentation import (
+    BRAIN_KEY,
+    FIELDS,
+    GROUP,
+    LABELS,
+    UNSCORABLE,
+    VIEWS,
+    WORKSPACE,
+)
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import Run
 from mincurate.sources import Source
 
-BRAIN_KEY = "minority_umap"
-WORKSPACE = "mincurate"
-GROUP = "mincurate"
-LABELS = "ground_truth"
-UNSCORABLE = "unscorable"
 MADE_BY = "mincurate"
 """Key of ``dataset.info`` under which is kept what mincurate made in a dataset."""
-
-FIELDS: dict[str, tuple[str, str, bool]] = {
-    "rarity": ("float", "Percentile of the ranking in force: 0 commonest, 1 rarest", True),
-    "minority_score": ("float", "Minority score; higher is rarer", True),
-    "minority_score_se": ("float", "Standard error of the minority score over its draws", False),
-    "minority_class": ("int", "Ordinal class: 0 commonest, the highest rarest", True),
-    "minority_class_within_label": ("int", "Ordinal class among images of its own label", False),
-    "neighbor_distance": (
-        "float",
-        "Mean distance to the 5 nearest neighbours; higher is rarer",
-        True,
-    ),
-    "minority_score_calibrated": (
-        "float",
-        "Minority score with texture regressed out, rank-averaged with neighbour distance",
-        True,
-    ),
-    "complexity": ("float", "Bytes per pixel of the image as PNG", False),
-    "content_hash": ("str", "BLAKE2b of the file; equal for exact copies", False),
-    "duplicate_of": ("str", "First file with the same content, if this is a copy", False),
-    "unscorable_reason": ("str", "Why the file has no score", False),
-}
-"""Field: type, description, and whether it is indexed (the App sorts by indexed fields only)."""
-
-VIEWS = ("most-minority", "least-minority", "unscorable", "duplicates")
 
 
 @dataclass(frozen=True)
@@ -92,7 +72,7 @@ def check_database() -> None:
         _check_server(uri, way_out)
     try:
         with _quiet():
-            fo = _fiftyone()
+            fo = fiftyone()
             fo.list_datasets()
     except ImportError as error:
         raise UserError(
@@ -124,8 +104,8 @@ def read_sources(name: str, view: str | None, label_field: str | None = None) ->
         UserError: no such dataset, view or field, or not a dataset of images.
     """
     check_database()
-    fo = _fiftyone()
-    dataset = _load(name)
+    fo = fiftyone()
+    dataset = load(name)
     if dataset.media_type not in ("image", None):
         raise UserError(f"The dataset {name!r} holds {dataset.media_type} samples, not images.")
     if view is not None and view not in dataset.list_saved_views():
@@ -166,7 +146,7 @@ def write_run(run: Run, name: str, reporter: Reporter = SILENT) -> Written:
     """
     started = time.monotonic()
     check_database()
-    fo = _fiftyone()
+    fo = fiftyone()
     record, frame = run.record, run.frame()
     is_new = not fo.dataset_exists(name)
     dataset = fo.Dataset(name, persistent=True) if is_new else fo.load_dataset(name)
@@ -183,8 +163,8 @@ def write_run(run: Run, name: str, reporter: Reporter = SILENT) -> Written:
         _write_tags(dataset, frame)
         advance(len(frame) - len(new), "")
         _write_map(dataset, frame)
-        _save_views(fo, dataset, frame)
-        _configure_app(fo, dataset, record, frame)
+        presentation.save_views(fo, dataset, frame)
+        presentation.configure(fo, dataset, record)
         _register(dataset, run)
         dataset.save()
     return Written(name, len(new), len(frame) - len(new), time.monotonic() - started)
@@ -199,7 +179,7 @@ def delete_run(name: str, key: str) -> bool:
     Returns:
         Whether there was anything to remove.
     """
-    fo = _fiftyone()
+    fo = fiftyone()
     if not fo.dataset_exists(name):
         return False
     dataset = fo.load_dataset(name)
@@ -310,79 +290,6 @@ def _write_map(dataset: Any, frame: pd.DataFrame) -> None:
     )
 
 
-def _save_views(fo: Any, dataset: Any, frame: pd.DataFrame) -> None:
-    scored = dataset.exists("rarity")
-    ranked = {
-        "most-minority": (scored.sort_by("rarity", reverse=True), "Rarest first"),
-        "least-minority": (scored.sort_by("rarity"), "Commonest first"),
-    }
-    if (frame["status"] != "ok").any():
-        ranked[UNSCORABLE] = (dataset.match_tags(UNSCORABLE), "Files without a score")
-    if frame["duplicate_of"].notna().any():
-        copies = frame.loc[frame["duplicate_of"].notna(), "content_hash"].unique().tolist()
-        view = dataset.match(fo.ViewField("content_hash").is_in(copies)).sort_by("content_hash")
-        ranked["duplicates"] = (view, "Exact copies, side by side")
-    for name in set(VIEWS) - set(ranked):
-        if dataset.has_saved_view(name):
-            dataset.delete_saved_view(name)
-    for name, (view, description) in ranked.items():
-        dataset.save_view(name, view, description=description, overwrite=True)
-
-
-def _configure_app(fo: Any, dataset: Any, record: dict[str, Any], frame: pd.DataFrame) -> None:
-    """Score and class on the tiles, classes coloured from common to rare, and a workspace."""
-    config = dataset.app_config
-    groups = config.sidebar_groups or fo.DatasetAppConfig.default_sidebar_groups(dataset)
-    ours = [field for field in FIELDS if dataset.has_field(field)]
-    kept = []
-    for group in groups:
-        if group.name != GROUP:
-            group.paths = [path for path in group.paths if path not in FIELDS]
-            kept.append(group)
-    place = 1 if kept and kept[0].name == "tags" else 0
-    kept.insert(place, fo.SidebarGroupDocument(name=GROUP, paths=ours, expanded=True))
-    config.sidebar_groups = kept
-    shown = ["minority_score", "minority_class"]
-    if config.active_fields is None:
-        labels = [LABELS] if dataset.has_field(LABELS) else []
-        config.active_fields = fo.ActiveFields(paths=[*shown, *labels])
-    else:
-        missing = [field for field in shown if field not in config.active_fields.paths]
-        config.active_fields.paths = [*missing, *config.active_fields.paths]
-    classes = int(record["num_classes"])
-    palette = {
-        "path": "minority_class",
-        "valueColors": [
-            {"value": str(c), "color": color} for c, color in enumerate(class_colors(classes))
-        ],
-    }
-    scheme = config.color_scheme or fo.ColorScheme(color_by="value")
-    scheme.fields = [
-        *(f for f in scheme.fields or [] if f.get("path") != "minority_class"),
-        palette,
-    ]
-    config.color_scheme = scheme
-    has_map = BRAIN_KEY in dataset.list_brain_runs()
-    dataset.save_workspace(WORKSPACE, workspace(fo, has_map), overwrite=True)
-
-
-def workspace(fo: Any, has_map: bool) -> Any:
-    """The grid and, where there is a map, the Embeddings panel beside it.
-
-    A space renders blank unless its ``active_child`` names a panel.
-    """
-
-    def space(panel: Any) -> Any:
-        return fo.Space(children=[panel], active_child=panel.component_id)
-
-    samples = space(fo.Panel(type="Samples", pinned=True))
-    if not has_map:
-        return samples
-    state = {"brainResult": BRAIN_KEY, "colorByField": "minority_class"}
-    embeddings = space(fo.Panel(type="Embeddings", state=state))
-    return fo.Space(children=[samples, embeddings], orientation="horizontal", sizes=[0.55, 0.45])
-
-
 def _register(dataset: Any, run: Run) -> None:
     record = run.record
     config = dataset.init_run(
@@ -408,10 +315,11 @@ def _register(dataset: Any, run: Run) -> None:
     dataset.info[MADE_BY] = made
 
 
-def _load(name: str) -> Any:
+def load(name: str) -> Any:
+    """The dataset ``name``, or a `UserError` that names those like it."""
     import difflib
 
-    fo = _fiftyone()
+    fo = fiftyone()
     known = fo.list_datasets()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3) or known[:3]
@@ -420,13 +328,11 @@ def _load(name: str) -> Any:
     return fo.load_dataset(name)
 
 
-def _fiftyone() -> Any:
+def fiftyone() -> Any:
     """Import FiftyOne, which takes seconds, without its banner."""
     os.environ.setdefault("FIFTYONE_DO_NOT_TRACK", "true")
     os.environ.setdefault("FIFTYONE_LOGGING_LEVEL", "ERROR")
-    import fiftyone
-
-    return fiftyone
+    return import_module("fiftyone")
 
 
 def _check_server(uri: str, way_out: str) -> None:

@@ -39,7 +39,7 @@ class Embedder:
     weak: bool
 
 
-def load(spec: str, denoiser: Denoiser, *, device: str = "cpu") -> Embedder:
+def load(spec: str, denoiser: Denoiser | None, *, device: str = "cpu") -> Embedder:
     """The embedding named ``spec``: ``unet``, ``torchvision:NAME[@FILE]``, or a hub id or folder
     that ``transformers.AutoModel`` reads.
 
@@ -47,6 +47,8 @@ def load(spec: str, denoiser: Denoiser, *, device: str = "cpu") -> Embedder:
         UserError: no such embedding, or its weights are not to be had.
     """
     if spec == "unet":
+        if denoiser is None:
+            raise ValueError("the embedding unet needs the denoiser whose features it takes")
         return Embedder(
             "unet", denoiser.content_hash(), lambda x: unet_embedding(denoiser, x), weak=True
         )

@@ -44,6 +44,7 @@ Fit = Literal["crop", "pad", "stretch"]
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 178_956_970
 """Where Pillow, too, speaks of a decompression bomb: half a gigabyte of RGB."""
+_LIMIT = f"the limit is {MAX_PIXELS // 10**6} megapixels"
 MAX_BYTES = 2**30
 
 _BORDER = (
@@ -182,6 +183,8 @@ def _load(path: str, size: int) -> tuple[bytes, Image.Image, tuple[int, int]]:
         with _QUIET:
             try:
                 return data, *_open(data, size)
+            except Image.DecompressionBombError:  # from inside of a parser, without its numbers
+                raise UnreadableImage(f"too large: {_LIMIT}") from None
             except _BORDER:
                 raise UnreadableImage(_what_is_wrong(data)) from None
     except MemoryError:
@@ -215,8 +218,7 @@ def _open(data: bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
     except Image.DecompressionBombError:
         width, height = Image.OPEN[sniff(data[:512]) or ""][0](io.BytesIO(data), "").size
     if width * height > MAX_PIXELS:
-        limit = f"the limit is {MAX_PIXELS // 10**6} megapixels"
-        raise UnreadableImage(f"too large: {width} x {height} pixels, {limit}")
+        raise UnreadableImage(f"too large: {width} x {height} pixels, {_LIMIT}")
     if img.format == "PNG":  # decoding alone overlooks wrong checksums and a missing end
         img.verify()
         img = Image.open(io.BytesIO(data), formats=FORMATS)

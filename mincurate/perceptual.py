@@ -68,15 +68,20 @@ def distance(a: list[Tensor], b: list[Tensor]) -> Tensor:
     )
 
 
-def load(spec: str, denoiser: Denoiser, *, device: str = "cpu") -> Perceptual:
+def load(spec: str, denoiser: Denoiser | None, *, device: str = "cpu") -> Perceptual:
     """The distance named ``spec``: ``lpips-vgg|lpips-alex|lpips-squeeze[@FILE]``, ``unet`` or
     ``torchvision:NAME[@FILE]``.
+
+    Args:
+        denoiser: needed by ``unet`` alone.
 
     Raises:
         UserError: no such distance, or its weights are not to be had.
     """
     name, _, file = spec.partition("@")
     if name == "unet":
+        if denoiser is None:
+            raise ValueError("the distance unet needs the denoiser whose features it compares")
         return Perceptual(
             name="unet",
             weights_hash=denoiser.content_hash(),

@@ -1,11 +1,20 @@
 """How long work tells its caller how far it is; drawing it is the caller's business."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-Advance = Callable[[int, str], None]
-"""``advance(n, note)``: ``n`` more units are done; ``note`` is a short status such as a loss."""
+
+class Advance(Protocol):
+    """Tells that work has gone on."""
+
+    def __call__(self, n: int, note: str = "", total: int | None = None) -> None:
+        """``n`` more units are done.
+
+        Args:
+            note: a short status such as a loss.
+            total: the number of units in all, where it has changed.
+        """
 
 
 class Reporter(Protocol):
@@ -30,10 +39,20 @@ class _Silent:
 
     @contextmanager
     def task(self, title: str, total: int, unit: str = "images") -> Iterator[Advance]:
-        def advance(n: int, note: str = "") -> None:
+        def advance(n: int, note: str = "", total: int | None = None) -> None:
             pass
 
         yield advance
 
 
 SILENT: Reporter = _Silent()
+
+
+def duration(seconds: float) -> str:
+    """``75.2`` becomes ``1 min 15 s``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

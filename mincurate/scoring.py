@@ -16,8 +16,8 @@ from torch import Tensor
 
 from mincurate import perceptual as perception
 from mincurate.denoiser import Denoiser
+from mincurate.device import precision
 from mincurate.perceptual import Perceptual
-from mincurate.training import precision
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,17 @@ A score needs one noise level, so a model trained only to score sees the levels 
 little below to some ten times above, where it learns what the coarse structure of an image is. A
 model that is to generate sees all levels.
 
-Every step draws its images, flips, noise levels and noise from ``(seed, step)`` alone, and the
-number of steps is fixed before the first one. A training that was stopped therefore goes on to the
-same weights as one that was not.
+Every step draws its images, flips, noise levels and noise from ``(seed, step)`` alone, and all
+that a step depends on is in the checkpoint. A training of a given number of steps that was stopped
+therefore goes on to the same weights as one that was not. A budget of minutes becomes a number of
+steps by measuring, at the start and again on the way.
 """
 
 import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from torch import Tensor
 
 from mincurate import denoiser as denoisers
 from mincurate.denoiser import Denoiser
+from mincurate.device import precision, reduced_precision
 from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
 
@@ -76,27 +77,6 @@ class TrainingInterruptedError(Exception):
     def __init__(self, folder: Path, steps: int, planned: int) -> None:
         super().__init__(f"stopped after {steps} of {planned} steps")
         self.folder, self.steps, self.planned = folder, steps, planned
-
-
-def reduced_precision(device: str) -> torch.dtype | None:
-    """bfloat16 where this device computes it in hardware, else ``None`` (stay in float32).
-
-    On a CPU without such instructions bfloat16 is emulated and many times slower.
-    """
-    if device.startswith("cuda"):
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
-    if device != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
-        return None
-    found = torch.cpu.get_capabilities()
-    return torch.bfloat16 if found.get("avx512_bf16") or found.get("amx_bf16") else None
-
-
-@contextmanager
-def precision(device: str, dtype: torch.dtype | None) -> Iterator[None]:
-    """Autocast to ``dtype``, or leave everything in float32 when it is ``None``."""
-    kind = device.split(":")[0]
-    with torch.autocast(kind, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
-        yield
 
 
 def new_unet(image_size: int, channels: tuple[int, ...]) -> UNet2DModel:
@@ -197,7 +177,6 @@ class _Trainer:
             self._save_checkpoint()
         saved, started, shown = time.monotonic(), time.monotonic(), 0.0
         losses: list[float] = []
-        check_every = max(1, self.planned // 20)
         batch = self.training.batch_size
         try:
             with self.reporter.task("Training", self.planned * batch) as advance:
@@ -205,12 +184,15 @@ class _Trainer:
                 while self.step < self.planned:
                     losses.append(self._update(self.step))
                     self.step += 1
-                    if self.step % check_every == 0 or self.step == self.planned:
+                    if self.step % max(1, self.planned // 20) == 0 or self.step == self.planned:
                         self._check(sum(losses) / len(losses))
+                        self._plan_again(self.seconds + time.monotonic() - started)
                         losses.clear()
                         shown = self.curve[-1][2]
                     note = f"loss {self.running_loss:.4f}"
-                    advance(batch, f"{note}, held-out {shown:.4f}" if shown else note)
+                    if shown:
+                        note += f", held-out {shown:.4f}"
+                    advance(batch, note, self.planned * batch)
                     if time.monotonic() - saved > CHECKPOINT_SECONDS:
                         self.seconds += time.monotonic() - started
                         started = time.monotonic()
@@ -290,8 +272,17 @@ class _Trainer:
             done += 1
         per_step = (time.monotonic() - started) / done
         self.denoiser, self.optimizer, self.average, self.running_loss = kept
-        # 3 % of the time goes to the checks on held-out images and to checkpoints.
-        return max(20, int(self.training.minutes * 60 * 0.97 / per_step))
+        return max(20, int(self.training.minutes * 60 / per_step))
+
+    def _plan_again(self, seconds: float) -> None:
+        """Correct the number of steps by the rate so far: a busy machine may have become free.
+
+        The last fifth is left as it is, so that the learning rate ends its descent smoothly. The
+        plan is part of the checkpoint.
+        """
+        if self.training.steps is None and self.step < 0.8 * self.planned:
+            left = self.training.minutes * 60 - seconds
+            self.planned = self.step + max(1, round(left / (seconds / self.step)))
 
     @torch.no_grad()
     def _check(self, train_loss: float) -> None:
@@ -360,6 +351,13 @@ class _Trainer:
             )
         )
         os.replace(partial, self.folder / RECORD)
+
+
+def untrained(training: Training, device: str = "cpu") -> Denoiser:
+    """The model that a training begins with."""
+    found = _network(training, None, device)
+    found.unet.eval().requires_grad_(False)
+    return found
 
 
 def _network(training: Training, start: Denoiser | None, device: str) -> Denoiser:

@@ -205,7 +205,7 @@ main()
 
 def test_ctrl_c_while_training_says_how_to_go_on(shapes, tmp_path):
     command = [sys.executable, "-c", "from mincurate.cli import main; main()", "score", str(shapes),
-               "--no-fiftyone", "--output", str(tmp_path / "run"), "--train-steps", "100000"]  # fmt: skip
+               "--no-fiftyone", "--output", str(tmp_path / "run"), "--train-steps=9999"]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     models = Path(os.environ["MINCURATE_HOME"]) / "models"
     waited = time.monotonic()

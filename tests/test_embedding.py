@@ -74,8 +74,8 @@ def test_pooled_stages_weigh_alike():
 def test_a_model_of_the_hub_is_read_from_a_folder_too(tmp_path):
     transformers = pytest.importorskip("transformers")
     config = transformers.ViTConfig(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32,
-        patch_size=8,
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        image_size=32, patch_size=8,
     )  # fmt: skip
     transformers.ViTModel(config).save_pretrained(tmp_path)
     transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)

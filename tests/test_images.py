@@ -56,6 +56,14 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
+def webp_canvas(width: int, height: int) -> bytes:
+    """A header only: Pillow's WebP parser refuses such a one by itself."""
+    sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    body = encoded(picture(), "WEBP", save_all=True, append_images=[picture(seed=1)])
+    at = body.index(b"VP8X") + 12
+    return body[:at] + sides + body[at + 6 :]
+
+
 def zipped() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -103,6 +111,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
         png_header(40_000, 40_000),
         "too large: 40000 x 40000 pixels, the limit is 178 megapixels",
     ),
+    "bomb.webp": (webp_canvas(16_000, 16_000), "too large: the limit is 178 megapixels"),
     "empty.jpg": (b"", "empty file"),
     "text.jpg": (b"just some text\n", "not an image"),
     "one-byte.jpg": (b"\xff", "not an image"),

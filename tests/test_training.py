@@ -28,7 +28,7 @@ class StopAt:
     def task(self, title, total, unit="images"):
         from contextlib import nullcontext
 
-        def advance(n, note=""):
+        def advance(n, note="", total=None):
             self.left -= 1
             if self.left == 0:
                 raise KeyboardInterrupt

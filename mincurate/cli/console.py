@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mincurate.progress import Advance
+from mincurate.progress import Advance, duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,8 +74,8 @@ class Terminal:
         with Progress(*columns, console=self.console) as progress:
             job = progress.add_task(title, total=total, rate="", note="")
 
-            def advance(n: int, note: str = "") -> None:
-                progress.update(job, advance=n, note=note)
+            def advance(n: int, note: str = "", total: int | None = None) -> None:
+                progress.update(job, advance=n, note=note, total=total)
                 speed = progress.tasks[job].speed
                 progress.update(job, rate=f"{speed:,.0f} {unit}/s" if speed else "")
 
@@ -87,18 +87,22 @@ class Terminal:
         done, last_note = 0, ""
         self.console.print(f"{title}: {total:,} {unit}", markup=False)
 
-        def advance(n: int, note: str = "") -> None:
-            nonlocal shown, done, last_note
+        all_of_it = total
+
+        def advance(n: int, note: str = "", total: int | None = None) -> None:
+            nonlocal shown, done, last_note, all_of_it
+            all_of_it = total or all_of_it
             done, last_note = done + n, note or last_note
             now = time.monotonic()
-            if now - shown < LOG_SECONDS or done >= total:
+            if now - shown < LOG_SECONDS or done >= all_of_it:
                 return
             shown = now
             rate = done / (now - started)
-            left = (total - done) / rate if rate else 0
+            left = (all_of_it - done) / rate if rate else 0
             tail = f", {last_note}" if last_note else ""
             self.console.print(
-                f"{title}: {done:,} of {total:,} ({done / total:.0%}), {rate:,.0f} {unit}/s, "
+                f"{title}: {done:,} of {all_of_it:,} ({done / all_of_it:.0%}), "
+                f"{rate:,.0f} {unit}/s, "
                 f"{duration(left)} left{tail}",
                 markup=False,
             )
@@ -110,13 +114,3 @@ class Terminal:
             f"{title}: {done:,} {unit} done in {duration(seconds)}{tail}", markup=False
         )
         sys.stdout.flush()
-
-
-def duration(seconds: float) -> str:
-    """``75.2`` becomes ``1 min 15 s``."""
-    if seconds < 60:
-        return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"

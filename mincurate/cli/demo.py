@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from mincurate.cli.console import Terminal, duration
+from mincurate.cli.console import Terminal
 from mincurate.cli.score import summarize
+from mincurate.progress import duration
 
-COMMON, RARE, PLANTED = 1, 4, 12
+COMMON, RARE, PLANTED = 7, 0, 12
 """Digits that are common and rare in the demo, and how many of the rare are planted."""
 
 
@@ -37,8 +38,8 @@ def demo(
     folder = (folder or runs.home() / "demo").expanduser()
     total = write_digits(folder)
     reporter.say(
-        f"Demo: {total} handwritten digits from scikit-learn in {folder}: ones, among which "
-        f"{PLANTED} fours are hidden."
+        f"Demo: {total} handwritten digits from scikit-learn in {folder}: sevens, among which "
+        f"{PLANTED} zeros are hidden."
     )
     result = audit.score(
         folder,

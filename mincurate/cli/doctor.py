@@ -60,7 +60,7 @@ def _packages() -> Iterator[Finding]:
 def _compute() -> Iterator[Finding]:
     import torch
 
-    from mincurate.training import reduced_precision
+    from mincurate.device import reduced_precision
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     what = (

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mincurate.cli.console import Terminal, duration
+from mincurate.cli.console import Terminal
+from mincurate.progress import duration
 
 if TYPE_CHECKING:
     from mincurate.audit import Result

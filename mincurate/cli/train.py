@@ -72,11 +72,11 @@ def train(
 
         mincurate train ./images --output model --train-minutes 30
     """
-    from mincurate import audit, training
+    from mincurate import models, training
 
     reporter = Terminal()
     try:
-        trained = audit.train(
+        trained = models.train(
             path,
             output,
             model=model,

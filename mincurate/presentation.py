@@ -1,0 +1,112 @@
+"""How the FiftyOne App shows a dataset: fields, views, colours, side bar and workspace."""
+
+from typing import Any
+
+import pandas as pd
+
+from mincurate.figures import class_colors
+
+BRAIN_KEY = "minority_umap"
+WORKSPACE = "mincurate"
+GROUP = "mincurate"
+LABELS = "ground_truth"
+UNSCORABLE = "unscorable"
+
+FIELDS: dict[str, tuple[str, str, bool]] = {
+    "rarity": ("float", "Percentile of the ranking in force: 0 commonest, 1 rarest", True),
+    "minority_score": ("float", "Minority score; higher is rarer", True),
+    "minority_score_se": ("float", "Standard error of the minority score over its draws", False),
+    "minority_class": ("int", "Ordinal class: 0 commonest, the highest rarest", True),
+    "minority_class_within_label": ("int", "Ordinal class among images of its own label", False),
+    "neighbor_distance": (
+        "float",
+        "Mean distance to the 5 nearest neighbours; higher is rarer",
+        True,
+    ),
+    "minority_score_calibrated": (
+        "float",
+        "Minority score with texture regressed out, rank-averaged with neighbour distance",
+        True,
+    ),
+    "complexity": ("float", "Bytes per pixel of the image as PNG", False),
+    "content_hash": ("str", "BLAKE2b of the file; equal for exact copies", False),
+    "duplicate_of": ("str", "First file with the same content, if this is a copy", False),
+    "unscorable_reason": ("str", "Why the file has no score", False),
+}
+"""Field: type, description, and whether it is indexed (the App sorts by indexed fields only)."""
+
+VIEWS = ("most-minority", "least-minority", "unscorable", "duplicates")
+
+
+def save_views(fo: Any, dataset: Any, frame: pd.DataFrame) -> None:
+    """Save the ranked views, and those of unscorable files and copies where there are any."""
+    scored = dataset.exists("rarity")
+    ranked = {
+        "most-minority": (scored.sort_by("rarity", reverse=True), "Rarest first"),
+        "least-minority": (scored.sort_by("rarity"), "Commonest first"),
+    }
+    if (frame["status"] != "ok").any():
+        ranked[UNSCORABLE] = (dataset.match_tags(UNSCORABLE), "Files without a score")
+    if frame["duplicate_of"].notna().any():
+        copies = frame.loc[frame["duplicate_of"].notna(), "content_hash"].unique().tolist()
+        view = dataset.match(fo.ViewField("content_hash").is_in(copies)).sort_by("content_hash")
+        ranked["duplicates"] = (view, "Exact copies, side by side")
+    for name in set(VIEWS) - set(ranked):
+        if dataset.has_saved_view(name):
+            dataset.delete_saved_view(name)
+    for name, (view, description) in ranked.items():
+        dataset.save_view(name, view, description=description, overwrite=True)
+
+
+def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
+    """Score and class on the tiles, classes coloured from common to rare, and a workspace."""
+    config = dataset.app_config
+    groups = config.sidebar_groups or fo.DatasetAppConfig.default_sidebar_groups(dataset)
+    ours = [field for field in FIELDS if dataset.has_field(field)]
+    kept = []
+    for group in groups:
+        if group.name != GROUP:
+            group.paths = [path for path in group.paths if path not in FIELDS]
+            kept.append(group)
+    place = 1 if kept and kept[0].name == "tags" else 0
+    kept.insert(place, fo.SidebarGroupDocument(name=GROUP, paths=ours, expanded=True))
+    config.sidebar_groups = kept
+    shown = ["minority_score", "minority_class"]
+    if config.active_fields is None:
+        labels = [LABELS] if dataset.has_field(LABELS) else []
+        config.active_fields = fo.ActiveFields(paths=[*shown, *labels])
+    else:
+        missing = [field for field in shown if field not in config.active_fields.paths]
+        config.active_fields.paths = [*missing, *config.active_fields.paths]
+    classes = int(record["num_classes"])
+    palette = {
+        "path": "minority_class",
+        "valueColors": [
+            {"value": str(c), "color": color} for c, color in enumerate(class_colors(classes))
+        ],
+    }
+    scheme = config.color_scheme or fo.ColorScheme(color_by="value")
+    scheme.fields = [
+        *(f for f in scheme.fields or [] if f.get("path") != "minority_class"),
+        palette,
+    ]
+    config.color_scheme = scheme
+    has_map = BRAIN_KEY in dataset.list_brain_runs()
+    dataset.save_workspace(WORKSPACE, workspace(fo, has_map), overwrite=True)
+
+
+def workspace(fo: Any, has_map: bool) -> Any:
+    """The grid and, where there is a map, the Embeddings panel beside it.
+
+    A space renders blank unless its ``active_child`` names a panel.
+    """
+
+    def space(panel: Any) -> Any:
+        return fo.Space(children=[panel], active_child=panel.component_id)
+
+    samples = space(fo.Panel(type="Samples", pinned=True))
+    if not has_map:
+        return samples
+    state = {"brainResult": BRAIN_KEY, "colorByField": "minority_class"}
+    embeddings = space(fo.Panel(type="Embeddings", state=state))
+    return fo.Space(children=[samples, embeddings], orientation="horizontal", sizes=[0.55, 0.45])
