@@ -126,12 +126,22 @@ def score(
         raise UserError(f"--rank-by is one of {', '.join(results.RANKINGS)}, not {rank_by!r}.")
     if n_draws < 1 or num_classes < 1 or batch_size < 1:
         raise UserError("--n-draws, --num-classes and --batch-size are at least 1.")
-    models.check_training(sigma, image_size, train_minutes)
+    models.check_numbers(
+        sigma=sigma,
+        image_size=image_size,
+        minutes=train_minutes,
+        steps=train_steps,
+        seed=seed,
+        workers=workers,
+        max_images=max_images,
+    )
     collections.check_place(path)
+    name = None
     if fiftyone:
         from mincurate import dataset as storage
 
         storage.check_database()
+        name = storage.choose_name(str(path), dataset)
     device = choose_device(device)
     dtype = choose_precision(precision, device)
     given = denoisers.load(model, device) if model else None
@@ -174,15 +184,16 @@ def score(
             "method": METHOD,
         }
     )
-    seconds = _seconds_per_image(
-        given, plan, distance, embedder, n_draws, batch_size, device, dtype
-    )
-    reporter.say(
-        f"Scoring {n_draws} draws of {len(collection.unique):,} images at sigma {sigma:.3g} on "
-        f"{device} takes about {duration(seconds * len(collection.unique))}"
-        + (", after the training." if plan else ".")
-    )
     run = _open_run(request, Path(output).expanduser() if output else None, resume, reporter)
+    if not run.finished:
+        seconds = _seconds_per_image(
+            given, plan, distance, embedder, n_draws=n_draws, device=device, dtype=dtype
+        )
+        reporter.say(
+            f"Scoring {n_draws} draws of {len(collection.unique):,} images at sigma {sigma:.3g} on "
+            f"{device} takes about {duration(seconds * len(collection.unique))}"
+            + (", after the training." if plan else ".")
+        )
     with runs.locked(run):
         run.update(
             source={"kind": collection.kind, "value": collection.value},
@@ -256,19 +267,14 @@ def score(
             versions=versions(),
             findings=diagnostics.examine(run, scorer, embedder, size=size, fit=fit),
         )
-        name, stored = None, ""
-        if fiftyone:
-            name = dataset or (
-                collection.value.partition("/")[0]
-                if collection.kind == "fiftyone"
-                else storage.default_name(collection.value)
-            )
-        run.update(dataset=name)
+        stored = ""
+        if name:
+            run.update(dataset=name)
         from mincurate import report
 
         page = report.write_report(run)
         # Last, because everything else is then on disk should the database be lost.
-        if fiftyone and name:
+        if name:
             written = storage.write_run(run, name, reporter)
             stored = f"{written.added} samples added, {written.updated} updated"
     return Result(run=run, dataset=name, report=page, stored=stored)
@@ -305,12 +311,12 @@ def _seconds_per_image(
     plan: training.Training | None,
     distance: Perceptual | None,
     embedder: Embedder | None,
+    *,
     n_draws: int,
-    batch_size: int,
     device: str,
     dtype: torch.dtype | None,
 ) -> float:
-    """Time of scoring one image, measured on noise; an untrained network is as slow as a trained."""
+    """Time of scoring one image, measured on noise; an untrained network is just as slow."""
     denoiser = given or training.untrained(plan or training.Training(32, None), device)
     scorer = Scorer(
         denoiser=denoiser,
@@ -321,7 +327,7 @@ def _seconds_per_image(
         seed=0,
         dtype=dtype,
     )
-    n = min(8, batch_size)
+    n = 8
     side = denoiser.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (n, 3, side, side), dtype=np.uint8)
     names = [str(i) for i in range(n)]

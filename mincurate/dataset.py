@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pymongo.errors import PyMongoError
 
 from mincurate import presentation
 from mincurate.errors import UserError
@@ -58,6 +59,51 @@ def default_name(source: str) -> str:
     """A dataset name for a folder or table: ``mincurate-<its name>``."""
     stem = Path(source).stem or "images"
     return "mincurate-" + (re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "images")
+
+
+def choose_name(place: str, name: str | None) -> str:
+    """The dataset that a run of ``place`` writes to, after checks that it can be.
+
+    Without a ``name``: the dataset that is scored, or one named after the folder or table, with a
+    number behind it where that name belongs to other images.
+
+    Raises:
+        UserError: the name cannot be used, or belongs to a dataset of something else than images.
+    """
+    fo = fiftyone()
+    if name is None and place.startswith("fiftyone:"):
+        name = place.removeprefix("fiftyone:").partition("/")[0]
+        load(name)
+    wanted, origin = name or default_name(place), os.path.abspath(place)
+    for number in range(1, 1000):
+        candidate = wanted if number == 1 else f"{wanted}-{number}"
+        if fo.dataset_exists(candidate):
+            dataset = fo.load_dataset(candidate)
+            if dataset.media_type not in ("image", None):
+                raise UserError(
+                    f"The dataset {candidate!r} holds {dataset.media_type} samples, not images; "
+                    "choose another --dataset."
+                )
+            made = dataset.info.get(MADE_BY)
+            taken = [f for f in FIELDS if dataset.has_field(f)]
+            taken += [v for v in VIEWS if dataset.has_saved_view(v)]
+            if made is None and taken and name is not None:
+                raise UserError(
+                    f"The dataset {candidate!r} has fields or views of yours that mincurate would "
+                    f"overwrite ({', '.join(taken)}); rename them or choose another --dataset."
+                )
+            if name is not None or (made or {}).get("source") == origin:
+                return candidate
+            continue
+        try:
+            fo.core.dataset._validate_dataset_name(candidate)
+        except ValueError as error:
+            if name is not None:
+                reason = str(error).strip().splitlines()[0]
+                raise UserError(f"--dataset {name!r} cannot be used: {reason}") from error
+            continue
+        return candidate
+    raise UserError(f"No free dataset name like {wanted!r}; choose one with --dataset.")
 
 
 def check_database() -> None:
@@ -148,25 +194,43 @@ def write_run(run: Run, name: str, reporter: Reporter = SILENT) -> Written:
     check_database()
     fo = fiftyone()
     record, frame = run.record, run.frame()
+    # Rows of a table without a path, or with an address, are no files that the App could show.
+    frame = frame[frame["path"].str.startswith("/")]
     is_new = not fo.dataset_exists(name)
     dataset = fo.Dataset(name, persistent=True) if is_new else fo.load_dataset(name)
     if is_new:
-        dataset.info = {MADE_BY: {"created": True, "runs": []}}
-    with reporter.task("Writing dataset", len(frame), "samples") as advance, _quiet():
-        present = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
-        new = frame[~frame["path"].isin(present.keys())].drop_duplicates("path")
-        _add_samples(fo, dataset, new, record["key"])
-        advance(len(new), "")
-        present = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
-        frame = frame.drop_duplicates("path").assign(id=lambda f: f["path"].map(present))
-        _write_fields(fo, dataset, frame)
-        _write_tags(dataset, frame)
-        advance(len(frame) - len(new), "")
-        _write_map(dataset, frame)
-        presentation.save_views(fo, dataset, frame)
-        presentation.configure(fo, dataset, record)
-        _register(dataset, run)
+        origin = record["source"]["value"]
+        dataset.info = {MADE_BY: {"created": True, "runs": [], "source": origin}}
+    if MADE_BY not in dataset.info:
+        dataset.info[MADE_BY] = {"created": False, "runs": []}
         dataset.save()
+    try:
+        with reporter.task("Writing dataset", len(frame), "samples") as advance, _quiet():
+            present = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
+            known = frame["path"].isin(present.keys())
+            if "sample_id" in frame and record["source"]["value"].partition("/")[0] == name:
+                known = pd.Series(True, frame.index)  # also a path that two samples share
+                frame = frame.assign(id=frame["sample_id"])
+            new = frame[~known].drop_duplicates("path")
+            _add_samples(fo, dataset, new)
+            advance(len(new))
+            if "id" not in frame:
+                present = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
+                frame = frame.drop_duplicates("path").assign(id=lambda f: f["path"].map(present))
+            _write_labels(fo, dataset, frame)
+            _write_fields(fo, dataset, frame)
+            _write_tags(dataset, frame)
+            advance(len(frame) - len(new))
+            _write_map(dataset, frame)
+            presentation.save_views(fo, dataset, frame)
+            presentation.configure(fo, dataset, record)
+            _register(dataset, run)
+            dataset.save()
+    except PyMongoError as error:
+        raise UserError(
+            f"FiftyOne's database was lost while writing ({type(error).__name__}). All results are "
+            f"in {run.path}; give the same command again to store them, which takes seconds."
+        ) from error
     return Written(name, len(new), len(frame) - len(new), time.monotonic() - started)
 
 
@@ -224,26 +288,36 @@ def delete_run(name: str, key: str) -> bool:
     return True
 
 
-def _add_samples(fo: Any, dataset: Any, new: pd.DataFrame, key: str) -> None:
-    labelled = bool(new["label"].notna().any())
-    samples = [
-        fo.Sample(
-            filepath=row.path,
-            **(
-                {LABELS: fo.Classification(label=row.label)}
-                if labelled and isinstance(row.label, str)
-                else {}
-            ),
-        )
-        for row in new[["path", "label"]].itertuples(index=False)
-    ]
+def _add_samples(fo: Any, dataset: Any, new: pd.DataFrame) -> None:
+    samples = [fo.Sample(filepath=path) for path in new["path"]]
+    for sample in samples:
+        # FiftyOne guesses from the suffix, and refuses to mix what it guesses.
+        sample._media_type = "image"
     if samples:
         dataset.add_samples(samples, progress=False)
+
+
+def _write_labels(fo: Any, dataset: Any, frame: pd.DataFrame) -> None:
+    """Fill in labels where a sample has none; what the user corrected stays."""
+    labelled = frame[frame["label"].notna()]
+    if len(labelled) == 0 or "sample_id" in frame:
+        return
+    if not dataset.has_field(LABELS):
+        dataset.add_sample_field(LABELS, fo.EmbeddedDocumentField, fo.Classification)
+    missing = set(dataset.exists(LABELS, False).values("id"))
+    values = {
+        sample: fo.Classification(label=label)
+        for sample, label in zip(labelled["id"], labelled["label"], strict=True)
+        if sample in missing
+    }
+    if values:
+        dataset.set_values(LABELS, values, key_field="id", progress=False)
 
 
 def _write_fields(fo: Any, dataset: Any, frame: pd.DataFrame) -> None:
     kinds = {"float": fo.FloatField, "int": fo.IntField, "str": fo.StringField}
     columns = frame.rename(columns={"reason": "unscorable_reason"})
+    others = set(dataset.values("id")) - set(frame["id"])
     for field, (kind, description, indexed) in FIELDS.items():
         if field not in columns or (
             columns[field].isna().all() and not dataset.has_field(field) and not indexed
@@ -252,7 +326,8 @@ def _write_fields(fo: Any, dataset: Any, frame: pd.DataFrame) -> None:
         if not dataset.has_field(field):
             dataset.add_sample_field(field, kinds[kind], description=description)
         cast = {"float": float, "int": int, "str": str}[kind]
-        values = {
+        values = dict.fromkeys(others)  # a sample that this run does not hold keeps no old rank
+        values |= {
             sample: None if pd.isna(value) else cast(value)
             for sample, value in zip(columns["id"], columns[field], strict=True)
         }
@@ -338,7 +413,6 @@ def fiftyone() -> Any:
 def _check_server(uri: str, way_out: str) -> None:
     """Ask a MongoDB of the user's whether it is there; FiftyOne itself would wait for minutes."""
     from pymongo import MongoClient
-    from pymongo.errors import PyMongoError
 
     try:
         client: MongoClient[Any] = MongoClient(uri, serverSelectionTimeoutMS=5000)

@@ -1,4 +1,4 @@
-"""The one error a user can mend."""
+"""The errors that are told to the user as a sentence."""
 
 
 class UserError(Exception):
@@ -7,3 +7,7 @@ class UserError(Exception):
     The command line prints the sentence and exits with code 1; every other exception is a bug
     and keeps its traceback.
     """
+
+
+class StoppedError(Exception):
+    """The user pressed Ctrl-C; says what is kept and how to go on."""

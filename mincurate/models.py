@@ -47,13 +47,22 @@ def train(
         UserError: something the user can mend.
         training.TrainingInterruptedError: Ctrl-C; give the same command again to go on.
     """
+    check_numbers(
+        sigma=sigma,
+        image_size=image_size,
+        minutes=minutes,
+        steps=steps,
+        seed=seed,
+        workers=workers,
+        max_images=max_images,
+    )
+    collections.check_place(path)
     device = choose_device(device)
     start = denoisers.load(model, device) if model else None
     collection = collections.open_collection(
         path, labels=False, max_images=max_images, seed=seed, workers=workers, reporter=reporter
     )
     size = start.image_size if start else image_size or choose_size(collection, device)
-    check_training(sigma, size, minutes)
     plan = training.Training(
         image_size=size,
         sigmas=None if all_levels else training.around(sigma or SIGMA_PER_PIXEL * size),
@@ -151,10 +160,24 @@ def _training_words(plan: training.Training, images: int, device: str) -> str:
     )
 
 
-def check_training(sigma: float | None, image_size: int | None, minutes: float) -> None:
-    """Raise `UserError` for a noise level, size or budget that cannot be."""
-    if sigma is not None and not 0 < sigma < 100:
-        raise UserError(f"--sigma is a noise level above 0 and below 100, not {sigma}.")
+def check_numbers(
+    *,
+    sigma: float | None,
+    image_size: int | None,
+    minutes: float,
+    steps: int | None,
+    seed: int,
+    workers: int,
+    max_images: int | None,
+) -> None:
+    """Raise `UserError` for a noise level, size, budget or count that cannot be."""
+    if sigma is not None and not 0.02 <= sigma <= 100:
+        raise UserError(f"--sigma is a noise level from 0.02 to 100, not {sigma}.")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed is a whole number from 0 to 4294967295, not {seed}.")
+    for name, value in (("workers", workers), ("max-images", max_images), ("train-steps", steps)):
+        if value is not None and value < 1:
+            raise UserError(f"--{name} is at least 1, not {value}.")
     if image_size is not None and (image_size < 16 or image_size % 8):
         raise UserError(f"--image-size is a multiple of 8, at least 16 pixels, not {image_size}.")
     if not minutes > 0:

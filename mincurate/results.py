@@ -101,8 +101,9 @@ def assemble(
         scored["map_x"], scored["map_y"] = points.T if points is not None else (np.nan, np.nan)
         advance(1, "")
     ranking = scored[RANKINGS[rank_by]].to_numpy(np.float64)
-    scored["minority_class"] = ordinal.ordinal_classes(ranking, num_classes)
-    edges = ordinal.class_edges(ranking, scored["minority_class"], num_classes)
+    classes = ordinal.ordinal_classes(ranking, num_classes)
+    edges = ordinal.class_edges(ranking, classes, num_classes)
+    scored["minority_class"] = pd.Series(classes).where(classes >= 0).astype("Int64").to_numpy()
     scored["rarity"] = ordinal.percentile(ranking)
     frame = _per_file(collection, scored, lost)
     _rank_within_labels(frame, RANKINGS[rank_by], num_classes, within_label)
@@ -179,7 +180,7 @@ def _save_vectors(run: Run, hashes: list[str], vectors: NDArray[np.float32]) -> 
 
 def _per_file(collection: Collection, scored: pd.DataFrame, lost: dict[str, str]) -> pd.DataFrame:
     """One row per file: copies take the numbers of the first one, unreadable files a reason."""
-    first = {h: source.rel_path for h, (source, _) in collection.unique.items()}
+    first = {h: source for h, (source, _) in collection.unique.items()}
     known = set(scored["content_hash"])
     rows: list[dict[str, Any]] = []
     for source, identity in collection.files:
@@ -187,7 +188,7 @@ def _per_file(collection: Collection, scored: pd.DataFrame, lost: dict[str, str]
         reason = identity.reason
         if content is not None and content not in known:
             reason = lost.get(content, "became unreadable while the run went on")
-        copy = content is not None and first[content] != source.rel_path
+        copy = content is not None and first[content] is not source
         rows.append(
             {
                 "path": source.path,
@@ -198,7 +199,7 @@ def _per_file(collection: Collection, scored: pd.DataFrame, lost: dict[str, str]
                 "width": identity.width,
                 "height": identity.height,
                 "complexity": identity.complexity,
-                "duplicate_of": first[content] if copy and content is not None else None,
+                "duplicate_of": first[content].rel_path if copy and content is not None else None,
                 "status": "ok" if reason is None else "unscorable",
                 "reason": reason,
             }
@@ -318,4 +319,6 @@ def record_outcome(run: Run, findings: tuple[dict[str, float], list[str]], **fac
     """Write what the run found into its record and mark it finished."""
     numbers, warnings = findings
     finished = run.record.get("finished") or runs.now()
-    run.update(**facts, diagnostics=numbers, warnings=warnings, finished=finished)
+    run.update(
+        **facts, diagnostics=numbers, warnings=warnings, finished=finished, scored_last=runs.now()
+    )

@@ -52,7 +52,7 @@ class Run:
             return {}
         except (json.JSONDecodeError, UnicodeDecodeError):
             raise UserError(
-                f"{self.path / RECORD} is damaged; start again with --fresh or delete the folder."
+                f"{self.path / RECORD} is damaged; delete the folder {self.path} and start again."
             ) from None
 
     @property
@@ -219,6 +219,7 @@ OUTPUTS = (
     "scores.csv",
     "embeddings.npy",
     "embeddings.parquet",
+    "map.npz",
     "reconstructions.npz",
     "report.html",
     RECORD,
@@ -242,7 +243,7 @@ def find(key: str | None = None) -> Run:
     if key is None:
         if not known:
             raise UserError("There is no run yet; make one with `mincurate score PATH`.")
-        return known[-1]
+        return max(known, key=_last_used)
     for run in known:
         if key in (run.path.name, run.path.name.removeprefix(PREFIX)):
             return run
@@ -250,6 +251,17 @@ def find(key: str | None = None) -> Run:
         return Run(Path(key).expanduser().resolve())
     names = ", ".join(run.path.name for run in known[-5:]) or "none yet"
     raise UserError(f"There is no run {key!r}; the last ones are: {names}.")
+
+
+def _last_used(run: Run) -> tuple[str, int]:
+    record = run.record
+    return str(record.get("scored_last") or record.get("created", "")), _number(run.path.name)
+
+
+def last_dataset() -> str | None:
+    """The FiftyOne dataset of the run that was scored last and has one."""
+    written = [run for run in all_runs() if run.record.get("dataset")]
+    return str(max(written, key=_last_used).record["dataset"]) if written else None
 
 
 def delete(run: Run) -> None:

@@ -28,7 +28,7 @@ from torch import Tensor
 from mincurate import denoiser as denoisers
 from mincurate.denoiser import Denoiser
 from mincurate.device import precision, reduced_precision
-from mincurate.errors import UserError
+from mincurate.errors import StoppedError, UserError
 from mincurate.progress import SILENT, Reporter
 
 CHECKPOINT = "checkpoint.pt"
@@ -71,11 +71,14 @@ class Training:
     seed: int = 0
 
 
-class TrainingInterruptedError(Exception):
+class TrainingInterruptedError(StoppedError):
     """Training was stopped by Ctrl-C; the checkpoint in ``folder`` holds all of its work."""
 
     def __init__(self, folder: Path, steps: int, planned: int) -> None:
-        super().__init__(f"stopped after {steps} of {planned} steps")
+        super().__init__(
+            f"The training is kept in {folder} at step {steps} of {planned}, with its best weights "
+            "so far as a model; give the same command again to go on."
+        )
         self.folder, self.steps, self.planned = folder, steps, planned
 
 
@@ -151,7 +154,7 @@ class _Trainer:
     ) -> None:
         self.folder, self.training, self.device, self.reporter = folder, training, device, reporter
         self.dtype = reduced_precision(device)
-        self.denoiser = _network(training, start, device)
+        self.start, self.denoiser = start, _network(training, start, device)
         self.optimizer = torch.optim.AdamW(
             self.denoiser.unet.parameters(), lr=training.learning_rate, betas=(0.9, 0.99)
         )
@@ -261,7 +264,7 @@ class _Trainer:
         """Number of steps that fit the budget, by timing a few on a network that is thrown away."""
         kept = self.denoiser, self.optimizer, self.average, self.running_loss
         self.planned = 1
-        self.denoiser = _network(self.training, None, self.device)
+        self.denoiser = _network(self.training, self.start, self.device)
         self.optimizer = torch.optim.AdamW(self.denoiser.unet.parameters(), lr=1e-6)
         self.average = _copy(self.denoiser.unet.state_dict())
         for step in range(2):
@@ -291,11 +294,13 @@ class _Trainer:
         self.denoiser.unet.load_state_dict(self.average)
         generator = torch.Generator().manual_seed(_mix(self.training.seed, -1))
         error = 0.0
-        for start in range(0, len(self.held_out), self.training.batch_size):
-            index = self.held_out[start : start + self.training.batch_size]
-            error += self._loss(self._batch(index), generator).item() * len(index)
+        try:
+            for start in range(0, len(self.held_out), self.training.batch_size):
+                index = self.held_out[start : start + self.training.batch_size]
+                error += self._loss(self._batch(index), generator).item() * len(index)
+        finally:
+            self.denoiser.unet.load_state_dict(current)
         error /= len(self.held_out)
-        self.denoiser.unet.load_state_dict(current)
         self.curve.append((self.step * self.training.batch_size, train_loss, error))
         if error < self.best[0]:
             self.best = (error, _copy(self.average))

@@ -67,3 +67,17 @@ def draw_shapes(folder: Path, discs: int, crosses: int) -> None:
             Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(
                 folder / kind / f"{i:03d}.png"
             )
+
+
+def shorten_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let trainings for which no number of steps is given take twenty."""
+    from dataclasses import replace
+
+    from mincurate import training
+
+    train = training.train
+
+    def short(images, folder, plan, **more):
+        return train(images, folder, replace(plan, steps=plan.steps or 20), **more)
+
+    monkeypatch.setattr(training, "train", short)

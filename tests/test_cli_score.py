@@ -150,30 +150,28 @@ def test_a_table_of_paths_is_a_source(shapes, tmp_path):
     assert (frame["status"] == "unscorable").sum() == 1
 
 
-def test_a_killed_run_goes_on_to_the_same_table(shapes, tmp_path, monkeypatch):
-    """`kill -9` while training and again while scoring; then once more to the end."""
-    whole = tmp_path / "whole"
-    score(shapes, whole, "--max-images", "50", MINCURATE_HOME=str(tmp_path / "home-a"))
-    command = [sys.executable, "-c", KILLABLE, "score", str(shapes), "--no-fiftyone",
-               "--output", str(tmp_path / "run"), *QUICK, "--max-images", "50"]  # fmt: skip
-    environment = {**os.environ, "MINCURATE_HOME": str(tmp_path / "home-b")}
-    for place in ("training step 17", "after shard 1", "map"):
+def test_a_killed_run_goes_on_to_the_same_table(shapes, tmp_path):
+    """`kill -9` while training, while scoring and before the map; then once more to the end."""
+
+    def run(name, kill_at=""):
+        command = [sys.executable, "-c", KILLABLE, "score", str(shapes), "--no-fiftyone"]
+        command += ["--output", str(tmp_path / name), *QUICK, "--max-images", "50"]
+        places = {"MINCURATE_HOME": str(tmp_path / f"home-{name}"), "KILL_AT": kill_at}
         done = subprocess.run(
-            command,
-            env=environment | {"KILL_AT": place},
-            capture_output=True,
-            text=True,
-            timeout=240,
+            command, env=os.environ | places, capture_output=True, text=True, timeout=240
         )
-        assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
-    marks = {p: p.stat().st_mtime_ns for p in (tmp_path / "run" / "shards").glob("*.parquet")}
+        assert done.returncode == (-signal.SIGKILL if kill_at else 0), done.stdout + done.stderr
+
+    run("whole")
+    for place in ("training step 17", "after shard 1", "map"):
+        run("parts", place)
+    marks = {p: p.stat().st_mtime_ns for p in (tmp_path / "parts" / "shards").glob("*.parquet")}
     assert len(marks) == 5
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run("parts")
     assert marks == {p: p.stat().st_mtime_ns for p in marks}  # nothing is scored twice
-    score_columns = ["rel_path", "minority_score", "minority_class", "rarity", "map_x", "map_y"]
-    a, b = table(whole)[score_columns], table(tmp_path / "run")[score_columns]
-    pd.testing.assert_frame_equal(a, b)
+    columns = ["rel_path", "minority_score", "minority_class", "rarity", "map_x", "map_y"]
+    whole, parts = table(tmp_path / "whole"), table(tmp_path / "parts")
+    pd.testing.assert_frame_equal(whole[columns], parts[columns])
 
 
 KILLABLE = """
@@ -205,7 +203,7 @@ main()
 
 def test_ctrl_c_while_training_says_how_to_go_on(shapes, tmp_path):
     command = [sys.executable, "-c", "from mincurate.cli import main; main()", "score", str(shapes),
-               "--no-fiftyone", "--output", str(tmp_path / "run"), "--train-steps=9999"]  # fmt: skip
+               "--no-fiftyone", "--output", str(tmp_path / "r"), "--train-steps=9999"]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     models = Path(os.environ["MINCURATE_HOME"]) / "models"
     waited = time.monotonic()

@@ -7,7 +7,7 @@ import typer
 
 from mincurate.cli import demo, doctor, runs, score, train, view
 from mincurate.cli.console import error_console
-from mincurate.errors import UserError
+from mincurate.errors import StoppedError, UserError
 
 app = typer.Typer(
     name="mincurate",
@@ -57,11 +57,14 @@ def main() -> None:
     arguments = [a for a in arguments if a != "--debug"]
     try:
         code = app(arguments, prog_name="mincurate", standalone_mode=False)
+        if code == 130:  # how newer versions of Typer report Ctrl-C
+            _say_stopped()
         sys.exit(code if isinstance(code, int) else 0)
-    except (KeyboardInterrupt, typer.Abort) as stop:
-        note = str(stop.__cause__ or stop)
-        note = note or "What is finished is kept; give the same command again to go on."
-        error_console().print(f"Stopped. {note}", markup=False)
+    except StoppedError as stop:
+        _say_stopped(str(stop))
+        sys.exit(130)
+    except (KeyboardInterrupt, typer.Abort):
+        _say_stopped()
         sys.exit(130)
     except UserError as error:
         if debug:
@@ -89,6 +92,12 @@ def main() -> None:
             "kept; add --debug for the details to report."
         )
         sys.exit(3)
+
+
+def _say_stopped(
+    note: str = "What is finished is kept; give the same command again to go on.",
+) -> None:
+    error_console().print(f"Stopped. {note}", markup=False)
 
 
 def _say_error(text: str) -> None:

@@ -24,7 +24,7 @@ def demo(
         bool,
         typer.Option("--fiftyone/--no-fiftyone", help="Write a FiftyOne dataset, or files only."),
     ] = True,
-    train_steps: Annotated[int, typer.Option(help="Training steps of the small model.")] = 600,
+    train_steps: Annotated[int, typer.Option(help="Training steps of the small model.")] = 500,
 ) -> None:
     """Find a few rare handwritten digits among many common ones, in under 3 minutes on 2 cores.
 

@@ -28,17 +28,18 @@ def doctor() -> None:
     table = Table(expand=False, show_lines=False)
     for name in ("", "what", "found"):
         table.add_column(name, overflow="fold")
-    needed_fails = False
+    needed_fails, database_works = False, True
     for check, needed in CHECKS:
         for what, works, found in check():
             needed_fails |= needed and not works
+            database_works &= works or what != "database"
             mark = Text("ok", "green") if works else Text("no", "red" if needed else "yellow")
             table.add_row(mark, Text(what), Text(found))
     terminal.console.print(table)
     if needed_fails:
         terminal.warn("Scoring does not work here yet: mend what is marked 'no' in red.")
         raise typer.Exit(1)
-    terminal.say("Scoring works here.")
+    terminal.say("Scoring works here" + ("." if database_works else " with --no-fiftyone."))
 
 
 def _packages() -> Iterator[Finding]:

@@ -145,44 +145,38 @@ def score(
         mincurate score table.csv --no-fiftyone --output results
     """
     started = time.monotonic()
-    from mincurate import audit, training
+    from mincurate import audit
 
     reporter = Terminal()
-    try:
-        result = audit.score(
-            path,
-            model=model,
-            sigma=sigma,
-            n_draws=n_draws,
-            num_classes=num_classes,
-            within_label=within_label,
-            rank_by=rank_by,
-            perceptual=perceptual,
-            embedding=embedding,
-            image_size=image_size,
-            fit=fit,
-            labels=labels,
-            label_field=label_field,
-            dataset=dataset,
-            output=output,
-            seed=seed,
-            batch_size=batch_size,
-            workers=workers,
-            device=device,
-            precision=precision,
-            resume=resume,
-            fiftyone=fiftyone,
-            umap=umap,
-            max_images=max_images,
-            train_minutes=train_minutes,
-            train_steps=train_steps,
-            reporter=reporter,
-        )
-    except training.TrainingInterruptedError as stop:
-        raise KeyboardInterrupt(
-            f"The training is kept at step {stop.steps} of {stop.planned}; give the same command "
-            "again to go on."
-        ) from None
+    result = audit.score(
+        path,
+        model=model,
+        sigma=sigma,
+        n_draws=n_draws,
+        num_classes=num_classes,
+        within_label=within_label,
+        rank_by=rank_by,
+        perceptual=perceptual,
+        embedding=embedding,
+        image_size=image_size,
+        fit=fit,
+        labels=labels,
+        label_field=label_field,
+        dataset=dataset,
+        output=output,
+        seed=seed,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        precision=precision,
+        resume=resume,
+        fiftyone=fiftyone,
+        umap=umap,
+        max_images=max_images,
+        train_minutes=train_minutes,
+        train_steps=train_steps,
+        reporter=reporter,
+    )
     summarize(result, reporter)
     reporter.say(f"Done in {duration(time.monotonic() - started)}.")
 

@@ -72,30 +72,24 @@ def train(
 
         mincurate train ./images --output model --train-minutes 30
     """
-    from mincurate import models, training
+    from mincurate import models
 
     reporter = Terminal()
-    try:
-        trained = models.train(
-            path,
-            output,
-            model=model,
-            image_size=image_size,
-            sigma=sigma,
-            all_levels=all_levels,
-            minutes=minutes,
-            steps=steps,
-            fit=fit,
-            max_images=max_images,
-            seed=seed,
-            workers=workers,
-            device=device,
-            reporter=reporter,
-        )
-    except training.TrainingInterruptedError as stop:
-        raise KeyboardInterrupt(
-            f"The training is kept in {stop.folder} at step {stop.steps} of {stop.planned}, and "
-            "its best weights so far are a model there; give the same command again to go on."
-        ) from None
+    trained = models.train(
+        path,
+        output,
+        model=model,
+        image_size=image_size,
+        sigma=sigma,
+        all_levels=all_levels,
+        minutes=minutes,
+        steps=steps,
+        fit=fit,
+        max_images=max_images,
+        seed=seed,
+        workers=workers,
+        device=device,
+        reporter=reporter,
+    )
     reporter.say(f"Model: {output} ({sum(p.numel() for p in trained.unet.parameters()):,} weights)")
     reporter.say(f"Use it: mincurate score {path} --model {output}")

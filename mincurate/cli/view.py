@@ -25,13 +25,9 @@ def launch(
     from mincurate import app, runs
     from mincurate.errors import UserError
 
+    dataset = dataset or runs.last_dataset()
     if dataset is None:
-        written = [name for run in runs.all_runs() if (name := run.record.get("dataset"))]
-        if not written:
-            raise UserError(
-                "No dataset has been written yet; make one with `mincurate score PATH`."
-            )
-        dataset = str(written[-1])
+        raise UserError("No dataset has been written yet; make one with `mincurate score PATH`.")
     app.open_app(dataset, port=port, address=address, remote=remote, wait=True, reporter=Terminal())
 
 

@@ -1,0 +1,60 @@
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from mincurate.cli import app
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def commands(group=None, name=()):
+    group = group or typer.main.get_command(app)
+    for child, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*name, child))
+        else:
+            yield " ".join((*name, child)), command
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()))
+def test_every_command_and_option_says_what_it_does(name, command):
+    assert command.help
+    for parameter in command.params:
+        assert getattr(parameter, "help", None), f"{name} {parameter.name}"
+
+
+@pytest.mark.parametrize("name", sorted({name.split()[0] for name, _ in commands()}))
+def test_every_command_is_in_the_readme(name):
+    assert f"mincurate {name}" in README
+
+
+def test_the_readme_names_no_option_that_does_not_exist():
+    known = {o for _, c in commands() for p in c.params for o in (*p.opts, *p.secondary_opts)}
+    known |= {"--help", "--version", "--debug"}
+    for line in re.findall(r"mincurate [a-z][^`\n]*", README):
+        assert set(re.findall(r"--[a-z-]+", line)) <= known, line
+
+
+def test_the_files_the_readme_links_to_exist():
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_python_example_of_the_readme_runs(shapes, tmp_path, monkeypatch):
+    from conftest import shorten_training
+
+    example = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").symlink_to(shapes)
+    shorten_training(monkeypatch)
+    exec(compile(example, "README.md", "exec"), {})
+
+
+def test_every_column_is_documented():
+    from mincurate.results import COLUMNS
+
+    columns = (ROOT / "docs" / "files.md").read_text()
+    assert [name for name in COLUMNS if f"`{name}`" not in columns] == []
