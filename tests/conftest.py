@@ -1,6 +1,9 @@
 """Every test has a home of its own; tests that need the database share one real mongod."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,12 @@ from PIL import Image
 
 settings.register_profile("mincurate", deadline=None)
 settings.load_profile("mincurate")
+
+# FiftyOne reads these once, when it is imported: they are set before anything can import it.
+DATABASE = tempfile.mkdtemp(prefix="mincurate-database-")
+os.environ["FIFTYONE_DATABASE_DIR"] = DATABASE
+os.environ["FIFTYONE_DATABASE_NAME"] = "mincurate-tests"
+atexit.register(shutil.rmtree, DATABASE, ignore_errors=True)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SQUEEZENET = SHARED / "models" / "squeezenet1_0-imagenet-fp16.safetensors"
@@ -25,11 +34,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> None:
+def database() -> None:
     """A real mongod with a folder of its own, started once."""
-    folder = tmp_path_factory.mktemp("database")
-    os.environ["FIFTYONE_DATABASE_DIR"] = str(folder)
-    os.environ["FIFTYONE_DATABASE_NAME"] = "mincurate-tests"
     from mincurate import dataset
     from mincurate.errors import UserError
 

@@ -160,21 +160,16 @@ def test_names_of_datasets_come_from_the_source():
     assert storage.default_name("/data/My photos (2)") == "mincurate-My-photos-2"
 
 
-@pytest.mark.parametrize(
-    ("environment", "words"),
-    [
-        ({"FIFTYONE_DATABASE_URI": "mongodb://user:secret@127.0.0.1:1/"}, "FIFTYONE_DATABASE_URI"),
-        ({"FIFTYONE_DATABASE_DIR": "/proc/no/such/place"}, "--no-fiftyone"),
-    ],
-)
-def test_a_database_that_does_not_answer_is_said_before_the_work(images, environment, words):
+def test_a_database_that_does_not_answer_is_said_before_the_work(images):
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("FIFTYONE")}
+    wrong = {"FIFTYONE_DATABASE_URI": "mongodb://user:secret@127.0.0.1:1/"}
     done = subprocess.run(
         [sys.executable, "-c", "from mincurate.cli import main; main()", "score", str(images)],
-        capture_output=True, text=True, timeout=120, env=inherited | environment,
+        capture_output=True, text=True, timeout=120, env=inherited | wrong,
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
-    assert words in done.stderr and "secret" not in done.stderr + done.stdout
+    assert "FIFTYONE_DATABASE_URI" in done.stderr
+    assert "secret" not in done.stderr + done.stdout
     assert "Training" not in done.stdout and "Traceback" not in done.stderr
 
 

@@ -33,6 +33,9 @@ def demo(
     """
     started = time.monotonic()
     from mincurate import audit, runs
+    from mincurate.device import keep_freed_memory
+
+    keep_freed_memory()
 
     reporter = Terminal()
     folder = (folder or runs.home() / "demo").expanduser()

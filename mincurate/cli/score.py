@@ -146,6 +146,9 @@ def score(
     """
     started = time.monotonic()
     from mincurate import audit
+    from mincurate.device import keep_freed_memory
+
+    keep_freed_memory()
 
     reporter = Terminal()
     result = audit.score(

@@ -73,6 +73,9 @@ def train(
         mincurate train ./images --output model --train-minutes 30
     """
     from mincurate import models
+    from mincurate.device import keep_freed_memory
+
+    keep_freed_memory()
 
     reporter = Terminal()
     trained = models.train(
