@@ -166,8 +166,12 @@ def _cut_into_stages(net: nn.Module, name: str, side: int) -> nn.Module:
 
     blocks = [key for key, m in _candidates(net).items() if not isinstance(m, POOLING)]
     probe = torch.zeros(1, 3, side, side, device=next(net.parameters()).device)
+    try:
+        outputs = create_feature_extractor(net, return_nodes=blocks)(probe)
+    except (AssertionError, RuntimeError, ValueError):  # a network that takes one size alone
+        outputs = {}
     last_at: dict[int, str] = {}
-    for key, output in create_feature_extractor(net, return_nodes=blocks)(probe).items():
+    for key, output in outputs.items():
         if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] > 1:
             last_at[output.shape[2]] = key
     if len(last_at) < 2:

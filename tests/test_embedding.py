@@ -28,7 +28,8 @@ def test_approximate_neighbours_agree_with_exact_ones(monkeypatch):
     vectors = unit(RNG.normal(size=(600, 8)))
     exact = embedding.neighbor_distance(vectors)
     monkeypatch.setattr(embedding, "EXACT_NEIGHBORS_LIMIT", 100)
-    np.testing.assert_allclose(embedding.neighbor_distance(vectors), exact, rtol=0.05)
+    wrong = abs(embedding.neighbor_distance(vectors) / exact - 1) > 0.01
+    assert wrong.mean() < 0.03
 
 
 @pytest.mark.parametrize(("n", "known"), [(1, False), (2, True), (4, True)])
