@@ -135,8 +135,10 @@ def neighbors(
     if n > EXACT_NEIGHBORS_LIMIT:
         from pynndescent import NNDescent
 
-        index, far = NNDescent(vectors, n_neighbors=k + 1, random_state=0).neighbor_graph
-        return far[:, 1:].astype(np.float64), index[:, 1:].astype(np.int64)
+        # A wider search than asked for: with k neighbours alone it misses some of the nearest.
+        wide = max(k + 1, 20)
+        index, far = NNDescent(vectors, n_neighbors=wide, random_state=0).neighbor_graph
+        return far[:, 1 : k + 1].astype(np.float64), index[:, 1 : k + 1].astype(np.int64)
     from sklearn.neighbors import NearestNeighbors
 
     far, index = NearestNeighbors(n_neighbors=k).fit(vectors).kneighbors()
