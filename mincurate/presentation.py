@@ -11,6 +11,8 @@ WORKSPACE = "mincurate"
 GROUP = "mincurate"
 LABELS = "ground_truth"
 UNSCORABLE = "unscorable"
+SCORE_TAG, CLASS_TAG = "#5f6b7a", "#a11d33"
+"""Colours of the tags on the tiles."""
 
 FIELDS: dict[str, tuple[str, str, bool]] = {
     "rarity": ("float", "Percentile of the ranking in force: 0 commonest, 1 rarest", True),
@@ -81,15 +83,18 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     classes = int(record["num_classes"])
     palette = {
         "path": "minority_class",
+        "fieldColor": CLASS_TAG,
         "valueColors": [
             {"value": str(c), "color": color} for c, color in enumerate(class_colors(classes))
         ],
     }
-    scheme = config.color_scheme or fo.ColorScheme(color_by="value")
-    scheme.fields = [
-        *(f for f in scheme.fields or [] if f.get("path") != "minority_class"),
-        palette,
+    # Not by value: every score would have a colour of its own. The map takes the palette anyway.
+    scheme = config.color_scheme or fo.ColorScheme()
+    score = {"path": "minority_score", "fieldColor": SCORE_TAG}
+    others = [
+        f for f in scheme.fields or [] if f.get("path") not in (palette["path"], score["path"])
     ]
+    scheme.fields = [*others, palette, score]
     config.color_scheme = scheme
     has_map = BRAIN_KEY in dataset.list_brain_runs()
     dataset.save_workspace(WORKSPACE, workspace(fo, has_map), overwrite=True)
@@ -107,6 +112,7 @@ def workspace(fo: Any, has_map: bool) -> Any:
     samples = space(fo.Panel(type="Samples", pinned=True))
     if not has_map:
         return samples
+    # FiftyOne from 1.22 on forgets the choice when the panel opens: there it takes a click.
     state = {"brainResult": BRAIN_KEY, "colorByField": "minority_class"}
     embeddings = space(fo.Panel(type="Embeddings", state=state))
     return fo.Space(children=[samples, embeddings], orientation="horizontal", sizes=[0.55, 0.45])

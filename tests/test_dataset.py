@@ -192,3 +192,38 @@ def test_a_database_lost_at_the_end_costs_nothing(images, tmp_path, monkeypatch)
     pd.testing.assert_series_equal(
         result.frame["minority_score"], frame["minority_score"], check_dtype=False
     )
+
+
+def test_labels_of_another_kind_are_left_alone(images, home):
+    import fiftyone as fo
+
+    dataset = fo.Dataset("boxes", persistent=True)
+    path = str(next(images.rglob("0*.png")))
+    box = fo.Detection(label="x", bounding_box=[0, 0, 1, 1])
+    dataset.add_sample(fo.Sample(filepath=path, ground_truth=fo.Detections(detections=[box])))
+    mincurate.score(images, dataset="boxes", umap=False, **QUICK)
+    dataset.reload()
+    assert dataset.first().ground_truth.detections[0].label == "x"
+    assert len(dataset.exists("ground_truth")) == 1
+
+
+def test_a_dataset_with_work_of_the_user_is_not_deleted(images, home):
+    import fiftyone as fo
+
+    result = mincurate.score(images, dataset="corrected", umap=False, **QUICK)
+    dataset = fo.load_dataset("corrected")
+    sample = dataset.exists("ground_truth").first()
+    sample.ground_truth.label = "corrected"
+    sample.save()
+    assert storage.delete_run("corrected", result.run.key)
+    assert fo.dataset_exists("corrected")
+    assert "corrected" in fo.load_dataset("corrected").distinct("ground_truth.label")
+
+
+def test_writing_again_what_is_there_writes_nothing(images, home):
+    import fiftyone as fo
+
+    result = mincurate.score(images, dataset="same", umap=False, **QUICK)
+    before = fo.load_dataset("same").values("last_modified_at")
+    storage.write_run(result.run, "same")
+    assert fo.load_dataset("same").values("last_modified_at") == before

@@ -87,7 +87,7 @@ def _database() -> Iterator[Finding]:
     except UserError as error:
         yield "database", False, str(error)
     else:
-        uri = os.environ.get("FIFTYONE_DATABASE_URI")
+        uri = dataset.without_password(os.environ.get("FIFTYONE_DATABASE_URI") or "")
         yield "database", True, f"answers ({uri or 'started by FiftyOne'})"
 
 
