@@ -100,6 +100,7 @@ def main():
     from mincurate import collection, device, embedding, perceptual, scoring, training
     from mincurate.cli.console import Terminal
 
+    device.keep_freed_memory()  # as the command line does
     rows = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

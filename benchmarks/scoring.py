@@ -68,6 +68,7 @@ def side(name, folder, spec, n_draws, batch):
         started = time.perf_counter()
         scores = published(model, distance, pixels, n_draws, sigma, batch)
     else:
+        device.keep_freed_memory()  # as the command line does
         dtype = device.reduced_precision("cpu")
         embed = lambda x: x.mean((2, 3))  # noqa: E731 - embedding is no part of this comparison
         scorer = Scorer(model, distance, embed, sigma, n_draws, 0, dtype)

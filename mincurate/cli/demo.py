@@ -48,6 +48,7 @@ def demo(
         folder,
         labels=False,
         image_size=16,
+        sigma=0.2,
         train_steps=train_steps,
         dataset="mincurate-demo" if fiftyone else None,
         fiftyone=fiftyone,
