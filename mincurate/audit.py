@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mincurate import collection as collections
 from mincurate import denoiser as denoisers
-from mincurate import diagnostics, models, results, runs, scoring, training
+from mincurate import diagnostics, models, ordinal, results, runs, scoring, training
 from mincurate import embedding as embeddings
 from mincurate import perceptual as perception
 from mincurate.collection import Collection
@@ -96,7 +97,8 @@ def score(
 
     Args:
         path: a folder, a CSV or Parquet table with a path column, or ``fiftyone:NAME[/VIEW]``.
-        model: a diffusers pipeline or ``UNet2DModel`` folder, or a hub id.
+        model: a diffusers pipeline or ``UNet2DModel`` folder, a hub id, or a run whose model to
+            use (``mincurate_3``).
         sigma: noise level of the score; default 0.005 per pixel of the image side.
         n_draws: noise draws per image (K).
         num_classes: number of ordinal classes (L), 0 = commonest.
@@ -122,8 +124,8 @@ def score(
         UserError: something the user can mend.
         training.TrainingInterruptedError: Ctrl-C while training; nothing is lost.
     """
-    if rank_by not in results.RANKINGS:
-        raise UserError(f"--rank-by is one of {', '.join(results.RANKINGS)}, not {rank_by!r}.")
+    if rank_by not in ordinal.RANKINGS:
+        raise UserError(f"--rank-by is one of {', '.join(ordinal.RANKINGS)}, not {rank_by!r}.")
     if n_draws < 1 or num_classes < 1 or batch_size < 1:
         raise UserError("--n-draws, --num-classes and --batch-size are at least 1.")
     models.check_numbers(
@@ -144,7 +146,7 @@ def score(
         name = storage.choose_name(str(path), dataset)
     device = choose_device(device)
     dtype = choose_precision(precision, device)
-    given = denoisers.load(model, device) if model else None
+    given = denoisers.load(models.place(model), device) if model else None
     perceptual, why = perception.choose(perceptual)
     if why:
         reporter.say(why)
@@ -426,7 +428,7 @@ def _score_shards(
             ):
                 lost |= bad
                 if identities:
-                    parts.append(scorer(pixels, identities))
+                    parts += _score_batch(scorer, pixels, identities)
                     hashes += identities
                 advance(len(identities) + len(bad), "")
             if parts:
@@ -435,6 +437,43 @@ def _score_shards(
     if scored:
         run.update(images_per_second=scored / (time.monotonic() - started))
     return lost
+
+
+def _score_batch(
+    scorer: Scorer, pixels: NDArray[np.uint8], identities: list[str]
+) -> list[scoring.Scored]:
+    """Score a batch, in halves where the whole does not fit into memory: the scores are the same.
+
+    Raises:
+        UserError: not even a single image fits.
+    """
+    try:
+        return [scorer(pixels, identities)]
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error):
+            raise
+    if len(identities) == 1:
+        raise UserError(
+            f"Scoring one image of {pixels.shape[2]} px with {scorer.n_draws} draws needs more "
+            f"memory than {scorer.denoiser.device} has: take fewer --n-draws or a smaller model."
+        )
+    if scorer.denoiser.device.type == "cuda":
+        torch.cuda.empty_cache()
+    half = len(identities) // 2
+    return [
+        *_score_batch(scorer, pixels[:half], identities[:half]),
+        *_score_batch(scorer, pixels[half:], identities[half:]),
+    ]
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """PyTorch has a class of its own for this on a GPU alone."""
+    words = str(error)
+    return (
+        isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        or "can't allocate memory" in words
+        or "not enough memory" in words
+    )
 
 
 def _chunks(items: list[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:

@@ -19,6 +19,8 @@ from torch import Tensor
 from mincurate.errors import UserError
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+BARE_UNET_SCHEDULE: dict[str, object] = {"num_train_timesteps": 1000, "beta_schedule": "linear"}
+"""What a network that comes without a schedule is taken to be trained on: DDPM's own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,8 +174,8 @@ def load(model: str, device: str = "cpu") -> Denoiser:
             "or a hub id such as google/ddpm-cifar10-32."
         )
     source = str(folder) if is_folder else model
-    unet = _load_unet(source, is_folder)
-    scheduler = _load_scheduler_config(source, is_folder)
+    unet, is_pipeline = _load_unet(source, is_folder)
+    scheduler = _load_scheduler_config(source, is_pipeline)
     alphas_cumprod = DDPMScheduler.from_config(scheduler).alphas_cumprod
     prediction_type = scheduler.get("prediction_type", "epsilon")
     if prediction_type not in PREDICTION_TYPES:
@@ -197,7 +199,8 @@ def load(model: str, device: str = "cpu") -> Denoiser:
     )
 
 
-def _load_unet(source: str, is_folder: bool) -> UNet2DModel:
+def _load_unet(source: str, is_folder: bool) -> tuple[UNet2DModel, bool]:
+    """The network, and whether it stands in a pipeline, beside its noise schedule."""
     subfolder = "unet" if not is_folder or (Path(source) / "unet").is_dir() else None
     attempts = [subfolder] if is_folder else ["unet", None]
     failure: Exception | None = None
@@ -215,7 +218,8 @@ def _load_unet(source: str, is_folder: bool) -> UNet2DModel:
                 f"{len(info['missing_keys'])} tensors are missing and "
                 f"{len(info['mismatched_keys'])} have another shape."
             )
-        return loaded
+        beside = is_folder and (Path(source) / "scheduler").is_dir()
+        return loaded, place is not None or beside
     reason = (
         str(failure).strip().splitlines()[0] if str(failure).strip() else type(failure).__name__
     )
@@ -223,16 +227,28 @@ def _load_unet(source: str, is_folder: bool) -> UNet2DModel:
     raise UserError(f"No usable UNet2DModel for {source} {where}: {reason}") from failure
 
 
-def _load_scheduler_config(source: str, is_folder: bool) -> dict[str, object]:
-    """The noise schedule beside the UNet; the linear DDPM schedule when a bare UNet has none."""
-    if is_folder and not (Path(source) / "scheduler").is_dir():
-        return {"num_train_timesteps": 1000, "beta_schedule": "linear"}
+def _load_scheduler_config(source: str, is_pipeline: bool) -> dict[str, object]:
+    """The noise schedule beside a network: in a folder of its own in a pipeline, or at its side.
+
+    Raises:
+        UserError: a pipeline has none, or it is not a variance-preserving one.
+    """
     try:
-        return dict(DDPMScheduler.load_config(source, subfolder="scheduler"))
-    except OSError:
-        if is_folder:
-            raise UserError(f"{source}/scheduler holds no scheduler_config.json.") from None
-        return {"num_train_timesteps": 1000, "beta_schedule": "linear"}
+        subfolder = "scheduler" if is_pipeline else None
+        config = dict(DDPMScheduler.load_config(source, subfolder=subfolder))
+    except (OSError, ValueError) as error:
+        if not is_pipeline:
+            return BARE_UNET_SCHEDULE
+        raise UserError(
+            f"The pipeline {source} has no readable scheduler/scheduler_config.json, so that its "
+            "noise levels are not known."
+        ) from error
+    if "beta_schedule" not in config and "trained_betas" not in config:
+        raise UserError(
+            f"The noise schedule of {source}, {config.get('_class_name', 'of unknown kind')}, is "
+            "not a variance-preserving one (betas); mincurate reads DDPM-like pipelines only."
+        )
+    return config
 
 
 def _check_unconditional(unet: UNet2DModel, model: str) -> int:

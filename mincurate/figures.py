@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mincurate import runs
 from mincurate.images import UnreadableImage, decode
-from mincurate.results import RANKINGS
+from mincurate.ordinal import RANKINGS
 from mincurate.runs import Run
 
 INK, MUTED, GONE = "#1b1f24", "#59636e", "#d9dee3"

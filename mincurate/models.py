@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mincurate import collection as collections
 from mincurate import denoiser as denoisers
 from mincurate import runs, training
@@ -14,6 +12,7 @@ from mincurate.device import choose_device
 from mincurate.errors import UserError
 from mincurate.images import Fit
 from mincurate.progress import SILENT, Reporter
+from mincurate.runs import Run
 
 SIGMA_PER_PIXEL = 0.005
 """Default noise level per pixel of the image's side (0.16 at 32 px; measured, see README)."""
@@ -58,7 +57,7 @@ def train(
     )
     collections.check_place(path)
     device = choose_device(device)
-    start = denoisers.load(model, device) if model else None
+    start = denoisers.load(place(model), device) if model else None
     collection = collections.open_collection(
         path, labels=False, max_images=max_images, seed=seed, workers=workers, reporter=reporter
     )
@@ -102,25 +101,34 @@ def trained_model(
     folder = runs.home() / "models" / key
     if training.finished(folder):
         reporter.say(f"Using the model trained on these images before ({folder}).")
-    else:
-        reporter.say(_training_words(plan, len(collection.unique), device))
+        return denoisers.load(str(folder), device)
+    reporter.say(_training_words(plan, len(collection.unique), device))
     try:
-        return training.train(
-            collections.training_pixels(
+        folder.mkdir(parents=True, exist_ok=True)
+        with runs.locked(Run(folder)):
+            pixels = collections.training_pixels(
                 collection, size=plan.image_size, fit=fit, seed=plan.seed, workers=workers
             )
-            if not training.finished(folder)
-            else np.zeros((0, 3, 1, 1), np.uint8),
-            folder,
-            plan,
-            device=device,
-            reporter=reporter,
-        )
+            return training.train(pixels, folder, plan, device=device, reporter=reporter)
     except OSError as error:
         raise UserError(
             f"Cannot write the model to {folder}: {error.strerror or error}; free some space or "
             "set MINCURATE_HOME, then give the same command again."
         ) from error
+
+
+def place(model: str) -> str:
+    """Where a model is: ``model`` itself, or the model of the run that it names.
+
+    Raises:
+        UserError: the run is not known, or its model is gone.
+    """
+    if not model.startswith(runs.PREFIX) or Path(model).exists():
+        return model
+    name = (runs.find(model).record.get("model") or {}).get("name")
+    if not name or (Path(name).is_absolute() and not Path(name).is_dir()):
+        raise UserError(f"The model of run {model} is not here any more; score without --model.")
+    return str(name)
 
 
 def choose_size(collection: Collection, device: str) -> int:

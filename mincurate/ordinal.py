@@ -3,6 +3,13 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+RANKINGS = {
+    "minority": "minority_score",
+    "calibrated": "minority_score_calibrated",
+    "neighbors": "neighbor_distance",
+}
+"""What ``rank_by`` may name, and the column of the table it follows."""
+
 
 def percentile(scores: ArrayLike) -> NDArray[np.float64]:
     """Rank of every score on [0, 1]: 0 for the lowest, 1 for the highest, ties share their mean.

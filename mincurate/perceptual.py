@@ -23,8 +23,9 @@ LPIPS_TRUNKS = {"vgg": "vgg16", "alex": "alexnet", "squeeze": "squeezenet1_1"}
 LPIPS_MIN_SIDE = {"vgg": 16, "alex": 35, "squeeze": 17}
 """Below this side, in pixels, a trunk's last feature map would be empty: the image is enlarged."""
 
-UNET_FEATURE_SIGMA = 0.1
-"""Noise level the denoiser's encoder is told when it looks at a clean image."""
+UNET_FEATURE_SIGMA = 0.2
+"""Noise level the denoiser's encoder is told when it looks at a clean image (measured: 0.2 ranks
+better than 0.05 and 0.1)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from mincurate import figures, runs
 from mincurate.figures import Picture
-from mincurate.results import RANKINGS
+from mincurate.ordinal import RANKINGS
 from mincurate.runs import Run
 
 HOVER = 2000

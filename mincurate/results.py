@@ -18,13 +18,6 @@ from mincurate.progress import Reporter
 from mincurate.runs import Run
 from mincurate.scoring import Scored, Scorer
 
-RANKINGS = {
-    "minority": "minority_score",
-    "calibrated": "minority_score_calibrated",
-    "neighbors": "neighbor_distance",
-}
-"""What ``rank_by`` may name, and the column it follows."""
-
 SHOWN_RECONSTRUCTIONS = 12
 """Images of either end of the ranking whose reconstructions the report shows."""
 
@@ -100,13 +93,13 @@ def assemble(
         points, method = _map(run, scored, vectors, scorer.seed) if umap else (None, "none")
         scored["map_x"], scored["map_y"] = points.T if points is not None else (np.nan, np.nan)
         advance(1, "")
-    ranking = scored[RANKINGS[rank_by]].to_numpy(np.float64)
+    ranking = scored[ordinal.RANKINGS[rank_by]].to_numpy(np.float64)
     classes = ordinal.ordinal_classes(ranking, num_classes)
     edges = ordinal.class_edges(ranking, classes, num_classes)
     scored["minority_class"] = pd.Series(classes).where(classes >= 0).astype("Int64").to_numpy()
     scored["rarity"] = ordinal.percentile(ranking)
     frame = _per_file(collection, scored, lost)
-    _rank_within_labels(frame, RANKINGS[rank_by], num_classes, within_label)
+    _rank_within_labels(frame, ordinal.RANKINGS[rank_by], num_classes, within_label)
     runs.write_table(run.path / "scores.parquet", _arrow(frame))
     flat = frame.drop(columns=["minority_score_draws", "layer_distances"])
     runs.write_atomically(

@@ -184,15 +184,17 @@ def create(output: Path | None = None) -> Run:
     folder = home() / "runs"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        links = [p for p in folder.iterdir() if output and p.resolve() == output.resolve()]
         number = 1 + max((_number(p.name) for p in folder.iterdir()), default=0)
         while True:
-            place = folder / f"{PREFIX}{number}"
+            place = links[0] if links else folder / f"{PREFIX}{number}"
             try:
                 if output is None:
                     place.mkdir()
                 else:
                     output.mkdir(parents=True, exist_ok=True)
-                    place.symlink_to(output.resolve())
+                    if not links:
+                        place.symlink_to(output.resolve())
                 break
             except FileExistsError:
                 number += 1
@@ -226,11 +228,19 @@ OUTPUTS = (
 )
 
 
-def all_runs() -> list[Run]:
-    """Every run this machine knows of, oldest first."""
+def all_runs(*, damaged: bool = False) -> list[Run]:
+    """Every run this machine knows of, oldest first; or those whose record cannot be read."""
     folder = home() / "runs"
     found = [p for p in folder.iterdir() if (p / RECORD).is_file()] if folder.is_dir() else []
-    return [Run(p) for p in sorted(found, key=lambda p: _number(p.name))]
+    known = [Run(p) for p in sorted(found, key=lambda p: _number(p.name))]
+    return [run for run in known if _readable(run) is not damaged]
+
+
+def _readable(run: Run) -> bool:
+    try:
+        return isinstance(run.record, dict)
+    except UserError:
+        return False
 
 
 def find(key: str | None = None) -> Run:

@@ -34,7 +34,10 @@ from mincurate.progress import SILENT, Reporter
 CHECKPOINT = "checkpoint.pt"
 RECORD = "mincurate.json"
 CHECKPOINT_SECONDS = 30.0
+DIVERGED = 1.3
+"""Held-out and training error this many times the best mean that the training ran away.
 
+Both, because the held-out error alone also rises when a model memorises its images."""
 
 SCORING_LEVELS = (0.6, 9.0)
 """A model for scoring at sigma is trained from 0.6 to 9 times sigma (measured, see README)."""
@@ -155,14 +158,13 @@ class _Trainer:
         self.folder, self.training, self.device, self.reporter = folder, training, device, reporter
         self.dtype = reduced_precision(device)
         self.start, self.denoiser = start, _network(training, start, device)
-        self.optimizer = torch.optim.AdamW(
-            self.denoiser.unet.parameters(), lr=training.learning_rate, betas=(0.9, 0.99)
-        )
+        self.optimizer = self._new_optimizer()
         self.average = _copy(self.denoiser.unet.state_dict())
         self.running_loss = math.nan
+        self.usual_norm, self.rate = math.nan, training.learning_rate
         self.step, self.planned, self.seconds = 0, training.steps or 0, 0.0
         self.curve: list[tuple[int, float, float]] = []
-        self.best: tuple[float, dict[str, Tensor]] = (math.inf, self.average)
+        self.best: tuple[float, dict[str, Tensor]] = (math.inf, _copy(self.average))
         held_out = min(256, len(images) // 20)
         order = np.random.default_rng(training.seed).permutation(len(images))
         self.images, self.train_index = images, order[held_out:]
@@ -218,7 +220,7 @@ class _Trainer:
         warm_up = min(1.0, (step + 1) / min(100, 1 + self.planned // 10))
         for group in self.optimizer.param_groups:
             cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
-            group["lr"] = self.training.learning_rate * warm_up * cosine
+            group["lr"] = self.rate * warm_up * cosine
         size = self.training.batch_size
         picks = torch.randint(len(self.train_index), (size,), generator=generator)
         x0 = self._batch(self.train_index[picks.numpy()])
@@ -226,7 +228,7 @@ class _Trainer:
         x0 = torch.where(flip, x0.flip(3), x0)
         loss = self._loss(x0, generator)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.denoiser.unet.parameters(), 1.0)
+        self._clip()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         decay = min(0.999, (step + 1) / (step + 10))
@@ -237,6 +239,14 @@ class _Trainer:
         previous = value if math.isnan(self.running_loss) else self.running_loss
         self.running_loss = 0.95 * previous + 0.05 * value
         return value
+
+    def _clip(self) -> None:
+        """Cut gradients down to twice their usual length: one odd batch must not undo the rest."""
+        usual = self.usual_norm
+        limit = 1.0 if math.isnan(usual) else min(1.0, 2 * usual)
+        norm = torch.nn.utils.clip_grad_norm_(self.denoiser.unet.parameters(), limit).item()
+        seen = min(norm, limit)
+        self.usual_norm = seen if math.isnan(usual) else 0.98 * usual + 0.02 * seen
 
     def _batch(self, index: NDArray[np.int64]) -> Tensor:
         pixels = torch.from_numpy(np.ascontiguousarray(self.images[index])).to(self.device)
@@ -262,7 +272,7 @@ class _Trainer:
 
     def _plan(self) -> int:
         """Number of steps that fit the budget, by timing a few on a network that is thrown away."""
-        kept = self.denoiser, self.optimizer, self.average, self.running_loss
+        kept = self.denoiser, self.optimizer, self.average, self.running_loss, self.usual_norm
         self.planned = 1
         self.denoiser = _network(self.training, self.start, self.device)
         self.optimizer = torch.optim.AdamW(self.denoiser.unet.parameters(), lr=1e-6)
@@ -274,7 +284,7 @@ class _Trainer:
             self._update(done)
             done += 1
         per_step = (time.monotonic() - started) / done
-        self.denoiser, self.optimizer, self.average, self.running_loss = kept
+        self.denoiser, self.optimizer, self.average, self.running_loss, self.usual_norm = kept
         return max(20, int(self.training.minutes * 60 / per_step))
 
     def _plan_again(self, seconds: float) -> None:
@@ -301,9 +311,28 @@ class _Trainer:
         finally:
             self.denoiser.unet.load_state_dict(current)
         error /= len(self.held_out)
+        lowest = min((point[1] for point in self.curve), default=math.inf)
         self.curve.append((self.step * self.training.batch_size, train_loss, error))
         if error < self.best[0]:
             self.best = (error, _copy(self.average))
+        elif not (error < DIVERGED * self.best[0] or train_loss < DIVERGED * lowest):
+            self._go_back(error)
+
+    def _go_back(self, error: float) -> None:
+        """Go on from the best weights at half the rate, after the training ran away."""
+        self.reporter.say(
+            f"The training became unstable (held-out error {error:.3g} after {self.best[0]:.3g}): "
+            "going on from its best weights with half the learning rate."
+        )
+        self.rate /= 2
+        self.denoiser.unet.load_state_dict(self.best[1])
+        self.average = _copy(self.best[1])
+        self.optimizer = self._new_optimizer()
+        self.running_loss = self.usual_norm = math.nan
+
+    def _new_optimizer(self) -> torch.optim.AdamW:
+        weights = self.denoiser.unet.parameters()
+        return torch.optim.AdamW(weights, lr=self.training.learning_rate, betas=(0.9, 0.99))
 
     def _save_checkpoint(self) -> None:
         path = self.folder / CHECKPOINT
@@ -317,6 +346,8 @@ class _Trainer:
                     "best_error": self.best[0],
                     "best": self.best[1],
                     "step": self.step,
+                    "rate": self.rate,
+                    "usual_norm": self.usual_norm,
                     "planned": self.planned,
                     "seconds": self.seconds,
                     "curve": self.curve,
@@ -333,6 +364,7 @@ class _Trainer:
         self.average, self.best = saved["average"], (saved["best_error"], saved["best"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step, self.planned = saved["step"], saved["planned"]
+        self.rate, self.usual_norm = saved["rate"], saved["usual_norm"]
         self.seconds, self.curve = saved["seconds"], saved["curve"]
 
     def _save_model(self) -> None:

@@ -276,6 +276,9 @@ def test_train_makes_a_model_that_score_takes(shapes, tmp_path):
     score(shapes, tmp_path / "run", "--model", model, "--max-images", "8")
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["model"]["name"] == str(model) and not record["model"]["trained_here"]
+    score(shapes, tmp_path / "again", "--model", record["key"], "--max-images", "8")
+    again = json.loads((tmp_path / "again" / "run.json").read_text())
+    assert again["model"]["hash"] == record["model"]["hash"]
     assert "other images or settings" in mincurate(
         "train", shapes, "--output", model, "--train-steps", "21", code=1
     )

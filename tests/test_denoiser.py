@@ -177,3 +177,26 @@ def test_a_prediction_nobody_knows_is_refused(tmp_path):
     config.write_text(json.dumps(json.loads(config.read_text()) | {"prediction_type": "flow"}))
     with pytest.raises(UserError, match="flow"):
         denoisers.load(str(tmp_path))
+
+
+def test_a_noise_schedule_that_is_absent_or_of_another_kind_is_not_guessed(tmp_path):
+    from diffusers import ScoreSdeVeScheduler
+
+    model = Denoiser(tiny_unet(), denoisers.linear_alphas_cumprod(), "epsilon", "tiny", 16)
+    model.save(tmp_path)
+    ScoreSdeVeScheduler().save_pretrained(tmp_path / "scheduler")
+    with pytest.raises(UserError, match="ScoreSdeVeScheduler"):
+        denoisers.load(str(tmp_path))
+    (tmp_path / "scheduler" / "scheduler_config.json").unlink()
+    with pytest.raises(UserError, match="noise levels"):
+        denoisers.load(str(tmp_path))
+
+
+def test_a_schedule_beside_a_bare_unet_is_read(tmp_path):
+    from diffusers import DDPMScheduler
+
+    tiny_unet().save_pretrained(tmp_path)
+    scheduler = DDPMScheduler(beta_schedule="squaredcos_cap_v2")
+    scheduler.save_pretrained(tmp_path)
+    found = denoisers.load(str(tmp_path))
+    torch.testing.assert_close(found.alphas_cumprod, scheduler.alphas_cumprod)

@@ -102,3 +102,20 @@ def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("MINCURATE_HOME", str(tmp_path / "file"))
     with pytest.raises(UserError, match="MINCURATE_HOME"):
         runs.create()
+
+
+def test_an_output_that_was_deleted_and_made_again_is_one_run(tmp_path):
+    import shutil
+
+    runs.create(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
+    assert runs.create(tmp_path / "out").key == "mincurate_1"
+    assert [run.key for run in runs.all_runs()] == ["mincurate_1"]
+
+
+def test_a_damaged_run_does_not_hide_the_others():
+    good, bad = runs.create(), runs.create()
+    (bad.path / "run.json").write_text("{")
+    assert [run.path for run in runs.all_runs()] == [good.path]
+    assert [run.path for run in runs.all_runs(damaged=True)] == [bad.path]
+    assert runs.find().key == good.key

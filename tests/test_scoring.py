@@ -156,3 +156,28 @@ def test_semantic_surprise_is_what_the_first_layer_does_not_explain():
 def test_few_images_do_not_break_the_formulas(n):
     assert len(scoring.semantic_surprise(np.ones((n, 4)))) == n
     assert np.isnan(scoring.rank_stability(np.ones((n, 4))))
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_scored_in_parts():
+    from mincurate import audit
+    from mincurate.errors import UserError
+
+    whole = scorer()
+
+    class Small:
+        denoiser, n_draws = whole.denoiser, whole.n_draws
+
+        def __init__(self, room):
+            self.room = room
+
+        def __call__(self, pixels, names):
+            if len(names) > self.room:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+            return whole(pixels, names)
+
+    parts = audit._score_batch(Small(3), PIXELS, NAMES)
+    assert max(len(part.draws) for part in parts) <= 3
+    draws = np.concatenate([part.draws for part in parts])
+    np.testing.assert_allclose(draws, whole(PIXELS, NAMES).draws, atol=1e-5)
+    with pytest.raises(UserError, match="memory"):
+        audit._score_batch(Small(0), PIXELS, NAMES)

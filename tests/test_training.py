@@ -140,3 +140,40 @@ def test_the_global_random_state_is_left_alone(tmp_path):
     torch.manual_seed(5)
     training.train(IMAGES, tmp_path, TINY)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_training_that_runs_away_goes_on_from_its_best_weights(tmp_path, monkeypatch):
+    """At step 100 all weights are thrown far off, as one bad update in a thousand once did."""
+    said = []
+
+    class Listener(StopAt):
+        def say(self, text):
+            said.append(text)
+
+    def throw(self, step, update=training._Trainer._update):
+        if step == 100:
+            with torch.no_grad():
+                for weights in self.denoiser.unet.parameters():
+                    weights.mul_(8)
+        return update(self, step)
+
+    monkeypatch.setattr(training._Trainer, "_update", throw)
+    plan = Training(image_size=16, sigmas=(0.2, 0.5), steps=250, batch_size=8, channels=(32, 32))
+    training.train(IMAGES, tmp_path, plan, reporter=Listener(10**6))
+    curve = training.record(tmp_path)["curve"]
+    assert len([text for text in said if "unstable" in text]) >= 1
+    before = min(error for images, _, error in curve if images <= 100 * 8)
+    assert max(error for images, _, error in curve if images > 100 * 8) > 1.3 * before
+    assert curve[-1][2] < before
+
+
+def test_memorising_is_no_instability(tmp_path):
+    said = []
+
+    class Listener(StopAt):
+        def say(self, text):
+            said.append(text)
+
+    plan = Training(image_size=16, sigmas=(0.2, 0.5), steps=200, batch_size=8, channels=(32, 32))
+    training.train(IMAGES, tmp_path, plan, reporter=Listener(10**6))
+    assert said == []

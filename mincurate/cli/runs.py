@@ -22,6 +22,8 @@ def list_runs() -> None:
 
     known = runs.all_runs()
     terminal = Terminal()
+    for run in runs.all_runs(damaged=True):
+        terminal.say(f"{run.path / runs.RECORD} is damaged; delete {run.path} to be rid of it.")
     if not known:
         terminal.say("No runs yet; make one with `mincurate score PATH`.")
         return

@@ -24,7 +24,8 @@ def score(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Diffusion model: a diffusers pipeline or UNet2DModel folder, or a hub id. "
+            help="Diffusion model: a diffusers pipeline or UNet2DModel folder, a hub id, or a run "
+            "whose model to use (mincurate_3). "
             "Without one, a small model is trained on your images first."
         ),
     ] = None,
