@@ -63,6 +63,16 @@ def uniqueness(paths, vectors):
     return np.array([found[p] for p in paths])
 
 
+def load_distance(spec, model, pixels):
+    from mincurate import perceptual
+
+    whitening = None
+    if spec == "unet":
+        some = pixels[:: -(-len(pixels) // perceptual.WHITENING_IMAGES)]
+        whitening = perceptual.fit_whitening(model, some)
+    return perceptual.load(spec, model, whitening=whitening)
+
+
 def measures(rare, scores):
     from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -88,6 +98,9 @@ def main():
     weights = SHARED / "models" / "squeezenet1_0-imagenet-fp16.safetensors"
     known = [f"torchvision:squeezenet1_0@{weights}"] if weights.exists() else []
     parser.add_argument("--perceptual", nargs="+", default=[*known, "unet"])
+    parser.add_argument(
+        "--models", type=Path, help="keep the trained models here, and use those that are there"
+    )
     parser.add_argument("--no-fiftyone", action="store_true", help="leave uniqueness out")
     parser.add_argument("--json", type=Path, default=Path("detection.json"))
     options = parser.parse_args()
@@ -97,7 +110,7 @@ def main():
     from scipy.stats import rankdata, spearmanr
     from sklearn.neighbors import LocalOutlierFactor
 
-    from mincurate import collection, device, embedding, perceptual, scoring, training
+    from mincurate import collection, device, embedding, scoring, training
     from mincurate.cli.console import Terminal
 
     device.keep_freed_memory()  # as the command line does
@@ -137,9 +150,10 @@ def main():
         rivals_done = set()
         for minutes in options.minutes:
             plan = training.Training(32, training.around(0.16), minutes=minutes, seed=options.seed)
-            model = training.train(pixels, folder / f"model-{minutes}", plan, reporter=Terminal())
+            place = (options.models or folder) / f"model-{minutes}"
+            model = training.train(pixels, place, plan, reporter=Terminal())
             for spec in options.perceptual:
-                distance = perceptual.load(spec, model)
+                distance = load_distance(spec, model, pixels)
                 embedder = embedding.load(embedding.choose("auto", spec), model)
                 for sigma in options.sigmas:
                     level = model.nearest_sigma(sigma)

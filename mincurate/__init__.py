@@ -5,18 +5,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mincurate.audit import Result, score
+    from mincurate.augmentation import augment, guide
     from mincurate.denoiser import Denoiser
     from mincurate.errors import UserError
+    from mincurate.evaluation import evaluate
     from mincurate.models import train
     from mincurate.runs import Run
 
-__all__ = ["Denoiser", "Result", "Run", "UserError", "score", "train"]
+__all__ = [
+    "Denoiser",
+    "Result",
+    "Run",
+    "UserError",
+    "augment",
+    "evaluate",
+    "guide",
+    "score",
+    "train",
+]
 
 _HOMES = {
     "Denoiser": "denoiser",
     "Result": "audit",
     "Run": "runs",
     "UserError": "errors",
+    "augment": "augmentation",
+    "evaluate": "evaluation",
+    "guide": "augmentation",
     "score": "audit",
     "train": "models",
 }

@@ -5,7 +5,7 @@ import socket
 import time
 from urllib.parse import quote
 
-from mincurate import dataset as storage
+from mincurate import database, rerun
 from mincurate.errors import UserError
 from mincurate.presentation import WORKSPACE
 from mincurate.progress import SILENT, Reporter
@@ -32,12 +32,13 @@ def open_app(
     Raises:
         UserError: no such dataset, no scores in it, or the port is taken.
     """
-    storage.check_database()
-    dataset = storage.load(name)
+    database.check_database()
+    dataset = database.load(name)
     if not dataset.has_saved_view("most-minority"):
-        raise UserError(f"The dataset {name!r} has no scores yet: mincurate score fiftyone:{name}.")
+        score = rerun.quoted("mincurate", "score", f"fiftyone:{name}")
+        raise UserError(f"The dataset {name!r} has no scores: give them with `{score}`.")
     _check_address(address, port)
-    fo = storage.fiftyone()
+    fo = database.fiftyone()
     spaces = None
     if WORKSPACE in dataset.list_workspaces():
         spaces = dataset.load_workspace(WORKSPACE)

@@ -1,7 +1,6 @@
 """Score a collection of images, end to end: the one call behind ``mincurate score``."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -9,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mincurate import collection as collections
 from mincurate import denoiser as denoisers
-from mincurate import diagnostics, models, ordinal, results, runs, scoring, training
+from mincurate import diagnostics, models, ordinal, rerun, results, runs, shards, training
 from mincurate import embedding as embeddings
 from mincurate import perceptual as perception
 from mincurate.collection import Collection
@@ -29,9 +27,6 @@ from mincurate.scoring import Scorer
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SHARD_IMAGES = 256
-"""Images per shard: what a killed run loses at most."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +97,7 @@ def score(
         sigma: noise level of the score; default 0.005 per pixel of the image side.
         n_draws: noise draws per image (K).
         num_classes: number of ordinal classes (L), 0 = commonest.
-        within_label: let ``rarity`` be the percentile within an image's own label.
+        within_label: let ``rarity`` and ``minority_class`` rank an image among its own label.
         rank_by: ``minority``, ``calibrated`` or ``neighbors``: what rarity and classes follow.
         perceptual: ``auto``, ``lpips-vgg|lpips-alex|lpips-squeeze[@FILE]``, ``unet`` or
             ``torchvision:NAME[@FILE]``.
@@ -144,6 +139,8 @@ def score(
 
         storage.check_database()
         name = storage.choose_name(str(path), dataset)
+    model = rerun.lasting(model, bare=True) if model else None
+    perceptual, embedding = rerun.lasting(perceptual), rerun.lasting(embedding)
     device = choose_device(device)
     dtype = choose_precision(precision, device)
     given = denoisers.load(models.place(model), device) if model else None
@@ -175,6 +172,7 @@ def score(
             minutes=train_minutes,
             steps=train_steps,
             seed=seed,
+            batch_size=models.images_per_step(device),
         )
     request = runs.fingerprint(
         {
@@ -229,7 +227,9 @@ def score(
             denoiser = models.trained_model(
                 collection, plan, fit=fit, workers=workers, device=device, reporter=reporter
             )
-        distance = distance or perception.load(perceptual, denoiser, device=device)
+        distance = distance or models.own_distance(
+            run, denoiser, collection, size=size, fit=fit, workers=workers
+        )
         embedder = embedder or embeddings.load(embedding, denoiser, device=device)
         scorer = Scorer(
             denoiser=denoiser,
@@ -241,7 +241,7 @@ def score(
             dtype=dtype,
         )
         _check_fingerprint(run, collection, scorer, embedder, size, fit)
-        lost = _score_shards(run, collection, scorer, size, fit, batch_size, workers, reporter)
+        lost = shards.score(run, collection, scorer, size, fit, batch_size, workers, reporter)
         results.assemble(
             run,
             collection,
@@ -251,7 +251,7 @@ def score(
             within_label=within_label,
             rank_by=rank_by,
             umap=umap,
-            shard_images=SHARD_IMAGES,
+            shard_images=shards.SHARD_IMAGES,
             reporter=reporter,
         )
         results.save_reconstructions(run, scorer, size=size, fit=fit)
@@ -282,7 +282,7 @@ def score(
     return Result(run=run, dataset=name, report=page, stored=stored)
 
 
-METHOD = 1
+METHOD = 2
 """Raised when the definition of a score changes: older runs are then not gone on with."""
 
 
@@ -320,18 +320,21 @@ def _seconds_per_image(
 ) -> float:
     """Time of scoring one image, measured on noise; an untrained network is just as slow."""
     denoiser = given or training.untrained(plan or training.Training(32, None), device)
+    n = 8
+    side = denoiser.image_size
+    pixels = np.random.default_rng(0).integers(0, 256, (n, 3, side, side), dtype=np.uint8)
+    if distance is None:
+        whitening = perception.fit_whitening(denoiser, pixels)
+        distance = perception.load("unet", denoiser, whitening=whitening)
     scorer = Scorer(
         denoiser=denoiser,
-        perceptual=distance or perception.load("unet", denoiser),
+        perceptual=distance,
         embed=(embedder or embeddings.load("unet", denoiser)).embed,
         sigma=denoiser.nearest_sigma(0.1),
         n_draws=n_draws,
         seed=0,
         dtype=dtype,
     )
-    n = 8
-    side = denoiser.image_size
-    pixels = np.random.default_rng(0).integers(0, 256, (n, 3, side, side), dtype=np.uint8)
     names = [str(i) for i in range(n)]
     scorer(pixels[:1], names[:1])
     started = time.monotonic()
@@ -396,86 +399,3 @@ def _check_fingerprint(
             "start anew with --fresh."
         )
     run.update(fingerprint=current)
-
-
-def _score_shards(
-    run: Run,
-    collection: Collection,
-    scorer: Scorer,
-    size: int,
-    fit: Fit,
-    batch_size: int,
-    workers: int,
-    reporter: Reporter,
-) -> dict[str, str]:
-    """Score every image that no finished shard holds.
-
-    Returns:
-        Reasons, by content hash, of images that became unreadable since they were identified.
-    """
-    files = [(h, source.path) for h, (source, _) in collection.unique.items()]
-    lost: dict[str, str] = {}
-    started, scored = time.monotonic(), 0
-    with reporter.task("Scoring", len(files)) as advance:
-        for index, shard in enumerate(_chunks(files, SHARD_IMAGES)):
-            if runs.shard_done(run, index):
-                advance(len(shard), "")
-                continue
-            hashes: list[str] = []
-            parts: list[scoring.Scored] = []
-            for identities, pixels, bad in collections.read_batches(
-                shard, size=size, fit=fit, batch_size=batch_size, workers=workers
-            ):
-                lost |= bad
-                if identities:
-                    parts += _score_batch(scorer, pixels, identities)
-                    hashes += identities
-                advance(len(identities) + len(bad), "")
-            if parts:
-                runs.write_shard(run, index, results.shard_table(hashes, parts))
-            scored += len(hashes)
-    if scored:
-        run.update(images_per_second=scored / (time.monotonic() - started))
-    return lost
-
-
-def _score_batch(
-    scorer: Scorer, pixels: NDArray[np.uint8], identities: list[str]
-) -> list[scoring.Scored]:
-    """Score a batch, in halves where the whole does not fit into memory: the scores are the same.
-
-    Raises:
-        UserError: not even a single image fits.
-    """
-    try:
-        return [scorer(pixels, identities)]
-    except (RuntimeError, MemoryError) as error:
-        if not _out_of_memory(error):
-            raise
-    if len(identities) == 1:
-        raise UserError(
-            f"Scoring one image of {pixels.shape[2]} px with {scorer.n_draws} draws needs more "
-            f"memory than {scorer.denoiser.device} has: take fewer --n-draws or a smaller model."
-        )
-    if scorer.denoiser.device.type == "cuda":
-        torch.cuda.empty_cache()
-    half = len(identities) // 2
-    return [
-        *_score_batch(scorer, pixels[:half], identities[:half]),
-        *_score_batch(scorer, pixels[half:], identities[half:]),
-    ]
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """PyTorch has a class of its own for this on a GPU alone."""
-    words = str(error)
-    return (
-        isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        or "can't allocate memory" in words
-        or "not enough memory" in words
-    )
-
-
-def _chunks(items: list[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

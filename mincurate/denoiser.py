@@ -10,6 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,55 @@ from mincurate.errors import UserError
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 BARE_UNET_SCHEDULE: dict[str, object] = {"num_train_timesteps": 1000, "beta_schedule": "linear"}
 """What a network that comes without a schedule is taken to be trained on: DDPM's own."""
+
+
+class Denoises(Protocol):
+    """What can be sampled from: a `Denoiser`, a guided one, or a closed form."""
+
+    @property
+    def alphas_cumprod(self) -> Tensor:
+        """``(T,)``, decreasing in the timestep."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images, in pixels."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images have to be."""
+
+    def denoise(self, x: Tensor, sigma: float) -> Tensor:
+        """``x0hat`` for ``x = x0 + sigma * eps``, ``(N, 3, H, W)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """What the encoder half of a UNet makes of ``N`` images, and the decoder half goes on from.
+
+    Attributes:
+        residuals: activations that the decoder half is handed over, shallow to deep.
+        deepest: ``(N, C, h, w)``, after the middle block where there is one.
+        timesteps: ``(N,)``, the noise level of each image.
+        embedded: ``(N, E)``, the embedding of the timesteps.
+        maps: ``(N, C, h, w)`` of every block after the first convolution, which is a mere linear
+            filter, and of the middle block; shallow to deep.
+    """
+
+    residuals: tuple[Tensor, ...]
+    deepest: Tensor
+    timesteps: Tensor
+    embedded: Tensor
+    maps: list[Tensor]
+
+    def detach(self) -> "Encoded":
+        """The same values, cut off from the graph of gradients."""
+        return Encoded(
+            tuple(r.detach() for r in self.residuals),
+            self.deepest.detach(),
+            self.timesteps,
+            self.embedded.detach(),
+            [m.detach() for m in self.maps],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +123,47 @@ class Denoiser:
             x: ``(N, 3, H, W)``, variance-exploding form.
             timesteps: ``(N,)`` integers; ``sigma`` is ``self.sigmas[timesteps]``.
         """
+        return self._unfold(self.unet(self._fold(x, timesteps), timesteps).sample)
+
+    def encode(self, x: Tensor, timesteps: Tensor) -> Encoded:
+        """The encoder half of `predict`; `decode` is the rest.
+
+        Args:
+            x: ``(N, 3, H, W)``, variance-exploding form.
+            timesteps: ``(N,)`` integers, the noise level of each image.
+        """
+        unet = self.unet
+        folded = self._fold(x, timesteps)
+        h = unet.conv_in(2 * folded - 1 if unet.config.center_input_sample else folded)
+        embedded = unet.time_embedding(unet.time_proj(timesteps).to(unet.dtype))
+        residuals = [h]
+        for block in unet.down_blocks:
+            h, found = block(hidden_states=h, temb=embedded)
+            residuals.extend(found)
+        maps = residuals[1:]
+        if unet.mid_block is not None:
+            h = unet.mid_block(h, embedded)
+            maps = [*maps, h]
+        return Encoded(tuple(residuals), h, timesteps, embedded, maps)
+
+    def decode(self, encoded: Encoded) -> Tensor:
+        """What the network predicts from the activations of its encoder half (see `predict`)."""
+        unet, h, residuals = self.unet, encoded.deepest, encoded.residuals
+        for block in unet.up_blocks:
+            n = len(block.resnets)
+            h = block(h, residuals[-n:], encoded.embedded)
+            residuals = residuals[:-n]
+        return self._unfold(unet.conv_out(unet.conv_act(unet.conv_norm_out(h))))
+
+    def _fold(self, x: Tensor, timesteps: Tensor) -> Tensor:
+        """The network's input: variance-preserving, pixel blocks folded into channels."""
         sigma = self.sigmas.to(x.device)[timesteps].view(-1, 1, 1, 1)
         folded = F.pixel_unshuffle(x / (1 + sigma**2).sqrt(), self.patch)
-        output = self.unet(folded.contiguous(memory_format=torch.channels_last), timesteps).sample
+        return folded.contiguous(memory_format=torch.channels_last)
+
+    def _unfold(self, output: Tensor) -> Tensor:
         # A learned-variance model doubles its output channels; the mean comes first.
-        return F.pixel_shuffle(output[:, : folded.shape[1]].float(), self.patch)
+        return F.pixel_shuffle(output[:, : 3 * self.patch**2].float(), self.patch)
 
     def to_x0(self, x: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
         """Turn the network's prediction into the unclamped ``x0hat``, ``(N, 3, H, W)``."""
@@ -108,28 +194,17 @@ class Denoiser:
             x: ``(N, 3, H, W)``. A clean image with a small ``sigma`` is what distances use.
 
         Returns:
-            One ``(N, C, h, w)`` tensor for every block after the first convolution, which is a
-            mere linear filter, and for the middle block.
+            ``Encoded.maps``.
         """
         timesteps = torch.full((len(x),), self.timestep(sigma), device=x.device)
-        level = self.sigmas[self.timestep(sigma)]
-        h = F.pixel_unshuffle(x / (1 + level**2).sqrt(), self.patch)
-        h = self.unet.conv_in(h.contiguous(memory_format=torch.channels_last))
-        embedded = self.unet.time_embedding(self.unet.time_proj(timesteps).to(self.unet.dtype))
-        found = []
-        for block in self.unet.down_blocks:
-            h, residuals = block(hidden_states=h, temb=embedded)
-            found.extend(residuals)
-        if self.unet.mid_block is not None:
-            found.append(self.unet.mid_block(h, embedded))
-        return found
+        return self.encode(x, timesteps).maps
 
     def content_hash(self) -> str:
         """Hash of the weights and of everything that decides what `denoise` returns."""
         digest = hashlib.blake2b(digest_size=16)
-        digest.update(
-            json.dumps([self.prediction_type, dict(self.unet.config)], default=str).encode()
-        )
+        # diffusers keeps where a model was loaded from beside what it is.
+        config = {k: v for k, v in self.unet.config.items() if not k.startswith("_")}
+        digest.update(json.dumps([self.prediction_type, config], default=str).encode())
         digest.update(self.alphas_cumprod.double().cpu().numpy().tobytes())
         for name, tensor in sorted(self.unet.state_dict().items()):
             digest.update(name.encode())
@@ -144,6 +219,24 @@ class Denoiser:
             prediction_type=self.prediction_type,
         )
         DDPMPipeline(unet=self.unet, scheduler=scheduler).save_pretrained(folder)
+
+
+def check_all_levels(denoiser: Denoiser) -> None:
+    """Refuse to generate with a model that knows only some noise levels.
+
+    Raises:
+        UserError: the model was trained on some noise levels only.
+    """
+    if denoiser.trained_sigmas is None:
+        return
+    low, high = denoiser.trained_sigmas
+    lowest, highest = float(denoiser.sigmas[0]), float(denoiser.sigmas[-1])
+    if low > lowest * 1.001 or high < highest * 0.999:
+        raise UserError(
+            f"The model {denoiser.name} was trained on the noise levels {low:.3g} to {high:.3g} "
+            f"only, which is enough to score; generating images needs all of them, {lowest:.3g} to "
+            f"{highest:.3g}. Train it on all noise levels first, or give another with --model."
+        )
 
 
 def betas(alphas_cumprod: Tensor) -> Tensor:

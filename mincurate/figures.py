@@ -1,5 +1,6 @@
 """Pictures of a run as PNG: the map, the histogram, and the two ends of the ranking."""
 
+import base64
 import io
 import os
 from collections.abc import Sequence
@@ -13,11 +14,13 @@ from matplotlib import colormaps
 from matplotlib.colors import ListedColormap, to_hex
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 from mincurate import runs
 from mincurate.images import UnreadableImage, decode
 from mincurate.ordinal import RANKINGS
 from mincurate.runs import Run
+from mincurate.visible import short
 
 INK, MUTED, GONE = "#1b1f24", "#59636e", "#d9dee3"
 SHEET = 48
@@ -32,13 +35,6 @@ Picture = NDArray[np.uint8]
 def class_colors(n: int) -> list[str]:
     """``n`` colours from calm blue (common) to signal red (rare), as ``#rrggbb``."""
     return [to_hex(colormaps["turbo"](x)) for x in np.linspace(0.12, 0.9, n)]
-
-
-def ranked(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Scored files without their copies, rarest first; equally rare ones follow ``column``."""
-    known = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
-    order = ["rarity", column, "rel_path"]
-    return known.sort_values(order, ascending=[False, False, True], kind="stable")
 
 
 def ends(known: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -73,6 +69,14 @@ def thumbnails(rows: pd.DataFrame, size: int, *, square: bool = False) -> list[P
         return list(pool.map(draw, rows.itertuples()))
 
 
+def data_uri(picture: Picture, quality: int | None = None) -> str:
+    """WebP in an address; without ``quality`` lossless, which small pictures need."""
+    buffer = io.BytesIO()
+    lossless = quality is None
+    Image.fromarray(picture).save(buffer, "WEBP", lossless=lossless, quality=quality or 80)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
 def write_figures(
     run: Run,
     known: pd.DataFrame,
@@ -85,7 +89,7 @@ def write_figures(
     """Write what can be drawn of a run into its ``figures`` folder, and remove what no longer can.
 
     Args:
-        known: the images as `ranked` gives them.
+        known: the images as `ordinal.rarest_first` gives them.
         most: pictures of one of its `ends`.
         least: pictures of the other.
 
@@ -100,8 +104,8 @@ def write_figures(
     drawn: dict[str, Figure | None] = {
         "map.png": _map(known, num_classes, str(record.get("map_method", ""))),
         "histogram.png": _histogram(known[column], record.get("class_edges") or [], column),
-        "most_minority.png": _contact_sheet(most, rarest[column].tolist(), "Most minority"),
-        "least_minority.png": _contact_sheet(least, commonest[column].tolist(), "Least minority"),
+        "most_minority.png": _contact_sheet(most, _captions(rarest, column), "Most minority"),
+        "least_minority.png": _contact_sheet(least, _captions(commonest, column), "Least minority"),
     }
     for name, figure in drawn.items():
         if figure is None:
@@ -155,24 +159,40 @@ def _histogram(values: pd.Series, edges: list[float], column: str) -> Figure | N
     return figure
 
 
+def _captions(rows: pd.DataFrame, column: str) -> list[tuple[str, str]]:
+    """The value of each row, and below it class and label, as far as they are known."""
+    captions = []
+    row: Any
+    for row in rows.itertuples():
+        value = getattr(row, column)
+        under = [f"class {row.minority_class}"] if pd.notna(row.minority_class) else []
+        under += [short(row.label, 16)] if isinstance(row.label, str) else []
+        captions.append((f"{value:.3f}" if pd.notna(value) else "", "\n".join(under)))
+    return captions
+
+
 def _contact_sheet(
-    pictures: Sequence[Picture | None], values: Sequence[float], title: str
+    pictures: Sequence[Picture | None], captions: Sequence[tuple[str, str]], title: str
 ) -> Figure | None:
-    """Pictures in rows of up to twelve, each over its value."""
+    """Pictures in rows of up to twelve, each over its captions."""
     if not pictures:
         return None
     columns = min(12, len(pictures))
     rows = -(-len(pictures) // columns)
-    width, height, top = max(2.0, 0.9 * columns), 1.06 * rows + 0.45, 0.4
+    wide, tall = 0.9, 1.06 + 0.13 * max(len(under.split("\n")) for _, under in captions)
+    width, height, top = max(2.0, wide * columns), tall * rows + 0.45, 0.4
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1))  # a unit is an inch
     axes.axis("off")
-    for i, (picture, value) in enumerate(zip(pictures, values, strict=True)):
-        x, y = 0.9 * (i % columns) + 0.45, top + 1.06 * (i // columns) + 0.42
+    for i, (picture, (value, under)) in enumerate(zip(pictures, captions, strict=True)):
+        x, y = wide * (i % columns) + 0.45, top + tall * (i // columns) + 0.42
         shown = np.full((1, 1, 3), 0xE4, np.uint8) if picture is None else picture
         h, w = 0.42 * np.array(shown.shape[:2]) / max(shown.shape[:2])
         axes.imshow(shown, extent=(x - w, x + w, y + h, y - h), interpolation="nearest")
-        axes.text(x, y + 0.45, f"{value:.3f}", fontsize=6.5, color=MUTED, ha="center", va="top")
+        # A label may hold dollar signs, which are no formula.
+        words: dict[str, Any] = {"fontsize": 6.5, "ha": "center", "va": "top", "parse_math": False}
+        axes.text(x, y + 0.45, value, color=INK, **words)
+        axes.text(x, y + 0.57, under, color=MUTED, **words)
     axes.set(xlim=(0, width), ylim=(height, 0), aspect="auto")
     axes.text(width / 2, top / 2, title, fontsize=11, color=INK, ha="center", va="center")
     return figure

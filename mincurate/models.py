@@ -3,17 +3,25 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import safetensors
+import safetensors.torch
+
 from mincurate import collection as collections
 from mincurate import denoiser as denoisers
+from mincurate import perceptual as perception
 from mincurate import runs, training
 from mincurate.collection import Collection
 from mincurate.denoiser import Denoiser
 from mincurate.device import choose_device
 from mincurate.errors import UserError
 from mincurate.images import Fit
+from mincurate.perceptual import Perceptual
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import Run
 
+WHITENING = "whitening.safetensors"
+"""In a run's folder: what its distance ``unet`` whitens the features with."""
 SIGMA_PER_PIXEL = 0.005
 """Default noise level per pixel of the image's side (0.16 at 32 px; measured, see README)."""
 
@@ -68,6 +76,7 @@ def train(
         minutes=minutes,
         steps=steps,
         seed=seed,
+        batch_size=images_per_step(device),
     )
     folder = Path(output).expanduser()
     identity = runs.fingerprint([collection.digest, str(plan), start and start.content_hash()])
@@ -131,11 +140,50 @@ def place(model: str) -> str:
     return str(name)
 
 
+def own_distance(
+    run: Run, denoiser: Denoiser, collection: Collection, *, size: int, fit: Fit, workers: int
+) -> Perceptual:
+    """The distance ``unet`` of a run; its whitening is found on the run's images once and kept."""
+    place = run.path / WHITENING
+    if not place.is_file():
+        files = [(h, source.path) for h, (source, _) in sorted(collection.unique.items())]
+        some = files[:: -(-len(files) // perception.WHITENING_IMAGES)]
+        batches = collections.read_batches(
+            some, size=size, fit=fit, batch_size=256, workers=workers
+        )
+        pixels = np.concatenate([pixels for _, pixels, _ in batches])
+        state = perception.fit_whitening(denoiser, pixels).state()
+        kept = {key: tensor.cpu().contiguous() for key, tensor in state.items()}
+        runs.write_atomically(place, safetensors.torch.save(kept))
+    return kept_distance(run, denoiser)
+
+
+def kept_distance(run: Run, denoiser: Denoiser) -> Perceptual:
+    """The distance ``unet`` that a run was scored with.
+
+    Raises:
+        UserError: its file is gone or damaged.
+    """
+    try:
+        state = safetensors.torch.load((run.path / WHITENING).read_bytes())
+        whitening = perception.Whitening.from_state(state, str(denoiser.device))
+    except (OSError, KeyError, safetensors.SafetensorError) as error:
+        raise UserError(
+            f"{run.path / WHITENING} is missing or damaged; score again with --fresh."
+        ) from error
+    return perception.load("unet", denoiser, whitening=whitening)
+
+
 def choose_size(collection: Collection, device: str) -> int:
     """Side to train at: that of the images, rounded up to a multiple of 8, within 16 .. 32 pixels
     (64 on a GPU)."""
     limit = 64 if device.startswith("cuda") else 32
     return min(limit, max(16, -(-collection.usual_side() // 8) * 8))
+
+
+def images_per_step(device: str) -> int:
+    """Images of a training step: few on a CPU, as many on a GPU as cost it no more than a few."""
+    return 64 if device.startswith("cuda") else training.Training.batch_size
 
 
 def model_record(denoiser: Denoiser, *, trained_here: bool) -> dict[str, Any]:

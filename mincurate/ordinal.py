@@ -1,7 +1,13 @@
 """Scores become ordinal classes: 0 is the commonest, ``num_classes - 1`` the rarest."""
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RANKINGS = {
     "minority": "minority_score",
@@ -31,6 +37,24 @@ def percentile(scores: ArrayLike) -> NDArray[np.float64]:
     elif n:
         found[known] = (rankdata(values[known], method="average") - 1) / (n - 1)
     return found
+
+
+def percentile_among(known: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
+    """Where ``scores`` stand on [0, 1] among ``known`` ones, which `percentile` places.
+
+    A score that is one of the known gets its percentile; one beyond them 0 or 1.
+
+    Args:
+        known: ``(N,)``, NaN left out.
+        scores: ``(M,)``.
+    """
+    values = np.asarray(known, dtype=np.float64)
+    values = values[~np.isnan(values)]
+    wanted = np.asarray(scores, dtype=np.float64)
+    if len(values) == 0:
+        return np.full(wanted.shape, np.nan)
+    distinct, first = np.unique(values, return_index=True)
+    return np.interp(wanted, distinct, percentile(values)[first])
 
 
 def ordinal_classes(scores: ArrayLike, num_classes: int) -> NDArray[np.int64]:
@@ -70,12 +94,36 @@ def classes_within(scores: ArrayLike, labels: ArrayLike, num_classes: int) -> ND
         labels: ``(N,)`` of strings or None.
     """
     values = np.asarray(scores, dtype=np.float64)
-    names = np.asarray(labels, dtype=object)
     classes = np.full(values.shape, -1, dtype=np.int64)
-    for name in sorted({n for n in names.tolist() if isinstance(n, str)}):
-        members = names == name
+    for _, members in members_by_label(labels):
         classes[members] = ordinal_classes(values[members], num_classes)
     return classes
+
+
+def percentile_within(scores: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
+    """`percentile` computed apart within every label; NaN where score or label is missing."""
+    values = np.asarray(scores, dtype=np.float64)
+    found = np.full(values.shape, np.nan)
+    for _, members in members_by_label(labels):
+        found[members] = percentile(values[members])
+    return found
+
+
+def members_by_label(labels: ArrayLike) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """Every label, sorted, with the positions of its members; None and NaN are no labels."""
+    positions: dict[str, list[int]] = {}
+    for position, name in enumerate(np.asarray(labels, dtype=object).tolist()):
+        if isinstance(name, str):
+            positions.setdefault(name, []).append(position)
+    for name in sorted(positions):
+        yield name, np.array(positions[name], dtype=np.int64)
+
+
+def rarest_first(frame: "pd.DataFrame", column: str) -> "pd.DataFrame":
+    """Scored files without their copies, rarest first; equally rare ones follow ``column``."""
+    known: Any = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
+    order = ["rarity", column, "rel_path"]
+    return known.sort_values(order, ascending=[False, False, True], kind="stable")
 
 
 def class_edges(scores: ArrayLike, classes: ArrayLike, num_classes: int) -> list[float]:

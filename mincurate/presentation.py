@@ -11,6 +11,8 @@ WORKSPACE = "mincurate"
 GROUP = "mincurate"
 LABELS = "ground_truth"
 UNSCORABLE = "unscorable"
+SYNTHETIC = "synthetic"
+"""Tag, and name of the saved view, of generated images."""
 SCORE_TAG, CLASS_TAG = "#5f6b7a", "#a11d33"
 """Colours of the tags on the tiles."""
 
@@ -37,12 +39,25 @@ FIELDS: dict[str, tuple[str, str, bool]] = {
 }
 """Field: type, description, and whether it is indexed (the App sorts by indexed fields only)."""
 
+SYNTHETIC_FIELDS: dict[str, tuple[str, str, bool]] = {
+    "source": ("str", "synthetic for generated images", False),
+    "target_class": ("int", "Ordinal class that a generated image was asked to be of", False),
+    "flagged": ("str", "Why a generated image is left out of exports", True),
+    "nearest_real": ("str", "Path of the real image nearest to a generated one", False),
+    "nearest_real_id": ("str", "Sample of the real image nearest to a generated one", False),
+    "generation": ("dict", "How an image was generated", False),
+}
+"""The same for fields that generated images alone have."""
+
 VIEWS = ("most-minority", "least-minority", "unscorable", "duplicates")
 
 
 def save_views(fo: Any, dataset: Any, frame: pd.DataFrame) -> None:
-    """Save the ranked views, and those of unscorable files and copies where there are any."""
-    scored = dataset.exists("rarity")
+    """Save the ranked views, and those of unscorable files and copies where there are any.
+
+    They show real images: generated ones have ranks among these, but are none of them.
+    """
+    scored = dataset.match_tags(SYNTHETIC, bool=False).exists("rarity")
     ranked = {
         "most-minority": (scored.sort_by("rarity", reverse=True), "Rarest first"),
         "least-minority": (scored.sort_by("rarity"), "Commonest first"),
@@ -60,19 +75,31 @@ def save_views(fo: Any, dataset: Any, frame: pd.DataFrame) -> None:
         dataset.save_view(name, view, description=description, overwrite=True)
 
 
-def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
-    """Score and class on the tiles, classes coloured from common to rare, and a workspace."""
+def save_synthetic_view(dataset: Any) -> None:
+    """Save the view of the generated images, rarest first."""
+    view = dataset.match_tags(SYNTHETIC).sort_by("rarity", reverse=True)
+    dataset.save_view(SYNTHETIC, view, description="Generated images", overwrite=True)
+
+
+def group_fields(fo: Any, dataset: Any) -> None:
+    """Show our fields in a group of their own in the side bar, and leave the others as they are."""
     config = dataset.app_config
     groups = config.sidebar_groups or fo.DatasetAppConfig.default_sidebar_groups(dataset)
-    ours = [field for field in FIELDS if dataset.has_field(field)]
+    ours = [field for field in (*FIELDS, *SYNTHETIC_FIELDS) if dataset.has_field(field)]
     kept = []
     for group in groups:
         if group.name != GROUP:
-            group.paths = [path for path in group.paths if path not in FIELDS]
+            group.paths = [path for path in group.paths if path not in ours]
             kept.append(group)
     place = 1 if kept and kept[0].name == "tags" else 0
     kept.insert(place, fo.SidebarGroupDocument(name=GROUP, paths=ours, expanded=True))
     config.sidebar_groups = kept
+
+
+def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
+    """Score and class on the tiles, classes coloured from common to rare, and a workspace."""
+    config = dataset.app_config
+    group_fields(fo, dataset)
     shown = ["minority_score", "minority_class"]
     if config.active_fields is None:
         labels = [LABELS] if dataset.has_field(LABELS) else []

@@ -7,11 +7,6 @@ only its own script.
 
 import base64
 import hashlib
-import io
-import math
-import shlex
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
@@ -23,27 +18,19 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from mincurate import figures, runs
-from mincurate.figures import Picture
+from mincurate import figures, hovermap, meanings, ordinal, rerun, runs, sheets
 from mincurate.ordinal import RANKINGS
 from mincurate.runs import Run
+from mincurate.visible import short, visible
 
-HOVER = 2000
-"""Points of the map that carry a picture; the others are plain dots."""
-DOTS = 20_000
-"""Points of the map at most; beyond, a fixed sample."""
-CELL = 64
-"""Side, in pixels, of a picture on the map, at most."""
-MEGAPIXELS = 1000
-"""Decoded for the pictures on the map, at most: half a minute on a slow core."""
-SPRITES = 3_000_000
-"""Bytes of all pictures on the map together; their quality gives way."""
 LISTED = 500
 """Unscorable files that are listed by name."""
 GROUPS, COPIES = 100, 10
 """Groups of duplicates that are listed, and copies named in each."""
 LABELS = 200
 """Labels in the table."""
+LEANS = 1.5
+"""A label leans to the tail when its share in the rarest class is so many times the usual one."""
 COLUMNS = 20
 """Columns of the label table; more classes than that share columns."""
 
@@ -58,20 +45,23 @@ def write_report(run: Run) -> Path:
     settings = record.get("settings") or {}
     rank_by = str(record.get("rank_by") or settings.get("rank_by") or "minority")
     num_classes = int(record.get("num_classes") or settings.get("num_classes") or 10)
-    known = figures.ranked(frame, RANKINGS[rank_by])
+    known = ordinal.rarest_first(frame, RANKINGS[rank_by])
+    within_label = bool(settings.get("within_label")) and bool(known["label"].notna().any())
     most, least = (figures.thumbnails(end, figures.TILE) for end in figures.ends(known))
     figures.write_figures(
         run, known, most=most, least=least, num_classes=num_classes, rank_by=rank_by
     )
-    script = resources.files("mincurate").joinpath("templates/map.js").read_text("utf-8")
-    points = _points(known)
+    values = known[RANKINGS[rank_by]]
+    classes = np.array(known["minority_class"].fillna(-1), np.int64)
+    # Within labels every label fills every class: which one is rare, the whole set's classes tell.
+    tail = ordinal.ordinal_classes(values, num_classes) if within_label else classes
+    model = record.get("model") or {}
+    style, script = (_text(name) for name in ("report.css", "map.js"))
     page = (
         _environment()
         .get_template("report.html.j2")
         .render(
-            style=Markup(
-                resources.files("mincurate").joinpath("templates/report.css").read_text("utf-8")
-            ),
+            style=Markup(style),
             script=Markup(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             title=_title(record),
@@ -81,28 +71,31 @@ def write_report(run: Run) -> Path:
             counts=_counts(frame, known),
             facts=_facts(record, settings),
             rank_by=rank_by,
-            within_label=bool(settings.get("within_label")) and bool(known["label"].notna().any()),
+            leans=LEANS,
+            within_label=within_label,
             column=RANKINGS[rank_by].replace("_", " "),
             num_classes=num_classes,
             colors=figures.class_colors(num_classes),
-            **_sheets(known, most, least, RANKINGS[rank_by]),
-            histogram=_histogram(
-                known[RANKINGS[rank_by]], record.get("class_edges") or [], num_classes
-            ),
-            pairs=_pairs(run, known),
-            points=points,
-            labels=_labels(known, num_classes),
+            **sheets.sheets(known, most, least, RANKINGS[rank_by]),
+            histogram=_histogram(values, classes, record.get("class_edges") or [], num_classes),
+            pairs=sheets.pairs(run, known),
+            points=hovermap.points(known, narrow=record.get("map_method") == "umap"),
+            labels=_labels(known["label"], tail, num_classes),
             duplicates=_duplicates(frame),
             unscorable=_unscorable(frame),
-            diagnostics=_diagnostics(record.get("diagnostics") or {}),
-            curve=_curve((record.get("model") or {}).get("curve") or []),
-            command=_command(record, settings),
-            launch=shlex.quote(visible(str(record.get("dataset") or ""))),
+            diagnostics=meanings.diagnostics(record.get("diagnostics") or {}),
+            curve=meanings.curve(model.get("curve") or []),
+            command=rerun.command(run),
+            launch=rerun.quoted("mincurate", "launch", str(record.get("dataset") or "")),
         )
     )
     path = run.path / "report.html"
     runs.write_atomically(path, page.encode())
     return path
+
+
+def _text(template: str) -> str:
+    return resources.files("mincurate").joinpath("templates", template).read_text("utf-8")
 
 
 def _environment() -> Environment:
@@ -117,27 +110,6 @@ def _environment() -> Environment:
     environment.filters["date"] = _date
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     return environment
-
-
-def visible(text: str) -> str:
-    r"""Spell out (``\n``, ``\u202e``) what would be invisible or change its surroundings.
-
-    Line breaks, control characters, lone surrogates and marks that turn the direction of reading;
-    joiners, which Persian and emoji need, stay.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() or c in "\u200c\u200d" else c.encode("unicode_escape").decode()
-        for c in text
-    )
-
-
-def short(text: str, limit: int = 160) -> str:
-    """At most ``limit`` characters, the middle left out; without invisible ones."""
-    text = visible(text)
-    head = limit // 3
-    return text if len(text) <= limit else f"{text[:head]}…{text[head + 1 - limit :]}"
 
 
 def _date(text: str | None) -> str:
@@ -197,73 +169,43 @@ def _facts(record: dict[str, Any], settings: dict[str, Any]) -> list[tuple[str, 
     return [fact for fact in facts if fact[1]]
 
 
-def _data_uri(picture: Picture, quality: int | None = None) -> str:
-    """WebP; without ``quality`` lossless, which small pictures need."""
-    from PIL import Image
+def _histogram(
+    values: pd.Series, members: NDArray[np.int64], edges: list[float], num_classes: int
+) -> dict[str, Any] | None:
+    """Bars, which are stacks of classes, and class edges, all in percent of the drawing.
 
-    buffer = io.BytesIO()
-    lossless = quality is None
-    Image.fromarray(picture).save(buffer, "WEBP", lossless=lossless, quality=quality or 80)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    Args:
+        members: class of every value, -1 for none.
 
-
-def _sheets(
-    known: pd.DataFrame,
-    most: list[Picture | None],
-    least: list[Picture | None],
-    column: str,
-) -> dict[str, list[dict[str, Any]]]:
-    first, last = figures.ends(known)
-    return {
-        "most": _tiles(first, most, column, lambda i: i + 1),
-        "least": _tiles(last, least, column, lambda i: len(known) - i),
-    }
-
-
-def _tiles(
-    rows: pd.DataFrame, pictures: list[Picture | None], column: str, rank: Callable[[int], int]
-) -> list[dict[str, Any]]:
-    tiles = []
-    for i, (row, picture) in enumerate(zip(rows.itertuples(), pictures, strict=True)):
-        small = picture is not None and max(picture.shape[:2]) <= 64
-        tiles.append(
-            {
-                "rank": rank(i),
-                "picture": None if picture is None else _data_uri(picture, None if small else 78),
-                "small": small,
-                "score": row.minority_score,
-                "se": row.minority_score_se if pd.notna(row.minority_score_se) else None,
-                "ranked_by": getattr(row, column),
-                "label": row.label if isinstance(row.label, str) else "",
-                "file": row.rel_path,
-                "ordinal": int(row.minority_class) if pd.notna(row.minority_class) else None,
-            }
-        )
-    return tiles
-
-
-def _histogram(values: pd.Series, edges: list[float], num_classes: int) -> dict[str, Any] | None:
-    """Bars and class edges, all in percent of the drawing; ``None`` when the scores are equal."""
-    found = values.dropna().to_numpy(np.float64)
+    Returns:
+        ``None`` when the scores are equal.
+    """
+    known = values.notna().to_numpy(bool)
+    found, members = values.to_numpy(np.float64)[known], members[known].clip(-1, num_classes - 1)
     if len(found) < 2 or found.min() == found.max():
         return None
     counts, borders = np.histogram(found, bins=min(60, max(10, len(found) // 8)))
     low, span = float(borders[0]), float(borders[-1] - borders[0])
-    classes = np.searchsorted(edges, (borders[:-1] + borders[1:]) / 2).clip(0, num_classes - 1)
-    palette = figures.class_colors(num_classes)
-    width = 100 / len(counts)
+    places = np.searchsorted(borders[1:-1], found, side="right")
+    stacks = np.zeros((len(counts), num_classes + 1), int)
+    np.add.at(stacks, (places, members), 1)  # the last column is that of no class
+    palette = [*figures.class_colors(num_classes), "#888888"]
+    width, unit = 100 / len(counts), 94 / counts.max()
+    tops = 100 - unit * stacks.cumsum(axis=1)
     return {
         "bars": [
             {
                 "x": i * width,
                 "width": 0.9 * width,
-                "height": 94 * count / counts.max(),
+                "y": tops[i, c],
+                "height": unit * stacks[i, c],
                 "color": palette[c],
-                "count": count,
+                "count": int(stacks[i, c]),
+                "ordinal": int(c) if c < num_classes else None,
                 "low": borders[i],
                 "high": borders[i + 1],
             }
-            for i, (count, c) in enumerate(zip(counts.tolist(), classes.tolist(), strict=True))
+            for i, c in np.argwhere(stacks)
         ],
         "edges": [(100 * (edge - low) / span, edge) for edge in edges if low <= edge <= low + span],
         "ticks": [low + span * part for part in (0, 0.25, 0.5, 0.75, 1)],
@@ -271,120 +213,21 @@ def _histogram(values: pd.Series, edges: list[float], num_classes: int) -> dict[
     }
 
 
-def _pairs(run: Run, known: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Original and reconstruction, for either end of the ranking; empty when none were kept."""
-    place = run.path / "reconstructions.npz"
-    if not place.is_file():
-        return []
-    rows = {row.content_hash: (rank, row) for rank, row in enumerate(known.itertuples(), 1)}
-    with np.load(place, allow_pickle=False) as kept:
-        pairs = [
-            {
-                "rank": rows[h][0],
-                "original": _data_uri(a, None if len(a) <= 64 else 78),
-                "reconstruction": _data_uri(b, None if len(b) <= 64 else 78),
-                "small": len(a) <= 64,
-                "score": rows[h][1].minority_score,
-                "file": rows[h][1].rel_path,
-            }
-            for h, a, b in zip(
-                map(str, kept["content_hash"]),
-                kept["original"],
-                kept["reconstruction"],
-                strict=True,
-            )
-            if h in rows
-        ]
-    most = sorted((p for p in pairs if p["rank"] <= (len(rows) + 1) // 2), key=lambda p: p["rank"])
-    least = sorted((p for p in pairs if p not in most), key=lambda p: -p["rank"])
-    groups = [("Most minority", most), ("Least minority", least)]
-    return [group for group in groups if group[1]]
+def _labels(
+    labels: pd.Series, members: NDArray[np.int64], num_classes: int
+) -> dict[str, Any] | None:
+    """Per label: how many, its share in the rarest class, and the counts of every class.
 
-
-def _points(known: pd.DataFrame) -> dict[str, Any] | None:
-    """What the map's script draws; positions from 0 to 1000, the rarest image first."""
-    mapped = known[known["map_x"].notna() & known["map_y"].notna()]
-    if len(mapped) == 0:
+    Args:
+        members: class of every image, -1 for none.
+    """
+    if labels[members >= 0].isna().all():
         return None
-    rng = np.random.default_rng(0)
-    if len(mapped) > DOTS:
-        mapped = mapped.iloc[np.sort(rng.choice(len(mapped), DOTS, replace=False))]
-    # The rarest images are what people look for; the rest of the room goes to a sample.
-    rarest = min(HOVER // 2, len(mapped))
-    others = rarest + rng.permutation(len(mapped) - rarest)[: HOVER - rarest]
-    hover = np.concatenate([np.arange(rarest), np.sort(others)]).astype(int)
-    hover = hover[_affordable(mapped.iloc[hover])]
-    rows = mapped.iloc[hover]
-    sides = rows[["width", "height"]].max(axis=1).dropna()
-    cell = int(min(CELL, max(16, sides.max()))) if len(sides) else CELL
-    pictures = figures.thumbnails(rows, cell, square=True)
-    sprites = [p for p in pictures if p is not None]
-    numbers = iter(range(len(sprites)))
-    about = {
-        int(i): [
-            -1 if picture is None else next(numbers),
-            short(row.rel_path, 120),
-            f"{row.minority_score:.3f}",
-            short(row.label, 60) if isinstance(row.label, str) else "",
-        ]
-        for i, picture, row in zip(hover, pictures, rows.itertuples(), strict=True)
-    }
-    position = mapped[["map_x", "map_y"]].to_numpy(np.float64)
-    low, high = position.min(0), position.max(0)
-    position = np.rint(1000 * (position - low) / np.where(high > low, high - low, 1)).astype(int)
-    classes = mapped["minority_class"].astype("Int64").fillna(-1).tolist()
-    return {
-        "cell": cell,
-        "columns": SPRITE_COLUMNS,
-        "per_sheet": SPRITE_COLUMNS * SPRITE_ROWS,
-        "sheets": _sprite_sheets(sprites, cell),
-        "hover": len(about),
-        "points": [
-            [*xy, int(c), *about.get(i, [])]
-            for i, (xy, c) in enumerate(zip(position.tolist(), classes, strict=True))
-        ],
-    }
-
-
-def _affordable(rows: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which rows, from the first on, can be decoded for `MEGAPIXELS`; a JPEG decodes reduced."""
-    size = (rows["width"].fillna(0) * rows["height"].fillna(0)).to_numpy(np.float64) / 1e6
-    jpeg = rows["rel_path"].str.lower().str.endswith((".jpg", ".jpeg")).to_numpy(bool)
-    return np.cumsum(np.where(jpeg, size / 16, size)) <= MEGAPIXELS
-
-
-SPRITE_COLUMNS, SPRITE_ROWS = 20, 25
-
-
-def _sprite_sheets(pictures: list[Picture], cell: int) -> list[str]:
-    """Square pictures in sheets, as data URIs, at the best quality that keeps to `SPRITES`."""
-    per_sheet = SPRITE_COLUMNS * SPRITE_ROWS
-    sheets = []
-    for start in range(0, len(pictures), per_sheet):
-        part = pictures[start : start + per_sheet]
-        rows = -(-len(part) // SPRITE_COLUMNS)
-        sheet = np.zeros((rows, SPRITE_COLUMNS, cell, cell, 3), np.uint8)
-        for i, picture in enumerate(part):
-            sheet[divmod(i, SPRITE_COLUMNS)] = picture
-        sheets.append(sheet.transpose(0, 2, 1, 3, 4).reshape(rows * cell, SPRITE_COLUMNS * cell, 3))
-    uris: list[str] = []
-    for quality in (82, 60, 35, 10, 1):
-        uris = [_data_uri(sheet, quality) for sheet in sheets]
-        if sum(map(len, uris)) <= SPRITES:
-            break
-    return uris
-
-
-def _labels(known: pd.DataFrame, num_classes: int) -> dict[str, Any] | None:
-    """Per label: how many, its share in the rarest class, and the counts of every class."""
-    ranked = known[known["minority_class"].notna()]
-    if ranked["label"].isna().all():
-        return None
-    table = pd.crosstab(ranked["label"].fillna("(no label)"), ranked["minority_class"].astype(int))
+    table = pd.crosstab(labels[members >= 0].fillna("(no label)"), members[members >= 0])
     table = table.reindex(columns=range(num_classes), fill_value=0)
     edges = np.linspace(0, num_classes, min(num_classes, COLUMNS) + 1).round().astype(int)
     spans = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for label, counts in zip(table.index, table.to_numpy(), strict=True):
         total = int(counts.sum())
         cells = [int(counts[a:b].sum()) for a, b in spans]
@@ -397,11 +240,14 @@ def _labels(known: pd.DataFrame, num_classes: int) -> dict[str, Any] | None:
                 "cells": [(count, count / total) for count in cells],
             }
         )
+    rows.sort(key=lambda row: (-row["share"], -row["total"], row["label"]))
+    usual = float(table.to_numpy()[:, -1].sum() / table.to_numpy().sum())
     return {
         "heads": [f"{a}" if b == a + 1 else f"{a}–{b - 1}" for a, b in spans],
-        "rows": sorted(rows, key=lambda row: (-row["share"], -row["total"], row["label"]))[:LABELS],
+        "rows": rows[:LABELS],
         "more": max(0, len(rows) - LABELS),
-        "usual": float(table.to_numpy()[:, -1].sum() / table.to_numpy().sum()),
+        "usual": usual,
+        "leaning": [row for row in rows if row["tail"] > 1 and row["share"] >= LEANS * usual][:5],
     }
 
 
@@ -440,144 +286,3 @@ def _unscorable(frame: pd.DataFrame) -> dict[str, Any] | None:
         listed.append((reason, names[:left], len(names)))
         left -= len(names[:left])
     return {"groups": listed, "more": max(0, len(groups) - LISTED)}
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """What a diagnostic says: in a few words, at length, and whether a value is good."""
-
-    title: str
-    what: str
-    good: str
-    verdict: Callable[[float], str] = lambda value: ""
-    spec: str = ".2f"
-
-
-def _grade(value: float, good: float, fair: float) -> str:
-    return "good" if value >= good else "fair" if value >= fair else "poor"
-
-
-MEANINGS = {
-    "spearman_complexity": Meaning(
-        "Follows complexity",
-        "Rank correlation between the minority score and how complex an image is (PNG bytes per "
-        "pixel).",
-        "Near 0 is best. Beyond ±0.5 the ranking mostly tells busy images from plain ones.",
-        lambda v: _grade(-abs(v), -0.3, -0.5),
-    ),
-    "agreement_neighbors": Meaning(
-        "Agrees with neighbours",
-        "Rank correlation between the minority score and the distance to an image's nearest "
-        "neighbours, which is a second, independent kind of evidence.",
-        "Trust images most that both call rare. A low value means that the two see different "
-        "things: look at both.",
-    ),
-    "rank_stability": Meaning(
-        "Repeatable",
-        "Expected rank correlation with a second run on fresh noise.",
-        "Above 0.9 the order hardly depends on chance. More draws raise it (--n-draws).",
-        lambda v: _grade(v, 0.9, 0.8),
-    ),
-    "mean_relative_se": Meaning(
-        "Noise in a score",
-        "Standard error of a score, as a share of the score, averaged over the images.",
-        "Below 10 % is good. More draws lower it.",
-        lambda v: _grade(-v, -0.1, -0.2),
-        ".1%",
-    ),
-    "denoising_error": Meaning(
-        "Reconstruction error",
-        "Mean squared error of the reconstructions, pixels in [-1, 1].",
-        "Says little alone; the next line compares it.",
-        spec=".2g",
-    ),
-    "denoising_gain": Meaning(
-        "Better than a filter",
-        "Error of the best linear filter for these images, divided by the model's error.",
-        "1 means that the model has learned nothing a filter does not know; well above 1.1 is "
-        "needed.",
-        lambda v: _grade(v, 1.3, 1.1),
-    ),
-    "still_improving": Meaning(
-        "Training unfinished",
-        "How much the error on held-out images fell over the last quarter of the training.",
-        "Below 3 % the training has settled; above, train longer (--train-minutes).",
-        lambda v: _grade(-v, -0.03, -0.06),
-        ".1%",
-    ),
-    "images_per_second": Meaning(
-        "Speed", "Images scored per second, all draws included.", "", spec=".3g"
-    ),
-}
-
-
-def _diagnostics(numbers: dict[str, float]) -> list[dict[str, str]]:
-    rows = []
-    for name in [
-        *(n for n in MEANINGS if n in numbers),
-        *(n for n in numbers if n not in MEANINGS),
-    ]:
-        value = numbers[name]
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            continue
-        known = MEANINGS.get(name) or Meaning(name.replace("_", " "), "", "", spec=".3g")
-        rows.append(
-            {
-                "name": name,
-                "title": known.title,
-                "value": format(value, known.spec),
-                "what": known.what,
-                "good": known.good,
-                "verdict": known.verdict(value),
-            }
-        )
-    return rows
-
-
-def _curve(curve: list[list[float | None]]) -> dict[str, Any] | None:
-    """Two polylines in a 100 by 100 drawing; ``None`` with fewer than two points."""
-    rows = np.array(curve, dtype=np.float64).reshape(-1, 3)
-    losses = rows[:, 1:]
-    if len(rows) < 2 or not np.isfinite(losses).any():
-        return None
-    low, high = float(np.nanmin(losses)), float(np.nanmax(losses))
-    x = 100 * rows[:, 0] / rows[-1, 0]
-
-    def line(values: NDArray[np.float64]) -> str:
-        y = 97 - 94 * (values - low) / (high - low or 1)
-        return " ".join(f"{a:.2f},{b:.2f}" for a, b in zip(x, y, strict=True) if math.isfinite(b))
-
-    held = losses[:, 1][np.isfinite(losses[:, 1])]
-    return {
-        "train": line(losses[:, 0]),
-        "held_out": line(losses[:, 1]),
-        "low": low,
-        "high": high,
-        "images": int(rows[-1, 0]),
-        "last": float(held[-1]) if len(held) else None,
-    }
-
-
-REPEATED = (
-    *("model", "sigma", "n_draws", "perceptual", "embedding", "image_size", "fit", "seed"),
-    *("precision", "max_images", "train_minutes", "train_steps", "num_classes"),
-)
-"""Settings that make a run the same run, and the number of classes."""
-
-
-def _command(record: dict[str, Any], settings: dict[str, Any]) -> str:
-    """The command that goes on with this run; append options that only rank and sort anew."""
-    source = record.get("source") or {}
-    value = str(source.get("value") or "PATH")
-    words = [
-        "mincurate",
-        "score",
-        f"fiftyone:{value}" if source.get("kind") == "fiftyone" else value,
-    ]
-    for name in REPEATED:
-        if settings.get(name) is not None:
-            words += ["--" + name.replace("_", "-"), str(settings[name])]
-    if source.get("kind") != "fiftyone":
-        dataset = record.get("dataset")
-        words += ["--dataset", str(dataset)] if dataset else ["--no-fiftyone"]
-    return " ".join(shlex.quote(visible(word)) for word in [*words, "--resume"])

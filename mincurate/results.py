@@ -93,20 +93,16 @@ def assemble(
         points, method = _map(run, scored, vectors, scorer.seed) if umap else (None, "none")
         scored["map_x"], scored["map_y"] = points.T if points is not None else (np.nan, np.nan)
         advance(1, "")
-    ranking = scored[ordinal.RANKINGS[rank_by]].to_numpy(np.float64)
-    classes = ordinal.ordinal_classes(ranking, num_classes)
-    edges = ordinal.class_edges(ranking, classes, num_classes)
-    scored["minority_class"] = pd.Series(classes).where(classes >= 0).astype("Int64").to_numpy()
-    scored["rarity"] = ordinal.percentile(ranking)
     frame = _per_file(collection, scored, lost)
-    _rank_within_labels(frame, ordinal.RANKINGS[rank_by], num_classes, within_label)
+    edges = _rank(frame, ordinal.RANKINGS[rank_by], num_classes, within_label)
+    frame = frame[[column for column in COLUMNS if column in frame.columns]]
     runs.write_table(run.path / "scores.parquet", _arrow(frame))
     flat = frame.drop(columns=["minority_score_draws", "layer_distances"])
     runs.write_atomically(
         run.path / "scores.csv", flat.to_csv(index=False).encode("utf-8", "backslashreplace")
     )
     run.update(
-        class_edges=edges,
+        **edges,
         map_method=method,
         counts=counts(collection)
         | {
@@ -139,10 +135,29 @@ def _calibrate(scored: pd.DataFrame) -> None:
     if len(scored) == 0:
         scored["minority_score_calibrated"] = []
         return
-    surprise = scoring.semantic_surprise(np.stack(scored["layer_distances"].tolist()))
+    surprise = scoring.semantic_surprise(_layers(scored))
     far = scored["neighbor_distance"].to_numpy(np.float64)
     ranks = rankdata(surprise) + (rankdata(far) if not np.isnan(far).any() else rankdata(surprise))
     scored["minority_score_calibrated"] = ranks / (2 * len(scored))
+
+
+def calibrated_among(known: pd.DataFrame, joining: pd.DataFrame) -> NDArray[np.float64]:
+    """``minority_score_calibrated`` of images that join those of ``known``, which are ranked.
+
+    Both tables hold ``layer_distances`` and ``neighbor_distance``.
+    """
+    layers = _layers(known)
+    pairs = [
+        (scoring.semantic_surprise(layers), scoring.semantic_surprise(_layers(joining), layers)),
+        (known["neighbor_distance"].to_numpy(), joining["neighbor_distance"].to_numpy()),
+    ]
+    places = [ordinal.percentile_among(ranked, new) for ranked, new in pairs]
+    n = len(known)
+    return (np.mean(places, axis=0) * (n - 1) + 1) / n
+
+
+def _layers(scored: pd.DataFrame) -> NDArray[np.float32]:
+    return np.stack(scored["layer_distances"].tolist()).astype(np.float32)
 
 
 def _map(
@@ -200,9 +215,7 @@ def _per_file(collection: Collection, scored: pd.DataFrame, lost: dict[str, str]
     frame = pd.DataFrame(rows).merge(scored, on="content_hash", how="left")
     if collection.kind != "fiftyone":
         frame = frame.drop(columns="sample_id")
-    for name in ("width", "height", "minority_class"):
-        frame[name] = frame[name].astype("Int64")
-    return frame[[c for c in COLUMNS if c in frame.columns]]
+    return frame.astype({"width": "Int64", "height": "Int64"})
 
 
 COLUMNS = [
@@ -232,31 +245,44 @@ COLUMNS = [
 ]
 
 
-def _rank_within_labels(
+def _rank(
     frame: pd.DataFrame, column: str, num_classes: int, within_label: bool
-) -> None:
-    """Add the classes within labels and, where asked for, let ``rarity`` be within labels too."""
-    ranked = frame[column].to_numpy(np.float64).copy()
-    ranked[frame["duplicate_of"].notna().to_numpy()] = np.nan
+) -> dict[str, object]:
+    """Add rarity and classes, which follow ``column``, and return the edges of the classes.
+
+    Args:
+        within_label: rank an image among those of its own label, and those without a label among
+            themselves. The classes then have no edges that hold for all images, but some for each
+            label (``""`` for none).
+    """
+    scores = frame[column].to_numpy(np.float64).copy()
+    scores[frame["duplicate_of"].notna().to_numpy()] = np.nan
     labels = frame["label"].where(frame["label"].notna(), None).to_numpy(object)
-    within = pd.Series(ordinal.classes_within(ranked, labels, num_classes), frame.index)
-    within = within.where(within >= 0).astype("Int64")
-    position = frame.columns.get_loc("minority_class")
-    assert isinstance(position, int)
-    frame.insert(position + 1, "minority_class_within_label", _to_copies(frame, within))
-    if within_label and frame["label"].notna().any():
-        rarity = pd.Series(np.nan, frame.index)
-        for name in frame["label"].dropna().unique():
-            members = (frame["label"] == name).to_numpy()
-            rarity[members] = ordinal.percentile(ranked[members])
-        frame["rarity"] = _to_copies(frame, rarity)
+    apart = within_label and bool(frame["label"].notna().any())
+    groups = frame["label"].fillna("").to_numpy(object) if apart else np.full(len(frame), "")
+    classes = ordinal.classes_within(scores, groups, num_classes)
+    within = ordinal.classes_within(scores, labels, num_classes)
+    rarity = pd.Series(ordinal.percentile_within(scores, groups), frame.index)
+    frame["rarity"] = _to_copies(frame, rarity)
+    for name, found in (("minority_class", classes), ("minority_class_within_label", within)):
+        whole = pd.Series(found, frame.index)
+        frame[name] = _to_copies(frame, whole.where(whole >= 0).astype("Int64"))
+    edges = {
+        name: ordinal.class_edges(scores[members], classes[members], num_classes)
+        for name, members in ordinal.members_by_label(groups)
+    }
+    if apart:
+        return {"class_edges": [], "class_edges_by_label": edges}
+    return {"class_edges": edges.get("", []), "class_edges_by_label": {}}
 
 
 def _to_copies(frame: pd.DataFrame, values: pd.Series) -> pd.Series:
     """Give a copy the value of its first file, which alone took part in the ranking."""
-    firsts = frame["duplicate_of"].isna() & frame["content_hash"].notna()
-    by_content = pd.Series(values[firsts].to_numpy(), index=frame.loc[firsts, "content_hash"])
     copies = frame["duplicate_of"].notna()
+    if not copies.any():
+        return values
+    firsts = ~copies & frame["content_hash"].notna()
+    by_content = pd.Series(values[firsts].to_numpy(), index=frame.loc[firsts, "content_hash"])
     filled = values.copy()
     filled[copies] = frame.loc[copies, "content_hash"].map(by_content).to_numpy()
     return filled
@@ -289,9 +315,8 @@ def _matrix(table: pa.Table, column: str) -> NDArray[Any]:
 
 def save_reconstructions(run: Run, scorer: Scorer, *, size: int, fit: Fit) -> None:
     """Keep originals and one-shot reconstructions of both ends of the ranking, for the report."""
-    frame = run.frame()
-    known = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
-    known = known.sort_values("rarity", ascending=False, kind="stable")
+    rank_by = run.record["settings"]["rank_by"]
+    known = ordinal.rarest_first(run.frame(), ordinal.RANKINGS[rank_by])
     n = min(SHOWN_RECONSTRUCTIONS, (len(known) + 1) // 2)
     ends = pd.concat([known.head(n), known.tail(min(n, len(known) - n))])
     files = list(zip(ends["content_hash"], ends["path"], strict=True))

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 RECORD = "run.json"
 PREFIX = "mincurate_"
+SCORE, AUGMENT = "score", "augment"
+"""Kinds of runs."""
 
 
 def home() -> Path:
@@ -210,9 +212,13 @@ def create(output: Path | None = None) -> Run:
 
 def clear(run: Run) -> None:
     """Forget what a run has computed, for ``--fresh`` in a folder that is in use."""
-    for name in ("shards", "figures"):
+    folders, files = ["shards", "figures", "guidance"], [*OUTPUTS]
+    if kind_of(run) == AUGMENT:
+        folders += ["images", "baseline"]
+        files = [*GENERATED, *files]
+    for name in folders:
         shutil.rmtree(run.path / name, ignore_errors=True)
-    for name in OUTPUTS:
+    for name in files:
         (run.path / name).unlink(missing_ok=True)
 
 
@@ -223,9 +229,19 @@ OUTPUTS = (
     "embeddings.parquet",
     "map.npz",
     "reconstructions.npz",
+    "whitening.safetensors",
     "report.html",
     RECORD,
 )
+GENERATED = (
+    "manifest.jsonl",
+    "synthetic.parquet",
+    "synthetic.csv",
+    "evaluation.json",
+    "evaluation.csv",
+    "evaluation.html",
+)
+"""Further files of a run that generates; its images lie in ``images``."""
 
 
 def all_runs(*, damaged: bool = False) -> list[Run]:
@@ -243,17 +259,30 @@ def _readable(run: Run) -> bool:
         return False
 
 
-def find(key: str | None = None) -> Run:
+def kind_of(run: Run) -> str:
+    """What made a run: ``score`` or ``augment``."""
+    return str(run.record.get("kind") or SCORE)
+
+
+def find(key: str | None = None, *, kind: str | None = None) -> Run:
     """The run called ``key`` (a key, its number, or a folder), or the one made last.
+
+    Args:
+        kind: the last one of this kind; a run that is called by name may be of any.
 
     Raises:
         UserError: there is no such run.
     """
     known = all_runs()
     if key is None:
-        if not known:
-            raise UserError("There is no run yet; make one with `mincurate score PATH`.")
-        return max(known, key=_last_used)
+        fit = [run for run in known if kind in (None, kind_of(run))]
+        if not fit:
+            raise UserError(
+                "There are no generated images yet; make some with `mincurate augment`."
+                if kind == AUGMENT
+                else "There is no run yet; make one with `mincurate score PATH`."
+            )
+        return max(fit, key=_last_used)
     for run in known:
         if key in (run.path.name, run.path.name.removeprefix(PREFIX)):
             return run

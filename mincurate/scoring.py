@@ -101,29 +101,61 @@ def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
 
 
 def noise(identities: Sequence[str], n_draws: int, shape: tuple[int, ...], seed: int) -> Tensor:
-    """Standard normal noise ``(N, K, *shape)``, float32.
+    """Standard normal noise ``(N, K, *shape)``, float32, in antithetic pairs: eps, -eps, eps', ...
 
-    Draw k of an image depends on (seed, its content, k) alone: never on the batch it is in, its
-    place in the collection, or the number of workers.
+    A pair of opposite noises tells more of the mean than two independent ones (measured: two draws
+    rank as well as three). The noise of an image depends on (seed, its content, the draw) alone:
+    never on the batch it is in, its place in the collection, or the number of workers.
     """
     drawn = torch.empty(len(identities), n_draws, *shape)
     for n, identity in enumerate(identities):
-        for k in range(n_draws):
+        for k in range(0, n_draws, 2):
             digest = hashlib.blake2b(f"{seed}/{identity}/{k}".encode(), digest_size=8).digest()
             generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
             torch.randn(shape, generator=generator, out=drawn[n, k])
+    drawn[:, 1::2] = -drawn[:, : n_draws - 1 : 2]
     return drawn
 
 
 def standard_error(draws: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Standard error of the mean over draws ``(N, K)``; NaN for a single draw."""
-    k = draws.shape[1]
+    """Standard error of the mean over draws ``(N, K)``; NaN for a single draw.
+
+    Draws of an antithetic pair are correlated; how much is found over all N images together (it
+    cannot be with two draws, which are then taken to be independent).
+    """
+    n, k = draws.shape
     if k < 2:
-        return np.full(len(draws), np.nan)
-    return draws.astype(np.float64).std(axis=1, ddof=1) / np.sqrt(k)
+        return np.full(n, np.nan)
+    values = draws.astype(np.float64)
+    variance = values.var(axis=1, ddof=1)
+    # Each mean holds 2 m of k^2 products that are correlated: Var = sigma^2 (k + 2 m rho) / k^2.
+    pairs = k // 2
+    share = 2 * pairs * pair_correlation(values) / k
+    return np.sqrt(variance / k * (1 + share) / (1 - share / (k - 1)))
 
 
-def semantic_surprise(layers: NDArray[np.floating]) -> NDArray[np.float64]:
+def pair_correlation(draws: NDArray[np.float64]) -> float:
+    """Correlation of the two draws of a pair, given the image, over images ``(N, K)``; 0 for K < 3.
+
+    The products of deviations from an image's own mean are biased, in a known way: with rho the
+    correlation, their mean over the mean variance is r = (b rho - 1 / k) / (1 + d rho).
+    """
+    n, k = draws.shape
+    if k < 3 or n == 0:
+        return 0.0
+    pairs = k // 2
+    apart = draws - draws.mean(axis=1, keepdims=True)
+    product = (apart[:, 0 : 2 * pairs : 2] * apart[:, 1 : 2 * pairs : 2]).mean()
+    spread = draws.var(axis=1, ddof=1).mean()
+    if spread == 0:
+        return 0.0
+    r, b, d = product / spread, 1 - 2 / k + 2 * pairs / k**2, -2 * pairs / (k * (k - 1))
+    return float(np.clip((r + 1 / k) / (b - r * d), -1, 1))
+
+
+def semantic_surprise(
+    layers: NDArray[np.floating], among: NDArray[np.floating] | None = None
+) -> NDArray[np.float64]:
     """How much more the deep layers differ than the first layer's difference would suggest.
 
     The log distance of the deepest three layers, regressed on the log distance of the first: what
@@ -131,18 +163,27 @@ def semantic_surprise(layers: NDArray[np.floating]) -> NDArray[np.float64]:
 
     Args:
         layers: ``(N, L)`` distances per layer.
+        among: ``(M, L)``, the images whose regression is used; ``layers`` itself when absent.
 
     Returns:
         ``(N,)`` residuals; higher is rarer.
     """
+    shallow, deep = _shallow_and_deep(layers)
+    known_shallow, known_deep = _shallow_and_deep(layers if among is None else among)
+    if len(known_deep) < 3 or layers.shape[1] < 2:
+        return deep - known_deep.mean() if len(known_deep) else deep
+    design = np.stack([known_shallow, np.ones_like(known_shallow)], axis=1)
+    slope, offset = np.linalg.lstsq(design, known_deep, rcond=None)[0]
+    return deep - slope * shallow - offset
+
+
+def _shallow_and_deep(
+    layers: NDArray[np.floating],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     values = layers.astype(np.float64)
     tiny = np.finfo(np.float32).tiny
     shallow = np.log(values[:, 0] + tiny)
-    deep = np.log(values[:, max(1, values.shape[1] - 3) :].sum(1) + tiny)
-    if len(values) < 3 or values.shape[1] < 2:
-        return deep - deep.mean() if len(values) else deep
-    design = np.stack([shallow, np.ones_like(shallow)], axis=1)
-    return deep - design @ np.linalg.lstsq(design, deep, rcond=None)[0]
+    return shallow, np.log(values[:, max(1, values.shape[1] - 3) :].sum(1) + tiny)
 
 
 def rank_stability(draws: NDArray[np.floating]) -> float:

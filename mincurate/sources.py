@@ -236,6 +236,27 @@ def find_table(table: Path, labels: bool | None = None) -> list[Source]:
     return list(sources.values())
 
 
+def column(table: Path, name: str) -> dict[str, str]:
+    """A column of a table as `find_table` reads it: absolute path to text, empty ones left out.
+
+    Raises:
+        UserError: the table cannot be read, or has no such column.
+    """
+    try:
+        columns, values = _open_table(table)
+        path_column = _first_of(PATH_COLUMNS, columns)
+        if path_column is None or name not in columns:
+            raise UserError(f"{table} has no column {name!r}; it has: {', '.join(columns)}.")
+        paths, found = values(path_column), values(name)
+    except (OSError, ValueError, NotImplementedError, csv.Error) as error:
+        what = why(error) if isinstance(error, OSError) else str(error).partition("\n")[0]
+        raise UserError(f"{table} cannot be read as a table: {what}.") from error
+    folder = os.path.dirname(os.path.abspath(table))
+    pairs = zip(paths, found, strict=True)
+    rows = [(_row(folder, str(path or ""), 0, None).path, value) for path, value in pairs]
+    return {path: str(value) for path, value in reversed(rows) if value not in (None, "")}
+
+
 def _row(folder: str, path: str, row: int, label: str | None) -> Source:
     if not path.strip():
         return Source("", f"row {row}", label, reason="no path in the table")

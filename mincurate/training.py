@@ -34,6 +34,8 @@ from mincurate.progress import SILENT, Reporter
 CHECKPOINT = "checkpoint.pt"
 RECORD = "mincurate.json"
 CHECKPOINT_SECONDS = 30.0
+CHECKED_TOGETHER = 64
+"""Held-out images that go through the network at once."""
 DIVERGED = 1.3
 """Held-out and training error this many times the best mean that the training ran away.
 
@@ -58,7 +60,8 @@ class Training:
             ``None`` trains all levels.
         minutes: budget; turned into a number of steps by a measurement before the first step.
         steps: exact number of steps, in place of ``minutes``.
-        batch_size: images per step.
+        batch_size: images per step. Few on a CPU, where a step costs what its images cost: it is
+            steps that count (measured: 960 steps of 4 images end at the error of 950 steps of 32).
         learning_rate: peak of a cosine schedule after a short warm-up (AdamW).
         channels: width of the UNet at each resolution.
         seed: decides everything random.
@@ -68,7 +71,7 @@ class Training:
     sigmas: tuple[float, float] | None
     minutes: float = 10.0
     steps: int | None = None
-    batch_size: int = 32
+    batch_size: int = 8
     learning_rate: float = 2e-3
     channels: tuple[int, ...] = (64, 128, 192)
     seed: int = 0
@@ -305,8 +308,8 @@ class _Trainer:
         generator = torch.Generator().manual_seed(_mix(self.training.seed, -1))
         error = 0.0
         try:
-            for start in range(0, len(self.held_out), self.training.batch_size):
-                index = self.held_out[start : start + self.training.batch_size]
+            for start in range(0, len(self.held_out), CHECKED_TOGETHER):
+                index = self.held_out[start : start + CHECKED_TOGETHER]
                 error += self._loss(self._batch(index), generator).item() * len(index)
         finally:
             self.denoiser.unet.load_state_dict(current)
@@ -332,7 +335,9 @@ class _Trainer:
 
     def _new_optimizer(self) -> torch.optim.AdamW:
         weights = self.denoiser.unet.parameters()
-        return torch.optim.AdamW(weights, lr=self.training.learning_rate, betas=(0.9, 0.99))
+        return torch.optim.AdamW(
+            weights, lr=self.training.learning_rate, betas=(0.9, 0.99), fused=True
+        )
 
     def _save_checkpoint(self) -> None:
         path = self.folder / CHECKPOINT

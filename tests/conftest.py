@@ -3,8 +3,12 @@
 import atexit
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +18,13 @@ from PIL import Image
 settings.register_profile("mincurate", deadline=None)
 settings.load_profile("mincurate")
 
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, here and in what tests start
+
 # FiftyOne reads these once, when it is imported: they are set before anything can import it.
 DATABASE = tempfile.mkdtemp(prefix="mincurate-database-")
 os.environ["FIFTYONE_DATABASE_DIR"] = DATABASE
-os.environ["FIFTYONE_DATABASE_NAME"] = "mincurate-tests"
+os.environ["FIFTYONE_DATABASE_NAME"] = f"mincurate-tests-{worker or 'alone'}"
 atexit.register(shutil.rmtree, DATABASE, ignore_errors=True)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -87,3 +94,61 @@ def shorten_training(monkeypatch: pytest.MonkeyPatch) -> None:
         return train(images, folder, replace(plan, steps=plan.steps or 20), **more)
 
     monkeypatch.setattr(training, "train", short)
+
+
+def command(home: Path, *arguments: object, code: int = 0) -> str:
+    """Run mincurate in a process with ``home``, and return what it printed on both streams."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from mincurate.cli import main; main()", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "160", "MINCURATE_HOME": str(home)},
+        timeout=240,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+GENERATE = ("--no-fiftyone", "--train-steps", 20, "--guide-steps", 20, "--steps", 3)
+"""Options of the quickest generation."""
+VARY = ("--n", 12, "--batch-size", 4, "--init", "real", "--strength", 0.5, "--top-fraction", 1)
+
+
+@pytest.fixture(scope="session")
+def generated(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a scored run, ``mincurate_1``, and a generation for it, ``mincurate_2``.
+
+    For looking at; what changes it takes `own`.
+    """
+    home = tmp_path_factory.mktemp("generated") / "home"
+    quick = ["--train-steps", 20, "--n-draws", 2, "--num-classes", 5, "--no-umap"]
+    command(home, "score", shapes, "--no-fiftyone", *quick)
+    command(home, "augment", *GENERATE, *VARY)
+    return home
+
+
+@pytest.fixture
+def own(generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """`generated` as the home of a test that changes it; put back afterwards.
+
+    In its own place, because a model's hash holds the path it was read from.
+    """
+    kept = shutil.copytree(generated, tmp_path / "kept", symlinks=True)
+    monkeypatch.setenv("MINCURATE_HOME", str(generated))
+    yield generated
+    shutil.rmtree(generated)
+    shutil.copytree(kept, generated, symlinks=True)
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: Any, *arguments: object) -> str:
+    """The sentence with which a command ends in this process."""
+    from mincurate.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["mincurate", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = str(capsys.readouterr().err)
+    sentence = said.startswith("Error: ") and len(said.splitlines()) == 1
+    assert end.value.code == 1 and sentence, said
+    return said

@@ -1,7 +1,10 @@
 """Whole runs through the command line, in processes of their own, on real small models."""
 
+import html
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -43,7 +46,7 @@ def table(output):
 @pytest.fixture(scope="module")
 def scored(shapes, tmp_path_factory):
     """One finished run without FiftyOne, shared by tests that only look at it."""
-    output = tmp_path_factory.mktemp("scored") / "run"
+    output = tmp_path_factory.mktemp("scored") / "my run"
     os.environ["MINCURATE_HOME"] = str(tmp_path_factory.mktemp("scored-home"))
     printed = score(shapes, output)
     return output, printed, os.environ["MINCURATE_HOME"]
@@ -74,12 +77,16 @@ def test_a_run_without_database_leaves_table_pictures_and_report(scored):
         assert line in printed
 
 
-def test_a_finished_run_is_not_computed_again(scored):
+def test_the_command_in_the_report_goes_on_without_computing_again(scored):
     output, _, home = scored
     before = table(output)
-    shapes = Path(json.loads((output / "run.json").read_text())["source"]["value"])
     shards = {p: p.stat().st_mtime_ns for p in (output / "shards").iterdir()}
-    printed = score(shapes, output, MINCURATE_HOME=home)
+    command = re.findall(
+        "<pre><code>(mincurate score .*)</code>", (output / "report.html").read_text()
+    )
+    [program, *arguments] = shlex.split(html.unescape(command[0]))
+    printed = mincurate(*arguments, MINCURATE_HOME=home)
+    assert program == "mincurate" and str(output) in arguments
     assert "Using the model trained on these images before" in printed
     assert shards == {p: p.stat().st_mtime_ns for p in (output / "shards").iterdir()}
     pd.testing.assert_frame_equal(table(output), before)
@@ -176,9 +183,9 @@ def test_a_killed_run_goes_on_to_the_same_table(shapes, tmp_path):
 
 KILLABLE = """
 import os, signal
-from mincurate import audit, embedding, runs, training
+from mincurate import embedding, runs, shards, training
 
-audit.SHARD_IMAGES = 10
+shards.SHARD_IMAGES = 10
 training.CHECKPOINT_SECONDS = 0.0
 where = os.environ.get("KILL_AT", "")
 
@@ -270,9 +277,9 @@ def test_runs_are_listed_shown_reported_and_deleted(scored):
 
 
 def test_train_makes_a_model_that_score_takes(shapes, tmp_path):
-    model = tmp_path / "model"
+    model = tmp_path / "my model"
     printed = mincurate("train", shapes, "--output", model, "--train-steps", "20")
-    assert f"--model {model}" in printed
+    assert f"--model '{model}'" in printed
     score(shapes, tmp_path / "run", "--model", model, "--max-images", "8")
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["model"]["name"] == str(model) and not record["model"]["trained_here"]

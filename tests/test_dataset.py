@@ -11,8 +11,10 @@ import pytest
 from conftest import draw_shapes
 
 import mincurate
+from mincurate import app, ordinal, presentation, removal, runs
 from mincurate import dataset as storage
 from mincurate.errors import UserError
+from mincurate.runs import Run
 
 pytestmark = pytest.mark.usefixtures("database")
 QUICK = {"train_steps": 20, "n_draws": 2, "num_classes": 5}
@@ -132,7 +134,7 @@ def test_a_dataset_is_a_source_with_its_labels_and_views(database, images, tmp_p
     assert set(result.frame["label"]) == {"a", "b"} and result.frame["sample_id"].notna().all()
     assert len(dataset.exists("minority_score")) == 20
     assert not dataset.has_field("ground_truth")
-    assert storage.delete_run("source", result.run.key)
+    assert removal.delete_run("source", result.run.key)
     dataset.reload()
     assert not dataset.has_field("minority_score") and len(dataset) == 46
     assert dataset.list_saved_views() == ["some"] and dataset.list_runs() == []
@@ -144,7 +146,7 @@ def test_a_dataset_mincurate_made_goes_with_its_last_run(database, images):
 
     result = mincurate.score(images, dataset="gone", umap=False, **QUICK)
     assert fo.dataset_exists("gone")
-    assert storage.delete_run("gone", result.run.key)
+    assert removal.delete_run("gone", result.run.key)
     assert not fo.dataset_exists("gone")
     assert all(path.exists() for path in images.rglob("*.png"))
 
@@ -215,7 +217,7 @@ def test_a_dataset_with_work_of_the_user_is_not_deleted(images, home):
     sample = dataset.exists("ground_truth").first()
     sample.ground_truth.label = "corrected"
     sample.save()
-    assert storage.delete_run("corrected", result.run.key)
+    assert removal.delete_run("corrected", result.run.key)
     assert fo.dataset_exists("corrected")
     assert "corrected" in fo.load_dataset("corrected").distinct("ground_truth.label")
 
@@ -227,3 +229,124 @@ def test_writing_again_what_is_there_writes_nothing(images, home):
     before = fo.load_dataset("same").values("last_modified_at")
     storage.write_run(result.run, "same")
     assert fo.load_dataset("same").values("last_modified_at") == before
+
+
+def shown(dataset):
+    """What a user sees of a run: values, views, tags, map and colours."""
+    dataset.reload()
+    fields = ["filepath", "tags", *(f for f in presentation.FIELDS if dataset.has_field(f))]
+    views = {name: dataset.load_saved_view(name).values("filepath")
+             for name in sorted(dataset.list_saved_views())}  # fmt: skip
+    points = None
+    if "minority_umap" in dataset.list_brain_runs():
+        points = dataset.load_brain_results("minority_umap").points.tolist()
+    scheme = dataset.app_config.color_scheme
+    colors = [f for f in scheme.fields if f["path"] == "minority_class"]
+    return fields, dataset.values(fields), views, points, colors
+
+
+def made_up(images, key, dataset, *, classes=5, some=None, seed=0, mapped=True):
+    """A finished run with random scores, as files; of every ``some``th image only."""
+    paths = sorted(str(path) for path in images.rglob("*.png"))[::some]
+    score = np.random.default_rng(seed).uniform(0, 1, len(paths))
+    bad = np.array(["broken" in path for path in paths])
+    score[bad] = np.nan
+    rarity = ordinal.percentile(score)
+    members = pd.Series(ordinal.ordinal_classes(score, classes))
+    frame = pd.DataFrame(
+        {
+            "path": paths, "rel_path": paths, "content_hash": paths, "duplicate_of": None,
+            "label": [path.split("/")[-2] for path in paths], "minority_score": score,
+            "minority_score_se": score / 20, "rarity": rarity,
+            "minority_class": members.where(members >= 0).astype("Int64"),
+            "neighbor_distance": score, "minority_score_calibrated": rarity, "complexity": score,
+            "map_x": rarity if mapped else np.nan, "map_y": rarity if mapped else np.nan,
+            "status": np.where(bad, "unscorable", "ok"),
+            "reason": np.where(bad, "not an image", None),
+        }
+    )  # fmt: skip
+    run = Run(runs.home() / "runs" / key)
+    run.path.mkdir(parents=True)
+    frame.to_parquet(run.path / "scores.parquet")
+    run.update(
+        key=key, source={"kind": "folder", "value": str(images)}, settings={}, fingerprint="",
+        sigma=0.1, n_draws=2, num_classes=classes, seed=0, class_edges=[], perceptual="unet",
+        embedding="unet", warnings=[], versions={}, model={"name": "made up", "hash": ""},
+        dataset=dataset, finished=runs.now(), scored_last=runs.now(),
+    )  # fmt: skip
+    storage.write_run(run, dataset)
+    return run
+
+
+@pytest.fixture
+def twice(images, request):
+    """A dataset of two runs: of all images, and of some, with fewer classes and without a map."""
+    import fiftyone as fo
+
+    name = f"twice {request.node.name}"
+    first = made_up(images, "mincurate_1", name)
+    dataset = fo.load_dataset(name)
+    before = shown(dataset)
+    second = made_up(images, "mincurate_2", name, classes=3, some=2, seed=1, mapped=False)
+    assert shown(dataset) != before
+    assert dataset.info["mincurate"]["current"] == second.key
+    return first, second, dataset, before
+
+
+def test_when_the_current_run_is_deleted_the_dataset_shows_the_other_again(twice):
+    first, second, dataset, before = twice
+    assert removal.delete_run(dataset.name, second.key)
+    assert shown(dataset) == before
+    assert dataset.list_runs() == [first.key]
+    assert dataset.info["mincurate"]["current"] == first.key
+    assert removal.delete_run(dataset.name, first.key)
+    import fiftyone as fo
+
+    assert not fo.dataset_exists(dataset.name)
+
+
+def test_a_run_of_fewer_images_leaves_no_tag_of_the_run_before(twice, images):
+    first, second, dataset, _ = twice
+    storage.write_run(first, dataset.name)
+    [broken] = map(str, images.rglob("broken.png"))
+    outside = second.frame()
+    outside[outside["path"] != broken].to_parquet(second.path / "scores.parquet")
+    assert dataset.match_tags("unscorable").values("filepath") == [broken]
+    assert removal.delete_run(dataset.name, first.key)
+    dataset.reload()
+    assert dataset.distinct("tags") == []
+    assert len(dataset.exists("rarity")) == second.frame()["rarity"].notna().sum()
+
+
+def test_deleting_a_run_that_is_not_shown_changes_no_value(twice):
+    first, second, dataset, _ = twice
+    current = shown(dataset)
+    assert removal.delete_run(dataset.name, first.key)
+    assert shown(dataset) == current
+    assert dataset.list_runs() == [second.key]
+
+
+def test_without_the_files_of_the_other_run_no_scores_are_shown(twice):
+    first, second, dataset, _ = twice
+    (first.path / "scores.parquet").write_bytes(b"damaged")
+    assert removal.delete_run(dataset.name, second.key)
+    dataset.reload()
+    assert not [f for f in presentation.FIELDS if dataset.has_field(f)]
+    assert dataset.list_saved_views() == [] and dataset.distinct("tags") == []
+    assert dataset.list_runs() == [first.key] and len(dataset) == 47
+    with pytest.raises(UserError, match="has no scores"):
+        app.open_app(dataset.name)
+
+
+def test_runs_delete_clears_every_dataset_that_the_run_was_written_to(images):
+    import fiftyone as fo
+    from typer.testing import CliRunner
+
+    from mincurate.cli import app as commands
+
+    run = made_up(images, "mincurate_1", "two")
+    storage.write_run(run, "one")
+    done = CliRunner().invoke(commands, ["runs", "delete", run.key, "--yes"])
+    assert done.exit_code == 0 and "one and two" in done.output
+    assert not fo.dataset_exists("one") and not fo.dataset_exists("two")
+    assert not run.path.exists()

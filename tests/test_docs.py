@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from mincurate import cli
 from mincurate.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +25,19 @@ def test_every_command_and_option_says_what_it_does(name, command):
     assert command.help
     for parameter in command.params:
         assert getattr(parameter, "help", None), f"{name} {parameter.name}"
+
+
+@pytest.mark.parametrize(("name", "command"), [("", None), *commands()])
+def test_the_help_of_every_command_is_shown_whole(name, command, monkeypatch, capsys):
+    """Brackets, as in NAME[/VIEW], are markup to Rich, which fails on them or drops them."""
+    monkeypatch.setattr("sys.argv", ["mincurate", *name.split(), "--help"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    printed = capsys.readouterr()
+    assert (end.value.code, printed.err) == (0, "")
+    shown = "".join(printed.out.split())
+    for parameter in command.params if command else []:
+        assert "".join(parameter.help.split()) in shown
 
 
 @pytest.mark.parametrize("name", sorted({name.split()[0] for name, _ in commands()}))

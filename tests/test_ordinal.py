@@ -3,7 +3,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mincurate.ordinal import class_edges, classes_within, ordinal_classes, percentile
+from mincurate.ordinal import (
+    class_edges,
+    classes_within,
+    ordinal_classes,
+    percentile,
+    percentile_within,
+)
 
 distinct = st.lists(st.floats(-1e6, 1e6, allow_nan=False), min_size=1, max_size=200, unique=True)
 tied = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0, float("nan")]), min_size=1, max_size=200)
@@ -65,6 +71,21 @@ def test_classes_within_labels_are_quantiles_of_each_label():
     scores = [1, 2, 3, 4, 10, 20, 30, 40, 5.0]
     labels = ["a"] * 4 + ["b"] * 4 + [None]
     assert classes_within(scores, labels, 2).tolist() == [0, 0, 1, 1, 0, 0, 1, 1, -1]
+
+
+@given(tied, st.data())
+def test_ranks_within_labels_are_the_ranks_of_each_label_alone(scores, data):
+    labels = data.draw(st.lists(st.sampled_from("ab"), min_size=len(scores), max_size=len(scores)))
+    rarity, classes = percentile_within(scores, labels), classes_within(scores, labels, 3)
+    for name in "ab":
+        members = [i for i, label in enumerate(labels) if label == name]
+        alone = [scores[i] for i in members]
+        np.testing.assert_array_equal(rarity[members], percentile(alone))
+        assert classes[members].tolist() == ordinal_classes(alone, 3).tolist()
+
+
+def test_a_rank_within_labels_takes_a_label():
+    assert np.isnan(percentile_within([1.0, 2.0], [None, float("nan")])).all()
 
 
 @given(distinct)

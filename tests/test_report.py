@@ -24,10 +24,21 @@ from bs4 import BeautifulSoup
 from conftest import CIFAR, draw_shapes
 from PIL import Image
 
-from mincurate import diagnostics, figures, ordinal, report
+from mincurate import (
+    diagnostics,
+    figures,
+    hovermap,
+    meanings,
+    ordinal,
+    report,
+    rerun,
+    runs,
+    visible,
+)
 from mincurate.runs import Run
 
 LABELS = ["automobile"] * 14 + ["ship"] * 5 + ["frog"]
+LETTERS = "".join({*"".join(LABELS)})
 RECORD: dict[str, Any] = {
     "key": "mincurate_7",
     "created": "2026-11-24T01:59:28Z",
@@ -95,7 +106,7 @@ def build(
     columns = {c: pa.array(frame[c], kinds.get(c, pa.float64()), from_pandas=True) for c in frame}
     pq.write_table(pa.table(columns), folder / "scores.parquet")
     if reconstructions:
-        both = figures.ends(figures.ranked(run.frame(), "minority_score"))
+        both = figures.ends(ordinal.rarest_first(run.frame(), "minority_score"))
         rows = pd.concat([end.head(12) for end in both])
         noise = np.random.default_rng(1).integers(0, 255, (2, len(rows), 32, 32, 3))
         np.savez_compressed(
@@ -201,6 +212,7 @@ def test_the_facts_are_told_first(page):
     assert facts["distance"][0] == "torchvision:squeezenet1_0"
     assert "finished 2026-11-24 02:12 UTC" in page.get_text()
     assert "Higher means rarer" in page.get_text()
+    assert "run mincurate_7, finished" in page.get_text()
 
 
 def test_warnings_stand_before_the_pictures(usual):
@@ -220,8 +232,25 @@ def test_the_sheets_show_both_ends_outermost_first(usual, page):
     assert least == frame["rel_path"].tolist()[:48]
     top = frame.iloc[-1]
     caption = " ".join(page.find(id="most").figcaption.get_text().split())
-    assert caption == f"{top.minority_score:.3f} ± {top.minority_score_se:.3f} 1. {top.label}"
-    assert " 200. " in page.find(id="least").figcaption.get_text(" ", strip=True)
+    score = f"{top.minority_score:.3f} ± {top.minority_score_se:.3f}"
+    assert caption == f"{score} class 9 · #1 {top.label}"
+    assert "class 0 · #200" in " ".join(page.find(id="least").figcaption.get_text().split())
+
+
+def test_the_class_under_a_picture_has_the_colour_of_the_histogram(page):
+    tile = page.find(id="most").figcaption
+    assert tile.find("i")["style"] == f"background:{figures.class_colors(10)[9]}"
+
+
+def test_the_sheet_in_a_file_shows_score_class_and_label(usual, page):
+    top = ordinal.rarest_first(usual.frame(), "minority_score").head(2)
+    labelled = top.assign(label=["$x$", None])
+    [first, second] = figures._captions(labelled, "minority_score")
+    assert first == (f"{top.minority_score.iloc[0]:.3f}", "class 9\n$x$")
+    assert second[1] == "class 9"
+    sheet = figures._contact_sheet([None, None], [first, second], "Most minority")
+    assert "class 9\n$x$" in {text.get_text() for text in sheet.axes[0].texts}
+    sheet.savefig(io.BytesIO())  # a formula would fail here, or vanish
 
 
 def test_no_image_is_in_both_sheets(make_run):
@@ -242,7 +271,7 @@ def test_reconstructions_stand_beside_the_originals_with_their_scores(page):
     pairs = page.find(id="reconstructions").find_all("figure")
     assert len(pairs) == 24
     assert all(len(pair.find_all("img")) == 2 for pair in pairs)
-    ranks = [int(p.figcaption.get_text(strip=True).split(".")[0]) for p in pairs]
+    ranks = [int(p.figcaption.get_text(strip=True).split("#")[1].rstrip(LETTERS)) for p in pairs]
     assert ranks == [*range(1, 13), *range(200, 188, -1)]
 
 
@@ -276,6 +305,19 @@ def decoded(uri: str) -> bytes:
 
 def test_a_pca_map_says_so(make_run):
     assert "PCA" in words(read(make_run(20, map_method="pca")), "map-section")
+
+
+@pytest.mark.parametrize(("method", "narrowed"), [("umap", True), ("pca", False)])
+def test_a_few_far_images_do_not_squash_a_umap(make_run, method, narrowed):
+    """Between far groups of a UMAP the distance means nothing; in a PCA it does."""
+
+    def far(frame):
+        return frame.assign(map_x=frame["map_x"].where(frame.index > 2, 1000))
+
+    page = read(make_run(60, change=far, map_method=method))
+    x = sorted(point[0] for point in points(page)["points"])
+    assert (x[-4] > 500) is narrowed and x[-1] == 1000
+    assert ("wide gaps are narrowed" in words(page, "map-section")) is narrowed
 
 
 @pytest.mark.parametrize(("n", "reason"), [(60, "--no-umap"), (2, "at least three")])
@@ -423,7 +465,7 @@ def test_diagnostics_say_what_they_mean_and_whether_they_are_good(make_run):
 
 def test_every_diagnostic_that_is_computed_is_explained():
     computed = set(re.findall(r'numbers\["(\w+)"\] =', inspect.getsource(diagnostics)))
-    assert computed <= set(report.MEANINGS)
+    assert computed <= set(meanings.MEANINGS)
 
 
 def test_a_curve_with_gaps_is_drawn_without_them(make_run):
@@ -434,19 +476,60 @@ def test_a_curve_with_gaps_is_drawn_without_them(make_run):
     assert len(held_out["points"].split()) == 3
 
 
-def test_the_commands_can_be_pasted_into_a_shell(make_run):
-    page = read(make_run(dataset="it's mine"))
-    commands = [shlex.split(code.get_text()) for code in page.select("#next pre code")]
+ASKED = ["--sigma", "0.16", "--n-draws", "5", "--num-classes", "10"]
+
+
+def printed(run: Run) -> list[list[str]]:
+    return [shlex.split(code.get_text()) for code in read(run).select("#next pre code")]
+
+
+def test_the_commands_can_be_pasted_into_a_shell(make_run, tmp_path):
+    commands = printed(make_run(dataset="it's mine"))
     assert commands[0] == ["mincurate", "launch", "it's mine"]
     assert commands[1][:3] == ["mincurate", "score", "/data/my pictures"]
-    asked = ["--sigma", "0.16", "--n-draws", "5", "--num-classes", "10"]
-    assert commands[1][3:] == [*asked, "--dataset", "it's mine", "--resume"]
+    places = ["--dataset", "it's mine", "--output", str(tmp_path)]
+    assert commands[1][3:] == [*ASKED, *places, "--resume"]
+
+
+@pytest.mark.parametrize(
+    ("value", "dataset", "said"),
+    [
+        ("birds", "birds", []),
+        ("birds/my view", "birds", []),
+        ("birds", "other", ["--dataset", "other"]),
+        ("birds", None, ["--no-fiftyone"]),
+    ],
+)
+def test_the_command_for_a_dataset_names_another_where_one_was_given(home, value, dataset, said):
+    run = runs.create()
+    run.update(**RECORD | {"source": {"kind": "fiftyone", "value": value}, "dataset": dataset})
+    asked = ["mincurate", "score", f"fiftyone:{value}", *ASKED, *said, "--resume"]
+    assert shlex.split(rerun.command(run)) == asked
+
+
+def test_the_command_repeats_switches_and_the_ranking(home):
+    run = runs.create()
+    more = {"labels": False, "within_label": True, "umap": False, "label_field": "kind"}
+    run.update(**RECORD | {"settings": more, "rank_by": "neighbors"})
+    words = shlex.split(rerun.command(run))
+    for word in ("--no-labels", "--within-label", "--no-umap", "neighbors", "kind"):
+        assert word in words
+
+
+def test_files_in_options_become_absolute_and_names_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.safetensors").touch()
+    (tmp_path / "unet").mkdir()
+    assert rerun.lasting("unet") == "unet"
+    assert rerun.lasting("unet", bare=True) == rerun.lasting("./unet") == str(tmp_path / "unet")
+    assert rerun.lasting("torchvision:x@w.safetensors") == f"torchvision:x@{tmp_path}/w.safetensors"
+    assert rerun.lasting("google/ddpm-cifar10-32", bare=True) == "google/ddpm-cifar10-32"
 
 
 def test_every_repeated_setting_is_an_option_of_score():
     from mincurate.cli.score import score
 
-    assert set(report.REPEATED) <= set(inspect.signature(score).parameters)
+    assert set({*rerun.REPEATED, *rerun.SWITCHED}) <= set(inspect.signature(score).parameters)
 
 
 def test_another_ranking_is_named_and_its_value_shown(make_run):
@@ -457,8 +540,36 @@ def test_another_ranking_is_named_and_its_value_shown(make_run):
 
 
 def test_ranking_within_labels_is_explained(make_run):
-    page = read(make_run(settings=RECORD["settings"] | {"within_label": True}))
+    """Classes then have no common edges, and every label fills all: the whole set's are counted."""
+
+    def apart(frame):
+        rarity = ordinal.percentile_within(frame["minority_score"], frame["label"])
+        return frame.assign(minority_class=frame["minority_class_within_label"], rarity=rarity)
+
+    page = read(
+        make_run(
+            200,
+            change=apart,
+            settings=RECORD["settings"] | {"within_label": True},
+            class_edges=[],
+            class_edges_by_label={"frog": [0.1] * 9},
+        )
+    )
     assert "against those of its own label" in words(page, "most")
+    assert "no common edges" in words(page, "histogram")
+    assert page.find(id="histogram").svg.find_all("line") == []
+    counts = [int(bar.title.get_text().split()[0]) for bar in page.select("#histogram rect")]
+    assert sum(counts) == 200
+    table = page.find(id="labels").tbody
+    tails = [int(row.find_all("td")[-1].get_text().replace("·", "0")) for row in table("tr")]
+    assert sum(tails) == 20 and tails[0] > 1  # frogs lead, as in the whole set
+    assert "those of the whole set" in words(page, "labels")
+
+
+def test_labels_in_the_tail_are_named(page, make_run):
+    assert re.search(r"In the tail: frog \( ?\d+ of 10 images", words(page, "labels"))
+    alone = make_run(60, change=lambda frame: frame.assign(label="only"))
+    assert "No label lives in the tail" in words(read(alone), "labels")
 
 
 HOSTILE = [
@@ -644,8 +755,8 @@ def test_a_large_run_gives_a_page_of_bounded_size(make_run):
     assert page.stat().st_size < 4_000_000
     data = points(BeautifulSoup(page.read_text("utf-8"), "html.parser"))
     assert len(data["points"]) == 5000
-    assert sum(len(point) > 3 for point in data["points"]) == data["hover"] == report.HOVER
-    assert all(len(point) > 3 for point in data["points"][: report.HOVER // 2])
+    assert sum(len(point) > 3 for point in data["points"]) == data["hover"] == hovermap.HOVER
+    assert all(len(point) > 3 for point in data["points"][: hovermap.HOVER // 2])
 
 
 def test_photographs_are_not_all_decoded_again_for_the_map(make_run):
@@ -653,15 +764,15 @@ def test_photographs_are_not_all_decoded_again_for_the_map(make_run):
         return frame.assign(width=4000, height=5000, rel_path=frame["rel_path"] + ".png")
 
     data = points(read(make_run(60, change=large)))
-    assert data["hover"] == report.MEGAPIXELS // 20
+    assert data["hover"] == hovermap.MEGAPIXELS // 20
     assert [len(point) > 3 for point in data["points"]] == [True] * 50 + [False] * 10
 
 
 def test_pictures_of_noise_give_way_in_quality_not_in_size(monkeypatch):
     limit = 1_000_000
-    monkeypatch.setattr(report, "SPRITES", limit)
+    monkeypatch.setattr(hovermap, "SPRITES", limit)
     noise = np.random.default_rng(0).integers(0, 255, (500, 64, 64, 3)).astype(np.uint8)
-    assert sum(map(len, report._sprite_sheets(list(noise), 64))) <= limit
+    assert sum(map(len, hovermap._sprite_sheets(list(noise), 64))) <= limit
 
 
 def test_a_thumbnail_keeps_its_proportions_and_is_upright(tmp_path):
@@ -677,6 +788,6 @@ def test_a_thumbnail_keeps_its_proportions_and_is_upright(tmp_path):
 
 
 def test_short_keeps_both_ends():
-    assert report.short("abc") == "abc"
-    assert report.short("a" * 300 + ".jpg", 30) == "a" * 10 + "…" + "a" * 15 + ".jpg"
-    assert len(report.short("x" * 300, 160)) == 160
+    assert visible.short("abc") == "abc"
+    assert visible.short("a" * 300 + ".jpg", 30) == "a" * 10 + "…" + "a" * 15 + ".jpg"
+    assert len(visible.short("x" * 300, 160)) == 160

@@ -16,11 +16,15 @@ PIXELS = RNG.integers(0, 256, (10, 3, 16, 16), dtype=np.uint8)
 NAMES = [f"image-{i}" for i in range(10)]
 
 
+def own_distance(model):
+    return perceptual.load("unet", model, whitening=perceptual.fit_whitening(model, PIXELS))
+
+
 def scorer(n_draws=3, dtype=None, **changes):
     model = Denoiser(tiny_unet(), linear_alphas_cumprod(), "epsilon", "tiny", 16)
     return Scorer(
         denoiser=changes.get("denoiser", model),
-        perceptual=changes.get("perceptual", perceptual.load("unet", model)),
+        perceptual=changes.get("perceptual", own_distance(model)),
         embed=lambda x: x.mean((2, 3)),
         sigma=model.nearest_sigma(0.16),
         n_draws=n_draws,
@@ -33,7 +37,7 @@ def test_the_score_is_the_formula_of_the_paper():
     """Recomputed here from the definition: one image, one draw, one term at a time."""
     found = scorer()(PIXELS, NAMES)
     unet, schedule = tiny_unet(), linear_alphas_cumprod()
-    own = perceptual.load("unet", Denoiser(unet, schedule, "epsilon", "tiny", 16))
+    own = own_distance(Denoiser(unet, schedule, "epsilon", "tiny", 16))
     t = int((((1 - schedule) / schedule).sqrt().log() - np.log(0.16)).abs().argmin())
     a = schedule[t]
     with torch.no_grad():
@@ -85,7 +89,7 @@ def test_noise_depends_on_seed_image_and_draw_alone(names, seed):
 
 
 def test_noise_is_standard_normal():
-    drawn = scoring.noise([str(i) for i in range(50)], 2, (3, 16, 16), 0)
+    drawn = scoring.noise([str(i) for i in range(50)], 3, (3, 16, 16), 0)[:, ::2]
     assert abs(drawn.mean()) < 0.01 and abs(drawn.std() - 1) < 0.01
     assert abs(np.corrcoef(drawn[:, 0].flatten(), drawn[:, 1].flatten())[0, 1]) < 0.02
 
@@ -129,10 +133,33 @@ def test_a_mixture_known_in_closed_form_ranks_its_rare_mode_above_the_common_one
     assert found[kind == 1].min() > np.quantile(found[kind == 0], 0.9)
 
 
-def test_a_standard_error_is_that_of_a_mean():
-    draws = np.array([[1.0, 2.0, 3.0, 4.0]])
-    assert scoring.standard_error(draws)[0] == pytest.approx(np.std([1, 2, 3, 4], ddof=1) / 2)
-    assert np.isnan(scoring.standard_error(draws[:, :1]))[0]
+def test_noises_come_in_opposite_pairs():
+    drawn = scoring.noise(["a", "b"], 5, (3, 4, 4), 0)
+    assert torch.equal(drawn[:, 1], -drawn[:, 0]) and torch.equal(drawn[:, 3], -drawn[:, 2])
+    assert not torch.equal(drawn[:, 2], drawn[:, 0])
+    assert torch.equal(scoring.noise(["a"], 3, (3, 4, 4), 0)[0], drawn[0, :3])
+
+
+@pytest.mark.parametrize("rho", [-0.9, -0.4, 0.0, 0.6])
+@pytest.mark.parametrize("k", [3, 4, 5, 8])
+def test_a_standard_error_is_the_spread_of_the_mean_of_paired_draws(rho, k):
+    rng = np.random.default_rng(0)
+    n, scale = 20_000, 0.7
+    draws = rng.normal(scale=scale, size=(n, k))
+    for j in range(1, k, 2):
+        draws[:, j] = rho * draws[:, j - 1] + (1 - rho**2) ** 0.5 * draws[:, j]
+    truth = draws.mean(1).std()
+    shifted = draws + rng.normal(size=(n, 1))
+    assert scoring.pair_correlation(shifted) == pytest.approx(rho, abs=0.03)
+    found = scoring.standard_error(shifted)
+    assert np.sqrt((found**2).mean()) == pytest.approx(truth, rel=0.03)
+
+
+def test_a_standard_error_of_two_draws_takes_them_to_be_independent():
+    draws = np.array([[1.0, 2.0], [3.0, 3.0]])
+    np.testing.assert_allclose(scoring.standard_error(draws), [0.5, 0.0])
+    assert np.isnan(scoring.standard_error(draws[:, :1])).all()
+    assert (scoring.standard_error(np.ones((4, 5))) == 0).all()
 
 
 def test_rank_stability_foretells_the_correlation_of_a_second_run():
@@ -159,7 +186,7 @@ def test_few_images_do_not_break_the_formulas(n):
 
 
 def test_a_batch_that_does_not_fit_into_memory_is_scored_in_parts():
-    from mincurate import audit
+    from mincurate import shards
     from mincurate.errors import UserError
 
     whole = scorer()
@@ -175,9 +202,9 @@ def test_a_batch_that_does_not_fit_into_memory_is_scored_in_parts():
                 raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
             return whole(pixels, names)
 
-    parts = audit._score_batch(Small(3), PIXELS, NAMES)
+    parts = shards._score_batch(Small(3), PIXELS, NAMES)
     assert max(len(part.draws) for part in parts) <= 3
     draws = np.concatenate([part.draws for part in parts])
     np.testing.assert_allclose(draws, whole(PIXELS, NAMES).draws, atol=1e-5)
     with pytest.raises(UserError, match="memory"):
-        audit._score_batch(Small(0), PIXELS, NAMES)
+        shards._score_batch(Small(0), PIXELS, NAMES)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mincurate.cli import demo, doctor, runs, score, train, view
+from mincurate.cli import augment, demo, doctor, evaluate, rebalance, runs, score, train, view
 from mincurate.cli.console import error_console
 from mincurate.errors import StoppedError, UserError
 
@@ -14,10 +14,15 @@ app = typer.Typer(
     help="What is rare in my images, and can I have more of it?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # brackets in help texts are brackets
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("score")(score.score)
+app.command("guide")(augment.guide)
+app.command("augment")(augment.augment)
+app.command("evaluate")(evaluate.evaluate)
+app.command("rebalance")(rebalance.rebalance)
+app.command("export")(rebalance.export)
 app.command("train")(train.train)
 app.command("launch")(view.launch)
 app.command("report")(view.report)

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,8 +10,15 @@ from mincurate.cli.console import Terminal
 from mincurate.cli.score import summarize
 from mincurate.progress import duration
 
+if TYPE_CHECKING:
+    from mincurate.audit import Result
+
 COMMON, RARE, PLANTED = 7, 0, 12
 """Digits that are common and rare in the demo, and how many of the rare are planted."""
+
+
+GENERATED, ALL_LEVELS_STEPS, GUIDE_STEPS = 96, 800, 200
+"""Images that ``--augment`` generates, and the steps of the trainings before."""
 
 
 def demo(
@@ -25,11 +32,19 @@ def demo(
         typer.Option("--fiftyone/--no-fiftyone", help="Write a FiftyOne dataset, or files only."),
     ] = True,
     train_steps: Annotated[int, typer.Option(help="Training steps of the small model.")] = 500,
+    augment: Annotated[
+        bool,
+        typer.Option(
+            "--augment/--score-only",
+            help="Then generate more of the rare, and compare: about 3 minutes more.",
+        ),
+    ] = False,
 ) -> None:
     """Find a few rare handwritten digits among many common ones, in under 3 minutes on 2 cores.
 
     The scorer sees no labels; in the end the planted images that reached the rarest tenth are
-    counted.
+    counted. With --augment, images like those of the rarest tenth are generated, and compared with
+    plain ones of the same model.
     """
     started = time.monotonic()
     from mincurate import audit, runs
@@ -64,9 +79,30 @@ def demo(
         f"decile ({int(top.sum())} of {len(frame)} images; chance would put "
         f"{planted.sum() * top.mean():.1f} there)."
     )
+    if augment:
+        _augment(result, reporter)
     look = "mincurate launch mincurate-demo" if fiftyone else f"open {result.report}"
     reporter.say(f"See them: {look}")
     reporter.say(f"Done in {duration(time.monotonic() - started)}.")
+
+
+def _augment(scored: "Result", reporter: Terminal) -> None:
+    """Generate more of the rarest tenth, and say whether it is rarer than plain samples."""
+    from mincurate import augmentation, evaluation
+    from mincurate.cli.augment import summarize as summarize_generated
+    from mincurate.cli.evaluate import summarize as summarize_evaluation
+
+    reporter.say("")
+    made = augmentation.augment(
+        scored.run,
+        n=GENERATED,
+        budget=augmentation.Budget(train_steps=ALL_LEVELS_STEPS, guide_steps=GUIDE_STEPS),
+        dataset=scored.dataset,
+        reporter=reporter,
+    )
+    summarize_generated(made, reporter)
+    reporter.say("")
+    summarize_evaluation(evaluation.evaluate(made.run, reporter=reporter), reporter)
 
 
 def write_digits(folder: Path) -> int:

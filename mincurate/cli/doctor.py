@@ -80,14 +80,14 @@ def _compute() -> Iterator[Finding]:
 
 
 def _database() -> Iterator[Finding]:
-    from mincurate import dataset
+    from mincurate import database
 
     try:
-        dataset.check_database()
+        database.check_database()
     except UserError as error:
         yield "database", False, str(error)
     else:
-        uri = dataset.without_password(os.environ.get("FIFTYONE_DATABASE_URI") or "")
+        uri = database.without_password(os.environ.get("FIFTYONE_DATABASE_URI") or "")
         yield "database", True, f"answers ({uri or 'started by FiftyOne'})"
 
 

@@ -14,7 +14,7 @@ Key = Annotated[str, typer.Argument(help="Key, number or folder of a run.")]
 
 @app.command("list")
 def list_runs() -> None:
-    """List every run: when, of what, how many images, and where."""
+    """List every run: its kind, when, of what, how many images, and where."""
     from rich.table import Table
     from rich.text import Text
 
@@ -28,14 +28,15 @@ def list_runs() -> None:
         terminal.say("No runs yet; make one with `mincurate score PATH`.")
         return
     table = Table(expand=False)
-    for name in ("run", "created", "state", "images", "dataset", "source"):
+    for name in ("run", "kind", "created", "state", "images", "dataset", "source"):
         table.add_column(name, justify="right" if name == "images" else "left")
     for run in known:
         record = run.record
         source = record.get("source") or {}
         table.add_row(
             run.key,
-            str(record.get("created", "")),
+            runs.kind_of(run),
+            str(record.get("created") or "")[:16].replace("T", " "),
             "finished" if run.finished else "unfinished",
             f"{(record.get('counts') or {}).get('images', 0):,}",
             Text(record.get("dataset") or ""),
@@ -63,22 +64,30 @@ def delete(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete a run: its files, and its fields, views and tags in FiftyOne. Images stay."""
+    """Delete a run: its files, and its fields, views and tags in FiftyOne. Your images stay.
+
+    Of a run that generated images it deletes those, and their samples. A dataset that other runs
+    were written to shows the last of them again.
+    """
     from mincurate import runs
 
     run = runs.find(key)
     record, name = run.record, run.key
-    written = record.get("dataset")
+    written = sorted({record.get("dataset"), *(record.get("datasets") or [])} - {None})
     what = f"run {name} in {run.path.resolve()}"
     if written and not keep_dataset:
-        what += f" and what it wrote to the FiftyOne dataset {written}"
+        what += f" and what it wrote to the FiftyOne dataset {' and '.join(written)}"
     if not yes:
         typer.confirm(f"Delete {what}? Your images stay.", abort=True)
     terminal = Terminal()
     if written and not keep_dataset:
-        from mincurate import dataset
+        from mincurate import database, removal, synthetic
 
-        dataset.check_database()
-        dataset.delete_run(written, name)
+        database.check_database()
+        for place in written:
+            if runs.kind_of(run) == runs.AUGMENT:
+                synthetic.remove(run, place)
+            else:
+                removal.delete_run(place, name, terminal)
     runs.delete(run)
     terminal.say(f"Deleted {what}.")

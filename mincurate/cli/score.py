@@ -45,7 +45,8 @@ def score(
         bool,
         typer.Option(
             "--within-label/--whole-set",
-            help="Rank an image among those of its own label, or among all.",
+            help="Rarity, classes and sorting rank an image among those of its own label, or among "
+            "all. Images without a label are ranked among themselves.",
         ),
     ] = False,
     rank_by: Annotated[
@@ -72,18 +73,23 @@ def score(
         int | None,
         typer.Option(
             help="Side, in pixels, at which to train and score; a multiple of 8. Default: that of "
-            "the images, at most 32 (64 on a GPU).",
+            "the images, at most 32 (64 on a GPU). With --model, it is the model's own.",
             show_default=False,
         ),
     ] = None,
     fit: Annotated[
-        Literal["crop", "pad", "stretch"], typer.Option(help="How images become square.")
+        Literal["crop", "pad", "stretch"],
+        typer.Option(
+            help="How images become square: the middle is cut out, borders are added, or the image "
+            "is stretched."
+        ),
     ] = "crop",
     labels: Annotated[
         bool | None,
         typer.Option(
             "--labels/--no-labels",
-            help="Take sub-folder names as labels, or not. Default: if they look like classes.",
+            help="Take labels (names of sub-folders, or the label column of a table), or none. "
+            "Default: sub-folders, if they look like classes, and the column, if there is one.",
             show_default=False,
         ),
     ] = None,
@@ -93,7 +99,10 @@ def score(
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(help="Name of the FiftyOne dataset. Default: named after the source."),
+        typer.Option(
+            help="FiftyOne dataset to write to. Default: the one that is scored, or mincurate-NAME "
+            "after the folder or table."
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -122,7 +131,9 @@ def score(
         bool,
         typer.Option("--fiftyone/--no-fiftyone", help="Write a FiftyOne dataset, or files only."),
     ] = True,
-    umap: Annotated[bool, typer.Option("--umap/--no-umap", help="Make the 2-D map.")] = True,
+    umap: Annotated[
+        bool, typer.Option("--umap/--no-umap", help="Make the 2-D map (of few images by PCA).")
+    ] = True,
     max_images: Annotated[
         int | None, typer.Option(help="Score a random sample of this many files.")
     ] = None,
@@ -189,10 +200,11 @@ def summarize(result: "Result", reporter: Terminal) -> None:
     """The rarest images, the warnings, and where everything is."""
     from rich.table import Table
 
+    from mincurate.ordinal import RANKINGS, rarest_first
+    from mincurate.rerun import quoted
+
     record = result.run.record
-    frame = result.frame
-    rare = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
-    rare = rare.sort_values("rarity", ascending=False).head(5)
+    rare = rarest_first(result.frame, RANKINGS[record["rank_by"]]).head(5)
     table = Table(title=f"The rarest of {record['counts']['scored']:,} scored images", expand=False)
     for name in ("rarity", "minority score", "class", "label", "image"):
         table.add_column(name, justify="left" if name in ("label", "image") else "right")
@@ -213,4 +225,4 @@ def summarize(result: "Result", reporter: Terminal) -> None:
     reporter.say(f"Report:  {result.report}")
     if result.dataset:
         reporter.say(f"Dataset: {result.dataset} ({result.stored})")
-        reporter.say(f"Browse:  mincurate launch {result.dataset}")
+        reporter.say(f"Browse:  {quoted('mincurate', 'launch', result.dataset)}")

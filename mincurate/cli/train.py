@@ -54,7 +54,11 @@ def train(
         ),
     ] = None,
     fit: Annotated[
-        Literal["crop", "pad", "stretch"], typer.Option(help="How images become square.")
+        Literal["crop", "pad", "stretch"],
+        typer.Option(
+            help="How images become square: the middle is cut out, borders are added, or the image "
+            "is stretched."
+        ),
     ] = "crop",
     max_images: Annotated[
         int | None, typer.Option(help="Train on a random sample of this many files.")
@@ -74,6 +78,7 @@ def train(
     """
     from mincurate import models
     from mincurate.device import keep_freed_memory
+    from mincurate.rerun import quoted
 
     keep_freed_memory()
 
@@ -95,4 +100,5 @@ def train(
         reporter=reporter,
     )
     reporter.say(f"Model: {output} ({sum(p.numel() for p in trained.unet.parameters()):,} weights)")
-    reporter.say(f"Use it: mincurate score {path} --model {output}")
+    use = quoted("mincurate", "score", path, "--model", str(output))
+    reporter.say(f"Use it: {use}")

@@ -34,12 +34,18 @@ def launch(
 def report(
     run: Annotated[
         str | None,
-        typer.Argument(help="Key, number or folder of a run. Default: the one made last."),
+        typer.Argument(help="Key, number or folder of a run. Default: the one scored last."),
     ] = None,
 ) -> None:
-    """Write the HTML report of a run again and say where it is."""
+    """Write the HTML report and the figures of a run again, and say where the report is."""
     from mincurate import report as reports
     from mincurate import runs
+    from mincurate.errors import UserError
 
-    found = runs.find(run)
+    found = runs.find(run, kind=runs.SCORE)
+    if runs.kind_of(found) == runs.AUGMENT:
+        raise UserError(
+            f"{found.key} holds generated images; its page is made by "
+            f"`mincurate evaluate {found.key}`."
+        )
     Terminal().say(str(reports.write_report(found)))

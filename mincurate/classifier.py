@@ -1,0 +1,234 @@
+"""A classifier of ordinal classes at every noise level, ``p(l | x, sigma)`` (method, section 3).
+
+It is a small head on the frozen encoder half of the user's own diffusion model, so that one encoder
+pass serves both the denoising and the classifier.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mincurate.denoiser import Denoiser, Encoded
+from mincurate.device import precision
+from mincurate.errors import UserError
+
+WEIGHTS = "classifier.safetensors"
+RECORD = "classifier.json"
+CHECKPOINT = "classifier-checkpoint.pt"
+LOSSES = ("cross_entropy", "ordinal")
+
+
+@dataclass(frozen=True)
+class ClassifierTraining:
+    """What decides the training of a classifier, besides denoiser, images and classes.
+
+    Attributes:
+        num_classes: L, ordinal classes; 0 is the commonest.
+        loss: ``cross_entropy`` (the paper's) or ``ordinal`` (cumulative link, see `Head`).
+        minutes: budget; turned into a number of steps by a measurement before the first step.
+        steps: exact number of steps, in place of ``minutes``.
+        batch_size: images per step.
+        learning_rate: peak of a cosine schedule down to 0 (AdamW, weight decay 0.05: the paper's).
+        width: hidden units of the head.
+        seed: decides everything random.
+    """
+
+    num_classes: int
+    loss: str = "cross_entropy"
+    minutes: float = 5.0
+    steps: int | None = None
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    width: int = 256
+    seed: int = 0
+
+
+class Head(nn.Module):
+    """Log-probabilities of the classes, and of the labels, from an encoder's activations.
+
+    The mean and the standard deviation of every channel over its positions are standardised by
+    their values on training images (`standardise`) and go, with the embedding of the noise level,
+    through a network of two hidden layers. Measured on 2,400 images of CIFAR-10 and the encoder of
+    a small denoiser, L = 10, held-out log loss over six noise levels (chance is 2.303): a layer
+    norm of the means 2.294, the means standardised 2.252, means and deviations 2.161; the same with
+    ``ordinal`` 2.296, 2.259, 2.159.
+
+    ``cross_entropy`` gives L logits. ``ordinal`` is a cumulative link model with a location and a
+    scale for every image (McCullagh, 1980),
+
+        P(class > k | x) = sigmoid((location(x) - b_k) * scale(x)),    b_0 < b_1 < ...
+
+    whose differences are the normalised class probabilities. The scale lets the same thresholds
+    serve images that say nothing (high noise) and images that say much.
+    """
+
+    center: Tensor
+    spread: Tensor
+
+    def __init__(
+        self, channels: int, embedding: int, width: int, num_classes: int, labels: int, loss: str
+    ) -> None:
+        super().__init__()
+        self.loss = loss
+        self.register_buffer("center", torch.zeros(2 * channels))
+        self.register_buffer("spread", torch.ones(2 * channels))
+        self.features = nn.Linear(2 * channels, width)
+        self.noise_level = nn.Linear(embedding, width)
+        self.hidden = nn.Linear(width, width)
+        self.classes = nn.Linear(width, num_classes if loss == "cross_entropy" else 2)
+        self.labels = nn.Linear(width, labels) if labels else None
+        if loss == "ordinal":
+            edges = torch.arange(1, num_classes) / num_classes
+            self.first = nn.Parameter(torch.logit(edges)[:1].clone())
+            steps = torch.logit(edges).diff()
+            self.steps = nn.Parameter(torch.log(torch.expm1(steps)))  # softplus gives `steps`
+
+    def pool(self, maps: list[Tensor]) -> Tensor:
+        """Mean and standard deviation of every channel over its positions, ``(N, 2 * channels)``.
+
+        In the head's own precision, whatever the encoder computed in.
+        """
+        found = []
+        for m in (m.to(self.features.weight.dtype) for m in maps):
+            # The small number keeps the gradient of a constant channel finite.
+            found += [m.mean((2, 3)), (m.var((2, 3), correction=0) + 1e-6).sqrt()]
+        return torch.cat(found, dim=1)
+
+    @torch.no_grad()
+    def standardise(self, pooled: Tensor) -> None:
+        """Set center and spread of every pooled feature to those of ``pooled``, ``(N, F)``."""
+        self.center.copy_(pooled.mean(0))
+        spread = pooled.std(0, correction=0)
+        self.spread.copy_(spread.clamp(min=0.01 * float(spread.mean())))
+
+    def forward(self, maps: list[Tensor], embedded: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Class log-probabilities ``(N, L)``, and label log-probabilities or ``None``."""
+        pooled = (self.pool(maps) - self.center) / self.spread
+        noise_level = self.noise_level(F.silu(embedded.to(pooled.dtype)))
+        h = F.silu(self.features(pooled) + noise_level)
+        h = F.silu(self.hidden(h))
+        classes = self.classes(h)
+        if self.loss == "ordinal":
+            thresholds = torch.cat([self.first, self.first + F.softplus(self.steps).cumsum(0)])
+            classes = cumulative_link(classes[:, :1], classes[:, 1:].exp(), thresholds)
+        else:
+            classes = classes.log_softmax(1)
+        return classes, None if self.labels is None else self.labels(h).log_softmax(1)
+
+
+def cumulative_link(location: Tensor, scale: Tensor, thresholds: Tensor) -> Tensor:
+    """Log-probabilities ``(N, L)`` of classes cut out of a logistic distribution.
+
+    Args:
+        location: ``(N, 1)``; higher means a higher class.
+        scale: ``(N, 1)``, positive.
+        thresholds: ``(L - 1,)``, increasing.
+    """
+    z = (location - thresholds) * scale  # P(class > k) = sigmoid(z_k), falling in k
+    above, below = z[:, :-1], z[:, 1:]
+    # sigmoid(a) - sigmoid(b) = sigmoid(a) * sigmoid(-b) * (1 - exp(b - a))
+    gap = (above - below).clamp(min=1e-6)
+    middle = F.logsigmoid(above) + F.logsigmoid(-below) + torch.log(-torch.expm1(-gap))
+    return torch.cat([F.logsigmoid(-z[:, :1]), middle, F.logsigmoid(z[:, -1:])], dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """``p(l | x, sigma)`` over ordinal classes and, where there are labels, over those.
+
+    Attributes:
+        head: the trained part.
+        num_classes: L.
+        label_names: what the label head's outputs mean; empty without labels.
+        denoiser_hash: of the model whose encoder it reads.
+        record: settings, curve and held-out figures, as in ``classifier.json``.
+    """
+
+    head: Head
+    num_classes: int
+    label_names: tuple[str, ...]
+    denoiser_hash: str
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def log_probs(self, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
+        """``(N, L)`` and ``(N, labels)`` or ``None``, float32, each row adding up to 1."""
+        with precision(encoded.deepest.device.type, None):
+            return self.head(encoded.maps, encoded.embedded)
+
+
+@torch.inference_mode()
+def classify(
+    denoiser: Denoiser, classifier: Classifier, x0: Tensor
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Probabilities of the classes and of the labels for clean images, at the lowest noise level.
+
+    Args:
+        x0: ``(N, 3, H, W)`` in [-1, 1].
+
+    Returns:
+        ``(N, L)``, and ``(N, labels)`` in the order of ``label_names`` or ``None``.
+    """
+    timesteps = torch.zeros(len(x0), dtype=torch.long, device=x0.device)
+    classes, labels = classifier.log_probs(denoiser.encode(x0, timesteps))
+    return classes.exp().cpu().numpy(), None if labels is None else labels.exp().cpu().numpy()
+
+
+def finished(folder: Path) -> bool:
+    """Whether a classifier has been trained to the end in ``folder``."""
+    return (folder / RECORD).is_file() and not (folder / CHECKPOINT).exists()
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """What a trained classifier says of itself; empty where there is none."""
+    return json.loads((folder / RECORD).read_text()) if (folder / RECORD).is_file() else {}
+
+
+def load(folder: Path, denoiser: Denoiser) -> Classifier:
+    """Read a classifier back, on to the denoiser's device.
+
+    Raises:
+        UserError: there is none, or it belongs to another denoiser.
+    """
+    about = record(folder)
+    if not about or not (folder / WEIGHTS).is_file():
+        raise UserError(f"There is no classifier in {folder}; train one with `mincurate guide`.")
+    check_belongs(about["denoiser"], denoiser)
+    settings = ClassifierTraining(**about["training"])
+    head = new_head(denoiser, settings, len(about["label_names"]))
+    head.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+    head.eval().requires_grad_(False)
+    return Classifier(
+        head, settings.num_classes, tuple(about["label_names"]), about["denoiser"], about
+    )
+
+
+@torch.no_grad()
+def new_head(denoiser: Denoiser, training: ClassifierTraining, labels: int) -> Head:
+    """An untrained head that fits the denoiser's encoder, seeded."""
+    side = denoiser.image_size
+    probe = torch.zeros(1, 3, side, side, device=denoiser.device)
+    encoded = denoiser.encode(probe, torch.zeros(1, dtype=torch.long, device=denoiser.device))
+    channels, embedding = sum(m.shape[1] for m in encoded.maps), encoded.embedded.shape[1]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        head = Head(
+            channels, embedding, training.width, training.num_classes, labels, training.loss
+        )
+    return head.to(denoiser.device)
+
+
+def check_belongs(denoiser_hash: str, denoiser: Denoiser) -> None:
+    """Raise `UserError` unless ``denoiser`` is the model whose encoder a classifier reads."""
+    if denoiser_hash != denoiser.content_hash():
+        raise UserError(
+            f"The classifier was trained on the encoder of another model than {denoiser.name}; "
+            "train one for this model with `mincurate guide`."
+        )

@@ -1,0 +1,412 @@
+"""Train the classifier of the ordinal classes on noised images, within a budget of minutes.
+
+Every step draws from ``(seed, step)`` alone and a checkpoint holds all that a step depends on: a
+training that was stopped goes on to the same weights.
+"""
+
+import copy
+import io
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from mincurate.classifier import (
+    CHECKPOINT,
+    LOSSES,
+    RECORD,
+    WEIGHTS,
+    Classifier,
+    ClassifierTraining,
+    finished,
+    load,
+    new_head,
+    record,
+)
+from mincurate.denoiser import Denoiser
+from mincurate.device import precision, reduced_precision
+from mincurate.errors import StoppedError, UserError
+from mincurate.progress import SILENT, Reporter
+from mincurate.runs import fingerprint, write_atomically
+
+CHECKPOINT_SECONDS = 30.0
+EVALUATED_LEVELS = 8
+STANDARDISED = 512
+"""Images, noised, over which the usual values of the features are taken."""
+HELD_OUT = (0.1, 1024)
+"""Share of the images that is held out, and how many at most."""
+
+
+class ClassifierInterruptedError(StoppedError):
+    """Training was stopped by Ctrl-C; the checkpoint in ``folder`` holds all of its work."""
+
+    def __init__(self, folder: Path, steps: int, planned: int) -> None:
+        super().__init__(
+            f"The classifier's training is kept in {folder} at step {steps} of {planned}; give the "
+            "same command again to go on."
+        )
+        self.folder, self.steps, self.planned = folder, steps, planned
+
+
+def train(
+    denoiser: Denoiser,
+    images: NDArray[np.uint8],
+    classes: ArrayLike,
+    folder: Path,
+    training: ClassifierTraining,
+    *,
+    labels: Sequence[str | None] | None = None,
+    reporter: Reporter = SILENT,
+) -> Classifier:
+    """Train the classifier on noised images and save it in ``folder``; go on with what is there.
+
+    Timesteps are drawn as ``T * u^2``, u uniform, which is how the samplers are spaced (nearly
+    log-uniform in sigma): the classifier is trained where it is asked. The paper, whose steps are
+    spaced evenly, draws evenly.
+
+    Args:
+        images: ``(N, 3, S, S)`` uint8 RGB, ``S = denoiser.image_size``; may be memory-mapped.
+        classes: ``(N,)`` in ``0 .. num_classes - 1``; images of class -1 are left out.
+        labels: ``(N,)`` names, ``None`` where unknown; a second head learns them when there are at
+            least two different ones.
+
+    Raises:
+        UserError: fewer than two classes, or the folder holds another classifier.
+        ClassifierInterruptedError: on Ctrl-C, after the checkpoint was written.
+    """
+    if training.loss not in LOSSES:
+        raise UserError(f"There is no loss {training.loss!r}: take one of {', '.join(LOSSES)}.")
+    members = np.asarray(classes, dtype=np.int64)
+    if members.max(initial=-1) >= training.num_classes:
+        raise ValueError(f"class {members.max()} of {training.num_classes} classes")
+    if len(np.unique(members[members >= 0])) < 2:
+        raise UserError(
+            "The classifier needs images of at least 2 classes and found fewer; score more images, "
+            "or ask for more classes with --classes."
+        )
+    state = _Trainer(denoiser, images, members, folder, training, labels, reporter)
+    if not finished(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        state.run()
+    elif record(folder)["fingerprint"] != state.fingerprint:
+        raise UserError(_other_classifier(folder))
+    return load(folder, denoiser)
+
+
+def split(
+    classes: NDArray[np.int64], seed: int, share: float = HELD_OUT[0], most: int = HELD_OUT[1]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices to train on and to hold out, stratified by class; class -1 is in neither.
+
+    A class gives its share, at least one image, and keeps at least one; a class of one image keeps
+    it. Where nothing could be held out, the training images themselves are.
+    """
+    rng = np.random.default_rng(seed)
+    share = min(share, most / max(1, int((classes >= 0).sum())))
+    kept: list[int] = []
+    held_out: list[int] = []
+    for k in np.unique(classes[classes >= 0]):
+        index = rng.permutation(np.flatnonzero(classes == k))
+        n = min(max(1, round(share * len(index))), len(index) - 1)
+        held_out.extend(index[:n])
+        kept.extend(index[n:])
+    train_index = np.sort(np.array(kept, dtype=np.int64))
+    return train_index, np.sort(np.array(held_out or kept, dtype=np.int64))
+
+
+def figures(
+    log_probs: NDArray[np.floating], truth: NDArray[np.int64], *, ordinal: bool = True
+) -> dict[str, float]:
+    """Held-out figures of ``(N, L)`` log-probabilities.
+
+    ``mean_absolute_error`` is that of the class of highest probability, in classes; ``macro_f1``
+    is the mean over the classes that occur in ``truth``.
+    """
+    predicted = log_probs.argmax(1)
+    f1 = []
+    for k in np.unique(truth):
+        hit = np.sum((predicted == k) & (truth == k))
+        f1.append(2 * hit / (np.sum(predicted == k) + np.sum(truth == k)))
+    found = {
+        "log_loss": float(-log_probs[np.arange(len(truth)), truth].mean()),
+        "accuracy": float(np.mean(predicted == truth)),
+        "macro_f1": float(np.mean(f1)),
+    }
+    if ordinal:
+        found["mean_absolute_error"] = float(np.abs(predicted - truth).mean())
+    return found
+
+
+class _Trainer:
+    """The state of one training: head, optimiser, step, curve and the best weights so far."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        images: NDArray[np.uint8],
+        classes: NDArray[np.int64],
+        folder: Path,
+        training: ClassifierTraining,
+        labels: Sequence[str | None] | None,
+        reporter: Reporter,
+    ) -> None:
+        self.denoiser, self.images, self.classes = denoiser, images, classes
+        self.folder, self.training, self.reporter = folder, training, reporter
+        self.device = denoiser.device
+        self.dtype = reduced_precision(self.device.type)
+        names = sorted({n for n in labels or () if n is not None})
+        self.label_names = names if len(names) > 1 else []
+        place = {name: i for i, name in enumerate(self.label_names)}
+        names_of_all = labels or [None] * len(classes)
+        self.labels = np.array([-1 if n is None else place.get(n, -1) for n in names_of_all])
+        self.train_index, self.held_out = split(classes, training.seed)
+        self.denoiser_hash = denoiser.content_hash()
+        self.fingerprint = fingerprint(
+            [
+                asdict(training),
+                self.denoiser_hash,
+                self.label_names,
+                classes.tolist(),
+                self.labels.tolist(),
+            ]
+        )
+        self.head = new_head(denoiser, training, len(self.label_names))
+        self.optimizer = self._new_optimizer()
+        self.step, self.planned, self.seconds = 0, training.steps or 0, 0.0
+        self.curve: list[dict[str, float]] = []
+        self.best = (math.inf, copy.deepcopy(self.head.state_dict()))
+        self.levels: list[dict[str, float]] = []
+
+    def run(self) -> None:
+        """Train to the end, or to Ctrl-C."""
+        if (self.folder / CHECKPOINT).is_file():
+            self._restore()
+            self.reporter.say(f"Going on with the classifier at step {self.step}/{self.planned}.")
+        else:
+            self._standardise()
+            self.planned = self.planned or self._plan()
+        if self.step == 0:
+            self._save_checkpoint()
+        saved = started = time.monotonic()
+        losses: list[float] = []
+        batch = self.training.batch_size
+        try:
+            with self.reporter.task("Training the classifier", self.planned * batch) as advance:
+                advance(self.step * batch)
+                while self.step < self.planned:
+                    losses.append(self._update(self.step))
+                    self.step += 1
+                    if self.step % max(1, self.planned // 20) == 0 or self.step == self.planned:
+                        self._check(sum(losses) / len(losses))
+                        self._plan_again(self.seconds + time.monotonic() - started)
+                        losses.clear()
+                    note = f"loss {losses[-1]:.3f}" if losses else self._note()
+                    advance(batch, note, self.planned * batch)
+                    if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                        self.seconds += time.monotonic() - started
+                        self._save_checkpoint()
+                        saved = started = time.monotonic()
+        except KeyboardInterrupt:
+            self.seconds += time.monotonic() - started
+            self._save_checkpoint()
+            raise ClassifierInterruptedError(self.folder, self.step, self.planned) from None
+        self.seconds += time.monotonic() - started
+        self._save_classifier()
+        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+
+    def _update(self, step: int) -> float:
+        generator = _generator(self.training.seed, step)
+        size = self.training.batch_size
+        index, timesteps = self._draw(generator)
+        x0 = self._batch(index)
+        flip = (torch.rand(size, 1, 1, 1, generator=generator) < 0.5).to(self.device)
+        loss = self._loss(torch.where(flip, x0.flip(3), x0), index, timesteps, generator)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.head.parameters(), 1.0)
+        for group in self.optimizer.param_groups:
+            cosine = 0.5 * (1 + math.cos(math.pi * step / self.planned))
+            group["lr"] = self.training.learning_rate * cosine
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss.item()
+
+    def _draw(self, generator: torch.Generator) -> tuple[NDArray[np.int64], Tensor]:
+        """Images and timesteps of one batch."""
+        size = self.training.batch_size
+        picks = torch.randint(len(self.train_index), (size,), generator=generator)
+        u = torch.rand(size, generator=generator)
+        return self.train_index[picks.numpy()], (len(self.denoiser.sigmas) * u**2).long()
+
+    def _standardise(self) -> None:
+        """Give the head the usual values of its features, over images and noise levels."""
+        generator = _generator(self.training.seed, -1)
+        pooled = []
+        for _ in range(-(-STANDARDISED // self.training.batch_size)):
+            index, timesteps = self._draw(generator)
+            pooled.append(self.head.pool(self._encode(self._batch(index), timesteps, generator)[0]))
+        self.head.standardise(torch.cat(pooled))
+        self.best = (math.inf, copy.deepcopy(self.head.state_dict()))
+
+    def _batch(self, index: NDArray[np.int64]) -> Tensor:
+        pixels = torch.from_numpy(np.ascontiguousarray(self.images[index])).to(self.device)
+        return pixels.float() / 127.5 - 1
+
+    def _encode(
+        self, x0: Tensor, timesteps: Tensor, generator: torch.Generator
+    ) -> tuple[list[Tensor], Tensor]:
+        """The encoder's view of ``x0``, noised to ``timesteps``: what a `Head` takes."""
+        timesteps = timesteps.to(self.device)
+        sigma = self.denoiser.sigmas.to(self.device)[timesteps].view(-1, 1, 1, 1)
+        eps = torch.randn(x0.shape, generator=generator).to(self.device)
+        with torch.no_grad(), precision(self.device.type, self.dtype):
+            encoded = self.denoiser.encode(x0 + sigma * eps, timesteps)
+        return encoded.maps, encoded.embedded
+
+    def _loss(
+        self,
+        x0: Tensor,
+        index: NDArray[np.int64],
+        timesteps: Tensor,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Negative log-likelihood of the classes, plus that of the labels that are known."""
+        classes, labels = self.head(*self._encode(x0, timesteps, generator))
+        loss = F.nll_loss(classes, torch.from_numpy(self.classes[index]).to(self.device))
+        truth = torch.from_numpy(self.labels[index]).to(self.device)
+        if labels is not None and bool((truth >= 0).any()):
+            loss = loss + F.nll_loss(labels, truth, ignore_index=-1)
+        return loss
+
+    def _check(self, train_loss: float) -> None:
+        """Held-out figures per noise level; the weights of the lowest log loss are kept."""
+        self.head.eval()
+        levels = self._evaluate()
+        self.head.train()
+        error = sum(v["log_loss"] + v.get("label_log_loss", 0.0) for v in levels) / len(levels)
+        self.curve.append({"step": self.step, "train_loss": train_loss, "held_out_loss": error})
+        if error < self.best[0]:
+            self.best = (error, copy.deepcopy(self.head.state_dict()))
+            self.levels = levels
+
+    @torch.no_grad()
+    def _evaluate(self) -> list[dict[str, float]]:
+        """`figures` on the held-out images at noise levels spread as in training."""
+        sigmas = self.denoiser.sigmas
+        found = []
+        spread = (len(sigmas) - 1) * np.linspace(0, 1, EVALUATED_LEVELS) ** 2
+        for t in np.unique(spread.round().astype(int)):
+            generator = _generator(self.training.seed, -2 - int(t))
+            parts = []
+            for start in range(0, len(self.held_out), self.training.batch_size):
+                index = self.held_out[start : start + self.training.batch_size]
+                timesteps = torch.full((len(index),), int(t))
+                parts.append(self.head(*self._encode(self._batch(index), timesteps, generator)))
+            classes = torch.cat([p[0] for p in parts]).double().cpu().numpy()
+            level = {"timestep": int(t), "sigma": float(sigmas[t])}
+            level |= figures(classes, self.classes[self.held_out])
+            truth = self.labels[self.held_out]
+            known = truth >= 0
+            labels = [p[1] for p in parts if p[1] is not None]
+            if labels and known.any():
+                values = torch.cat(labels).double().cpu().numpy()[known]
+                about = figures(values, truth[known], ordinal=False)
+                level |= {f"label_{key}": value for key, value in about.items()}
+            found.append(level)
+        return found
+
+    def _note(self) -> str:
+        return f"held-out loss {self.curve[-1]['held_out_loss']:.3f}" if self.curve else ""
+
+    def _new_optimizer(self) -> torch.optim.AdamW:
+        rate = self.training.learning_rate
+        return torch.optim.AdamW(self.head.parameters(), lr=rate, weight_decay=0.05)
+
+    def _plan(self) -> int:
+        """Number of steps that fit the budget, by timing a few on a head that is thrown away."""
+        kept = self.head, self.optimizer
+        self.head, self.planned = copy.deepcopy(self.head), 1
+        self.optimizer = self._new_optimizer()
+        self._update(0)
+        started, done = time.monotonic(), 0
+        while done < 3 or (time.monotonic() - started < 2 and done < 20):
+            self._update(0)
+            done += 1
+        per_step = (time.monotonic() - started) / done
+        self.head, self.optimizer = kept
+        return max(20, int(self.training.minutes * 60 / per_step))
+
+    def _plan_again(self, seconds: float) -> None:
+        """Correct the number of steps by the rate so far; the last fifth stays as planned."""
+        if self.training.steps is None and self.step < 0.8 * self.planned:
+            left = self.training.minutes * 60 - seconds
+            self.planned = self.step + max(1, round(left / (seconds / self.step)))
+
+    def _save_checkpoint(self) -> None:
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "fingerprint": self.fingerprint,
+                "head": self.head.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "best_error": self.best[0],
+                "best": self.best[1],
+                "step": self.step,
+                "planned": self.planned,
+                "seconds": self.seconds,
+                "curve": self.curve,
+                "levels": self.levels,
+            },
+            buffer,
+        )
+        write_atomically(self.folder / CHECKPOINT, buffer.getvalue())
+
+    def _restore(self) -> None:
+        saved = torch.load(self.folder / CHECKPOINT, map_location=self.device, weights_only=True)
+        if saved["fingerprint"] != self.fingerprint:
+            raise UserError(_other_classifier(self.folder))
+        self.head.load_state_dict(saved["head"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.best = (saved["best_error"], saved["best"])
+        self.step, self.planned = saved["step"], saved["planned"]
+        self.seconds, self.curve, self.levels = saved["seconds"], saved["curve"], saved["levels"]
+
+    def _save_classifier(self) -> None:
+        """Write the best weights, then the record, which says that they are whole."""
+        weights = {key: value.cpu().contiguous() for key, value in self.best[1].items()}
+        write_atomically(self.folder / WEIGHTS, safetensors.torch.save(weights))
+        about = {
+            "training": asdict(self.training),
+            "fingerprint": self.fingerprint,
+            "denoiser": self.denoiser_hash,
+            "label_names": self.label_names,
+            "steps": self.step,
+            "minutes": self.seconds / 60,
+            "training_images": len(self.train_index),
+            "held_out_images": len(self.held_out),
+            "best_held_out_loss": self.best[0],
+            "levels": self.levels,
+            "curve": self.curve,
+        }
+        write_atomically(self.folder / RECORD, json.dumps(about, indent=1).encode())
+
+
+def _other_classifier(folder: Path) -> str:
+    return (
+        f"{folder} holds a classifier of other settings, classes or model; choose another folder "
+        "or delete it."
+    )
+
+
+def _generator(seed: int, step: int) -> torch.Generator:
+    """Random numbers of one step, drawn from ``(seed, step)`` alone."""
+    mixed = np.random.SeedSequence([seed % 2**32, step % 2**32]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(mixed) >> 1)

@@ -1,0 +1,99 @@
+"""A scored run's images and what was generated for it, as one table: what is exported and counted.
+
+Files alone: FiftyOne's tags are the caller's to bring (`mincurate.marks`).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from mincurate import runs, sources
+from mincurate.errors import UserError
+from mincurate.runs import Run
+
+TABLE = "synthetic.parquet"
+
+
+def generations(scored: Run) -> list[Run]:
+    """The finished generations for a scored run, oldest first."""
+    about = scored.record
+    wanted = {"kind": runs.AUGMENT, "base": scored.key, "base_created": about.get("created")}
+    return [
+        run
+        for run in runs.all_runs()
+        if run.finished and all(run.record.get(key) == wanted[key] for key in wanted)
+    ]
+
+
+def identity(scored: Run) -> str:
+    """Hash of a run's scores and classes; images generated for other ones are of other classes."""
+    about, classes = scored.record, scored.frame()["minority_class"].astype(str)
+    return runs.fingerprint([about.get("fingerprint"), about.get("rank_by"), classes.tolist()])
+
+
+def gather(
+    scored: Run,
+    *,
+    tags: Mapping[str, Sequence[str]] | None = None,
+    splits: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """One row per image, as `mincurate.export` describes it: real ones, then generated ones.
+
+    Copies of a real file are rows of their own; a generated image that several generations hold
+    counts once. Images generated before the run was ranked in another way have no class.
+
+    Args:
+        tags: of images, by path.
+        splits: of real images, by path.
+
+    Raises:
+        UserError: the run is not a finished scored one.
+    """
+    if runs.kind_of(scored) != runs.SCORE:
+        raise UserError(
+            f"{scored.key} holds generated images; give the scored run that they were made for "
+            f"({scored.record.get('base')})."
+        )
+    frame = scored.frame()
+    known = frame[frame["status"] == "ok"]
+    real = known[["path", "content_hash", "label", "minority_class"]].astype(object)
+    now = identity(scored)
+    parts = [real.assign(source="real", split=real["path"].map(dict(splits or {})))]
+    for run in generations(scored):
+        made = pd.read_parquet(run.path / TABLE).astype(object)
+        wanted = ["path", "content_hash", "label", "minority_class", "accepted", "reason"]
+        made = made[[*wanted, "nearest_real", "start", "seed"]]
+        if run.record.get("base_identity") != now:
+            made["minority_class"] = None
+        parts.append(made.assign(source="synthetic", run=run.key))
+    table = pd.concat(parts, ignore_index=True)
+    again = (table["source"] == "synthetic") & table.duplicated("content_hash")
+    table = table[~again].drop(columns="content_hash").reset_index(drop=True)
+    found = tags or {}
+    table["tags"] = [list(found.get(path, ())) for path in table["path"]]
+    return table.astype(object).where(table.notna(), None)
+
+
+def in_use(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `gather` that count: real images and accepted generated ones, none dropped."""
+    from mincurate.export import DROP_TAG
+
+    dropped = table["tags"].map(lambda tags: DROP_TAG in tags)
+    accepted = (table["source"] == "real") | (table.get("accepted") == True)  # noqa: E712
+    return table[accepted & ~dropped]
+
+
+def table_column(scored: Run, column: str) -> dict[str, str]:
+    """A column of the table that was scored, by absolute path; rows without a value left out.
+
+    Raises:
+        UserError: the run's source is no table, or it has no such column.
+    """
+    source = scored.record.get("source") or {}
+    if source.get("kind") != "table":
+        raise UserError(
+            f"--split-column needs a run of a table or of a FiftyOne dataset, and {scored.key} is "
+            f"one of a {source.get('kind')}."
+        )
+    return sources.column(Path(str(source["value"])), column)

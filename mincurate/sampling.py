@@ -1,0 +1,424 @@
+"""Images out of noise: solvers of the reverse process, and the samplers built on them.
+
+A solver steps from noise level to noise level and asks for nothing but ``denoise(x, sigma)``; it
+is one of diffusers' schedulers, fed with ``x0`` predictions on the denoiser's own schedule. A
+sampler is a solver with a way to be drawn to the rare:
+
+    ddpm            plain sampling, the baseline
+    minority        the guided denoiser (Um, Lee, Ye, ICLR 2024), with any solver
+    self-guided     climbs the model's own reconstruction error (Um, Ye, ECCV 2024)
+    boost-and-skip  starts from too much noise (Um, Kim, Ye, ICML 2025)
+    low-density     hardness and real/fake guidance (Sehwag et al., CVPR 2022)
+
+Every random number of an image comes from a generator seeded with that image's own seed: the same
+image comes out whatever the batch it is in (up to rounding of the network in batches of another
+size). ``x0`` is clamped to [-1, 1] at every step, after all guidance that is part of the denoiser
+has been added; what `Push` adds to the mean is not clamped; the final image is.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mincurate import perceptual as perception
+from mincurate.classifier import Classifier
+from mincurate.denoiser import Denoiser, Denoises, Encoded, betas, check_all_levels
+from mincurate.device import precision
+from mincurate.errors import UserError
+from mincurate.guidance import Guided, gradient_of, guided
+from mincurate.perceptual import Perceptual
+
+SOLVERS = ("ancestral", "ddim", "dpm++")
+
+Push = Callable[[Tensor, float, int, list[torch.Generator]], Tensor | None]
+"""``(x, sigma, index of the step, generators)`` to what the mean of the next ``x_t`` is moved by,
+``(N, 3, H, W)`` in units of the step's variance; ``None`` leaves the step as it is."""
+
+OnStep = Callable[[int, int], None]
+"""Called after every step with the number done and the number in all."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sampler:
+    """Generates batches of images; holds the networks and nothing of the images.
+
+    Attributes:
+        denoiser: plain or guided.
+        solver: ``ancestral`` (DDPM, equation 7, with the posterior variance), ``ddim`` (eta = 0)
+            or ``dpm++`` (DPM-Solver++ 2M).
+        steps: noise levels from pure noise to an image.
+        gamma: standard deviation of the initial noise; 1 is the model's own.
+        skip: share of the timesteps, from the noisiest on, that is left out.
+        push: added to the mean of every ancestral step.
+        dtype: precision of the networks; ``None`` is float32.
+    """
+
+    denoiser: Denoises
+    solver: str = "ancestral"
+    steps: int = 250
+    gamma: float = 1.0
+    skip: float = 0.0
+    push: Push | None = None
+    dtype: torch.dtype | None = None
+
+    def timesteps(self, strength: float = 1.0) -> list[int]:
+        """The timesteps to visit, falling; as many as there are evaluations of the denoiser.
+
+        Raises:
+            UserError: there is no such strength.
+        """
+        if not 0 < strength <= 1:
+            raise UserError(f"The strength lies above 0 and at most at 1; {strength} does not.")
+        grid = timestep_grid(len(self.denoiser.alphas_cumprod), self.steps)
+        highest = (1 - self.skip) * strength * grid[0]
+        return [t for t in grid if t <= highest] or grid[-1:]
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        seeds: Sequence[int],
+        *,
+        start: Tensor | None = None,
+        strength: float = 1.0,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """One image for each seed, ``(N, 3, H, W)`` float32 in [-1, 1].
+
+        Args:
+            seeds: each in ``0 .. 2**32 - 1``; torch's generator takes no more bits in, and larger
+                ones would repeat images.
+            start: ``(N, 3, H, W)`` in [-1, 1], images to vary: noised to ``strength`` and denoised
+                again (SDEdit). ``None`` begins with pure noise.
+            strength: share of the way back to pure noise, in (0, 1]; near 0 the start images come
+                back, at 1 nothing is left of them. Only with ``start``.
+
+        Raises:
+            UserError: a seed or the strength is out of range.
+        """
+        if any(not 0 <= seed < 2**32 for seed in seeds):
+            raise UserError("The seed of an image is a whole number from 0 to 4294967295.")
+        timesteps = self.timesteps(strength if start is not None else 1.0)
+        scheduler = _scheduler(self.solver, self.denoiser, timesteps)
+        alpha_bar = self.denoiser.alphas_cumprod.cpu().double()
+        device, side = self.denoiser.device, self.denoiser.image_size
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        x_t = self.gamma * draw(generators, (3, side, side), device)
+        if start is not None:
+            first = float(alpha_bar[timesteps[0]])
+            x_t = first**0.5 * start.to(device) + (1 - first) ** 0.5 * x_t
+        for i, t in enumerate(timesteps):
+            a = float(alpha_bar[t])
+            sigma = ((1 - a) / a) ** 0.5
+            x = x_t / a**0.5  # x_t = x / sqrt(1 + sigma^2)
+            with precision(device.type, self.dtype):
+                x0 = self.denoiser.denoise(x, sigma).float().clamp(-1, 1)
+                push = self.push and self.push(x, sigma, i, generators)
+            noise = {"generator": generators} if self.solver == "ancestral" else {}
+            x_t = scheduler.step(x0, t, x_t, **noise).prev_sample
+            if push is not None:
+                previous = float(alpha_bar[timesteps[i + 1]]) if i + 1 < len(timesteps) else 1.0
+                x_t = x_t + posterior_variance(a, previous) * push
+            if on_step is not None:
+                on_step(i + 1, len(timesteps))
+        return x_t.clamp(-1, 1)
+
+
+def ddpm(
+    denoiser: Denoiser,
+    *,
+    steps: int = 250,
+    solver: str = "ancestral",
+    dtype: torch.dtype | None = None,
+) -> Sampler:
+    """Plain sampling, the baseline of every comparison."""
+    check_all_levels(denoiser)
+    return _checked(Sampler(denoiser, solver, steps, dtype=dtype))
+
+
+def minority(
+    denoiser: Denoiser,
+    classifier: Classifier,
+    *,
+    target_class: int | Sequence[int] | None,
+    label: str | None = None,
+    guidance_scale: float = 3.5,
+    steps: int = 250,
+    solver: str = "ancestral",
+    dtype: torch.dtype | None = None,
+) -> Sampler:
+    """Minority guidance (ICLR 2024, algorithm 1): see `mincurate.guidance.guided`."""
+    model = guided(
+        denoiser,
+        classifier,
+        target_class=target_class,
+        label=label,
+        guidance_scale=guidance_scale,
+    )
+    return _checked(Sampler(model, solver, steps, dtype=dtype))
+
+
+def self_guided(
+    denoiser: Denoiser,
+    perceptual: Perceptual,
+    *,
+    guidance_scale: float = 0.3,
+    steps: int = 250,
+    perturb: float = 0.8,
+    every: int = 5,
+    dtype: torch.dtype | None = None,
+) -> Sampler:
+    """Self-guided minority generation (ECCV 2024); needs no classifier, ancestral steps only.
+
+    With ``x0hat = D(x_t)``, noised anew to the timestep ``s = perturb * T`` as ``x_s``,
+
+        g     = grad_{x_t} distance(x0hat, stopgrad D(x_s))
+        mean += w * variance * g / max|g|        every ``every`` steps
+
+    so that the sample moves to where the model reconstructs it badly. The paper's w is 0.2 to 0.4.
+    A guided step costs a gradient through the whole network and a second pass.
+    """
+    check_all_levels(denoiser)
+    push = self_guidance(
+        denoiser, perceptual, guidance_scale=guidance_scale, perturb=perturb, every=every
+    )
+    return _checked(Sampler(denoiser, "ancestral", steps, push=push, dtype=dtype))
+
+
+def boost_and_skip(
+    denoiser: Denoiser,
+    *,
+    gamma: float = 4.0,
+    skip: float = 3 / 250,
+    steps: int = 250,
+    solver: str = "ancestral",
+    dtype: torch.dtype | None = None,
+) -> Sampler:
+    """Boost-and-skip (ICML 2025): ``x ~ N(0, gamma^2 I)``, taken to be ``x_t`` below the top.
+
+    No training, no classifier, no further passes. The paper takes gamma 4 for CelebA and 2.5 for
+    ImageNet-64, and skips the first 3 of 250 evenly spaced steps; ``skip`` is that share of the
+    timesteps, so that it means the same whatever the number of steps.
+    """
+    check_all_levels(denoiser)
+    return _checked(Sampler(denoiser, solver, steps, gamma=gamma, skip=skip, dtype=dtype))
+
+
+def low_density(
+    denoiser: Denoiser,
+    hardness: "Hardness",
+    realness: Classifier,
+    *,
+    guidance_scale: float = 0.5,
+    real_scale: float = 1.0,
+    steps: int = 250,
+    solver: str = "ancestral",
+    dtype: torch.dtype | None = None,
+) -> Sampler:
+    """Low-density sampling (Sehwag et al., CVPR 2022) in a form that needs no labels:
+
+        D += sigma^2 * grad_x [ alpha * hardness(x, sigma) + beta * log p(real | x, sigma) ]
+
+    alpha is ``guidance_scale`` and beta ``real_scale``. What differs from the paper, which guides a
+    class-conditional model away from its own class: hardness is the negative log-likelihood of an
+    embedding under one Gaussian of all images, not of the image's class; the embedding is that of
+    the denoiser's encoder at the same noise level, not of a classifier of clean images; and
+    gradients are not normalised, because they belong to log-densities here. In the embedding,
+    alpha < 1 widens the Gaussian to ``covariance / (1 - alpha)``; from 1 on nothing but the
+    real/fake guidance and the clamp holds it.
+
+    Args:
+        realness: a `Classifier` of two classes, 0 for `ddpm` samples and 1 for real images.
+    """
+    if realness.num_classes != 2:
+        raise ValueError(f"realness has {realness.num_classes} classes, not generated and real")
+    if hardness.denoiser_hash != realness.denoiser_hash:
+        raise UserError("The hardness and the real/fake classifier belong to different models.")
+    real = guided(denoiser, realness, target_class=1, guidance_scale=1.0)
+
+    def log_prob(encoded: Encoded) -> Tensor:
+        return guidance_scale * hardness(encoded) + real_scale * real.log_prob(encoded)
+
+    return _checked(Sampler(Guided(denoiser, log_prob, 1.0), solver, steps, dtype=dtype))
+
+
+SAMPLERS: dict[str, Callable[..., Sampler]] = {
+    "ddpm": ddpm,
+    "minority": minority,
+    "self-guided": self_guided,
+    "boost-and-skip": boost_and_skip,
+    "low-density": low_density,
+}
+
+
+def self_guidance(
+    denoiser: Denoises, perceptual: Perceptual, *, guidance_scale: float, perturb: float, every: int
+) -> Push:
+    """The shift that `self_guided` adds to the mean."""
+    alpha_bar = denoiser.alphas_cumprod
+    a = float(alpha_bar[min(int(perturb * len(alpha_bar)), len(alpha_bar) - 1)])
+    sigma_s = ((1 - a) / a) ** 0.5
+
+    def push(x: Tensor, sigma: float, i: int, generators: list[torch.Generator]) -> Tensor | None:
+        if i % every:
+            return None
+        eps = draw(generators, tuple(x.shape[1:]), x.device)
+
+        def reconstruction_error(y: Tensor) -> Tensor:
+            x0hat = denoiser.denoise(y, sigma)
+            with torch.no_grad():
+                again = perceptual.features(denoiser.denoise(x0hat + sigma_s * eps, sigma_s))
+            return perception.distance(perceptual.features(x0hat), again).sum(1)
+
+        g = gradient_of(reconstruction_error, x)
+        largest = g.abs().amax((1, 2, 3), keepdim=True)
+        return guidance_scale * g / largest.clamp(min=torch.finfo(g.dtype).tiny)
+
+    return push
+
+
+def mean_guidance(log_prob: Callable[[Tensor, float], Tensor], guidance_scale: float) -> Push:
+    """Guidance in the form ``mean += variance * w * grad_{x_t} log p`` (ICLR 2024, algorithm 1).
+
+    To first order in the step it is the same as a guided denoiser.
+    """
+
+    def push(x: Tensor, sigma: float, i: int, generators: list[torch.Generator]) -> Tensor:
+        # x_t = x / sqrt(1 + sigma^2)
+        return guidance_scale * (1 + sigma**2) ** 0.5 * gradient_of(lambda y: log_prob(y, sigma), x)
+
+    return push
+
+
+@dataclass(frozen=True, eq=False)
+class Hardness:
+    """How unlikely an image's embedding is, at every noise level, under a Gaussian of all images.
+
+    Attributes:
+        timesteps: ``(M,)``, the noise levels at which a Gaussian was fitted; the nearest is used.
+        mean: ``(M, d)``.
+        precision: ``(M, d, d)``, inverse covariances.
+        denoiser_hash: of the model whose encoder embeds.
+    """
+
+    timesteps: Tensor
+    mean: Tensor
+    precision: Tensor
+    denoiser_hash: str
+
+    def __call__(self, encoded: Encoded) -> Tensor:
+        """Half the squared Mahalanobis distance of each image's embedding, ``(N,)``."""
+        level = (encoded.timesteps[:, None] - self.timesteps).abs().argmin(1)
+        z = _embedding(encoded) - self.mean[level]
+        return 0.5 * torch.einsum("ni,nij,nj->n", z, self.precision[level], z)
+
+
+@torch.no_grad()
+def fit_hardness(
+    denoiser: Denoiser,
+    images: NDArray[np.uint8],
+    *,
+    levels: int = 16,
+    batch_size: int = 128,
+    seed: int = 0,
+) -> Hardness:
+    """Fit the Gaussians of `Hardness` to ``images``, ``(N, 3, S, S)`` uint8, shrunk as they must be
+    where images are few (Ledoit and Wolf, 2004)."""
+    from sklearn.covariance import LedoitWolf
+
+    device = denoiser.device
+    timesteps = torch.linspace(0, len(denoiser.sigmas) - 1, levels).round().long()
+    means, precisions = [], []
+    for t in timesteps.tolist():
+        generator = torch.Generator().manual_seed(seed)
+        found = []
+        for start in range(0, len(images), batch_size):
+            batch = np.ascontiguousarray(images[start : start + batch_size])
+            x0 = torch.from_numpy(batch).to(device).float() / 127.5 - 1
+            eps = torch.randn(x0.shape, generator=generator).to(device)
+            at = torch.full((len(x0),), t, device=device)
+            sigma = float(denoiser.sigmas[t])
+            found.append(_embedding(denoiser.encode(x0 + sigma * eps, at)).double().cpu())
+        fitted = LedoitWolf().fit(torch.cat(found).numpy())
+        means.append(torch.from_numpy(fitted.location_).float())
+        precisions.append(torch.from_numpy(fitted.precision_).float())
+    return Hardness(
+        timesteps.to(device),
+        torch.stack(means).to(device),
+        torch.stack(precisions).to(device),
+        denoiser.content_hash(),
+    )
+
+
+def timestep_grid(timesteps: int, steps: int) -> list[int]:
+    """``steps`` distinct timesteps, falling from the highest to 0, the closer the less noise.
+
+    They are spaced quadratically (Song et al., DDIM, 2021, appendix D.2). Measured on a Gaussian
+    mixture whose modes have a standard deviation of 0.08: evenly spaced, 25 steps of ``ddim`` give
+    0.045, 25 of ``dpm++`` 0.075 to 0.086 and 250 of ``ancestral`` 0.069; quadratically 0.070,
+    0.081 to 0.084 and 0.075.
+
+    Raises:
+        UserError: fewer than one step, or more than there are timesteps.
+    """
+    if not 1 <= steps <= timesteps:
+        raise UserError(f"The model has {timesteps} noise levels; {steps} steps are not possible.")
+    rising: list[int] = []
+    for i in range(steps):
+        t = round((timesteps - 1) * (i / (steps - 1)) ** 2) if steps > 1 else timesteps - 1
+        # Near 0 the quadratic steps are shorter than one timestep.
+        rising.append(max(t, rising[-1] + 1) if rising else t)
+    return rising[::-1]
+
+
+def draw(generators: list[torch.Generator], shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Standard normal noise ``(N, *shape)``, each row from its own generator."""
+    return torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device)
+
+
+def posterior_variance(alpha_bar: float, previous: float) -> float:
+    """Variance of ``q(x_previous | x_t, x_0)`` (Ho et al., 2020, equation 7)."""
+    return (1 - previous) / (1 - alpha_bar) * (1 - alpha_bar / previous)
+
+
+def _embedding(encoded: Encoded) -> Tensor:
+    """The deepest feature map, averaged over its positions, ``(N, d)``."""
+    return encoded.deepest.float().mean((2, 3))
+
+
+def _scheduler(solver: str, denoiser: Denoises, timesteps: list[int]) -> Any:
+    """A scheduler of diffusers on the denoiser's own noise levels, fed with x0.
+
+    DDIM is DPM-Solver++ of first order, which takes any timesteps; `DDIMScheduler` steps by a
+    fixed stride and misses the last noise levels unless the steps divide the timesteps.
+    """
+    schedule = {
+        "trained_betas": betas(denoiser.alphas_cumprod.cpu()).tolist(),
+        "num_train_timesteps": len(denoiser.alphas_cumprod),
+        "prediction_type": "sample",
+    }
+    if solver == "ancestral":
+        scheduler = DDPMScheduler(**schedule, clip_sample=False, variance_type="fixed_small")
+    else:
+        scheduler = DPMSolverMultistepScheduler(**schedule, solver_order=1 + (solver == "dpm++"))
+    scheduler.set_timesteps(timesteps=timesteps)
+    return scheduler
+
+
+def _checked(sampler: Sampler) -> Sampler:
+    """The sampler, after checks that it can run.
+
+    Raises:
+        UserError: no such solver, or not that many steps.
+    """
+    if sampler.solver not in SOLVERS:
+        raise UserError(f"There is no solver {sampler.solver!r}: take {', '.join(SOLVERS)}.")
+    timestep_grid(len(sampler.denoiser.alphas_cumprod), sampler.steps)
+    if not 0 <= sampler.skip < 1:
+        raise UserError(f"A share of {sampler.skip} of the timesteps cannot be skipped.")
+    return sampler

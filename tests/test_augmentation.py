@@ -1,0 +1,201 @@
+"""Generating on top of a scored run, through the command line and from Python."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import GENERATE, VARY, command, refused
+
+from mincurate import augmentation, curated, generation, quality, runs
+from mincurate.augmentation import Budget, read_png
+
+BUDGET = Budget(train_steps=20, guide_steps=20)
+QUICK = {"n": 12, "steps": 3, "budget": BUDGET}
+
+
+def images(home: Path, run: str) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in (home / "runs" / run / "images").iterdir()}
+
+
+def test_a_generation_leaves_images_manifest_and_table(generated):
+    folder = generated / "runs" / "mincurate_2"
+    frame = pd.read_parquet(folder / "synthetic.parquet")
+    manifest = [json.loads(line) for line in (folder / "manifest.jsonl").open()]
+    assert [e["index"] for e in manifest] == list(range(12)) == frame["index"].tolist()
+    assert frame["seed"].is_unique and frame["content_hash"].is_unique
+    assert all(Path(path).is_file() for path in frame["path"])
+    assert frame["rarity"].between(0, 1).all() and frame["minority_class"].between(0, 4).all()
+    assert frame["label"].isin(["disc", "cross"]).all()
+    assert frame["label_confidence"].between(0.5, 1).all()
+    assert all(Path(path).is_file() for path in (*frame["nearest_real"], *frame["start"]))
+    assert len(np.load(folder / "embeddings.npy")) == 12
+    record = json.loads((folder / "run.json").read_text())
+    assert record["kind"] == "augment" and record["base"] == "mincurate_1" and record["finished"]
+    assert record["counts"]["images"] == 12
+    assert {"sigma", "accuracy", "macro_f1"} <= set(record["guidance"]["levels"][0])
+
+
+def test_every_column_of_the_table_is_documented(generated):
+    said = (Path(__file__).parents[1] / "docs" / "files.md").read_text()
+    frame = pd.read_parquet(generated / "runs" / "mincurate_2" / "synthetic.parquet")
+    assert [name for name in frame if f"`{name}`" not in said] == []
+
+
+def test_a_killed_generation_goes_on_to_the_same_images(own):
+    """`kill -9` after the images of the second batch, within the line that says they are there."""
+    whole = images(own, "mincurate_2")
+    shutil.rmtree(own / "runs" / "mincurate_2")
+    arguments = ["augment", *map(str, GENERATE), *map(str, VARY)]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, *arguments],
+        env=os.environ | {"MINCURATE_HOME": str(own)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+    manifest = own / "runs" / "mincurate_2" / "manifest.jsonl"
+    assert not manifest.read_text().endswith("\n")
+    assert len(generation.read_manifest(manifest.parent)) == 4
+    kept = {p: p.stat().st_mtime_ns for p in (manifest.parent / "images").glob("00000[0-3].png")}
+    said = command(own, *arguments)
+    assert "Going on with run mincurate_2" in said and "Training" not in said
+    assert kept == {p: p.stat().st_mtime_ns for p in kept}
+    assert images(own, "mincurate_2") == whole
+    lines = [json.loads(line) for line in manifest.open()]
+    assert [line["index"] for line in lines] == list(range(12))
+
+
+KILLED = """
+import json, os, signal
+from mincurate import generation
+
+append, calls = generation._append, []
+
+def half(path, entries):
+    calls.append(path)
+    if len(calls) < 2:
+        return append(path, entries)
+    with path.open("a") as file:
+        file.write(json.dumps(entries[0])[:20])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+generation._append = half
+from mincurate.cli import main
+main()
+"""
+
+
+def test_an_image_does_not_depend_on_its_batch(own):
+    made = [augmentation.augment(**QUICK, batch_size=size) for size in (12, 5)]
+    for a, b in zip(*(sorted((m.run.path / "images").iterdir()) for m in made), strict=True):
+        difference = read_png(a).astype(int) - read_png(b).astype(int)
+        assert abs(difference).max() <= 1
+
+
+def test_what_the_gate_sends_back_has_a_reason(own, monkeypatch):
+    calibrate = quality.calibrate
+
+    def strict(*args, **kwargs):
+        return calibrate(*args, **kwargs, near_copy_rate=0.6, off_manifold_rate=0.9)
+
+    monkeypatch.setattr(quality, "calibrate", strict)
+    made = augmentation.augment(**QUICK | {"n": 30}, init="real", strength=0.3, top_fraction=1)
+    frame = made.frame
+    flagged = frame["reason"].notna()
+    assert flagged.any() and (frame["accepted"] == ~flagged).all()
+    assert frame["reason"].dropna().isin(quality.REASONS).all()
+    assert made.counts == quality.counts(frame["reason"])
+    assert made.run.record["counts"] == {"images": 30} | made.counts
+
+
+def test_further_images_of_a_seed_are_others(own):
+    first = augmentation.augment(**QUICK)
+    more = augmentation.augment(**QUICK, first=12)
+    both = pd.concat([first.frame, more.frame])
+    assert both["seed"].is_unique and both["content_hash"].is_unique
+    table = curated.gather(runs.find("1"))
+    assert (table["source"] == "synthetic").sum() == 12 + 24  # the fixture's are there as well
+
+
+def test_a_label_can_be_asked_for_and_the_rest_of_a_run_is_varied(own):
+    made = augmentation.augment(**QUICK, label="disc", top_fraction=1.0)
+    assert made.run.record["settings"]["label"] == "disc"
+    base = runs.find("1").frame()
+    chosen = base.loc[base["label"] == "cross", "content_hash"].tolist()
+    varied = augmentation.augment(**QUICK, like=chosen, strength=0.4)
+    assert set(varied.frame["start"]) == set(base.loc[base["label"] == "cross", "path"])
+
+
+def test_a_run_that_is_ranked_anew_is_generated_for_anew(own):
+    made = augmentation.augment(**QUICK)
+    again = augmentation.augment(**QUICK)
+    base = runs.find("1")
+    frame = base.frame()
+    turned = 4 - frame["minority_class"]
+    frame.assign(minority_class=turned).to_parquet(base.path / "scores.parquet")
+    other = augmentation.augment(**QUICK)
+    assert made.run.key == again.run.key != other.run.key
+
+
+def test_seeds_of_images_all_differ():
+    found = {generation.image_seed(3, i) for i in range(50_000)}
+    assert len(found) == 50_000 and all(0 <= seed < 2**32 for seed in found)
+    assert generation.image_seed(3, 2**32 - 1) not in {generation.image_seed(4, 0), 0}
+
+
+def test_a_dry_run_makes_nothing(own):
+    def there():
+        return {str(p): p.stat().st_mtime_ns for p in own.rglob("*")}
+
+    before = there()
+    said = command(own, "augment", "--dry-run", "--n", 500, "--no-fiftyone")
+    assert "Would make 500 images of class 4 of run mincurate_1" in said
+    assert "generate 500 images" in said and there() == before
+
+
+def test_runs_are_listed_with_their_kind_and_deleted_whole(own):
+    listed = command(own, "runs", "list")
+    assert "score" in listed and "augment" in listed
+    assert runs.find(None, kind=runs.SCORE).key == "mincurate_1"
+    assert runs.find(None, kind=runs.AUGMENT).key == "mincurate_2"
+    runs.delete(runs.find("2"))
+    assert not (own / "runs" / "mincurate_2").exists()
+    assert [run.key for run in runs.all_runs()] == ["mincurate_1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["augment", "--n", 0], "--n"),
+        (["augment", "--target-class", 5], "no class 5"),
+        (["augment", "--target-class", 1, "--top-decile"], "not several"),
+        (["augment", "--top-fraction", 2], "--top-fraction"),
+        (["augment", "--label", "ghost"], "ghost"),
+        (["augment", "--label", "disc", "--sampler", "ddpm"], "--sampler minority"),
+        (["augment", "--sampler", "self-guided"], "ancestral"),
+        (["augment", "--sampler", "ddpm", "--guidance-scale", 2], "--guidance-scale"),
+        (["augment", "--strength", 0], "--strength"),
+        (["augment", "--like", "tag:x"], "has none"),
+        (["augment", "mincurate_2"], "mincurate_1"),
+        (["augment", "mincurate_9"], "mincurate_9"),
+        (["guide", "--device", "quantum"], "quantum"),
+        (["report", "mincurate_2"], "mincurate evaluate mincurate_2"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(own, monkeypatch, capsys, arguments, words):
+    quick = GENERATE if arguments[0] == "augment" else ()
+    assert words in refused(monkeypatch, capsys, *arguments, *quick)
+    assert len(runs.all_runs()) == 2
+
+
+def test_without_a_scored_run_there_is_nothing_to_generate_for(monkeypatch, capsys):
+    assert "mincurate score" in refused(monkeypatch, capsys, "augment", "--no-fiftyone")
+    assert "mincurate augment" in refused(monkeypatch, capsys, "evaluate")

@@ -1,0 +1,172 @@
+"""Rebalancing and exporting through the command line."""
+
+import io
+import json
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import GENERATE, refused
+
+from mincurate import balancing, curated, export, marks, runs
+from mincurate.augmentation import Budget
+from mincurate.errors import UserError
+
+
+def say(monkeypatch, capsys, *arguments, code=0):
+    """What a command prints, in this process."""
+    from mincurate.cli import main
+
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr("sys.argv", ["mincurate", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    printed = capsys.readouterr()
+    assert end.value.code == code, printed.err
+    return printed.out + printed.err
+
+
+def test_a_plan_is_shown_and_weights_are_written_without_generating(
+    own, tmp_path, monkeypatch, capsys
+):
+    file = tmp_path / "weights.csv"
+    said = say(monkeypatch, capsys, "rebalance", "--dry-run", "--weights", file)
+    table = curated.in_use(curated.gather(runs.find("1")))
+    counts = Counter(table["label"])
+    most = max(counts.values())
+    assert f"To generate: {most - min(counts.values())} images." in said
+    weights = pd.read_csv(file)
+    assert weights["path"].tolist() == table["path"].tolist()
+    drawn = weights.assign(label=table["label"].tolist()).groupby("label")["weight"].sum()
+    assert drawn["cross"] == pytest.approx(drawn["disc"])
+    assert [run.key for run in runs.all_runs()] == ["mincurate_1", "mincurate_2"]
+
+
+def test_nothing_is_generated_before_it_was_confirmed(own, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    said = say(monkeypatch, capsys, "rebalance", "--to", 60, *GENERATE, code=130)
+    assert "Stopped" in said and len(runs.all_runs()) == 2
+
+
+def test_what_is_missing_is_generated_and_what_was_made_is_not_made_again(own, monkeypatch, capsys):
+    images = curated.in_use(curated.gather(runs.find("1")))
+    have = Counter(images["minority_class"])
+    goal = max(have.values()) + 1
+    options = ["rebalance", "--to", goal, "--by", "class", "--cap", 2, *GENERATE, "--yes"]
+    said = say(monkeypatch, capsys, *options)
+    lacking = [k for k in range(5) if have[k] < goal]
+    made = [run for run in curated.generations(runs.find("1")) if run.key != "mincurate_2"]
+    assert [run.record["settings"]["target_classes"] for run in made] == [[k] for k in lacking]
+    sizes = [len(pd.read_parquet(run.path / "synthetic.parquet")) for run in made]
+    assert sizes == [min(2, goal - have[k]) for k in lacking]
+    total = sum(goal - have[k] for k in lacking)
+    assert f"To generate: {sum(sizes)} images" in said
+    assert sum(sizes) == total or f"of {total}" in said
+    again = balancing.plan(images, "class", goal, 1)
+    filled = balancing.fill(
+        runs.find("1"), again.head(1), by="class", steps=3,
+        budget=Budget(train_steps=20, guide_steps=20),
+    )  # fmt: skip
+    assert filled[0].run.record["settings"]["first"] == sizes[lacking.index(0)]
+    seeds = [
+        pd.read_parquet(run.path / "synthetic.parquet")["seed"] for run in (made[0], filled[0].run)
+    ]
+    assert not set(seeds[0]) & set(seeds[1])
+
+
+def test_real_and_accepted_images_are_exported_with_where_they_are_from(
+    own, tmp_path, monkeypatch, capsys
+):
+    path = own / "runs" / "mincurate_2" / "synthetic.parquet"
+    frame = pd.read_parquet(path)
+    frame["reason"] = frame["reason"].astype(object)
+    frame.loc[[0, 1], "reason"], frame.loc[[0, 1], "accepted"] = "near-copy", False
+    frame.to_parquet(path)
+    said = say(monkeypatch, capsys, "export", tmp_path / "a")
+    assert "60 real and 10 synthetic" in said and "2 not accepted: near-copy" in said
+    table = pd.read_csv(tmp_path / "a" / "provenance.csv")
+    assert table["provenance"].value_counts().to_dict() == {"real": 60, "synthetic": 10}
+    assert set(table["run"].dropna()) == {"mincurate_2"}
+    files = list((tmp_path / "a").rglob("*.png"))
+    assert len(files) == 70 and {p.parent.name for p in files} == {"cross", "disc"}
+    more = ["--format", "coco", "--by", "class", "--copy", "--include-rejected"]
+    assert "60 real and 12" in say(monkeypatch, capsys, "export", tmp_path / "b", *more)
+    about = json.loads((tmp_path / "b" / "annotations.json").read_text())
+    assert len(about["images"]) == 72
+    assert "other images or settings" in refused(monkeypatch, capsys, "export", tmp_path / "b")
+
+
+def test_images_dropped_in_fiftyone_are_left_out(own, tmp_path, monkeypatch, capsys):
+    run = runs.find("1")
+    run.update(dataset="shapes")
+    dropped = run.frame()["path"].iloc[0]
+    monkeypatch.setattr(marks, "tags", lambda name: {dropped: [export.DROP_TAG]})
+    said = say(monkeypatch, capsys, "export", tmp_path / "a")
+    assert "59 real" in said and f"1 tagged {export.DROP_TAG}" in said
+    assert "   60 " not in say(monkeypatch, capsys, "rebalance", "--dry-run")
+
+    def unreachable(name):
+        raise UserError("FiftyOne's database does not answer.")
+
+    monkeypatch.setattr(marks, "tags", unreachable)
+    said = say(monkeypatch, capsys, "export", tmp_path / "b")
+    assert "60 real" in said and "not taken into account" in said
+
+
+def test_a_split_column_keeps_neighbours_of_test_images_out(own, tmp_path, monkeypatch, capsys):
+    run = runs.find("1")
+    paths = run.frame()["path"].tolist()
+    near = pd.read_parquet(own / "runs" / "mincurate_2" / "synthetic.parquet")["nearest_real"]
+    splits = ["test" if path == near.iloc[0] else "train" for path in paths]
+    pd.DataFrame({"image": paths, "part": splits}).to_csv(tmp_path / "list.csv", index=False)
+    run.update(source={"kind": "table", "value": str(tmp_path / "list.csv")})
+    said = say(monkeypatch, capsys, "export", tmp_path / "a", "--split-column", "part")
+    assert "near an image of another split" in said
+    assert {p.name for p in (tmp_path / "a").iterdir() if p.is_dir()} == {"train", "test"}
+    wrong = refused(monkeypatch, capsys, "export", tmp_path / "b", "--split-column", "x")
+    assert "no column 'x'" in wrong
+
+
+def test_an_image_of_two_generations_counts_once_and_old_classes_are_forgotten(own):
+    scored = runs.find("1")
+    folder = runs.find("2").path
+    twin = runs.create()
+    twin.update(**{k: v for k, v in runs.find("2").record.items() if k != "key"})
+    frame = pd.read_parquet(folder / "synthetic.parquet")
+    frame.to_parquet(twin.path / "synthetic.parquet")
+    table = curated.gather(scored)
+    assert (table["source"] == "synthetic").sum() == 12
+    assert table["minority_class"].notna().all()
+    scored.update(rank_by="neighbors")
+    table = curated.gather(scored)
+    assert table["minority_class"].isna().sum() == 12 and table["label"].notna().all()
+    scored.update(created="2020-01-01T00:00:00Z")  # another run that got the same name
+    assert (curated.gather(scored)["source"] == "real").all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["rebalance", "--to", "most"], "'most'"),
+        (["rebalance", "--to", 0], "at least 1"),
+        (["rebalance", "--cap", 0], "--cap"),
+        (["rebalance", "mincurate_2"], "mincurate_1"),
+        (["export", "x", "--run", "mincurate_2"], "mincurate_1"),
+        (["export", "x", "--split-column", "part"], "--split-column"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(
+    own, tmp_path, monkeypatch, capsys, arguments, words
+):
+    monkeypatch.chdir(tmp_path)
+    assert words in refused(monkeypatch, capsys, *arguments)
+
+
+def test_without_labels_there_is_nothing_to_rebalance_by(own, monkeypatch, capsys):
+    for path in own.glob("runs/*/s*.parquet"):
+        pd.read_parquet(path).assign(label=None).to_parquet(path)
+    assert "has a label" in refused(monkeypatch, capsys, "rebalance")
+    assert np.isfinite(
+        balancing.weights(curated.gather(runs.find("1")), "class", "sqrt")["weight"]
+    ).all()

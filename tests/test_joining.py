@@ -1,0 +1,101 @@
+"""Images that join a run get what they would have got in it."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import mincurate
+from mincurate import joining, ordinal, runs
+from mincurate.errors import UserError
+
+
+@pytest.fixture(scope="module", params=["minority", "calibrated", "neighbors"])
+def base(request, shapes, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINCURATE_HOME", str(tmp_path_factory.mktemp("home")))
+        result = mincurate.score(
+            shapes,
+            output=tmp_path_factory.mktemp("joined") / "run",
+            fiftyone=False,
+            train_steps=20,
+            n_draws=2,
+            num_classes=5,
+            rank_by=request.param,
+        )
+    return joining.open_base(result.run)
+
+
+def test_an_image_of_the_run_joins_where_it_is(base):
+    scorer = joining.scorer_of(base.run, "cpu")
+    some = base.frame.iloc[[0, 7, 30, 59]].reset_index(drop=True)
+    files = list(zip(some["content_hash"], some["path"], strict=True))
+    joined, vectors = joining.join(base, scorer, files)
+    assert joined["content_hash"].tolist() == some["content_hash"].tolist()
+    np.testing.assert_allclose(joined["minority_score"], some["minority_score"], rtol=1e-4)
+    assert joined["nearest_real"].tolist() == some["content_hash"].tolist()
+    assert (joined["nearest_real_distance"] < 1e-2).all()
+    points = ["map_x", "map_y"]
+    np.testing.assert_allclose(joined[points], some[points].astype(float), atol=0.2)
+    if base.column == "minority_score":
+        np.testing.assert_allclose(joined["rarity"], some["rarity"], atol=1e-3)
+        assert joined["minority_class"].tolist() == some["minority_class"].tolist()
+    assert len(vectors) == 4 and vectors.shape[1] == base.vectors.shape[1]
+
+
+def test_ranks_stay_within_bounds_and_follow_the_ranking_in_force(base):
+    rng = np.random.default_rng(0)
+    n, width = 20, len(base.frame["layer_distances"].iloc[0])
+    known = np.stack(base.frame["layer_distances"].tolist())
+    layers = known[rng.integers(0, len(known), n)] * rng.uniform(0.1, 10, (n, width))
+    vectors = rng.normal(size=(n, base.vectors.shape[1])).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    draws = np.repeat(layers.sum(1)[:, None], 2, axis=1).astype(np.float32)
+    names = [f"x{i}" for i in range(n)]
+    found = joining.place(base, names, names, draws, layers.astype(np.float32), vectors)
+    assert found["rarity"].between(0, 1).all()
+    assert found["minority_class"].between(0, base.num_classes - 1).all()
+    order = found.sort_values(base.column)
+    assert order["rarity"].is_monotonic_increasing
+    assert order["minority_class"].is_monotonic_increasing
+
+
+def test_calibrated_scores_of_the_run_itself_are_reproduced(base):
+    from mincurate.results import calibrated_among
+
+    np.testing.assert_allclose(
+        calibrated_among(base.frame, base.frame), base.frame["minority_score_calibrated"], atol=1e-9
+    )
+
+
+def test_a_changed_model_is_refused(base, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(base.run.path, copy)
+    run = runs.Run(copy)
+    run.update(model=run.record["model"] | {"hash": "another"})
+    with pytest.raises(UserError, match="not the one any more"):
+        joining.scorer_of(run, "cpu")
+
+
+def test_a_missing_image_is_said(base, tmp_path):
+    frame = base.frame.assign(path=[str(tmp_path / "gone.png"), *base.frame["path"][1:]])
+    with pytest.raises(UserError, match="cannot be read any more"):
+        joining.Base(base.run, frame, base.vectors, base.size, base.fit).pixels()
+
+
+def test_an_unfinished_run_and_one_of_another_kind_are_refused(tmp_path):
+    run = runs.create(tmp_path / "run")
+    with pytest.raises(UserError, match="not finished"):
+        joining.open_base(run)
+    run.update(kind="augment", finished="now")
+    with pytest.raises(UserError, match="generated images"):
+        joining.open_base(run)
+
+
+def test_percentiles_among_known_scores_are_theirs():
+    known = np.array([3.0, 1.0, np.nan, 2.0, 2.0])
+    found = ordinal.percentile_among(known, [1.0, 2.0, 3.0, 0.0, 9.0, 2.5])
+    mine = ordinal.percentile(known)
+    np.testing.assert_allclose(found[:3], [mine[1], mine[3], mine[0]])
+    assert found[3] == 0 and found[4] == 1 and mine[3] < found[5] < 1
+    assert np.isnan(ordinal.percentile_among([], [1.0])).all()

@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mincurate import quality
+from mincurate.errors import UserError
+
+
+def cloud(n, d=6, seed=0, scale=1.0):
+    return (np.random.default_rng(seed).normal(size=(n, d)) * scale).astype(np.float32)
+
+
+def test_fresh_real_images_are_flagged_at_the_stated_rates():
+    images = cloud(4000)
+    real, fresh = images[:2000], images[2000:]
+    believed = np.random.default_rng(1).beta(5, 2, 4000)
+    gate = quality.calibrate(
+        real, feature_space="test", probability=believed[:2000],
+        near_copy_rate=0.02, off_manifold_rate=0.04, not_believed_rate=0.1,
+    )  # fmt: skip
+    found = quality.inspect(gate, real, fresh, believed[2000:])
+    assert (found["nearest_distance"] <= gate.near_copy).mean() == pytest.approx(0.02, abs=0.01)
+    assert (found["ball_ratio"] > gate.allowance).mean() == pytest.approx(0.04, abs=0.015)
+    assert (found["probability"] < gate.floor).mean() == pytest.approx(0.1, abs=0.02)
+
+
+def test_every_fault_is_named():
+    real = cloud(500)
+    gate = quality.calibrate(real, feature_space="test", probability=np.linspace(0.5, 1, 500))
+    plain = cloud(500, seed=1)
+    plain = plain[quality.inspect(gate, real, plain, np.ones(500))["reason"].isna()]
+    made = np.concatenate([real[[42]] + 1e-4, np.full((1, 6), 30), plain[:2]])
+    found = quality.inspect(gate, real, made, [0.9, 0.9, 0.1, 0.9])
+    assert found["reason"].tolist() == ["near-copy", "off-manifold", "not-believed", None]
+    assert found["nearest"][0] == 42
+    assert quality.counts(found["reason"]) == {
+        "accepted": 1, "near-copy": 1, "off-manifold": 1, "not-believed": 1,
+    }  # fmt: skip
+
+
+def test_an_image_with_several_faults_has_the_gravest():
+    real = cloud(200)
+    gate = quality.calibrate(real, feature_space="test", probability=np.ones(200))
+    made = np.stack([real[0], np.full(6, 30)])
+    assert quality.inspect(gate, real, made, [0, 0])["reason"].tolist() == [
+        "near-copy",
+        "off-manifold",
+    ]
+
+
+def test_a_gate_for_rare_images_lets_more_rare_images_through():
+    real, rare = cloud(2000), cloud(4000, seed=1)
+    far = np.linalg.norm(real, axis=1)
+    edge = np.quantile(far, 0.9)
+    rare = rare[np.linalg.norm(rare, axis=1) > edge]
+    for_all = quality.calibrate(real, feature_space="test")
+    for_rare = quality.calibrate(real, feature_space="test", like=far > edge)
+    flagged = [
+        (quality.inspect(gate, real, rare)["reason"] == "off-manifold").mean()
+        for gate in (for_all, for_rare)
+    ]
+    assert flagged[0] > 0.1
+    assert flagged[1] == pytest.approx(0.05, abs=0.03)
+
+
+def test_without_a_classifier_nothing_is_disbelieved():
+    real = cloud(100)
+    gate = quality.calibrate(real, feature_space="test")
+    found = quality.inspect(gate, real, cloud(50, seed=1))
+    assert gate.floor is None and found["probability"].isna().all()
+    assert "not-believed" not in set(found["reason"])
+
+
+def test_probabilities_are_needed_exactly_where_there_is_a_floor():
+    real = cloud(100)
+    with pytest.raises(ValueError, match="floor"):
+        quality.inspect(quality.calibrate(real, feature_space="test"), real, real, np.ones(100))
+    gate = quality.calibrate(real, feature_space="test", probability=np.ones(100))
+    with pytest.raises(ValueError, match="floor"):
+        quality.inspect(gate, real, real)
+
+
+def test_a_probability_that_is_no_number_is_no_belief():
+    real = cloud(100)
+    gate = quality.calibrate(real, feature_space="test", probability=np.ones(100))
+    made = cloud(20, seed=1)
+    sure, unknown = (
+        quality.inspect(gate, real, made, p)["reason"] for p in (np.ones(20), [np.nan] * 20)
+    )
+    assert sure.isna().any()
+    assert (unknown[sure.isna()] == "not-believed").all()
+
+
+@given(st.integers(0, 10**6), st.integers(5, 60), st.floats(0, 0.5))
+@settings(max_examples=25)
+def test_every_image_is_accepted_or_has_one_known_reason(seed, n, rate):
+    real, made = cloud(n, 3, seed), cloud(20, 3, seed + 1, 2.0)
+    gate = quality.calibrate(real, feature_space="test", off_manifold_rate=rate)
+    reasons = quality.inspect(gate, real, made)["reason"]
+    found = quality.counts(reasons)
+    assert sum(found.values()) == 20 and set(found) == {"accepted", *quality.REASONS}
+    assert gate.allowance >= 1 and gate.near_copy >= 0
+
+
+def test_nothing_to_calibrate_on_is_one_sentence():
+    with pytest.raises(UserError, match="no real image"):
+        quality.calibrate(cloud(50), feature_space="test", like=np.zeros(50, dtype=bool))
+    with pytest.raises(UserError, match="too few"):
+        quality.calibrate(cloud(3), feature_space="test")

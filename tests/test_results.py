@@ -1,0 +1,82 @@
+"""How a table of scores is ranked: over the whole set, or within labels."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mincurate import results
+
+CLASSES = 4
+
+
+@pytest.fixture
+def frame():
+    """Two labels on scales of their own, images without a label, a copy and an unscorable file."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "label": ["a"] * 8 + ["b"] * 8 + [None] * 4,
+            "minority_score": np.concatenate(
+                [rng.uniform(0, 1, 8), rng.uniform(10, 11, 8), rng.uniform(4, 5, 4)]
+            ),
+            "content_hash": [f"{i:02d}" for i in range(20)],
+            "duplicate_of": None,
+        }
+    )
+    copy = table.iloc[[3]].assign(label="b", duplicate_of="3")
+    bad = table.iloc[[0]].assign(minority_score=np.nan, content_hash=None)
+    return pd.concat([table, copy, bad], ignore_index=True)
+
+
+def rank(frame, within_label):
+    return results._rank(frame, "minority_score", CLASSES, within_label)
+
+
+def test_rarity_and_class_follow_the_ranking_within_labels(frame):
+    rank(frame, True)
+    scored = frame.iloc[:20]
+    for _, group in scored.groupby(scored["label"].fillna("")):
+        ordered = group.sort_values("minority_score")
+        np.testing.assert_allclose(ordered["rarity"], np.linspace(0, 1, len(group)))
+        assert ordered["minority_class"].tolist() == sorted([0, 1, 2, 3] * (len(group) // 4))
+
+
+def test_the_class_within_labels_is_the_same_however_the_set_is_ranked(frame):
+    other = frame.copy()
+    rank(frame, True)
+    rank(other, False)
+    within = "minority_class_within_label"
+    pd.testing.assert_series_equal(frame[within], other[within])
+    labelled = frame["label"].notna()
+    assert frame.loc[labelled, within].equals(frame.loc[labelled, "minority_class"].rename(within))
+    assert frame.loc[~labelled, within].isna().all()
+
+
+def test_classes_within_labels_have_edges_for_each_label_only(frame):
+    edges = rank(frame, True)
+    assert edges["class_edges"] == []
+    by_label = edges["class_edges_by_label"]
+    assert set(by_label) == {"a", "b", ""}
+    for name, values in by_label.items():
+        group = frame[:20][frame[:20]["label"].fillna("") == name]
+        classes = np.searchsorted(values, group["minority_score"])
+        assert classes.tolist() == group["minority_class"].tolist()
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_without_labels_or_the_wish_the_whole_set_is_ranked(frame, labelled):
+    if not labelled:
+        frame["label"] = None
+    edges = rank(frame, not labelled)
+    scored = frame.iloc[:20]
+    assert len(edges["class_edges"]) == CLASSES - 1 and edges["class_edges_by_label"] == {}
+    assert scored.sort_values("minority_score")["minority_class"].is_monotonic_increasing
+    assert scored["rarity"].nunique() == 20
+
+
+@pytest.mark.parametrize("within_label", [True, False])
+def test_a_copy_has_the_ranks_of_its_first_file_and_an_unscorable_one_none(frame, within_label):
+    rank(frame, within_label)
+    for name in ("rarity", "minority_class", "minority_class_within_label"):
+        assert frame[name].iloc[20] == frame[name].iloc[3]
+        assert pd.isna(frame[name].iloc[21])
