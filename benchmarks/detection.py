@@ -63,16 +63,6 @@ def uniqueness(paths, vectors):
     return np.array([found[p] for p in paths])
 
 
-def load_distance(spec, model, pixels):
-    from mincurate import perceptual
-
-    whitening = None
-    if spec == "unet":
-        some = pixels[:: -(-len(pixels) // perceptual.WHITENING_IMAGES)]
-        whitening = perceptual.fit_whitening(model, some)
-    return perceptual.load(spec, model, whitening=whitening)
-
-
 def measures(rare, scores):
     from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -110,7 +100,7 @@ def main():
     from scipy.stats import rankdata, spearmanr
     from sklearn.neighbors import LocalOutlierFactor
 
-    from mincurate import collection, device, embedding, scoring, training
+    from mincurate import collection, device, embedding, perceptual, scoring, training
     from mincurate.cli.console import Terminal
 
     device.keep_freed_memory()  # as the command line does
@@ -153,7 +143,7 @@ def main():
             place = (options.models or folder) / f"model-{minutes}"
             model = training.train(pixels, place, plan, reporter=Terminal())
             for spec in options.perceptual:
-                distance = load_distance(spec, model, pixels)
+                distance = perceptual.load(spec, model)
                 embedder = embedding.load(embedding.choose("auto", spec), model)
                 for sigma in options.sigmas:
                     level = model.nearest_sigma(sigma)

@@ -1,9 +1,9 @@
 """Few-step guided sampling against 250 ancestral steps, and guided against plain, side by side.
 
-    python benchmarks/sampling.py [RUN] [--n 256] [--settings ddpm/dpm++/25 minority/ancestral/250 ...]
+    python benchmarks/sampling.py [RUN] [--n 256] [--settings ddpm/dpm++/25 minority/dpm++/25 ...]
 
-Takes a scored run (the last one), whose model is trained on to all noise levels and whose classifier
-is trained if need be, makes N images per setting with the same seeds, and prints AvgkNN, LOF,
+Takes a scored run (the last one), trains its model on to all noise levels and its classifier if
+need be, makes N images per setting with the same seeds, and prints AvgkNN, LOF,
 minority score, rarity and precision with 95 % intervals, the time per image, and what one guided
 evaluation costs in plain ones. Also the mean minority score of guided images by target class.
 Writes JSON.

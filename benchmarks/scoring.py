@@ -58,8 +58,7 @@ def side(name, folder, spec, n_draws, batch):
 
     pixels = np.load(folder / "pixels.npy")
     model = denoiser.load(str(folder / "model"))
-    whitening = perceptual.fit_whitening(model, pixels[:256]) if spec == "unet" else None
-    distance = perceptual.load(spec, model, whitening=whitening)
+    distance = perceptual.load(spec, model)
     sigma = model.nearest_sigma(0.005 * model.image_size)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if name == "published":

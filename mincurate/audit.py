@@ -227,9 +227,7 @@ def score(
             denoiser = models.trained_model(
                 collection, plan, fit=fit, workers=workers, device=device, reporter=reporter
             )
-        distance = distance or models.own_distance(
-            run, denoiser, collection, size=size, fit=fit, workers=workers
-        )
+        distance = distance or perception.load(perceptual, denoiser, device=device)
         embedder = embedder or embeddings.load(embedding, denoiser, device=device)
         scorer = Scorer(
             denoiser=denoiser,
@@ -323,12 +321,9 @@ def _seconds_per_image(
     n = 8
     side = denoiser.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (n, 3, side, side), dtype=np.uint8)
-    if distance is None:
-        whitening = perception.fit_whitening(denoiser, pixels)
-        distance = perception.load("unet", denoiser, whitening=whitening)
     scorer = Scorer(
         denoiser=denoiser,
-        perceptual=distance,
+        perceptual=distance or perception.load("unet", denoiser),
         embed=(embedder or embeddings.load("unet", denoiser)).embed,
         sigma=denoiser.nearest_sigma(0.1),
         n_draws=n_draws,

@@ -12,9 +12,8 @@ from torch import Tensor
 from mincurate import backbone
 from mincurate.denoiser import Denoiser
 from mincurate.errors import UserError
+from mincurate.perceptual import UNET_FEATURE_SIGMA
 
-UNET_FEATURE_SIGMA = 0.2
-"""Noise level the denoiser's encoder is told when it embeds a clean image."""
 NEIGHBORS = 5
 """k of AvgkNN (method, section 5)."""
 MAP_MIN_IMAGES = 30

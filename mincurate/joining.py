@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mincurate import collection as collections
 from mincurate import denoiser as denoisers
 from mincurate import embedding as embeddings
-from mincurate import models, ordinal, results, runs, scoring
+from mincurate import ordinal, results, runs, scoring
 from mincurate import perceptual as perception
 from mincurate.denoiser import Denoiser
 from mincurate.device import choose_precision
@@ -138,12 +138,10 @@ def new_scorer(run: Run, denoiser: Denoiser, precision: str, device: str) -> Sco
     """A scorer with a run's settings on a model that is at hand."""
     settings = run.record["settings"]
     embedder = embeddings.load(settings["embedding"], denoiser, device=device)
-    own = settings["perceptual"] == "unet"
-    distance = None if own else perception.load(settings["perceptual"], device=device)
     dtype = choose_precision(precision, device)
     return Scorer(
         denoiser=denoiser,
-        perceptual=distance or models.kept_distance(run, denoiser),
+        perceptual=perception.load(settings["perceptual"], denoiser, device=device),
         embed=embedder.embed,
         sigma=denoiser.nearest_sigma(float(settings["sigma"])),
         n_draws=int(settings["n_draws"]),

@@ -3,25 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import safetensors
-import safetensors.torch
-
 from mincurate import collection as collections
 from mincurate import denoiser as denoisers
-from mincurate import perceptual as perception
 from mincurate import runs, training
 from mincurate.collection import Collection
 from mincurate.denoiser import Denoiser
 from mincurate.device import choose_device
 from mincurate.errors import UserError
 from mincurate.images import Fit
-from mincurate.perceptual import Perceptual
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import Run
 
-WHITENING = "whitening.safetensors"
-"""In a run's folder: what its distance ``unet`` whitens the features with."""
 SIGMA_PER_PIXEL = 0.005
 """Default noise level per pixel of the image's side (0.16 at 32 px; measured, see README)."""
 
@@ -138,40 +130,6 @@ def place(model: str) -> str:
     if not name or (Path(name).is_absolute() and not Path(name).is_dir()):
         raise UserError(f"The model of run {model} is not here any more; score without --model.")
     return str(name)
-
-
-def own_distance(
-    run: Run, denoiser: Denoiser, collection: Collection, *, size: int, fit: Fit, workers: int
-) -> Perceptual:
-    """The distance ``unet`` of a run; its whitening is found on the run's images once and kept."""
-    place = run.path / WHITENING
-    if not place.is_file():
-        files = [(h, source.path) for h, (source, _) in sorted(collection.unique.items())]
-        some = files[:: -(-len(files) // perception.WHITENING_IMAGES)]
-        batches = collections.read_batches(
-            some, size=size, fit=fit, batch_size=256, workers=workers
-        )
-        pixels = np.concatenate([pixels for _, pixels, _ in batches])
-        state = perception.fit_whitening(denoiser, pixels).state()
-        kept = {key: tensor.cpu().contiguous() for key, tensor in state.items()}
-        runs.write_atomically(place, safetensors.torch.save(kept))
-    return kept_distance(run, denoiser)
-
-
-def kept_distance(run: Run, denoiser: Denoiser) -> Perceptual:
-    """The distance ``unet`` that a run was scored with.
-
-    Raises:
-        UserError: its file is gone or damaged.
-    """
-    try:
-        state = safetensors.torch.load((run.path / WHITENING).read_bytes())
-        whitening = perception.Whitening.from_state(state, str(denoiser.device))
-    except (OSError, KeyError, safetensors.SafetensorError) as error:
-        raise UserError(
-            f"{run.path / WHITENING} is missing or damaged; score again with --fresh."
-        ) from error
-    return perception.load("unet", denoiser, whitening=whitening)
 
 
 def choose_size(collection: Collection, device: str) -> int:

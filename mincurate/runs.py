@@ -229,7 +229,6 @@ OUTPUTS = (
     "embeddings.parquet",
     "map.npz",
     "reconstructions.npz",
-    "whitening.safetensors",
     "report.html",
     RECORD,
 )

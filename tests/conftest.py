@@ -123,7 +123,7 @@ def generated(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     home = tmp_path_factory.mktemp("generated") / "home"
     quick = ["--train-steps", 20, "--n-draws", 2, "--num-classes", 5, "--no-umap"]
-    command(home, "score", shapes, "--no-fiftyone", *quick)
+    command(home, "score", shapes, "--no-fiftyone", "--no-umap", *quick)
     command(home, "augment", *GENERATE, *VARY)
     return home
 

@@ -24,6 +24,7 @@ def test_neighbour_distance_is_the_mean_of_the_five_nearest_others(vectors):
     np.testing.assert_allclose(embedding.neighbor_distance(vectors), expected, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_approximate_neighbours_agree_with_exact_ones(monkeypatch):
     vectors = unit(RNG.normal(size=(600, 8)))
     exact = embedding.neighbor_distance(vectors)

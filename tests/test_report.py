@@ -674,7 +674,7 @@ def test_a_browser_shows_a_hostile_name_and_does_nothing_else(make_run):
         tab.on("dialog", lambda dialog: (happened.append(dialog.message), dialog.dismiss()))
         tab.on("pageerror", lambda error: happened.append(str(error)))
         tab.on("console", lambda message: happened.append(message.text))
-        tab.on("request", lambda request: happened.append(request.url[:80]))
+        tab.on("request", lambda request: happened.append(request.url[:500]))
         tab.goto(page.as_uri())
         x, y = tab.evaluate("at(map.points[0])")
         tab.locator("#map").hover(position={"x": x, "y": y})

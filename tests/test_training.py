@@ -142,6 +142,7 @@ def test_the_global_random_state_is_left_alone(tmp_path):
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.slow
 def test_a_training_that_runs_away_goes_on_from_its_best_weights(tmp_path, monkeypatch):
     """At step 100 all weights are thrown far off, as one bad update in a thousand once did."""
     said = []
@@ -167,6 +168,7 @@ def test_a_training_that_runs_away_goes_on_from_its_best_weights(tmp_path, monke
     assert curve[-1][2] < before
 
 
+@pytest.mark.slow
 def test_memorising_is_no_instability(tmp_path):
     said = []
 

@@ -31,6 +31,7 @@ def free_port():
         return s.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_launch_opens_on_the_ranked_images_beside_the_map(shapes, tmp_path):
     from playwright.sync_api import sync_playwright
 
