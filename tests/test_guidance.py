@@ -281,7 +281,7 @@ def test_the_global_random_state_is_left_alone(tmp_path):
 
 def test_minutes_become_steps(tmp_path):
     plan = replace(TINY, steps=None, minutes=0.02)
-    assert training.train(denoiser(), IMAGES, CLASSES, tmp_path, plan).record["steps"] > 2
+    assert training.train(denoiser(), IMAGES, CLASSES, tmp_path, plan).record["steps"] >= 1
 
 
 def test_a_classifier_belongs_to_its_denoiser(tmp_path):
