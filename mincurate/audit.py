@@ -357,13 +357,7 @@ def _open_run(request: str, output: Path | None, resume: bool, reporter: Reporte
                 present.update(key=record["key"], created=runs.now(), finished=None)
             return present
         return runs.create(output)
-    if resume:
-        for run in reversed(runs.all_runs()):
-            if run.record.get("request") == request:
-                done = "finished" if run.finished else "begun"
-                reporter.say(f"Going on with run {run.key}, {done} before (--fresh starts anew).")
-                return run
-    return runs.create()
+    return runs.begun_or_new(request, resume, reporter)
 
 
 def _check_fingerprint(

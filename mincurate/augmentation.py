@@ -461,7 +461,7 @@ def augment(
     request = runs.fingerprint(
         [curated.identity(base.run), workshop.denoiser.content_hash(), str(budget), settings]
     )
-    made = _open_run(request, resume, reporter)
+    made = runs.begun_or_new(request, resume, reporter)
     with runs.locked(made):
         made.update(
             kind=KIND,
@@ -609,16 +609,6 @@ def read_png(path: Path) -> NDArray[np.uint8]:
 
     with Image.open(path, formats=["PNG"]) as image:
         return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-
-
-def _open_run(request: str, resume: bool, reporter: Reporter) -> Run:
-    if resume:
-        for run in reversed(runs.all_runs()):
-            if run.record.get("request") == request:
-                done = "finished" if run.finished else "begun"
-                reporter.say(f"Going on with run {run.key}, {done} before (--fresh starts anew).")
-                return run
-    return runs.create()
 
 
 def _starts(workshop: Workshop, members: NDArray[np.bool_], strength: float, seed: int) -> Starts:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mincurate.errors import UserError
+from mincurate.progress import Reporter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -208,6 +209,21 @@ def create(output: Path | None = None) -> Run:
             "another place with --output, or set MINCURATE_HOME."
         ) from error
     return run
+
+
+def begun_or_new(request: str, resume: bool, reporter: Reporter) -> Run:
+    """The last run that was begun with this request, or a new one.
+
+    Args:
+        resume: look for one at all.
+    """
+    if resume:
+        for run in reversed(all_runs()):
+            if run.record.get("request") == request:
+                done = "finished" if run.finished else "begun"
+                reporter.say(f"Going on with run {run.key}, {done} before (--fresh starts anew).")
+                return run
+    return create()
 
 
 def clear(run: Run) -> None:
