@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mincurate.errors import UserError
     from mincurate.evaluation import evaluate
     from mincurate.models import train
+    from mincurate.newcomers import score_new
     from mincurate.runs import Run
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "evaluate",
     "guide",
     "score",
+    "score_new",
     "train",
 ]
 
@@ -33,6 +35,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "guide": "augmentation",
     "score": "audit",
+    "score_new": "newcomers",
     "train": "models",
 }
 

@@ -1,6 +1,7 @@
 """The FiftyOne App, opened on the ranked images."""
 
 import errno
+import os
 import socket
 import time
 from urllib.parse import quote
@@ -32,6 +33,8 @@ def open_app(
     Raises:
         UserError: no such dataset, no scores in it, or the port is taken.
     """
+    # The App's server, a process of its own, offers to schedule operations only with this.
+    os.environ.setdefault("FIFTYONE_ALLOW_LEGACY_ORCHESTRATORS", "true")
     database.check_database()
     dataset = database.load(name)
     if not dataset.has_saved_view("most-minority"):

@@ -28,7 +28,10 @@ def generations(scored: Run) -> list[Run]:
 
 def identity(scored: Run) -> str:
     """Hash of a run's scores and classes; images generated for other ones are of other classes."""
-    about, classes = scored.record, scored.frame()["minority_class"].astype(str)
+    about, frame = scored.record, scored.frame()
+    if "joined" in frame:  # images that joined later have changed no class
+        frame = frame[frame["joined"].isna()]
+    classes = frame["minority_class"].astype(str)
     return runs.fingerprint([about.get("fingerprint"), about.get("rank_by"), classes.tolist()])
 
 

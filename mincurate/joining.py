@@ -183,9 +183,9 @@ def join(
     layers = np.concatenate([p.layers for p in parts])
     # In half precision as the run keeps them, so that an image of the run finds itself.
     vectors = np.concatenate([p.embeddings for p in parts]).astype(np.float16).astype(np.float32)
-    return place(
-        base, [h for h, _ in files], [p for _, p in files], draws, layers, vectors
-    ), vectors
+    frame = place(base, [h for h, _ in files], [p for _, p in files], draws, layers, vectors)
+    frame["denoising_error"] = np.concatenate([p.denoising_error for p in parts])
+    return frame, vectors
 
 
 def place(

@@ -77,6 +77,8 @@ def assemble(
         lost: reasons, by content hash, of images that could not be decoded while scoring.
         umap: make the map.
     """
+    # What joined the run is not in its shards: should its table be made again, it joins again.
+    (run.path / "joined.npz").unlink(missing_ok=True)
     shards = -(-len(collection.unique) // shard_images)
     tables = [t for i in range(shards) if (t := runs.read_shard(run, i)) is not None]
     if tables:
@@ -95,12 +97,7 @@ def assemble(
         advance(1, "")
     frame = _per_file(collection, scored, lost)
     edges = _rank(frame, ordinal.RANKINGS[rank_by], num_classes, within_label)
-    frame = frame[[column for column in COLUMNS if column in frame.columns]]
-    runs.write_table(run.path / "scores.parquet", _arrow(frame))
-    flat = frame.drop(columns=["minority_score_draws", "layer_distances"])
-    runs.write_atomically(
-        run.path / "scores.csv", flat.to_csv(index=False).encode("utf-8", "backslashreplace")
-    )
+    save_table(run, frame)
     run.update(
         **edges,
         map_method=method,
@@ -109,6 +106,16 @@ def assemble(
             "scored": int((frame["status"] == "ok").sum()),
             "unscorable": int((frame["status"] != "ok").sum()),
         },
+    )
+
+
+def save_table(run: Run, frame: pd.DataFrame) -> None:
+    """Write ``scores.parquet``, which is what counts, and then ``scores.csv``."""
+    frame = frame[[column for column in COLUMNS if column in frame.columns]]
+    runs.write_table(run.path / "scores.parquet", _arrow(frame))
+    flat = frame.drop(columns=["minority_score_draws", "layer_distances"])
+    runs.write_atomically(
+        run.path / "scores.csv", flat.to_csv(index=False).encode("utf-8", "backslashreplace")
     )
 
 
@@ -239,6 +246,7 @@ COLUMNS = [
     "map_y",
     "status",
     "reason",
+    "joined",
     "sample_id",
     "minority_score_draws",
     "layer_distances",
@@ -289,11 +297,12 @@ def _to_copies(frame: pd.DataFrame, values: pd.Series) -> pd.Series:
 
 
 def _arrow(frame: pd.DataFrame) -> pa.Table:
-    strings = ("path", "rel_path", "content_hash", "label", "duplicate_of", "status", "reason")
+    strings = ["path", "rel_path", "content_hash", "label", "duplicate_of", "status", "reason"]
+    strings += ["joined", "sample_id"]
     columns: dict[str, pa.Array] = {}
     for name in frame.columns:
         values = frame[name]
-        if name in (*strings, "sample_id"):
+        if name in strings:
             plain = [
                 v.encode("utf-8", "backslashreplace").decode() if isinstance(v, str) else None
                 for v in values

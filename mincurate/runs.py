@@ -243,6 +243,7 @@ OUTPUTS = (
     "scores.csv",
     "embeddings.npy",
     "embeddings.parquet",
+    "joined.npz",
     "map.npz",
     "reconstructions.npz",
     "report.html",

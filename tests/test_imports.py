@@ -24,12 +24,13 @@ LAYERS = [
     {"collection"},
     {"results", "models", "generation"},
     {"joining", "shards"},
-    {"diagnostics", "figures", "meanings", "rerun", "database"},
+    {"diagnostics", "figures", "meanings", "rerun", "database", "comparison", "estimates"},
+    {"plugins", "worker"},
     {"hovermap", "sheets", "presentation", "evaluation_figures", "evaluation_page", "marks"},
     {"report"},
     {"dataset"},
     {"app", "audit", "removal", "synthetic"},
-    {"augmentation"},
+    {"augmentation", "newcomers", "deletion", "shown"},
     {"evaluation", "balancing"},
     {"cli"},
 ]
@@ -43,9 +44,13 @@ FIFTYONE_MODULES = (
     "presentation.py",
     "marks.py",
     "synthetic.py",
+    "deletion.py",
+    "plugins.py",
+    "shown.py",
+    "worker.py",
 )
 """They alone handle FiftyOne's objects; the next ones call them."""
-CALL_THEM = ("audit.py", "collection.py", "doctor.py", "runs.py", "view.py")
+CALL_THEM = ("audit.py", "collection.py", "doctor.py", "newcomers.py", "runs.py", "view.py")
 
 
 def imports_of(module: Path) -> set[str]:

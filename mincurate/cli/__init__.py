@@ -5,7 +5,20 @@ from typing import Annotated
 
 import typer
 
-from mincurate.cli import augment, demo, doctor, evaluate, rebalance, runs, score, train, view
+from mincurate.cli import (
+    augment,
+    demo,
+    doctor,
+    evaluate,
+    newcomers,
+    plugins,
+    rebalance,
+    runs,
+    score,
+    train,
+    view,
+    worker,
+)
 from mincurate.cli.console import error_console
 from mincurate.errors import StoppedError, UserError
 
@@ -18,6 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("score")(score.score)
+app.command("score-new")(newcomers.score_new)
 app.command("guide")(augment.guide)
 app.command("augment")(augment.augment)
 app.command("evaluate")(evaluate.evaluate)
@@ -25,10 +39,12 @@ app.command("rebalance")(rebalance.rebalance)
 app.command("export")(rebalance.export)
 app.command("train")(train.train)
 app.command("launch")(view.launch)
+app.command("worker")(worker.worker)
 app.command("report")(view.report)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.add_typer(runs.app, name="runs")
+app.add_typer(plugins.app, name="plugins")
 
 
 def _show_version(wanted: bool) -> None:

@@ -91,6 +91,17 @@ def _database() -> Iterator[Finding]:
         yield "database", True, f"answers ({uri or 'started by FiftyOne'})"
 
 
+def _plugin() -> Iterator[Finding]:
+    from mincurate import plugins
+
+    try:
+        found = plugins.state()
+    except (UserError, ImportError) as error:
+        yield "App plugin", False, str(error)
+    else:
+        yield "App plugin", found.current, found.words
+
+
 def _disk() -> Iterator[Finding]:
     from mincurate import runs
 
@@ -134,5 +145,6 @@ CHECKS: tuple[tuple[Callable[[], Iterator[Finding]], bool], ...] = (
     (_compute, True),
     (_disk, True),
     (_database, False),
+    (_plugin, False),
     (_weights, False),
 )

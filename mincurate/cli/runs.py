@@ -1,4 +1,4 @@
-"""``mincurate runs list|show|delete``."""
+"""``mincurate runs list|show|delete|compare``."""
 
 import json
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from mincurate.cli.console import Terminal
 
-app = typer.Typer(help="List, show and delete runs.", no_args_is_help=True)
+app = typer.Typer(help="List, show, delete and compare runs.", no_args_is_help=True)
 
 Key = Annotated[str, typer.Argument(help="Key, number or folder of a run.")]
 
@@ -69,25 +69,43 @@ def delete(
     Of a run that generated images it deletes those, and their samples. A dataset that other runs
     were written to shows the last of them again.
     """
-    from mincurate import runs
+    from mincurate import deletion, runs
 
     run = runs.find(key)
-    record, name = run.record, run.key
-    written = sorted({record.get("dataset"), *(record.get("datasets") or [])} - {None})
-    what = f"run {name} in {run.path.resolve()}"
-    if written and not keep_dataset:
-        what += f" and what it wrote to the FiftyOne dataset {' and '.join(written)}"
+    what = deletion.words(run, keep_dataset=keep_dataset)
     if not yes:
         typer.confirm(f"Delete {what}? Your images stay.", abort=True)
     terminal = Terminal()
-    if written and not keep_dataset:
-        from mincurate import database, removal, synthetic
-
-        database.check_database()
-        for place in written:
-            if runs.kind_of(run) == runs.AUGMENT:
-                synthetic.remove(run, place)
-            else:
-                removal.delete_run(place, name, terminal)
-    runs.delete(run)
+    deletion.delete_run(run, keep_dataset=keep_dataset, reporter=terminal)
     terminal.say(f"Deleted {what}.")
+
+
+@app.command("compare")
+def compare(
+    first: Key,
+    second: Key,
+    *,
+    top: Annotated[int, typer.Option(help="How many of the images that moved most to show.")] = 10,
+) -> None:
+    """Compare two scored runs: rank correlation, and the images that moved most.
+
+    Example:
+
+        mincurate runs compare 1 2
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    from mincurate import comparison
+
+    found = comparison.compare(first, second)
+    terminal = Terminal()
+    terminal.say(found.words)
+    table = Table(title="Moved most", expand=False)
+    for name in (found.first.key, found.second.key, "change", "label", "image"):
+        table.add_column(name, justify="left" if name in ("label", "image") else "right")
+    for row in found.frame.head(top).itertuples():
+        label = Text(row.label if isinstance(row.label, str) else "")
+        numbers = (f"{row.rarity_first:.3f}", f"{row.rarity_second:.3f}", f"{row.change:+.3f}")
+        table.add_row(*numbers, label, Text(str(row.path)))
+    terminal.console.print(table)

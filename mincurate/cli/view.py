@@ -17,6 +17,12 @@ def launch(
     remote: Annotated[
         bool, typer.Option("--remote/--local", help="Serve only, and open no browser.")
     ] = False,
+    plugin: Annotated[
+        bool,
+        typer.Option(
+            "--plugin/--no-plugin", help="Install or update the App's plugin first, or leave it."
+        ),
+    ] = True,
 ) -> None:
     """Open the FiftyOne App on the ranked images: most minority first, with the map beside them.
 
@@ -28,7 +34,24 @@ def launch(
     dataset = dataset or runs.last_dataset()
     if dataset is None:
         raise UserError("No dataset has been written yet; make one with `mincurate score PATH`.")
-    app.open_app(dataset, port=port, address=address, remote=remote, wait=True, reporter=Terminal())
+    reporter = Terminal()
+    if plugin:
+        _install(reporter)
+    app.open_app(dataset, port=port, address=address, remote=remote, wait=True, reporter=reporter)
+
+
+def _install(reporter: Terminal) -> None:
+    """The App opens without the plugin too, so that what is wrong with it is no more than said."""
+    from mincurate import plugins
+    from mincurate.errors import UserError
+
+    try:
+        found, done = plugins.install()
+    except UserError as error:
+        reporter.warn(f"{error} The App opens without it (--no-plugin says nothing of this).")
+        return
+    if done != "unchanged":
+        reporter.say(f"The App's plugin is {done}: {found.link} (`--no-plugin` leaves it alone).")
 
 
 def report(

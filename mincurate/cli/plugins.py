@@ -1,0 +1,37 @@
+"""``mincurate plugins install|path|uninstall``."""
+
+import typer
+
+from mincurate.cli.console import Terminal
+
+app = typer.Typer(help="The plugin for the FiftyOne App.", no_args_is_help=True)
+
+
+@app.command("install")
+def install() -> None:
+    """Link the plugin into FiftyOne's folder of plugins; `mincurate launch` does this as well.
+
+    The folder is FIFTYONE_PLUGINS_DIR, or ~/fiftyone/__plugins__.
+    """
+    from mincurate import plugins
+
+    found, done = plugins.install()
+    words = {"installed": "Installed", "updated": "Updated", "unchanged": "Already installed"}
+    Terminal().say(f"{words[done]}: {found.link} -> {found.source} (version {found.version})")
+
+
+@app.command("path")
+def path() -> None:
+    """Print the folder of the plugin, to link or copy it yourself."""
+    from mincurate import plugins
+
+    typer.echo(str(plugins.path()))
+
+
+@app.command("uninstall")
+def uninstall() -> None:
+    """Remove the plugin's link from FiftyOne's folder of plugins."""
+    from mincurate import plugins
+
+    removed = plugins.uninstall()
+    Terminal().say(f"Removed {removed}." if removed else "The plugin is not installed.")

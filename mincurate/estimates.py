@@ -1,0 +1,57 @@
+"""What something would cost, told from the rates of earlier runs: nothing is loaded or measured."""
+
+from mincurate import curated, runs
+from mincurate.progress import duration
+from mincurate.runs import Run
+
+
+def rate(kind: str, prefer: Run | None = None) -> tuple[float, Run] | None:
+    """Images a second of the run ``prefer``, or of the last run of its kind that has a rate."""
+    known = [run for run in reversed(runs.all_runs()) if runs.kind_of(run) == kind]
+    for run in [*([prefer] if prefer else []), *known]:
+        found = run.record.get("images_per_second")
+        if found:
+            return float(found), run
+    return None
+
+
+def scoring(n: int, *, n_draws: int | None = None, like: Run | None = None) -> float | None:
+    """Seconds of scoring ``n`` images, or ``None`` where no run tells.
+
+    Args:
+        n_draws: draws per image; those of the run that is gone by when absent.
+        like: the run whose model and settings are meant.
+    """
+    found = rate(runs.SCORE, like)
+    if found is None:
+        return None
+    speed, run = found
+    before = int((run.record.get("settings") or {}).get("n_draws") or 1)
+    return n / speed * (n_draws or before) / before
+
+
+def generating(n: int, *, steps: int, scored: Run) -> float | None:
+    """Seconds of generating, scoring and inspecting ``n`` images, or ``None`` where no run tells.
+
+    Without the trainings, which happen once for a scored run: see `trained`.
+    """
+    of_its_own = curated.generations(scored)
+    found = rate(runs.AUGMENT, of_its_own[-1] if of_its_own else None)
+    inspecting = scoring(n, like=scored)
+    if found is None or inspecting is None:
+        return None
+    speed, run = found
+    before = int((run.record.get("settings") or {}).get("steps") or steps)
+    return n / speed * steps / before + inspecting
+
+
+def trained(scored: Run) -> bool:
+    """Whether what generates from a run was trained before."""
+    return bool(curated.generations(scored))
+
+
+def words(seconds: float | None) -> str:
+    """A time as part of a sentence."""
+    if seconds is None:
+        return "no earlier run tells how long it takes"
+    return f"about {duration(seconds)}, at the rate of the last run"

@@ -1,0 +1,301 @@
+"""Images that came since a run was scored: found, scored with it, and kept in its table.
+
+The run's ranking stays what it is: a new image gets the score of the run's own scorer, the rank it
+would have had, the class between whose stored edges it falls, and a place on the map. It takes no
+part in the ranks of others, nor in what is generated from the run.
+"""
+
+import io
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mincurate import images, joining, ordinal, results, runs, sources
+from mincurate.device import choose_device
+from mincurate.errors import StoppedError, UserError
+from mincurate.joining import Base
+from mincurate.progress import SILENT, Reporter
+from mincurate.runs import Run
+from mincurate.scoring import Scorer
+from mincurate.sources import Source
+
+VECTORS = "joined.npz"
+"""Hashes and vectors of images that joined, which `embeddings.npy` does not hold."""
+PORTION = 512
+"""Images that are scored between two writings of the table: what a killed process loses."""
+NUMBERS = [
+    *("minority_score", "minority_score_se", "rarity", "minority_class"),
+    *("minority_class_within_label", "neighbor_distance", "minority_score_calibrated"),
+    *("denoising_error", "map_x", "map_y", "minority_score_draws", "layer_distances"),
+]
+"""Columns that an exact copy takes over."""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What `score_new` leaves.
+
+    Attributes:
+        run: the run that grew.
+        dataset: name of the FiftyOne dataset that shows it, or ``None``.
+        frame: the rows that were added to the run's table.
+    """
+
+    run: Run
+    dataset: str | None
+    frame: pd.DataFrame
+
+    @property
+    def words(self) -> str:
+        """One line on what was added."""
+        if not len(self.frame):
+            return f"No image is new since run {self.run.key} was scored."
+        bad = int((self.frame["status"] != "ok").sum())
+        rare = int((self.frame["rarity"] >= 0.9).sum())
+        line = f"{len(self.frame):,} new images joined run {self.run.key}: {rare:,} of them rank "
+        line += "among the rarest tenth"
+        return line + (f", {bad:,} cannot be read." if bad else ".")
+
+
+def score_new(
+    run: str | Run | None = None,
+    *,
+    dataset: str | None = None,
+    batch_size: int = 32,
+    workers: int = 2,
+    device: str = "auto",
+    fiftyone: bool = True,
+    reporter: Reporter = SILENT,
+) -> Joined:
+    """Score the images that came since a run was scored, and add them to it.
+
+    Args:
+        run: the run or its key; the one scored last when absent.
+        dataset: FiftyOne dataset to look for new samples in and to write to; the run's own when
+            absent.
+        fiftyone: look there and write there at all.
+
+    Raises:
+        UserError: something the user can mend.
+        StoppedError: Ctrl-C; what is scored is kept, and the same call goes on.
+    """
+    scored = run if isinstance(run, Run) else runs.find(run, kind=runs.SCORE)
+    base = joining.open_base(scored)
+    name = (dataset or scored.record.get("dataset")) if fiftyone else None
+    if name:
+        from mincurate import dataset as storage
+
+        storage.check_database()
+    new = find_new(scored, name)
+    before = len(scored.frame())
+    stopped = False
+    with runs.locked(scored):
+        if new:
+            reporter.say(f"{len(new):,} files are new since run {scored.key} was scored.")
+            scorer = joining.scorer_of(scored, choose_device(device))
+            try:
+                for start in range(0, len(new), PORTION):
+                    portion = new[start : start + PORTION]
+                    rows, vectors = _score(base, scorer, portion, batch_size, workers, reporter)
+                    _keep(scored, rows, vectors)
+            except KeyboardInterrupt:
+                stopped = True
+        frame = scored.frame()
+        # Also without new files: the database may have been lost the last time.
+        if name and "joined" in frame:
+            storage.write_run(scored, name, reporter)
+    added = frame.iloc[before:].reset_index(drop=True)
+    if stopped:
+        raise StoppedError(
+            f"{len(added):,} of {len(new):,} new images are scored; do the same again to go on."
+        )
+    return Joined(scored, name, added)
+
+
+def find_new(run: Run, dataset: str | None = None) -> list[Source]:
+    """The files that a run's source, and a FiftyOne dataset, hold now and the run does not.
+
+    A file that was changed keeps the score it has.
+
+    Raises:
+        UserError: the source is gone, or only a sample of it was scored.
+    """
+    settings, source = run.record["settings"], run.record["source"]
+    if settings.get("max_images") is not None:
+        raise UserError(
+            f"Run {run.key} scored a random sample (--max-images), so that nobody knows which "
+            "files are new; score without it."
+        )
+    frame, value = run.frame(), str(source["value"])
+    if source["kind"] == "fiftyone":
+        from mincurate import dataset as storage
+
+        name, _, view = value.partition("/")
+        known = set(frame["sample_id"])
+        found = storage.read_sources(name, view or None, settings.get("label_field"))
+        return [s for s in _without(found, settings) if s.sample_id not in known]
+    place = _root(frame, value) if source["kind"] == "folder" else value
+    labelled = bool(frame["label"].notna().any())
+    wanted = labelled if source["kind"] == "folder" else settings.get("labels")
+    known = set(frame["rel_path"])
+    new = [s for s in sources.find(place, wanted) if s.rel_path not in known]
+    if dataset:
+        new += _added_by_hand(dataset, {*frame["path"], *(s.path for s in new)}, place)
+    return new
+
+
+def _without(found: list[Source], settings: dict[str, Any]) -> list[Source]:
+    """Without labels, where the run was scored with --no-labels."""
+    return [replace(s, label=None) for s in found] if settings.get("labels") is False else found
+
+
+def _root(frame: pd.DataFrame, value: str) -> str:
+    """The folder under the name that the run's paths begin with, which may be a link."""
+    path, rel_path = str(frame["path"].iloc[0]), str(frame["rel_path"].iloc[0])
+    return path.removesuffix(rel_path) if path.endswith(f"/{rel_path}") else value
+
+
+def _added_by_hand(dataset: str, known: set[str], root: str) -> list[Source]:
+    """Samples that the user put into the run's dataset."""
+    from mincurate import dataset as storage
+
+    folder = root if os.path.isdir(root) else os.path.dirname(root)
+    return [
+        replace(s, rel_path=os.path.relpath(s.path, folder), sample_id=None)
+        if Path(s.path).is_relative_to(folder)
+        else replace(s, rel_path=s.path, sample_id=None)
+        for s in storage.read_sources(dataset, None)
+        if s.path not in known
+    ]
+
+
+def _score(
+    base: Base,
+    scorer: Scorer,
+    new: list[Source],
+    batch_size: int,
+    workers: int,
+    reporter: Reporter,
+) -> tuple[pd.DataFrame, tuple[list[str], NDArray[np.float32]]]:
+    """Rows of the run's table for new files, and the vectors of the new contents."""
+    identities = list(images.identify_many(new, size=None, workers=workers))
+    frame = base.run.frame()
+    first = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
+    first_of = dict(zip(first["content_hash"], first["rel_path"], strict=True))
+    files: dict[str, Source] = {}
+    rows: list[dict[str, Any]] = []
+    for source, identity in zip(new, identities, strict=True):
+        content = identity.content_hash
+        copy_of = first_of.get(content) if content else None
+        if content and copy_of is None:
+            files[content] = source
+            first_of[content] = source.rel_path
+        rows.append(
+            {
+                "path": source.path,
+                "rel_path": source.rel_path,
+                "content_hash": content,
+                "label": source.label,
+                "sample_id": source.sample_id,
+                "width": identity.width,
+                "height": identity.height,
+                "complexity": identity.complexity,
+                "duplicate_of": copy_of,
+                "status": "ok" if content else "unscorable",
+                "reason": identity.reason,
+                "joined": runs.now(),
+            }
+        )
+    numbers = [first[["content_hash", *NUMBERS]].astype(object)]
+    vectors = np.zeros((0, base.vectors.shape[1]), np.float32)
+    if files:
+        pairs = [(content, source.path) for content, source in files.items()]
+        scored, vectors = joining.join(
+            base, scorer, pairs, batch_size=batch_size, workers=workers, reporter=reporter
+        )
+        rank_by_label(base, scored, [source.label for source in files.values()], reporter)
+        numbers.append(scored[["content_hash", *NUMBERS]].astype(object))
+    table = pd.DataFrame(rows).merge(pd.concat(numbers), on="content_hash", how="left")
+    if "sample_id" not in frame:
+        table = table.drop(columns="sample_id")
+    return table, (list(files), vectors)
+
+
+def rank_by_label(
+    base: Base, joining_: pd.DataFrame, labels: list[str | None], reporter: Reporter = SILENT
+) -> None:
+    """Add the class within the label; where the run ranks within labels, rank and class too.
+
+    Args:
+        joining_: as `joining.place` gives it, with the ranks among all images.
+        labels: of its rows. A label that the run does not know leaves the ranks among all.
+    """
+    known = base.frame[base.column].to_numpy(np.float64)
+    values = joining_[base.column].to_numpy(np.float64)
+    within = base.frame["minority_class_within_label"].fillna(-1).to_numpy(np.int64)
+    edges_by_label = base.run.record.get("class_edges_by_label") or {}
+    groups = base.frame["label"].astype(object).where(base.frame["label"].notna(), "").to_numpy()
+    wanted = np.array([label or "" for label in labels], dtype=object)
+    found = pd.array([pd.NA] * len(values), dtype="Int64")
+    strangers = []
+    for label in sorted(set(wanted.tolist())):
+        here, members = wanted == label, groups == label
+        if label and members.any():
+            edges = ordinal.class_edges(known[members], within[members], base.num_classes)
+            found[here] = np.searchsorted(np.asarray(edges, np.float64), values[here])
+        if label in edges_by_label and members.any():
+            own = np.asarray(edges_by_label[label], np.float64)
+            joining_.loc[here, "minority_class"] = np.searchsorted(own, values[here])
+            joining_.loc[here, "rarity"] = ordinal.percentile_among(known[members], values[here])
+        elif edges_by_label:
+            strangers.append(label or "(no label)")
+    joining_["minority_class_within_label"] = found
+    if strangers:
+        reporter.warn(
+            f"Run {base.run.key} ranks within labels and knows no image of {', '.join(strangers)}: "
+            "new ones of these are ranked among all images."
+        )
+
+
+def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.float32]]) -> None:
+    """Add rows to the run's table. The vectors go first: without their rows nothing reads them."""
+    hashes, found = read_vectors(run)
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        content_hash=np.array([*hashes, *vectors[0]], dtype=str),
+        vectors=np.concatenate([*([found] if len(found) else []), vectors[1]]),
+    )
+    runs.write_atomically(run.path / VECTORS, buffer.getvalue())
+    frame = run.frame()
+    if "joined" not in frame:
+        frame["joined"] = pd.Series(pd.NA, index=frame.index, dtype="string")
+    kinds = {name: kind for name, kind in frame.dtypes.items() if name in rows}
+    frame = pd.concat([frame, rows.astype(kinds)], ignore_index=True)
+    results.save_table(run, frame)
+    fine, copy = frame["status"] == "ok", frame["duplicate_of"].notna()
+    run.update(
+        counts=dict(run.record["counts"])
+        | {
+            "images": len(frame),
+            "scored": int(fine.sum()),
+            "unique": int((fine & ~copy).sum()),
+            "duplicates": int((fine & copy).sum()),
+            "unscorable": int((~fine).sum()),
+            "joined": int(frame["joined"].notna().sum()),
+        }
+    )
+
+
+def read_vectors(run: Run) -> tuple[list[str], NDArray[np.float32]]:
+    """Content hashes and vectors of the images that joined a run."""
+    try:
+        with np.load(run.path / VECTORS, allow_pickle=False) as kept:
+            return kept["content_hash"].tolist(), kept["vectors"]
+    except FileNotFoundError:
+        return [], np.zeros((0, 0), np.float32)
