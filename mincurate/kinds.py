@@ -1,0 +1,174 @@
+"""Kinds of rare: groups of images in the tail that resemble one another, and those alone.
+
+HDBSCAN (Campello, Moulavi, Sander, 2013) finds groups of any number and density and leaves out
+what belongs to none, so that neither the number of kinds nor a distance has to be chosen.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mincurate.errors import UserError
+from mincurate.longtail import LongTail
+
+FEWEST = 4
+"""Images of a kind, at least."""
+AXES = 16
+"""Principal axes that are clustered: densities mean little in hundreds of dimensions."""
+MOST = 5000
+"""Images that are clustered, at most; of a larger tail the rarest."""
+COMMON = 0.5
+"""Rarity up to which an image is common."""
+LEANS = 1.5
+"""A kind leans to a label that is so many times more frequent in it than in the whole."""
+FAR = (0.1, 0.9)
+"""Percentiles beyond which a kind's median is worth a word."""
+CHUNK = 8192
+"""Vectors that are read and compared at a time."""
+WORDS = {
+    "complexity": ("plainer", "busier"),
+    "width": ("narrower", "wider"),
+    "height": ("lower", "taller"),
+}
+"""What a low and a high value of a column is called."""
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """Images of the tail that belong together.
+
+    Attributes:
+        members: rows of `LongTail.images`, the most typical first; of `alone` the rarest first.
+        alone: they resemble no other image of the tail, nor one another.
+        common: the row of the common image that is nearest to the most typical one, if any.
+        traits: what sets them apart from all images, in words.
+    """
+
+    members: NDArray[np.int64]
+    alone: bool
+    common: int | None
+    traits: tuple[str, ...]
+
+
+@lru_cache(maxsize=2)
+def kinds(tail: LongTail) -> tuple[Kind, ...]:
+    """The kinds of rare of a run, the largest first, and last those that are alone, if any.
+
+    Found once for a table, and kept: it takes about a second for 2,000 images.
+
+    Raises:
+        UserError: the run's vectors are gone.
+    """
+    images = tail.images
+    rare = np.arange(min(len(tail.tail), MOST))
+    vectors, place = _vectors(tail)
+    rare = rare[place[rare] >= 0]
+    if len(rare) < 2:
+        return ()
+    points = np.asarray(vectors[place[rare]], np.float32)
+    groups = cluster(points)
+    found, typical = [], []
+    for group in range(groups.max() + 1):
+        inside = points[groups == group]
+        # The most typical image is the one nearest to the middle.
+        order = np.linalg.norm(inside - inside.mean(0), axis=1).argsort(kind="stable")
+        found.append(rare[groups == group][order])
+        typical.append(inside[order[0]])
+    common = np.flatnonzero((images["rarity"].to_numpy() <= COMMON) & (place >= 0))
+    nearest = _nearest(typical, vectors, place, common)
+    ordered = [
+        Kind(members, False, near, traits(images, members))
+        for members, near in zip(found, nearest, strict=True)
+    ]
+    ordered.sort(key=lambda kind: -len(kind.members))
+    alone = rare[groups == -1]
+    if len(alone):
+        ordered.append(Kind(alone, True, None, traits(images, alone)))
+    return tuple(ordered)
+
+
+def cluster(points: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Group of every point ``(N, d)``, counted from 0; -1 for those that belong to none."""
+    from sklearn.cluster import HDBSCAN
+    from sklearn.decomposition import PCA
+
+    fewest = max(FEWEST, len(points) // 100)
+    if len(points) < 2 * fewest:
+        return np.full(len(points), -1, np.int64)
+    axes = min(AXES, *points.shape)
+    flat = PCA(axes, svd_solver="randomized", random_state=0).fit_transform(points)
+    # Leaves of the tree, not its largest branches: these tend to be one group with everything.
+    found = HDBSCAN(
+        min_cluster_size=fewest, min_samples=2, cluster_selection_method="leaf", copy=True
+    ).fit_predict(flat)
+    return found.astype(np.int64)
+
+
+def traits(images: pd.DataFrame, members: NDArray[np.int64]) -> tuple[str, ...]:
+    """What sets rows of a table apart from all of it: labels, and medians of `WORDS`' columns."""
+    inside = images.iloc[members]
+    said = [*_labels(images["label"], inside["label"])]
+    for column, (low, high) in WORDS.items():
+        every = images[column].to_numpy(np.float64)
+        middle = float(np.nanmedian(inside[column].to_numpy(np.float64)))
+        known = every[~np.isnan(every)]
+        # Half of those equal count as below, so that a column of one value says nothing.
+        below = ((known < middle).mean() + (known <= middle).mean()) / 2 if len(known) else 0.5
+        if below <= FAR[0]:
+            said.append(f"{low} than {1 - below:.0%} of all images")
+        elif below >= FAR[1]:
+            said.append(f"{high} than {below:.0%} of all images")
+    return tuple(said)
+
+
+def _labels(every: pd.Series, inside: pd.Series) -> Sequence[str]:
+    """The labels that these images lean to, at most two."""
+    usual = {str(name): share for name, share in every.value_counts(normalize=True).items()}
+    here = {str(name): share for name, share in inside.value_counts(normalize=True).items()}
+    leaning = [
+        f"{share:.0%} are {label} ({usual[label]:.0%} of all)"
+        for label, share in here.items()
+        if share >= LEANS * usual[label] and share >= 0.2
+    ]
+    return leaning[:2]
+
+
+def _vectors(tail: LongTail) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The run's vectors, left on disk until they are used, and where that of every image is
+    (-1: nowhere)."""
+    folder = tail.run.path
+    try:
+        hashes = pd.read_parquet(folder / "embeddings.parquet")["content_hash"]
+        vectors = np.load(folder / "embeddings.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"The embeddings of run {tail.run.key} cannot be read ({error}): score again."
+        ) from error
+    where = pd.Series(np.arange(len(hashes)), index=hashes)
+    place = tail.images["content_hash"].map(where).fillna(-1).to_numpy(np.int64)
+    return vectors, place
+
+
+def _nearest(
+    points: list[NDArray[np.float32]],
+    vectors: NDArray[np.float32],
+    place: NDArray[np.int64],
+    among: NDArray[np.int64],
+) -> list[int | None]:
+    """For every point the row, of those ``among``, whose vector is nearest; all have length 1."""
+    if len(among) == 0 or len(points) == 0:
+        return [None] * len(points)
+    wanted = np.stack(points).T
+    best, row = np.full(len(points), -np.inf), np.zeros(len(points), np.int64)
+    for start in range(0, len(among), CHUNK):
+        rows = among[start : start + CHUNK]
+        likeness = vectors[place[rows]] @ wanted
+        first = likeness.argmax(0)
+        better = likeness.max(0) > best
+        best = np.maximum(best, likeness.max(0))
+        row[better] = rows[first[better]]
+    return [int(r) for r in row]

@@ -1,0 +1,250 @@
+"""The panel “Long tail”: what is rare here?
+
+Every method answers one event and leaves what it changes in the panel's state, which travels with
+every request and so holds a few words and numbers; pictures and figures are data, which travel
+once, when they come into sight.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import fiftyone.operators as foo
+
+from mincurate.errors import UserError
+from mincurate.kinds import kinds
+from mincurate.review import SEEN_TAG, VERDICTS
+
+from . import panel_ranking as ranking
+from . import panel_samples as samples
+from . import panel_tabs as tabs
+from .panel_kinds import title
+
+EVERYTHING = "every scored image, rarest first"
+
+
+def told(method: Callable[..., None]) -> Callable[..., None]:
+    """What the user can mend is said in a sentence; bugs keep their traceback."""
+
+    @wraps(method)
+    def guarded(self: "LongTail", ctx: Any) -> None:
+        try:
+            method(self, ctx)
+        except UserError as error:
+            ctx.ops.notify(str(error), variant="error")
+
+    return guarded
+
+
+class LongTail(foo.Panel):
+    """Score histogram, map, labels, kinds of rare, reconstructions, generated images, review."""
+
+    @property
+    def config(self) -> foo.PanelConfig:
+        """How the App lists the panel."""
+        return foo.PanelConfig(
+            name="long_tail",
+            label="Long tail",
+            icon="bar_chart",
+            help_markdown="What is rare in these images, and of which kinds it is.",
+        )
+
+    # What the App tells of
+
+    @told
+    def on_load(self, ctx: Any) -> None:
+        """Draw the first tab."""
+        tail = samples.shown(ctx.dataset)
+        ctx.panel.set_state({"tab": ctx.panel.get_state("tab") or "ranking", "page": 0})
+        if ctx.panel.get_state("low") is None:
+            ctx.panel.set_state({"low": 0, "high": tail.num_classes - 1, "shown": ""})
+        self._draw(ctx)
+
+    def on_change_dataset(self, ctx: Any) -> None:
+        """Another dataset: begin anew."""
+        ctx.panel.state.clear()
+        ctx.panel.data.clear()
+        self.on_load(ctx)
+
+    @told
+    def on_change_view(self, ctx: Any) -> None:
+        """The grid shows something else than the panel asked for: say so no longer."""
+        asked = ctx.panel.get_state("stages")
+        if asked and asked != samples.stages(ctx.request_params.get("view")):
+            self._say_shown(ctx, "", 0, samples.shown(ctx.dataset).num_classes - 1)
+            ctx.panel.set_state("stages", None)
+
+    @told
+    def on_change_selected(self, ctx: Any) -> None:
+        """The image that was selected last is the one that is looked at."""
+        if ctx.panel.get_state("tab") == "image":
+            self._draw(ctx)
+
+    @told
+    def on_change_current_sample(self, ctx: Any) -> None:
+        """Whoever opens an image has looked at it."""
+        if ctx.current_sample:
+            samples.tag(ctx.dataset, [ctx.current_sample], SEEN_TAG)
+
+    # What is clicked
+
+    @told
+    def on_tab(self, ctx: Any) -> None:
+        """Another tab: its pictures are sent now."""
+        ctx.panel.set_state({"tab": ctx.params["tab"], "page": 0})
+        self._draw(ctx)
+
+    @told
+    def on_page(self, ctx: Any) -> None:
+        """The next pictures of a tab, or those before."""
+        page = int(ctx.panel.get_state("page") or 0) + int(ctx.params["step"])
+        ctx.panel.set_state("page", max(0, page))
+        self._draw(ctx)
+
+    @told
+    def on_bar(self, ctx: Any) -> None:
+        """A bar: its class; with Shift the range grows as far as that class."""
+        number = int(ctx.params["trace_idx"])
+        low, high = number, number
+        if ctx.params.get("shift_pressed"):
+            low = min(int(ctx.panel.get_state("low")), number)
+            high = max(int(ctx.panel.get_state("high")), number)
+        self._show_classes(ctx, low, high)
+
+    @told
+    def on_bars(self, ctx: Any) -> None:
+        """Bars that were dragged over: all of their classes."""
+        touched = [int(point["trace_idx"]) for point in ctx.params.get("data") or []]
+        if touched:
+            self._show_classes(ctx, min(touched), max(touched))
+
+    @told
+    def on_dots(self, ctx: Any) -> None:
+        """Points of the map that were circled, or one that was clicked."""
+        tail = samples.shown(ctx.dataset)
+        points = ctx.params.get("data") or [ctx.params]
+        rows = ranking.rows_at(tail, [(int(p["trace_idx"]), int(p["idx"])) for p in points])
+        if rows:
+            self._show_rows(ctx, rows, "the map")
+
+    @told
+    def on_cell(self, ctx: Any) -> None:
+        """A cell of the label map: the images of one label and class."""
+        tail = samples.shown(ctx.dataset)
+        table = tail.labels
+        assert table is not None
+        label, number = str(table.index[int(ctx.params["y"])]), int(ctx.params["x"])
+        view = samples.of_cell(ctx.dataset, tail, label, number)
+        self._show(ctx, view, f"{label}, class {number}")
+
+    @told
+    def on_all(self, ctx: Any) -> None:
+        """Everything again, rarest first."""
+        tail = samples.shown(ctx.dataset)
+        self._show(ctx, samples.ranked(ctx.dataset), EVERYTHING)
+        self._light(ctx, 0, tail.num_classes - 1)
+
+    @told
+    def on_unseen(self, ctx: Any) -> None:
+        """What of the tail is still to be looked at."""
+        view = samples.unseen(ctx.dataset, samples.shown(ctx.dataset))
+        self._show(ctx, view, "of the rarest tenth, not looked at yet")
+
+    @told
+    def on_tagged(self, ctx: Any) -> None:
+        """What was given a verdict."""
+        self._show(ctx, ctx.dataset.match_tags(ctx.params["tag"]), f"tagged {ctx.params['tag']}")
+
+    @told
+    def on_generated(self, ctx: Any) -> None:
+        """The generated images."""
+        self._show(ctx, samples.generated(ctx.dataset), "generated images, rarest first")
+
+    @told
+    def on_kind(self, ctx: Any) -> None:
+        """A kind of rare: show it, and with ``select`` select all of it."""
+        tail = samples.shown(ctx.dataset)
+        number, every = int(ctx.params["kind"]), kinds(tail)
+        rows = every[number].members
+        self._show_rows(ctx, rows, title(every, number))
+        if ctx.params.get("select"):
+            ctx.ops.set_selected_samples(
+                samples.ids_of(ctx.dataset, tail.images["path"].iloc[rows])
+            )
+
+    @told
+    def on_label(self, ctx: Any) -> None:
+        """All images of a label, rarest first."""
+        tail = samples.shown(ctx.dataset)
+        label = ctx.params["label"]
+        self._show(ctx, samples.of_label(ctx.dataset, tail, label), f"{label}, rarest")
+
+    @told
+    def on_open(self, ctx: Any) -> None:
+        """A picture of the panel: open its sample."""
+        found = samples.ids_of(ctx.dataset, [ctx.params["file"]])
+        if not found:
+            raise UserError(f"{ctx.params['file']} is not in this dataset any more.")
+        ctx.ops.open_sample(id=found[0])
+
+    @told
+    def on_verdict(self, ctx: Any) -> None:
+        """Say of the selected images what they are, or take it back."""
+        verdict = ctx.params["tag"]
+        chosen = list(ctx.selected)
+        if not chosen:
+            raise UserError("Select images in the grid first.")
+        if verdict in VERDICTS or verdict == SEEN_TAG:
+            count = samples.tag(ctx.dataset, chosen, verdict)
+            said = f"{count} image{'s' if count != 1 else ''} tagged {verdict}"
+        else:
+            said = f"tags of {samples.untag(ctx.dataset, chosen)} images taken back"
+        ctx.ops.clear_selected_samples()
+        ctx.ops.reload_samples()
+        ctx.ops.notify(said, variant="success")
+
+    # What they have in common
+
+    def render(self, ctx: Any) -> Any:
+        """The layout of what is in sight."""
+        tail: Any
+        try:
+            tail = samples.shown(ctx.dataset)
+        except UserError:
+            tail = None  # the layout says how to get scores
+        return tabs.layout(self, ctx, tail)
+
+    def _draw(self, ctx: Any) -> None:
+        """Send what the tab in sight shows."""
+        tail = samples.shown(ctx.dataset)
+        ctx.panel.set_data(tabs.data(ctx, tail))
+
+    def _show(self, ctx: Any, view: Any, words: str) -> None:
+        """Let the grid show a view, and the panel say which."""
+        stages = view._serialize(include_uuids=False)
+        ctx.panel.set_state("stages", samples.stages(stages))
+        ctx.panel.set_state("shown", f"{len(view):,} images: {words}")
+        ctx.ops.set_view(view)
+
+    def _show_rows(self, ctx: Any, rows: Any, words: str) -> None:
+        tail = samples.shown(ctx.dataset)
+        ids = samples.ids_of(ctx.dataset, tail.images["path"].iloc[rows])
+        self._show(ctx, ctx.dataset.select(ids, ordered=True), words)
+
+    def _show_classes(self, ctx: Any, low: int, high: int) -> None:
+        last = samples.shown(ctx.dataset).num_classes - 1
+        words = f"class {low}" if low == high else f"classes {low} to {high}"
+        words = EVERYTHING if (low, high) == (0, last) else f"{words}, rarest first"
+        self._show(ctx, samples.of_classes(ctx.dataset, low, high), words)
+        self._light(ctx, low, high)
+
+    def _light(self, ctx: Any, low: int, high: int) -> None:
+        """Let the classes of the range stand out in the figures."""
+        tail = samples.shown(ctx.dataset)
+        ctx.panel.set_state({"low": low, "high": high})
+        if ctx.panel.get_state("tab") == "ranking":
+            ctx.panel.set_data(ranking.light(tail, low, high))
+
+    def _say_shown(self, ctx: Any, words: str, low: int, high: int) -> None:
+        ctx.panel.set_state("shown", words)
+        self._light(ctx, low, high)

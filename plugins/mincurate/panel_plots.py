@@ -1,0 +1,191 @@
+"""Plotly figures of the panel, as plain data: traces, which travel once, and layouts.
+
+What a click changes is the opacity of a trace: every class has one, and its number is the class.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mincurate.figures import class_colors
+from mincurate.longtail import Histogram, LongTail
+from mincurate.visible import short
+
+FADED = 0.15
+REAL, MADE, FLAGGED = "#7d8ea3", "#e4572e", "#f0b429"
+CONFIG = {"displayModeBar": False, "scrollZoom": False, "responsive": True}
+"""The wheel scrolls the panel."""
+
+
+def plain(text: str, limit: int = 24) -> str:
+    """A label as Plotly shows it, which would read tags in it."""
+    return short(text, limit).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def opacities(num_classes: int, low: int, high: int, *, full: float = 1.0) -> list[float]:
+    """Of every class's trace: those of the range stand out."""
+    return [full if low <= c <= high else FADED for c in range(num_classes)]
+
+
+def histogram(found: Histogram, shown: list[float]) -> list[dict[str, Any]]:
+    """Bars stacked by class, one trace per class."""
+    middle = (found.borders[:-1] + found.borders[1:]) / 2
+    width = float(found.borders[1] - found.borders[0])
+    traces: list[dict[str, Any]] = []
+    for c, color in enumerate(class_colors(found.counts.shape[1])):
+        full = np.flatnonzero(found.counts[:, c])
+        traces.append(
+            {
+                "type": "bar",
+                "name": f"class {c}",
+                "x": middle[full].round(6).tolist(),
+                "y": found.counts[full, c].tolist(),
+                "width": width,
+                "opacity": shown[c],
+                "marker": {"color": color, "line": {"width": 0}},
+                "hovertemplate": f"%{{y}} of class {c}, score %{{x:.3f}}<extra></extra>",
+            }
+        )
+    return traces
+
+
+def histogram_layout(title: str, revision: str) -> dict[str, Any]:
+    """Dragging selects sideways; the mark of a selection goes when the ``revision`` changes."""
+    return {
+        "barmode": "stack",
+        "bargap": 0,
+        "dragmode": "select",
+        "selectdirection": "h",
+        "selectionrevision": revision,
+        "hovermode": "closest",
+        "margin": {"t": 4, "b": 36, "l": 40, "r": 8},
+        "xaxis": {"title": {"text": title, "font": {"size": 12}}, "showgrid": False},
+        "yaxis": {"title": {"text": "images", "font": {"size": 12}}},
+    }
+
+
+def dots(tail: LongTail, shown: list[float]) -> list[dict[str, Any]]:
+    """The map, one trace per class, places as whole numbers from 0 to 1000."""
+    images = tail.dots
+    at = images[["map_x", "map_y"]].to_numpy(np.float64)
+    low, high = (at.min(0), at.max(0)) if len(at) else (np.zeros(2), np.ones(2))
+    places = np.rint(1000 * (at - low) / np.where(high > low, high - low, 1)).astype(int)
+    classes = images["minority_class"].to_numpy(np.int64)
+    size = float(np.clip(200 / max(len(images), 1) ** 0.5, 3, 8))
+    return [
+        {
+            "type": "scattergl",
+            "mode": "markers",
+            "name": f"class {c}",
+            "x": places[classes == c, 0].tolist(),
+            "y": places[classes == c, 1].tolist(),
+            "opacity": shown[c],
+            "marker": {"color": color, "size": size},
+            "hoverinfo": "name",
+        }
+        for c, color in enumerate(class_colors(tail.num_classes))
+    ]
+
+
+def dots_layout(revision: str) -> dict[str, Any]:
+    """A map has no axes: what counts is what lies beside what."""
+    axis = {"showgrid": False, "zeroline": False, "showticklabels": False}
+    return {
+        "dragmode": "lasso",
+        "selectionrevision": revision,
+        "hovermode": "closest",
+        "margin": {"t": 4, "b": 4, "l": 4, "r": 4},
+        "xaxis": axis,
+        "yaxis": axis,
+    }
+
+
+def label_map(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Labels by classes: the share of a label's images in each class, first label on top."""
+    counts = table.to_numpy(np.int64)
+    share = counts / counts.sum(1, keepdims=True)
+    names = [plain(str(name)) for name in table.index]
+    return [
+        {
+            "type": "heatmap",
+            "z": share.round(4).tolist(),
+            "x": list(range(counts.shape[1])),
+            # Numbers, named by the axis: two labels may read the same when they are cut short.
+            "y": list(range(len(names))),
+            "text": counts.tolist(),
+            "texttemplate": "%{text}" if counts.shape[1] <= 12 else "",
+            "hovertext": [
+                [f"{name}: {n} of class {c}" for c, n in enumerate(row)]
+                for name, row in zip(names, counts.tolist(), strict=True)
+            ],
+            "hovertemplate": "%{hovertext} (%{z:.0%})<extra></extra>",
+            "colorscale": [[0, "#22262d"], [1, "#e4572e"]],
+            "showscale": False,
+            "xgap": 1,
+            "ygap": 1,
+        }
+    ]
+
+
+def label_layout(table: pd.DataFrame) -> dict[str, Any]:
+    """Every label is named, and every class; the first label is on top."""
+    return {
+        "margin": {"t": 4, "b": 40, "l": 10, "r": 8},
+        "dragmode": False,
+        "xaxis": {
+            "title": {"text": "class: common → rare", "font": {"size": 12}},
+            "dtick": max(1, table.shape[1] // 10),
+            "showgrid": False,
+            "fixedrange": True,
+        },
+        "yaxis": {
+            "autorange": "reversed",
+            "tickvals": list(range(len(table))),
+            "ticktext": [plain(str(name)) for name in table.index],
+            "showgrid": False,
+            "fixedrange": True,
+        },
+    }
+
+
+def spread(
+    real: NDArray[np.float64], accepted: NDArray[np.float64], flagged: NDArray[np.float64]
+) -> list[dict[str, Any]]:
+    """How the scores of real and of generated images are spread, each in percent of its own."""
+    every = np.concatenate([real, accepted, flagged])
+    borders = np.linspace(every.min(), every.max() if np.ptp(every) else every.min() + 1, 41)
+    traces: list[dict[str, Any]] = []
+    for name, values, color in (
+        ("real", real, REAL),
+        ("generated", accepted, MADE),
+        ("generated, flagged", flagged, FLAGGED),
+    ):
+        if len(values):
+            share = 100 * np.histogram(values, borders)[0] / len(values)
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines",
+                    "line": {"shape": "hvh", "width": 2, "color": color},
+                    "fill": "tozeroy" if name == "real" else "none",
+                    "name": f"{name} ({len(values):,})",
+                    "x": ((borders[:-1] + borders[1:]) / 2).round(6).tolist(),
+                    "y": share.round(3).tolist(),
+                    "hovertemplate": "%{y:.1f} %<extra></extra>",
+                }
+            )
+    return traces
+
+
+def spread_layout(title: str) -> dict[str, Any]:
+    """With a legend, above the curves."""
+    return {
+        "showlegend": True,
+        "legend": {"orientation": "h", "x": 0, "y": 1.15, "bgcolor": "rgba(0,0,0,0)"},
+        "dragmode": False,
+        "margin": {"t": 30, "b": 36, "l": 44, "r": 8},
+        "xaxis": {"title": {"text": title, "font": {"size": 12}}, "showgrid": False},
+        "yaxis": {"title": {"text": "% of images", "font": {"size": 12}}},
+    }

@@ -1,0 +1,129 @@
+"""FiftyOne's side of the panel: the run that a dataset shows, views of its samples, and tags."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+from fiftyone import ViewField as F
+
+from mincurate import longtail
+from mincurate import shown as datasets
+from mincurate.errors import UserError
+from mincurate.longtail import NO_LABEL, LongTail
+from mincurate.presentation import LABELS, SYNTHETIC
+from mincurate.review import OPPOSITE, SEEN_TAG, VERDICTS, Review, review
+
+
+def shown(dataset: Any) -> LongTail:
+    """The long tail of the run whose scores a dataset shows.
+
+    Raises:
+        UserError: it shows none, or the run's files are gone.
+    """
+    return longtail.look(datasets.find(dataset))
+
+
+def generations(dataset: Any) -> list[Path]:
+    """Folders of what was generated from the run that is shown, the first made first."""
+    base = datasets.find(dataset).key
+    return [run.path for run in datasets.generations(dataset) if run.record.get("base") == base]
+
+
+def ranked(dataset: Any) -> Any:
+    """The real images with a score, rarest first."""
+    real = dataset.match_tags(SYNTHETIC, bool=False).exists("rarity")
+    return real.sort_by("rarity", reverse=True)
+
+
+def of_classes(dataset: Any, low: int, high: int) -> Any:
+    """Real images of a range of classes, rarest first."""
+    wanted = (F("minority_class") >= low) & (F("minority_class") <= high)
+    return ranked(dataset).match(wanted)
+
+
+def of_cell(dataset: Any, tail: LongTail, label: str, number: int) -> Any:
+    """Real images of one label and class, rarest first."""
+    view = of_label(dataset, tail, label)
+    if not tail.within_label:
+        return view.match(F("minority_class") == number)
+    low, high = tail.scores_of(tail.classes_of_all == number)
+    return view.match((F(tail.column) >= low) & (F(tail.column) <= high))
+
+
+def of_label(dataset: Any, tail: LongTail, label: str) -> Any:
+    """Real images of one label, rarest first."""
+    field = f"{label_field(dataset, tail)}.label"
+    view = ranked(dataset)
+    return view.exists(field, False) if label == NO_LABEL else view.match(F(field) == label)
+
+
+def generated(dataset: Any) -> Any:
+    """The generated images, rarest first."""
+    return dataset.match_tags(SYNTHETIC).sort_by("rarity", reverse=True)
+
+
+def of_tail(dataset: Any, tail: LongTail) -> Any:
+    """The rarest tenth, copies left out, as `LongTail.tail` has it."""
+    view = dataset.match_tags(SYNTHETIC, bool=False).match(F("rarity") >= tail.tail_rarity)
+    if dataset.has_field("duplicate_of"):
+        view = view.exists("duplicate_of", False)
+    return view.sort_by("rarity", reverse=True)
+
+
+def label_field(dataset: Any, tail: LongTail) -> str:
+    """The field that holds the labels of the run: the one it was told, or the usual one.
+
+    Raises:
+        UserError: there is no classification field any more.
+    """
+    kinds = dataset.get_field_schema(fo.EmbeddedDocumentField)
+    found = [name for name, kind in kinds.items() if kind.document_type is fo.Classification]
+    told = (tail.record.get("settings") or {}).get("label_field")
+    for name in (told, LABELS, *found):
+        if name in found:
+            return str(name)
+    raise UserError(f"The dataset {dataset.name!r} has no field of labels any more.")
+
+
+def ids_of(dataset: Any, paths: Iterable[str]) -> list[str]:
+    """Ids of the samples of some files, in their order; files that are not there are left out."""
+    wanted = list(paths)
+    found = dataset.match(F("filepath").is_in(wanted)).values(["filepath", "id"])
+    by_path = dict(zip(*found, strict=True))
+    return [by_path[path] for path in wanted if path in by_path]
+
+
+def progress(dataset: Any, tail: LongTail) -> Review:
+    """How far the review of the tail has come."""
+    return review(of_tail(dataset, tail).values("tags"))
+
+
+def unseen(dataset: Any, tail: LongTail) -> Any:
+    """What of the tail nobody has looked at yet, rarest first."""
+    return of_tail(dataset, tail).match_tags([SEEN_TAG, *VERDICTS], bool=False)
+
+
+def tag(dataset: Any, ids: list[str], verdict: str) -> int:
+    """Say it of samples; its opposite is taken back."""
+    samples = dataset.select(ids)
+    if verdict in OPPOSITE:
+        samples.match_tags(OPPOSITE[verdict]).untag_samples(OPPOSITE[verdict])
+    samples.tag_samples(verdict)
+    return len(samples)
+
+
+def untag(dataset: Any, ids: list[str]) -> int:
+    """Take back whatever was said of samples."""
+    samples = dataset.select(ids)
+    samples.untag_samples([*VERDICTS, SEEN_TAG])
+    return len(samples)
+
+
+def stages(view: list[dict[str, Any]] | None) -> str:
+    """A digest of a view's stages, without the number of its own that every copy has."""
+    plain = [(stage.get("_cls"), stage.get("kwargs")) for stage in view or []]
+    text = json.dumps(plain, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
