@@ -29,7 +29,7 @@ LAYERS = [
     {"hovermap", "sheets", "presentation", "evaluation_figures", "evaluation_page", "marks"},
     {"report", "longtail", "review"},
     {"dataset", "kinds", "differences"},
-    {"app", "audit", "removal", "synthetic"},
+    {"app", "audit", "removal", "synthetic", "arrivals"},
     {"augmentation", "newcomers", "deletion", "shown"},
     {"evaluation", "balancing"},
     {"cli"},
@@ -50,7 +50,10 @@ FIFTYONE_MODULES = (
     "worker.py",
 )
 """They alone handle FiftyOne's objects; the next ones call them."""
-CALL_THEM = ("audit.py", "collection.py", "doctor.py", "newcomers.py", "runs.py", "view.py")
+CALL_THEM = (
+    *("arrivals.py", "audit.py", "collection.py", "doctor.py", "newcomers.py", "runs.py"),
+    "view.py",
+)
 
 
 def imports_of(module: Path) -> set[str]:

@@ -1,0 +1,24 @@
+"""The mincurate plugin: what mincurate does, in the FiftyOne App.
+
+Thin: forms, progress and what the App shows. Everything else is mincurate's.
+"""
+
+from typing import Any
+
+from . import refusal
+
+
+def register(plugin: Any) -> None:
+    """Register every operator and panel that `fiftyone.yml` lists."""
+    problem = refusal.problem()
+    if problem:
+        for cls in refusal.stand_ins(problem):
+            plugin.register(cls)
+        return
+    from . import generating, judging, keeping, scoring, work
+    from .panel import LongTail
+
+    for module in (scoring, generating, judging, keeping, work):
+        for cls in module.CLASSES:
+            plugin.register(cls)
+    plugin.register(LongTail)

@@ -1,0 +1,149 @@
+"""What the forms of the operators have in common: they refuse in a sentence, and tell the cost."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+from fiftyone.operators.executor import ExecutionResult
+
+from mincurate.errors import UserError
+
+PLUGIN = "@mincurate/mincurate"
+
+
+def from_app(ctx: Any) -> bool:
+    """Whether the App asked for it, then or now: it names the operator in its request, and
+    `execute_operator` does not.
+    """
+    return "operator_uri" in ctx.request_params
+
+
+def in_app(ctx: Any) -> bool:
+    """Whether somebody sits before the App and waits, and no Python program or worker."""
+    return from_app(ctx) and not ctx.delegated
+
+
+class Formed(foo.Operator):
+    """An operator whose form is either filled in by `form` or says why it cannot run."""
+
+    NAME: str
+    LABEL: str
+    DESCRIPTION: str
+    ICON = "diversity_2"
+    DELEGATED = True
+    UNLISTED = False
+    SUBMIT = "Execute"
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        """What FiftyOne asks for."""
+        return foo.OperatorConfig(
+            name=self.NAME,
+            label=f"mincurate: {self.LABEL}",
+            description=self.DESCRIPTION,
+            icon=self.ICON,
+            dynamic=True,
+            unlisted=self.UNLISTED,
+            allow_immediate_execution=True,
+            allow_delegated_execution=self.DELEGATED,
+        )
+
+    def form(self, ctx: Any, inputs: types.Object) -> None:
+        """Fill in the form.
+
+        Raises:
+            UserError: the operator cannot run here; the sentence is all that the form then says.
+        """
+
+    def resolve_input(self, ctx: Any) -> types.Property:
+        """The form, again whenever something in it changes, and once more before it runs."""
+        inputs = types.Object()
+        try:
+            if ctx.dataset is None:
+                raise UserError("Open a dataset first.")
+            self.form(ctx, inputs)
+        except UserError as error:
+            inputs = types.Object()
+            shown = inputs.view("refusal", types.Warning(label=str(error)))
+            invalid(shown, str(error))
+        view = types.PromptView(label=self.LABEL, submit_button_label=self.SUBMIT)
+        return types.Property(inputs, view=view)
+
+    def resolve_run_name(self, ctx: Any) -> str:
+        """How a scheduled run is called."""
+        return f"mincurate: {self.LABEL}"
+
+    def __call__(
+        self,
+        samples: Any,
+        *,
+        delegate: bool = False,
+        selected: list[str] | None = None,
+        **params: Any,
+    ) -> Any:
+        """Run it from Python.
+
+        Args:
+            samples: a dataset or a view.
+            delegate: schedule it for a worker (`mincurate worker`), and return at once.
+            selected: ids of the samples that count as selected.
+            params: as the form calls them.
+
+        Returns:
+            What the operator returns; scheduled, what FiftyOne knows of the scheduled operation.
+        """
+        place = "dataset" if samples is samples._root_dataset else "view"
+        done = foo.execute_operator(
+            self.uri,
+            {place: samples},
+            params=params,
+            selected=selected or [],
+            request_delegation=delegate,
+        )
+        return done.result if isinstance(done, ExecutionResult) else done
+
+
+def invalid(shown: types.Property, sentence: str | None) -> None:
+    """Mark an input as wrong, with the reason; the App then does not run the operator."""
+    if sentence:
+        shown.invalid, shown.error_message = True, sentence
+
+
+def try_out(shown: types.Property, check: Callable[[], Any]) -> Any:
+    """What ``check`` gives; a `UserError` of it becomes the reason why the input is wrong."""
+    try:
+        return check()
+    except UserError as error:
+        invalid(shown, str(error))
+        return None
+
+
+def notice(inputs: types.Object, name: str, text: str) -> None:
+    """A line of information, such as what it costs."""
+    inputs.view(name, types.Notice(label=text))
+
+
+def choose(
+    inputs: types.Object,
+    name: str,
+    choices: Iterable[tuple[str, str]],
+    *,
+    label: str,
+    default: str | None = None,
+    radio: bool = False,
+    description: str | None = None,
+) -> types.Property:
+    """A choice between values, each with its words."""
+    view: Any = types.RadioGroup() if radio else types.DropdownView()
+    for value, words in choices:
+        view.add_choice(value, label=words)
+    return inputs.enum(
+        name, view.values(), label=label, default=default, view=view, description=description
+    )
+
+
+def value(ctx: Any, name: str, default: Any) -> Any:
+    """What was entered under ``name``; from Python, what is not given is as in an empty form."""
+    found = ctx.params.get(name)
+    return default if found is None or found == "" else found

@@ -1,0 +1,68 @@
+"""Why the plugin cannot work here, said in one sentence wherever it would be used."""
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import fiftyone.operators as foo
+import fiftyone.operators.types as types
+import yaml
+
+MANIFEST = yaml.safe_load((Path(__file__).parent / "fiftyone.yml").read_text(encoding="utf-8"))
+
+
+def problem() -> str | None:
+    """What is wrong, with what to do; ``None`` when plugin and package belong together."""
+    try:
+        import mincurate  # noqa: F401
+
+        installed = version("mincurate")
+    except (ImportError, PackageNotFoundError):
+        return (
+            "mincurate is not installed for the Python that runs this App: install it there, and "
+            "restart the App."
+        )
+    if installed != MANIFEST["version"]:
+        return (
+            f"This plugin is of mincurate {MANIFEST['version']}, but {installed} is installed: "
+            "run `mincurate plugins install` and restart the App."
+        )
+    return None
+
+
+def stand_ins(sentence: str) -> list[type]:
+    """An operator for every name in the manifest, and a panel, that say ``sentence``."""
+    operators = [_operator(name, sentence) for name in MANIFEST["operators"]]
+    return operators + [_panel(name, sentence) for name in MANIFEST["panels"]]
+
+
+def _operator(name: str, sentence: str) -> type:
+    class Refused(foo.Operator):
+        @property
+        def config(self) -> foo.OperatorConfig:
+            return foo.OperatorConfig(name=name, label=f"mincurate: {name.replace('_', ' ')}")
+
+        def resolve_input(self, ctx: Any) -> types.Property:
+            inputs = types.Object()
+            shown = inputs.view("refusal", types.Warning(label=sentence))
+            shown.invalid, shown.error_message = True, sentence
+            return types.Property(inputs)
+
+        def execute(self, ctx: Any) -> None:
+            raise RuntimeError(sentence)
+
+    return Refused
+
+
+def _panel(name: str, sentence: str) -> type:
+    class Refused(foo.Panel):
+        @property
+        def config(self) -> foo.PanelConfig:
+            return foo.PanelConfig(name=name, label=f"mincurate: {name.replace('_', ' ')}")
+
+        def render(self, ctx: Any) -> types.Property:
+            panel = types.Object()
+            panel.md(sentence, name="refusal")
+            return types.Property(panel)
+
+    return Refused

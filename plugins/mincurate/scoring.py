@@ -1,0 +1,169 @@
+"""Operators that score: a dataset, a view or a selection, and what has been added since."""
+
+import os
+from typing import Any
+
+import fiftyone.operators.types as types
+
+from mincurate import arrivals, estimates, runs, shown
+from mincurate.errors import UserError
+from mincurate.presentation import SYNTHETIC
+from mincurate.progress import Reporter
+
+from .forms import choose, from_app, invalid, notice, value
+from .long_running import LongRunning
+
+RANKINGS = (
+    ("minority", "The minority score (the paper's)"),
+    ("calibrated", "Calibrated: texture regressed out, averaged with neighbours"),
+    ("neighbors", "Distance to the nearest neighbours"),
+)
+
+
+class Score(LongRunning):
+    """Scores the dataset, the view that is open, or the selected samples."""
+
+    NAME = "score"
+    LABEL = "score"
+    DESCRIPTION = "Find what is rare: score the dataset, this view or the selection"
+
+    def form(self, ctx: Any, inputs: types.Object) -> None:
+        """What, with which model, and what it costs."""
+        targets = [("dataset", "The whole dataset")]
+        targets += [("view", "The view that is open")] if ctx.has_custom_view else []
+        targets += [("selection", "The selected samples")] if ctx.selected else []
+        if len(targets) > 1:
+            choose(inputs, "target", targets, label="Score", default=self._target(ctx), radio=True)
+        samples = self._samples(ctx).match_tags(SYNTHETIC, bool=False)
+        n, whole = samples.count(), ctx.dataset.match_tags(SYNTHETIC, bool=False).count()
+        if not n:
+            raise UserError("There is no image to score here; generated ones are left out.")
+        known = [run.key for run in shown.scored(ctx.dataset)]
+        view = types.AutocompleteView(
+            label="Model",
+            description="Empty: a small one is trained on the images first. Or the model of a run "
+            "(mincurate_3), a diffusers folder, or a hub id.",
+        )
+        for key in known:
+            view.add_choice(key, label=f"that of run {key}")
+        model = inputs.str("model", default="", view=view)
+        invalid(model, _model_problem(value(ctx, "model", "")))
+        if not value(ctx, "model", ""):
+            inputs.float("train_minutes", default=10.0, min=0.1, label="Training, at most minutes")
+        inputs.int("n_draws", default=5, min=1, max=1000, label="Draws per image")
+        inputs.int("num_classes", default=10, min=1, max=1000, label="Ordinal classes")
+        choose(inputs, "rank_by", RANKINGS, label="Rank by", default="minority")
+        inputs.bool("within_label", default=False, label="Rank among images of the same label")
+        inputs.bool("more", default=False, label="More options", view=types.SwitchView())
+        if value(ctx, "more", False):
+            inputs.str("perceptual", default="auto", label="Perceptual distance")
+            inputs.str("embedding", default="auto", label="Embedding")
+            inputs.float("sigma", min=0.02, max=100, label="Noise level (empty: by size)")
+            inputs.int("seed", default=0, min=0, max=2**32 - 1, label="Seed")
+            inputs.int("train_steps", min=1, label="Exact number of training steps")
+        notice(inputs, "cost", self._cost(ctx, n))
+        if n < whole:
+            inputs.view(
+                "rest",
+                types.Warning(
+                    label=f"The other {whole - n:,} images then show no score, until the whole is "
+                    "scored or this run is deleted."
+                ),
+            )
+
+    def work(self, ctx: Any, reporter: Reporter) -> dict[str, Any]:
+        """Score, and write the run into the dataset."""
+        from mincurate import audit
+
+        p = ctx.params
+        done = audit.score(
+            shown.place(self._samples(ctx)),
+            model=value(ctx, "model", None),
+            sigma=p.get("sigma"),
+            n_draws=value(ctx, "n_draws", 5),
+            num_classes=value(ctx, "num_classes", 10),
+            within_label=value(ctx, "within_label", False),
+            rank_by=value(ctx, "rank_by", "minority"),
+            perceptual=value(ctx, "perceptual", "auto"),
+            embedding=value(ctx, "embedding", "auto"),
+            seed=value(ctx, "seed", 0),
+            dataset=ctx.dataset.name,
+            train_minutes=value(ctx, "train_minutes", 10.0),
+            train_steps=p.get("train_steps"),
+            reporter=reporter,
+        )
+        counts = done.run.record["counts"]
+        return {
+            "run": done.run.key,
+            "dataset": done.dataset,
+            "report": str(done.report),
+            "warnings": done.warnings,
+            "message": f"Run {done.run.key}: {counts['scored']:,} images scored, "
+            f"{counts['unscorable']:,} cannot be read.",
+        }
+
+    def _target(self, ctx: Any) -> str:
+        """In the App the whole dataset, however it is looked at; from Python what was given."""
+        here = (
+            "view" if ctx.has_custom_view and not in_app(ctx) and not ctx.delegated else "dataset"
+        )
+        return str(value(ctx, "target", here))
+
+    def _samples(self, ctx: Any) -> Any:
+        target = self._target(ctx)
+        if target == "selection":
+            return ctx.dataset.select(ctx.selected)
+        return ctx.view if target == "view" else ctx.dataset
+
+    def _cost(self, ctx: Any, n: int) -> str:
+        draws = value(ctx, "n_draws", 5)
+        seconds = estimates.scoring(n, n_draws=draws, like=shown.current(ctx.dataset))
+        cost = f"{n:,} images, {draws} draws each: {estimates.words(seconds)}."
+        if not value(ctx, "model", ""):
+            minutes = value(ctx, "train_minutes", 10.0)
+            cost += f" Before it a training of at most {minutes:g} minutes, unless these images "
+            cost += "have a model already."
+        return cost
+
+
+def _model_problem(model: str) -> str | None:
+    """Why a model cannot be what is meant, as far as its name tells."""
+    if model.startswith(runs.PREFIX) and model not in {run.key for run in runs.all_runs()}:
+        return f"There is no run {model}."
+    if model.startswith(("/", "~", ".")) and not os.path.isdir(os.path.expanduser(model)):
+        return f"There is no folder {model}."
+    return None
+
+
+class ScoreNew(LongRunning):
+    """Scores the images that came since the run that the dataset shows."""
+
+    NAME = "score_new"
+    LABEL = "score new images"
+    DESCRIPTION = "Score only what was added since: same classes, same map"
+
+    def form(self, ctx: Any, inputs: types.Object) -> None:
+        """How many are new."""
+        run = shown.find(ctx.dataset)
+        new = arrivals.find_new(run, ctx.dataset.name)
+        if not new:
+            raise UserError(f"No image is new since run {run.key} was scored.")
+        seconds = estimates.scoring(len(new), like=run)
+        notice(inputs, "cost", f"{len(new):,} new images: {estimates.words(seconds)}.")
+        notice(
+            inputs,
+            "how",
+            f"They join run {run.key}: its model scores them, its edges class them, and they get "
+            "a place on its map. Nothing changes for the others.",
+        )
+
+    def work(self, ctx: Any, reporter: Reporter) -> dict[str, Any]:
+        """Score them, and write them into the dataset."""
+        from mincurate import newcomers
+
+        run = shown.find(ctx.dataset)
+        done = newcomers.score_new(run, dataset=ctx.dataset.name, reporter=reporter)
+        return {"run": run.key, "added": len(done.frame), "message": done.words}
+
+
+CLASSES = (Score, ScoreNew)
