@@ -106,7 +106,9 @@ def _run(operation: Any, reporter: Reporter) -> int:
     if result is None:
         reporter.say("Another worker took it.")
         return 0
-    if result.error:
+    if "state changed externally" in (result.error or ""):
+        reporter.say("Stopped, as somebody asked in the App; what is finished is kept.")
+    elif result.error:
         # FiftyOne keeps a traceback, whose last line says what happened.
         reporter.warn(result.error.strip().splitlines()[-1])
     else:

@@ -104,9 +104,7 @@ class Score(LongRunning):
 
     def _target(self, ctx: Any) -> str:
         """In the App the whole dataset, however it is looked at; from Python what was given."""
-        here = (
-            "view" if ctx.has_custom_view and not in_app(ctx) and not ctx.delegated else "dataset"
-        )
+        here = "view" if ctx.has_custom_view and not from_app(ctx) else "dataset"
         return str(value(ctx, "target", here))
 
     def _samples(self, ctx: Any) -> Any:

@@ -1,0 +1,391 @@
+"""Every operator of the plugin, run as FiftyOne runs it, on a real mongod with tiny real models."""
+
+import asyncio
+import shutil
+import threading
+import time
+
+import fiftyone as fo
+import fiftyone.operators as foo
+import numpy as np
+import pytest
+from conftest import draw_shapes
+from fiftyone.operators.executor import (
+    ExecutionContext,
+    ExecutionError,
+    execute_or_delegate_operator,
+)
+
+import mincurate
+from mincurate import plugins, runs, worker
+
+pytestmark = pytest.mark.usefixtures("database", "linked")
+URI = "@mincurate/mincurate/"
+QUICK = {"train_steps": 6, "n_draws": 2, "num_classes": 5}
+GENERATE = {"n": 6, "steps": 3, "train_steps": 6, "guide_steps": 6}
+
+
+@pytest.fixture(scope="module")
+def linked(tmp_path_factory):
+    """FiftyOne finds the plugin, and so do the processes that are started."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = str(tmp_path_factory.mktemp("plugins"))
+        patch.setenv("FIFTYONE_PLUGINS_DIR", folder)
+        patch.setattr(fo.config, "plugins_dir", folder)
+        plugins.install()
+        yield
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """One home for the module: what is trained once serves all tests."""
+    return tmp_path_factory.mktemp("module-home")
+
+
+@pytest.fixture(autouse=True)
+def module_home(place, monkeypatch):
+    monkeypatch.setenv("MINCURATE_HOME", str(place))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images") / "set"
+    draw_shapes(folder, discs=36, crosses=8)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(images, place, database):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINCURATE_HOME", str(place))
+        mincurate.score(images, dataset="plugin", umap=True, **QUICK)
+    return fo.load_dataset("plugin")
+
+
+@pytest.fixture
+def bare(images):
+    """A dataset that mincurate has never seen."""
+    made = fo.Dataset("bare", overwrite=True, persistent=True)
+    for path in sorted(images.rglob("*.png")):
+        label = fo.Classification(label=path.parent.name)
+        made.add_sample(fo.Sample(filepath=str(path), kind=label))
+    yield made
+    made.delete()
+
+
+def run(name, samples, selected=(), **params):
+    place = "dataset" if samples is samples._root_dataset else "view"
+    found = foo.execute_operator(
+        URI + name, {place: samples}, params=params, selected=list(selected)
+    )
+    samples._root_dataset.reload()
+    return found.result
+
+
+def form(name, dataset, selected=(), app=True, **params):
+    """The form as the App would show it."""
+    operator = foo.get_operator(URI + name)
+    request = {"dataset_name": dataset.name, "params": params, "selected": list(selected)}
+    request |= {"operator_uri": URI + name} if app else {}
+    ctx = ExecutionContext(request, operator_uri=URI + name)
+    return operator.resolve_input(ctx).type.properties
+
+
+def wrong(properties):
+    return {name: p.error_message for name, p in properties.items() if p.invalid}
+
+
+def refusal(name, dataset, **more):
+    said = wrong(form(name, dataset, **more))
+    assert list(said) == ["refusal"]
+    return said["refusal"]
+
+
+def last_run():
+    return runs.all_runs()[-1]
+
+
+def newest(kind):
+    return [run for run in runs.all_runs() if runs.kind_of(run) == kind][-1]
+
+
+@pytest.fixture(scope="module")
+def generated(dataset, linked, place):
+    """The key of a generation whose images are in the dataset."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINCURATE_HOME", str(place))
+        return run("augment", dataset, **GENERATE)["run"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("score_new", "score it first"),
+        ("augment", "score it first"),
+        ("more_like_these", "score it first"),
+        ("rebalance_plan", "score it first"),
+        ("export", "score it first"),
+        ("open_ranked_view", "score it first"),
+        ("evaluate", "no generated images"),
+        ("compare_runs", "are none"),
+        ("delete_run", "no run"),
+        ("stop", "Nothing of mincurate runs"),
+    ],
+)
+def test_what_cannot_run_is_not_offered_but_explained(bare, name, words):
+    assert words in refusal(name, bare)
+    with pytest.raises(ExecutionError, match=words):
+        foo.execute_operator(URI + name, {"dataset": bare}, params={})
+
+
+def test_the_form_tells_the_cost_and_checks_what_is_typed(dataset):
+    shown = form("score", dataset)
+    assert "44 images, 5 draws each: about" in shown["cost"].view.label
+    assert "training" in shown["cost"].view.label and wrong(shown) == {}
+    assert wrong(form("score", dataset, model="mincurate_99")) == {
+        "model": "There is no run mincurate_99."
+    }
+    some = dataset.limit(4).values("id")
+    shown = form("score", dataset, selected=some, target="selection", n_draws=2)
+    assert "4 images, 2 draws" in shown["cost"].view.label
+    assert "other 40 images" in shown["rest"].view.label
+
+
+def test_scoring_a_dataset_from_python_immediately(bare):
+    done = foo.get_operator(URI + "score")(bare, **QUICK)
+    bare.reload()
+    assert len(bare.exists("rarity")) == 44 and done["dataset"] == "bare"
+    assert "44 images scored" in done["message"] and done["run"] == last_run().key
+    assert bare.has_saved_view("most-minority") and bare.load_brain_results("minority_umap")
+
+
+def test_scoring_a_view_and_a_selection_ranks_these_alone(bare, dataset):
+    view = bare.match(fo.ViewField("kind.label") == "disc")
+    model = {"model": dataset.info["mincurate"]["current"]}
+    run("score", view, **QUICK, **model)
+    assert len(bare.exists("rarity")) == 36
+    some = bare.limit(12).values("id")
+    done = run("score", bare, selected=some, target="selection", **QUICK, **model)
+    assert set(bare.exists("rarity").values("id")) == set(some)
+    value = runs.find(done["run"]).record["source"]["value"]
+    assert len(bare.load_saved_view(value.partition("/")[2])) == 12
+
+
+def test_a_scheduled_operation_runs_in_a_worker_and_tells_how_far_it_is(bare):
+    operator = foo.get_operator(URI + "score")
+    waiting = operator(bare, delegate=True, **QUICK)
+    assert waiting["run_state"] == "queued" and not bare.has_field("rarity")
+    assert worker.work(until_idle=True) == 1
+    done = worker.service().get(waiting["id"])
+    assert done.run_state == "completed", done.result.error
+    assert done.result.result["message"].startswith("Run mincurate_")
+    assert done.status.label.partition(":")[0] in ("Writing dataset", "Neighbours and map")
+    bare.reload()
+    assert len(bare.exists("rarity")) == 44
+
+
+def test_new_images_join_with_the_stored_edges_and_the_map(dataset, images, tmp_path):
+    shutil.copytree(images, tmp_path / "set")
+    grown = fo.Dataset("grown", persistent=True, overwrite=True)
+    done = mincurate.score(tmp_path / "set", dataset="grown", **QUICK)
+    draw_shapes(tmp_path / "more", discs=40, crosses=10)
+    for i in (37, 38):
+        shutil.copy(tmp_path / "more" / "disc" / f"{i:03d}.png", tmp_path / "set" / "disc")
+    shutil.copy(tmp_path / "set" / "disc" / "000.png", tmp_path / "set" / "disc" / "copy.png")
+    (tmp_path / "set" / "cross" / "broken.png").write_text("broken")
+    grown.add_sample(fo.Sample(filepath=str(tmp_path / "more" / "cross" / "009.png")))
+    before = done.run.frame()
+    assert form("score_new", grown)["cost"].view.label.startswith("5 new images")
+    assert run("score_new", grown)["added"] == 5
+    frame = done.run.frame()
+    kept = frame[frame["joined"].isna()].drop(columns="joined")
+    assert kept["minority_class"].tolist() == before["minority_class"].tolist()
+    new = frame[frame["joined"].notna()].set_index("rel_path")
+    assert new.loc["cross/broken.png", "status"] == "unscorable"
+    copy, first = new.loc["disc/copy.png"], before.set_index("rel_path").loc["disc/000.png"]
+    assert copy["duplicate_of"] == "disc/000.png" and copy["rarity"] == first["rarity"]
+    scored = new[(new["status"] == "ok") & new["duplicate_of"].isna()]
+    edges = done.run.record["class_edges"]
+    classes = np.searchsorted(edges, scored["minority_score"].to_numpy(float))
+    assert len(scored) == 3 and scored["minority_class"].tolist() == classes.tolist()
+    assert len(grown) == 49 and len(grown.exists("rarity")) == 48
+    assert len(grown.load_brain_results("minority_umap").sample_ids) == 48
+    assert "No image is new" in refusal("score_new", grown)
+
+
+def test_generating_of_the_tail_adds_images(dataset, generated):
+    synthetic = dataset.match_tags(["synthetic", generated], all=True)
+    assert len(synthetic) == 6 and dataset.has_saved_view("synthetic")
+
+
+def test_the_form_of_augment_offers_what_there_is(dataset, generated):
+    shown = form("augment", dataset, of="class")
+    assert len(shown["target_class"].type.values) == 5
+    assert "first generation" not in shown["cost"].view.label
+    shown = form("augment", dataset, of="label", n=300)
+    assert shown["label"].type.values == ["cross", "disc"]
+    assert shown["cost"].view.label.startswith("300 images: about")
+    operator = URI + "augment"
+    with pytest.raises(ExecutionError, match="Invalid enum value"):
+        foo.execute_operator(operator, {"dataset": dataset}, params={"of": "label", "label": "x"})
+
+
+def test_generating_of_a_class_and_of_a_label(dataset, generated):
+    made = run("augment", dataset, of="class", target_class="3", **GENERATE | {"n": 2})
+    assert runs.find(made["run"]).record["settings"]["target_classes"] == [3]
+    made = run("augment", dataset, of="label", label="cross", **GENERATE | {"n": 2})
+    assert runs.find(made["run"]).record["settings"]["label"] == "cross"
+
+
+def test_more_like_the_selected_and_the_tagged(dataset, generated):
+    assert "Select some" in refusal("more_like_these", dataset)
+    some = dataset.match_tags("synthetic", bool=False).limit(3).values("id")
+    made = run("more_like_these", dataset, selected=some, strength=0.5, **GENERATE | {"n": 3})
+    settings = runs.find(made["run"]).record["settings"]
+    assert set(settings["like"]) == set(dataset.select(some).values("content_hash"))
+    assert settings["strength"] == 0.5 and settings["init"] == "real"
+    dataset.select(some[:1]).tag_samples("rare-keep")
+    shown = form("more_like_these", dataset)
+    assert shown["like"].type.values == ["tag:rare-keep"]
+    made = run("more_like_these", dataset, like="tag:rare-keep", **GENERATE | {"n": 1})
+    assert len(runs.find(made["run"]).record["settings"]["like"]) == 1
+
+
+def test_the_plan_shows_what_is_missing_and_writes_weights(dataset, tmp_path):
+    shown = form("rebalance_plan", dataset, by="label", to="uniform")
+    assert "| cross | 8 | 36 | 28 |" in shown["plan"].default
+    done = run("rebalance_plan", dataset, by="label", to="number", number=10,
+               weights=str(tmp_path / "weights.csv"))  # fmt: skip
+    rows = {row["class"]: row for row in done["plan"]}
+    assert rows["cross"]["target"] == 10 and (tmp_path / "weights.csv").is_file()
+    said = wrong(form("rebalance_plan", dataset, weights="/nowhere/at/all.csv"))
+    assert said == {"weights": "There is no folder /nowhere/at."}
+
+
+def test_what_is_missing_is_generated_if_asked_for(dataset, generated):
+    counted = dict(GENERATE)
+    counted.pop("n")
+    done = run("rebalance_plan", dataset, by="class", to="uniform", cap=1, generate=True, **counted)
+    assert len(done["runs"]) == sum(row["generate"] > 0 for row in done["plan"])
+    assert "missing images are there" in done["message"] or not done["runs"]
+
+
+def test_evaluating_gives_a_verdict_and_a_page(dataset, generated):
+    assert "plain images" in form("evaluate", dataset, run=generated)["cost"].view.label
+    done = run("evaluate", dataset, run=generated)
+    assert done["run"] == generated and done["points"] and done["message"]
+    assert (runs.find(generated).path / "evaluation.html").is_file()
+
+
+def test_exporting_leaves_out_what_is_tagged(dataset, tmp_path):
+    real = dataset.match_tags("synthetic", bool=False)
+    one = real.limit(1)
+    one.tag_samples("outlier-drop")
+    shown = form("export", dataset, folder=str(tmp_path / "out"))
+    assert shown["cost"].view.label.startswith("43 real")
+    done = run("export", dataset, folder=str(tmp_path / "out"), format="csv", copy=True)
+    one.untag_samples("outlier-drop")
+    assert done["real"] == 43 and done["excluded"]["tagged outlier-drop"] == 1
+    assert (tmp_path / "out" / "dataset.csv").is_file()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "x").touch()
+    assert "no export" in wrong(form("export", dataset, folder=str(tmp_path / "mine")))["folder"]
+    assert "whole path" in wrong(form("export", dataset, folder="out"))["folder"]
+
+
+def test_two_runs_are_compared_and_one_is_deleted(dataset, images):
+    first = runs.find(dataset.info["mincurate"]["current"])
+    assert "there is one" in refusal("compare_runs", dataset)
+    second = mincurate.score(images, dataset="plugin", model=first.key, seed=1, **QUICK).run
+    dataset.reload()
+    done = run("compare_runs", dataset, first=first.key, second=second.key, top=5)
+    assert -1 <= done["correlation"] <= 1 and len(done["moved"]) == 5 and done["images"] == 44
+    changes = [abs(row["change"]) for row in done["rows"]]
+    assert changes == sorted(changes, reverse=True)
+    assert "another run" in str(wrong(form("compare_runs", dataset, first=second.key)))
+    shown = form("delete_run", dataset, run=second.key)
+    assert second.key in shown["what"].view.label and wrong(shown) == {}
+    done = run("delete_run", dataset, run=second.key)
+    assert done["dataset_remains"] and not second.path.exists()
+    assert dataset.info["mincurate"]["current"] == first.key
+
+
+def test_a_ranked_view_is_opened(dataset):
+    assert "most-minority" in form("open_ranked_view", dataset)["view"].type.values
+    found = foo.execute_operator(URI + "open_ranked_view", {"dataset": dataset}, params={})
+    assert found.result == {"view": "most-minority", "images": 44}
+    [request] = found.executor.to_json()["requests"]
+    assert request["operator_uri"] == "set_view" and request["params"]["name"] == "most-minority"
+
+
+def until(what, seconds=150):
+    """Wait for something that another thread or process does."""
+    ends = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < ends, "it did not happen"
+        time.sleep(0.2)
+    return found
+
+
+def state(key):
+    return worker.service().get(key)
+
+
+def training(key):
+    """What a scheduled operation says, once it trains."""
+    label = (state(key).status.label if state(key).status else None) or ""
+    return label if label.startswith("Training: ") and " left" in label else None
+
+
+def last_scheduled(dataset):
+    found = worker.service().list_operations(dataset_id=dataset._doc.id)
+    return max(found, key=lambda op: op.queued_at).id
+
+
+def test_the_app_sends_long_work_off_and_can_stop_it_without_loss(bare, place):
+    """The App's own process stays free: what it asked for runs in another one."""
+    request = {"operator_uri": URI + "score", "dataset_name": bare.name}
+    request |= {"params": {"train_minutes": 30.0, "seed": 7, "n_draws": 2}}
+    done = asyncio.run(execute_or_delegate_operator(URI + "score", request))
+    assert done.error is None and done.result is None
+    assert [r.operator_uri for r in done.executor._requests] == ["open_panel"]
+    key = last_scheduled(bare)
+    until(lambda: training(key))
+    assert str(key) in form("stop", bare)["operation"].type.values
+    assert run("stop", bare, operation=str(key))["stopped"] == [str(key)]
+    until(lambda: "Stopped" in (place / "worker.log").read_text())
+    [checkpoint] = place.glob("models/*/checkpoint.pt")
+    assert (checkpoint.parent / "mincurate.json").is_file()  # a model as of now, to look at
+    assert state(key).run_state == "failed"
+    assert "kept" in state(key).result.error and "Nothing" in refusal("stop", bare)
+
+
+def test_ctrl_c_in_the_worker_keeps_what_is_done(bare, place):
+    foo.get_operator(URI + "score")(bare, delegate=True, train_minutes=30.0, seed=8, n_draws=2)
+    key = last_scheduled(bare)
+    working = threading.Thread(target=worker.work, kwargs={"until_idle": True})
+    working.start()
+    until(lambda: training(key))
+    worker.STOPPING.set()  # as the signal does, which only a main thread gets
+    working.join(60)
+    assert not working.is_alive() and state(key).run_state == "failed"
+    assert "give the same command again to go on" in state(key).result.error
+
+
+def test_the_panel_shows_what_runs_and_reloads_when_it_ends(dataset):
+    foo.get_operator(URI + "rebalance_plan")(dataset, delegate=True)
+    key = str(last_scheduled(dataset))
+    request = {"dataset_name": dataset.name, "params": {"panel_id": "p", "panel_state": {}}}
+    executor = foo.executor.Executor()
+    ctx = ExecutionContext(request, executor=executor, operator_uri=URI + "watch")
+    panel = foo.get_operator(URI + "mincurate_work")
+    ctx.params["__method__"] = "on_load"
+    panel.execute(ctx)
+    assert URI + "watch" in [r.operator_uri for r in executor._requests]
+    shown = panel.render(ctx).type.properties
+    assert "waits for a worker" in shown[f"words_{key}"].default and f"stop_{key}" in shown
+    threading.Thread(target=worker.work, kwargs={"until_idle": True}).start()
+    said = [m.body.operator_uri for m in foo.get_operator(URI + "watch").execute(ctx)]
+    assert {"notify", "reload_dataset", "show_panel_output"} <= set(said)
+    shown = panel.render(ctx).type.properties
+    assert "To generate" in shown[f"words_{key}"].default and f"stop_{key}" not in shown
