@@ -71,8 +71,8 @@ class LongTail(foo.Panel):
         """The grid shows something else than the panel asked for: say so no longer."""
         asked = ctx.panel.get_state("stages")
         if asked and asked != samples.stages(ctx.request_params.get("view")):
-            self._say_shown(ctx, "", 0, samples.shown(ctx.dataset).num_classes - 1)
-            ctx.panel.set_state("stages", None)
+            ctx.panel.set_state({"stages": None, "shown": ""})
+            self._light(ctx, None)
 
     @told
     def on_change_selected(self, ctx: Any) -> None:
@@ -119,13 +119,15 @@ class LongTail(foo.Panel):
             self._show_classes(ctx, min(touched), max(touched))
 
     @told
+    def on_dot(self, ctx: Any) -> None:
+        """A point of the map."""
+        self._show_points(ctx, [ctx.params])
+
+    @told
     def on_dots(self, ctx: Any) -> None:
-        """Points of the map that were circled, or one that was clicked."""
-        tail = samples.shown(ctx.dataset)
-        points = ctx.params.get("data") or [ctx.params]
-        rows = ranking.rows_at(tail, [(int(p["trace_idx"]), int(p["idx"])) for p in points])
-        if rows:
-            self._show_rows(ctx, rows, "the map")
+        """Points of the map that were circled; Plotly also tells when there are none."""
+        if ctx.params.get("data"):
+            self._show_points(ctx, ctx.params["data"])
 
     @told
     def on_cell(self, ctx: Any) -> None:
@@ -140,9 +142,7 @@ class LongTail(foo.Panel):
     @told
     def on_all(self, ctx: Any) -> None:
         """Everything again, rarest first."""
-        tail = samples.shown(ctx.dataset)
         self._show(ctx, samples.ranked(ctx.dataset), EVERYTHING)
-        self._light(ctx, 0, tail.num_classes - 1)
 
     @told
     def on_unseen(self, ctx: Any) -> None:
@@ -219,32 +219,36 @@ class LongTail(foo.Panel):
         tail = samples.shown(ctx.dataset)
         ctx.panel.set_data(tabs.data(ctx, tail))
 
-    def _show(self, ctx: Any, view: Any, words: str) -> None:
-        """Let the grid show a view, and the panel say which."""
+    def _show(
+        self, ctx: Any, view: Any, words: str, classes: tuple[int, int] | None = None
+    ) -> None:
+        """Let the grid show a view, the panel say which, and its classes stand out (or all)."""
         stages = view._serialize(include_uuids=False)
         ctx.panel.set_state("stages", samples.stages(stages))
         ctx.panel.set_state("shown", f"{len(view):,} images: {words}")
         ctx.ops.set_view(view)
+        self._light(ctx, classes)
 
     def _show_rows(self, ctx: Any, rows: Any, words: str) -> None:
         tail = samples.shown(ctx.dataset)
         ids = samples.ids_of(ctx.dataset, tail.images["path"].iloc[rows])
         self._show(ctx, ctx.dataset.select(ids, ordered=True), words)
 
+    def _show_points(self, ctx: Any, points: list[dict[str, Any]]) -> None:
+        tail = samples.shown(ctx.dataset)
+        rows = ranking.rows_at(tail, [(int(p["trace_idx"]), int(p["idx"])) for p in points])
+        self._show_rows(ctx, rows, "from the map")
+
     def _show_classes(self, ctx: Any, low: int, high: int) -> None:
         last = samples.shown(ctx.dataset).num_classes - 1
         words = f"class {low}" if low == high else f"classes {low} to {high}"
         words = EVERYTHING if (low, high) == (0, last) else f"{words}, rarest first"
-        self._show(ctx, samples.of_classes(ctx.dataset, low, high), words)
-        self._light(ctx, low, high)
+        self._show(ctx, samples.of_classes(ctx.dataset, low, high), words, (low, high))
 
-    def _light(self, ctx: Any, low: int, high: int) -> None:
-        """Let the classes of the range stand out in the figures."""
+    def _light(self, ctx: Any, classes: tuple[int, int] | None) -> None:
+        """Let the classes of a range stand out in the figures; ``None`` is all of them."""
         tail = samples.shown(ctx.dataset)
+        low, high = classes or (0, tail.num_classes - 1)
         ctx.panel.set_state({"low": low, "high": high})
         if ctx.panel.get_state("tab") == "ranking":
             ctx.panel.set_data(ranking.light(tail, low, high))
-
-    def _say_shown(self, ctx: Any, words: str, low: int, high: int) -> None:
-        ctx.panel.set_state("shown", words)
-        self._light(ctx, low, high)

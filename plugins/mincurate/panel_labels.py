@@ -6,7 +6,7 @@ from mincurate.longtail import LongTail
 from mincurate.visible import short
 
 from . import panel_plots as plots
-from .panel_parts import button, pictures, quoted, row, said, strip
+from .panel_parts import button, pictures, plot, quoted, row, said, strip
 
 ROWS = 30
 """Labels in the heat map, at most."""
@@ -29,13 +29,8 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
         "Images of each label in each class; the label that leans most to the tail is on top. "
         f"Click a cell to see its images.{some}",
     )
-    body.plot(
-        "heat",
-        on_click=panel.on_cell,
-        layout=plots.label_layout(shown),
-        config=plots.CONFIG,
-        height=f"{70 + 26 * len(shown)}px",
-    )
+    height = 70 + 26 * len(shown)
+    plot(body, "heat", plots.label_layout(shown), height, on_click=panel.on_cell)
     first, last, names = page_of(ctx, tail)
     head = row(body, "head")
     said(head, "title", f"**The rarest images of each label** ({first + 1} to {last})")

@@ -10,7 +10,7 @@ from mincurate.longtail import LongTail
 
 from . import panel_plots as plots
 from . import panel_samples as samples
-from .panel_parts import button, pictures, row, said, strip
+from .panel_parts import button, pictures, plot, row, said, strip
 
 RAREST = 7
 
@@ -29,12 +29,7 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     button(buttons, "evaluate", "Evaluate…", "@mincurate/mincurate/evaluate", prompt=True)
     said(body, "words", _words(made))
     title = tail.column.replace("_", " ")
-    body.plot(
-        "spread",
-        layout=plots.spread_layout(f"{title}, higher is rarer"),
-        config=plots.CONFIG,
-        height="230px",
-    )
+    plot(body, "spread", plots.spread_layout(f"{title}, higher is rarer"), 230)
     best = rarest(made)
     if len(best):
         said(body, "title", "**The rarest that passed**, and below each the real image nearest")

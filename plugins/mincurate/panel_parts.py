@@ -15,6 +15,10 @@ SMALL = NARROW | {
 }
 
 
+CONFIG = {"displayModeBar": False, "scrollZoom": False, "responsive": True}
+"""Of figures: the wheel scrolls the panel."""
+
+
 def said(parent: Any, name: str, markdown: str) -> None:
     """Text; what comes from outside is made harmless by `quoted`."""
     parent.md(markdown, name=name, componentsProps=NARROW)
@@ -29,6 +33,17 @@ def button(parent: Any, name: str, label: str, on_click: Any, **more: Any) -> No
     """A small button that starts a method of the panel, or an operator by its name."""
     props = {"variant": "outlined", "componentsProps": SMALL} | more
     parent.btn(name, label=label, on_click=on_click, **props)
+
+
+def plot(parent: Any, name: str, layout: dict[str, Any], height: int, **events: Any) -> None:
+    """A Plotly figure whose traces are data of the panel.
+
+    FiftyOne copies the data of a plain view into the panel's state, which travels with every
+    request, as soon as it changes; with the data of a composite view it does not.
+    """
+    parent.plot(
+        name, layout=layout, config=CONFIG, height=f"{height}px", composite_view=True, **events
+    )
 
 
 def row(parent: Any, name: str) -> Any:

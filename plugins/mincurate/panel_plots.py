@@ -15,8 +15,6 @@ from mincurate.visible import short
 
 FADED = 0.15
 REAL, MADE, FLAGGED = "#7d8ea3", "#e4572e", "#f0b429"
-CONFIG = {"displayModeBar": False, "scrollZoom": False, "responsive": True}
-"""The wheel scrolls the panel."""
 
 
 def plain(text: str, limit: int = 24) -> str:

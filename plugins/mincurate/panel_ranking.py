@@ -5,7 +5,7 @@ from typing import Any
 from mincurate.longtail import DOTS, LongTail
 
 from . import panel_plots as plots
-from .panel_parts import said
+from .panel_parts import plot, said
 
 
 def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
@@ -22,13 +22,13 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
         "to see theirs, Shift-click to widen the range.",
     )
     title = tail.column.replace("_", " ")
-    body.plot(
+    plot(
+        body,
         "histogram",
+        plots.histogram_layout(f"{title}, higher is rarer", revision),
+        190,
         on_click=panel.on_bar,
         on_selected=panel.on_bars,
-        layout=plots.histogram_layout(f"{title}, higher is rarer", revision),
-        config=plots.CONFIG,
-        height="190px",
     )
     mapped = int(tail.images["map_x"].notna().sum())
     if mapped == 0:
@@ -36,14 +36,8 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
         return
     some = f"{DOTS:,} of {mapped:,}" if mapped > DOTS else f"{mapped:,}"
     said(body, "map_words", f"Map of {some} images: circle some to see them in the grid.")
-    body.plot(
-        "map",
-        on_click=panel.on_dots,
-        on_selected=panel.on_dots,
-        layout=plots.dots_layout(revision),
-        config=plots.CONFIG,
-        height="340px",
-    )
+    events = {"on_click": panel.on_dot, "on_selected": panel.on_dots}
+    plot(body, "map", plots.dots_layout(revision), 340, **events)
 
 
 def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
