@@ -27,6 +27,8 @@ os.environ["FIFTYONE_DATABASE_DIR"] = DATABASE
 # FiftyOne connects to any mongod that another process of its has started, whatever its folder: only
 # a name that nobody else has keeps the tests apart from it, and from each other.
 os.environ["FIFTYONE_DATABASE_NAME"] = f"mincurate-tests-{worker or 'alone'}-{os.getpid()}"
+# `mincurate launch` links the App's plugin there: not among those of whoever runs the tests.
+os.environ["FIFTYONE_PLUGINS_DIR"] = str(Path(DATABASE) / "plugins")
 atexit.register(shutil.rmtree, DATABASE, ignore_errors=True)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
