@@ -1,0 +1,247 @@
+"""How fast the panel “Long tail” is on 20,000 samples: opening it, and what a click takes.
+
+    python benchmarks/panel.py [--images 20000] [--browser] [--json FILE]
+
+The run is made up (scores, labels, vectors of 512 numbers, a map), with as many real files, in a
+database of its own. Every event is timed as FiftyOne's server executes it, in a new process: the
+first opening holds the import of what the panel needs. ``--browser`` opens the App in Chromium and
+times from the click until the figures or the grid's new words are there.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+NAME, CLASSES, LABELS, WIDTH = "panel benchmark", 10, 12, 512
+LIMITS = {"open": 3.0, "update": 1.0}
+
+
+def make(folder: Path, n: int) -> None:
+    """A finished run of ``n`` images in ``folder``, and its dataset."""
+    import pandas as pd
+    from PIL import Image
+
+    from mincurate import dataset, ordinal
+    from mincurate.runs import Run
+
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(40, WIDTH))
+    group = rng.integers(0, len(centres), n)
+    vectors = centres[group] + 0.7 * rng.normal(size=(n, WIDTH))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    score = rng.gamma(3, 0.3, n) + 0.1 * (group % 5)
+    images = folder / "images"
+    paths = []
+    for i in range(n):
+        place = images / f"label {group[i] % LABELS}"
+        if i < LABELS * 40:
+            place.mkdir(parents=True, exist_ok=True)
+        paths.append(place / f"{i:05d}.jpg")
+        color = tuple(int(c) for c in rng.integers(0, 255, 3))
+        Image.new("RGB", (96, 96), color).save(paths[-1], quality=60)
+    hashes = [f"{i:032x}" for i in range(n)]
+    frame = pd.DataFrame(
+        {
+            "path": [str(p) for p in paths],
+            "rel_path": [str(p.relative_to(images)) for p in paths],
+            "content_hash": hashes,
+            "duplicate_of": pd.Series([None] * n, dtype="string"),
+            "label": [p.parent.name for p in paths],
+            "minority_score": score,
+            "minority_score_se": score / 20,
+            "rarity": ordinal.percentile(score),
+            "minority_class": pd.array(ordinal.ordinal_classes(score, CLASSES), "Int64"),
+            "neighbor_distance": score,
+            "minority_score_calibrated": ordinal.percentile(score),
+            "complexity": rng.random(n),
+            "width": pd.array([96] * n, "Int64"),
+            "height": pd.array([96] * n, "Int64"),
+            "map_x": centres[group, 0] + 0.3 * rng.normal(size=n),
+            "map_y": centres[group, 1] + 0.3 * rng.normal(size=n),
+            "status": "ok",
+            "reason": pd.Series([None] * n, dtype="string"),
+            "minority_score_draws": list(np.stack([score, score], 1)),
+        }
+    )
+    run = folder / "home" / "runs" / "mincurate_1"
+    run.mkdir(parents=True)
+    frame.to_parquet(run / "scores.parquet")
+    np.save(run / "embeddings.npy", vectors)
+    frame[["content_hash"]].to_parquet(run / "embeddings.parquet")
+    record = {
+        "key": "mincurate_1", "source": {"kind": "folder", "value": str(images)},
+        "settings": {"rank_by": "minority", "n_draws": 2}, "fingerprint": "", "sigma": 0.1,
+        "n_draws": 2, "num_classes": CLASSES, "seed": 0, "class_edges": [], "perceptual": "unet",
+        "embedding": "unet", "warnings": [], "versions": {}, "finished": "2026-01-01T00:00:00Z",
+        "created": "2026-01-01T00:00:00Z", "model": {"name": "made up", "hash": ""},
+        "map_method": "umap", "diagnostics": {}, "counts": {"images": n},
+    }  # fmt: skip
+    (run / "run.json").write_text(json.dumps(record))
+    started = time.monotonic()
+    dataset.write_run(Run(run), NAME)
+    print(f"made up {n:,} images, written in {time.monotonic() - started:.0f} s", file=sys.stderr)
+
+
+def events() -> list[dict[str, object]]:
+    """Time every event of the panel in this process, as the App's server executes it."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    import fiftyone as fo
+    import fiftyone.operators as foo
+
+    dataset = fo.load_dataset(NAME)
+    dataset.count()  # the App has spoken to the database before a panel is opened
+    foo.get_operator("@mincurate/mincurate/long_tail")  # and knows its plugins
+    from panel_client import Client
+
+    rows: list[dict[str, object]] = []
+
+    def row(name: str, kind: str, started: float, panel: Client) -> None:
+        seconds = round(time.monotonic() - started, 3)
+        rows.append(
+            {"event": name, "kind": kind, "s": seconds, "sent": panel.sent, "got": panel.received}
+        )
+
+    started = time.monotonic()
+    panel = Client(dataset)
+    row("open (first, with imports)", "open", started, panel)
+    started = time.monotonic()
+    panel = Client(dataset)
+    row("open again", "open", started, panel)
+    chosen = dataset.limit(3).values("id")
+    circled = [{"trace_idx": 9, "idx": i} for i in range(200)]
+    for name, method, more in (
+        ("click a bar", "on_bar", {"trace_idx": 9}),
+        ("drag over bars", "on_bars", {"data": [{"trace_idx": c} for c in range(3, 8)]}),
+        ("circle 200 points", "on_dots", {"data": circled}),
+        ("all, rarest first", "on_all", {}),
+        ("tab Labels", "on_tab", {"tab": "labels"}),
+        ("click a cell", "on_cell", {"x": 9, "y": 0}),
+        ("next labels", "on_page", {"step": 1}),
+        ("tab Kinds (first)", "on_tab", {"tab": "kinds"}),
+        ("next kinds", "on_page", {"step": 1}),
+        ("show a kind", "on_kind", {"kind": 0}),
+        ("tab Run", "on_tab", {"tab": "run"}),
+        ("tab Ranking", "on_tab", {"tab": "ranking"}),
+        ("select three", "on_change_selected", {"selected": chosen}),
+        ("say rare-keep of them", "on_verdict", {"selected": chosen, "tag": "rare-keep"}),
+        ("not looked at yet", "on_unseen", {}),
+    ):
+        started = time.monotonic()
+        panel(method, **more)
+        row(name, "update", started, panel)
+    return rows
+
+
+def browser(port: int) -> list[dict[str, object]]:
+    """The same in Chromium, from the click to what one sees."""
+    from playwright.sync_api import sync_playwright
+
+    arguments = [
+        "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    ]  # fmt: skip
+    rows: list[dict[str, object]] = []
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=arguments
+        )
+        page = chromium.new_page(viewport={"width": 1500, "height": 950})
+        page.add_init_script("window.IS_PLAYWRIGHT = true")
+        page.goto(f"http://localhost:{port}/datasets/{NAME.replace(' ', '-')}", wait_until="load")
+        page.wait_for_selector("[data-cy=looker]", timeout=120_000)
+        page.wait_for_timeout(3000)
+        page.locator("[data-cy=new-panel-btn]").first.click()
+        entry = page.get_by_text("Long tail", exact=True).first
+        entry.wait_for()
+        started = time.monotonic()
+        entry.click()
+        bars = page.locator(".barlayer .trace").nth(CLASSES - 1).locator("path")
+        bars.first.wait_for(timeout=30_000)
+        rows.append({"event": "open", "kind": "open", "s": round(time.monotonic() - started, 2)})
+        page.wait_for_timeout(3000)
+        box = bars.first.bounding_box()
+        assert box is not None
+        started = time.monotonic()
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] - 2)
+        page.get_by_text(f"class {CLASSES - 1}, rarest first").wait_for(timeout=30_000)
+        rows.append(
+            {"event": "click a bar", "kind": "update", "s": round(time.monotonic() - started, 2)}
+        )
+        chromium.close()
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--browser", action="store_true")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--step", choices=["make", "events", "serve"], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.step == "make":
+        make(asked.folder, asked.images)
+    elif asked.step == "events":
+        print(json.dumps(events()))
+    elif asked.step == "serve":
+        import fiftyone as fo
+
+        session = fo.launch_app(fo.load_dataset(NAME), port=5287, remote=True, auto=False)
+        print("up", flush=True)
+        session.wait(-1)
+    else:
+        whole(asked)
+
+
+def whole(asked: argparse.Namespace) -> None:
+    """Every step in a process of its own, and the table."""
+    folder = Path(tempfile.mkdtemp(prefix="mincurate-panel-"))
+    os.environ |= {
+        "MINCURATE_HOME": str(folder / "home"),
+        "FIFTYONE_DATABASE_DIR": str(folder / "db"),
+        "FIFTYONE_PLUGINS_DIR": str(folder / "plugins"),
+        "FIFTYONE_DO_NOT_TRACK": "true",
+        "FIFTYONE_LOGGING_LEVEL": "ERROR",
+    }
+    command = [sys.executable, __file__, "--folder", str(folder), "--images", str(asked.images)]
+    try:
+        (folder / "plugins").mkdir()
+        (folder / "plugins" / "mincurate").symlink_to(
+            Path(__file__).resolve().parents[1] / "plugins" / "mincurate"
+        )
+        subprocess.run([*command, "--step", "make"], check=True)
+        done = subprocess.run(
+            [*command, "--step", "events"], check=True, capture_output=True, text=True
+        )
+        found = {"server": json.loads(done.stdout.splitlines()[-1])}
+        if asked.browser:
+            app = subprocess.Popen([*command, "--step", "serve"], stdout=subprocess.PIPE, text=True)
+            try:
+                while app.stdout and app.stdout.readline().strip() not in ("up", ""):
+                    pass
+                found["browser"] = browser(5287)
+            finally:
+                app.terminate()
+                app.wait(30)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    for where, rows in found.items():
+        for line in rows:
+            late = line["s"] > LIMITS[line["kind"]]
+            print(f"{where:8} {line['event']:28} {line['s']:7.2f} s"
+                  f"{line.get('sent', 0):9,} B sent {line.get('got', 0):9,} B got"
+                  f"{'  TOO SLOW' if late else ''}")  # fmt: skip
+    if asked.json:
+        asked.json.write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

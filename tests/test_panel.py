@@ -1,0 +1,279 @@
+"""The panel “Long tail”, asked as the App asks it, on a real mongod with a tiny real model."""
+
+from importlib import import_module
+
+import fiftyone as fo
+import fiftyone.operators as foo
+import numpy as np
+import pytest
+from conftest import draw_shapes
+from panel_client import URI, Client
+
+import mincurate
+from mincurate import plugins, runs, synthetic
+from mincurate.export import DROP_TAG
+from mincurate.review import KEEP_TAG, MISLABELLED_TAG, SEEN_TAG
+
+pytestmark = pytest.mark.usefixtures("database", "linked")
+CLASSES = 5
+GENERATE = {"n": 6, "steps": 3, "train_steps": 6, "guide_steps": 6}
+
+
+@pytest.fixture(scope="module")
+def linked(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        folder = str(tmp_path_factory.mktemp("plugins"))
+        patch.setenv("FIFTYONE_PLUGINS_DIR", folder)
+        patch.setattr(fo.config, "plugins_dir", folder)
+        plugins.install()
+        yield
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("panel-home")
+
+
+@pytest.fixture(autouse=True)
+def module_home(place, monkeypatch):
+    monkeypatch.setenv("MINCURATE_HOME", str(place))
+
+
+@pytest.fixture(scope="module")
+def scored(place, database, tmp_path_factory):
+    """120 pictures and a copy of the first, scored."""
+    folder = tmp_path_factory.mktemp("images") / "set"
+    draw_shapes(folder, discs=108, crosses=12)
+    first = sorted(folder.rglob("*.png"))[0]
+    first.with_name("copy.png").write_bytes(first.read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINCURATE_HOME", str(place))
+        quick = {"train_steps": 6, "n_draws": 2, "num_classes": CLASSES}
+        return mincurate.score(folder, dataset="panel", umap=True, **quick)
+
+
+@pytest.fixture
+def dataset(scored):
+    found = fo.load_dataset("panel")
+    yield found
+    found.untag_samples([KEEP_TAG, DROP_TAG, MISLABELLED_TAG, SEEN_TAG])
+
+
+@pytest.fixture
+def panel(dataset):
+    return Client(dataset)
+
+
+def known(scored):
+    frame = scored.frame
+    return frame[frame["duplicate_of"].isna()].sort_values("rarity", ascending=False)
+
+
+def in_classes(scored, low, high):
+    frame = scored.frame
+    return set(frame.loc[frame["minority_class"].between(low, high), "path"])
+
+
+def test_it_opens_on_the_histogram_and_the_map_of_every_image(panel, scored):
+    bars, dots = panel.data["ranking.histogram"], panel.data["ranking.map"]
+    assert [trace["name"] for trace in bars] == [f"class {c}" for c in range(CLASSES)]
+    assert sum(sum(trace["y"]) for trace in bars) == len(known(scored))
+    assert sum(len(trace["x"]) for trace in dots) == len(known(scored))
+    assert "0 of 12 images" in str(panel.layout)
+
+
+def test_a_click_on_a_bar_shows_its_class_and_shift_widens_the_range(panel, scored):
+    panel("on_bar", trace_idx=CLASSES - 1)
+    assert set(panel.shown()) == in_classes(scored, CLASSES - 1, CLASSES - 1)
+    assert panel.data["ranking.histogram[4].opacity"] == 1
+    assert panel.data["ranking.map[0].opacity"] < 0.5
+    assert "class 4" in panel.texts()["grid.shown"]
+    panel("on_bar", trace_idx=2, shift_pressed=True)
+    assert set(panel.shown()) == in_classes(scored, 2, 4)
+
+
+def test_bars_that_are_dragged_over_give_the_range(panel, scored):
+    panel("on_bars", data=[{"trace_idx": 3}, {"trace_idx": 1}, {"trace_idx": 2}])
+    assert set(panel.shown()) == in_classes(scored, 1, 3)
+    rarity = dict(zip(*panel.dataset.values(["filepath", "rarity"]), strict=True))
+    order = [rarity[path] for path in panel.shown()]
+    assert order == sorted(order, reverse=True)
+    before = panel.grid
+    panel("on_bars", data=[])
+    assert panel.grid == before and panel.asked == []
+
+
+def test_points_of_the_map_are_found_again(panel, scored):
+    members = known(scored)[known(scored)["minority_class"] == 4]
+    panel("on_dot", trace_idx=4, idx=0)
+    assert panel.shown() == [members.iloc[0]["path"]]
+    panel("on_dots", data=[{"trace_idx": 4, "idx": 1}, {"trace_idx": 0, "idx": 0}])
+    commonest = known(scored)[known(scored)["minority_class"] == 0].iloc[0]["path"]
+    assert panel.shown() == [members.iloc[1]["path"], commonest]
+
+
+def test_a_cell_shows_the_images_of_its_label_and_class(panel, scored):
+    panel("on_tab", tab="labels")
+    heat = panel.data["labels.heat"][0]
+    labels = scored.frame.loc[scored.frame["duplicate_of"].isna(), "label"]
+    assert np.array(heat["text"]).sum() == len(labels)
+    table_first = heat["hovertext"][0][0].split(":")[0]
+    panel("on_cell", x=4, y=0)
+    frame = scored.frame
+    wanted = frame[(frame["label"] == table_first) & (frame["minority_class"] == 4)]
+    assert set(panel.shown()) == set(wanted["path"])
+
+
+def test_the_rarest_of_each_label_are_pictures_that_open(panel, scored):
+    panel("on_tab", tab="labels")
+    shown = panel.pictures()
+    assert shown and all(uri.startswith("data:image/webp") for _, uri in shown)
+    rarest = {known(scored)[known(scored)["label"] == name].iloc[0]["path"]
+              for name in ("disc", "cross")}  # fmt: skip
+    assert rarest <= {params["file"] for params, _ in shown}
+    panel("on_open", file=shown[0][0]["file"])
+    assert panel.asked == [("open_sample", {"id": panel.ids([shown[0][0]["file"]])[0],
+                                            "group_id": None})]  # fmt: skip
+    panel("on_label", label="cross")
+    assert len(panel.shown()) == 13, "with the copy"
+    panel("on_open", file="/gone.png")
+    assert panel.said() == ["/gone.png is not in this dataset any more."]
+
+
+def test_kinds_are_shown_with_pictures_and_selected(panel, scored):
+    panel("on_tab", tab="kinds")
+    tail = set(known(scored).head(12)["path"])
+    titles = [text for path, text in panel.texts().items() if path.endswith("title")]
+    assert titles
+    number = len(titles) - 1
+    panel("on_kind", kind=number, select=True)
+    chosen = panel.shown()
+    assert set(chosen) <= tail and f"{len(chosen)} images" in titles[number]
+    selected = [params for name, params in panel.asked if name == "set_selected_samples"]
+    assert [sample["id"] for sample in selected[0]["samples"]] == panel.ids(chosen)
+
+
+def test_the_selected_image_is_reconstructed(panel, scored):
+    panel("on_tab", tab="image")
+    assert "Select an image" in panel.texts()["image.none"]
+    rarest = known(scored).iloc[0]
+    panel("on_change_selected", selected=panel.ids([rarest["path"]]))
+    pictures = [uri for _, uri in panel.pictures()]
+    assert len(pictures) == len(set(pictures)) == 3
+    assert all(uri.startswith("data:image/webp") for uri in pictures)
+    facts = panel.texts()["image.facts"]
+    assert f"{rarest['minority_score']:.3f}" in facts and "rarer than 100.0%" in facts
+
+
+def test_the_run_tab_says_every_warning_and_diagnostic(panel, scored):
+    panel("on_tab", tab="run")
+    record = runs.all_runs()[0].record
+    layout = str(panel.layout)
+    assert layout.count("'Warning'") == len(record["warnings"])
+    assert "Repeatable" in layout and str(record["sigma"]) in layout.replace("\\", "")
+
+
+def test_verdicts_are_tags_and_the_review_counts_them(panel, scored):
+    panel("on_verdict", tag=KEEP_TAG)
+    assert panel.said() == ["Select images in the grid first."]
+    paths = known(scored)["path"].tolist()
+    panel("on_verdict", selected=panel.ids(paths[:3]), tag=KEEP_TAG)
+    assert panel.said() == [f"3 images tagged {KEEP_TAG}"]
+    panel("on_verdict", selected=panel.ids(paths[2:3]), tag=DROP_TAG)
+    panel("on_verdict", selected=panel.ids(paths[2:4]), tag=MISLABELLED_TAG)
+    panel("on_change_current_sample", selected=[], current=panel.ids(paths[4:5])[0])
+    tags = dict(zip(*panel.dataset.values(["filepath", "tags"]), strict=True))
+    assert [sorted(tags[path]) for path in paths[:6]] == [
+        [KEEP_TAG], [KEEP_TAG], sorted([DROP_TAG, MISLABELLED_TAG]), [MISLABELLED_TAG],
+        [SEEN_TAG], [],
+    ]  # fmt: skip
+    assert "5 of 12 images looked at" in str(panel.layout)
+    assert "2 rare-keep · 1 outlier-drop · 2 mislabelled" in str(panel.layout)
+    panel("on_unseen")
+    assert panel.shown() == paths[5:12]
+    panel("on_tagged", tag=KEEP_TAG)
+    assert set(panel.shown()) == set(paths[:2])
+    panel("on_verdict", selected=panel.ids(paths[:1]), tag="")
+    assert panel.dataset.match_tags(KEEP_TAG).values("filepath") == paths[1:2]
+
+
+def test_buttons_that_need_a_selection_wait_for_one(panel, scored):
+    assert "Keep" not in panel.buttons() and "More like these…" not in panel.buttons()
+    panel("on_change_selected", selected=panel.ids(known(scored)["path"].tolist()[:2]))
+    assert "Keep" in panel.buttons() and "More like these…" in panel.buttons()
+    assert panel.texts()["verdicts.chosen"] == "**2 selected**"
+
+
+def test_the_panel_says_no_longer_what_the_grid_shows_when_that_has_changed(panel):
+    panel("on_bar", trace_idx=4)
+    foreign = panel.dataset.limit(3)
+    done = foo.execute_operator(
+        URI, view=foreign, dataset=panel.dataset,
+        params={"__method__": "on_change_view", "panel_id": "p", "panel_state": panel.state},
+    )  # fmt: skip
+    assert "as you left it" in str(done.to_json())
+
+
+def test_requests_stay_small_and_answers_hold_what_is_in_sight(panel, scored):
+    for tab in ("labels", "kinds", "run", "ranking"):
+        panel("on_tab", tab=tab)
+        assert panel.sent < 400
+        panel("on_bar", trace_idx=3)
+        assert panel.sent < 400
+        assert panel.received < 60_000
+
+
+def test_dropped_images_are_left_out_of_an_export(panel, scored, tmp_path, place):
+    paths = known(scored)["path"].tolist()
+    panel("on_verdict", selected=panel.ids(paths[:2]), tag=DROP_TAG)
+    foo.execute_operator(
+        "@mincurate/mincurate/export", dataset=panel.dataset, params={"folder": str(tmp_path / "o")}
+    )
+    from pandas import read_csv
+
+    written = set(read_csv(tmp_path / "o" / "provenance.csv")["original"])
+    assert not written & set(paths[:2]) and set(paths[2:]) <= written
+
+
+@pytest.mark.slow
+def test_what_was_kept_is_varied_and_the_panel_shows_what_came_out(panel, scored):
+    paths = known(scored)["path"].tolist()
+    panel("on_tab", tab="made")
+    assert "Nothing has been generated" in panel.texts()["made.none"]
+    panel("on_verdict", selected=panel.ids(paths[:2]), tag=KEEP_TAG)
+    hashes = scored.frame.set_index("path").loc[paths[:2], "content_hash"]
+    assert sorted(synthetic.selection("panel", f"tag:{KEEP_TAG}")) == sorted(hashes)
+    foo.execute_operator(
+        "@mincurate/mincurate/more_like_these", dataset=panel.dataset,
+        params={"like": f"tag:{KEEP_TAG}", **GENERATE},
+    )  # fmt: skip
+    panel.dataset.reload()
+    panel("on_tab", tab="made")
+    assert "6 images" in panel.texts()["made.words"]
+    curves = panel.data["made.spread"]
+    assert curves[0]["name"] == "real (120)"
+    assert sum(int(c["name"].rpartition("(")[2][:-1]) for c in curves[1:]) == 6
+    panel("on_generated")
+    assert len(panel.shown()) == 6
+    panel("on_all")
+    assert len(panel.shown()) == 121, "generated images are no part of the ranking"
+
+
+def test_without_scores_the_panel_says_how_to_get_some(scored):
+    bare = fo.Dataset("panel-bare", overwrite=True)
+    try:
+        panel = Client(bare)
+        assert "has not been scored" in panel.texts()["none"]
+        assert panel.buttons() == ["Score this dataset…"]
+        panel("on_bar", trace_idx=1)
+        assert len(panel.said()) == 1 and "score it first" in panel.said()[0]
+    finally:
+        bare.delete()
+
+
+def test_names_from_strangers_carry_no_markup():
+    package = type(foo.get_operator(URI)).__module__.rpartition(".")[0]
+    parts = import_module(".panel_parts", package)
+    plots = import_module(".panel_plots", package)
+    assert parts.quoted("[a](b) <i>*c*") == r"\[a\]\(b\) \<i\>\*c\*"
+    assert plots.plain('<a href="x">b</a>') == '&lt;a href="x"&gt;b&lt;/a&gt;'
