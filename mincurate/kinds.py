@@ -19,6 +19,9 @@ FEWEST = 4
 """Images of a kind, at least."""
 AXES = 16
 """Principal axes that are clustered: densities mean little in hundreds of dimensions."""
+BELONGS = 0.5
+"""Strength of membership, of the strongest in the group, below which an image is alone: a group
+takes in whatever is nearest to it, however far."""
 MOST = 5000
 """Images that are clustered, at most; of a larger tail the rarest."""
 COMMON = 0.5
@@ -99,13 +102,22 @@ def cluster(points: NDArray[np.float32]) -> NDArray[np.int64]:
     fewest = max(FEWEST, len(points) // 100)
     if len(points) < 2 * fewest:
         return np.full(len(points), -1, np.int64)
+    if (points == points[0]).all():
+        return np.zeros(len(points), np.int64)
     axes = min(AXES, *points.shape)
     flat = PCA(axes, svd_solver="randomized", random_state=0).fit_transform(points)
     # Leaves of the tree, not its largest branches: these tend to be one group with everything.
     found = HDBSCAN(
         min_cluster_size=fewest, min_samples=2, cluster_selection_method="leaf", copy=True
-    ).fit_predict(flat)
-    return found.astype(np.int64)
+    ).fit(flat)
+    groups = np.where(found.probabilities_ >= BELONGS, found.labels_, -1)
+    for group, size in zip(*np.unique(groups, return_counts=True), strict=True):
+        if size < fewest:
+            groups[groups == group] = -1
+    _, numbered = np.unique(groups[groups >= 0], return_inverse=True)
+    result = np.full(len(points), -1, np.int64)
+    result[groups >= 0] = numbered
+    return result
 
 
 def traits(images: pd.DataFrame, members: NDArray[np.int64]) -> tuple[str, ...]:
