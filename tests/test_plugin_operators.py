@@ -385,8 +385,11 @@ def test_the_panel_shows_what_runs_and_reloads_when_it_ends(dataset):
     assert URI + "watch" in [r.operator_uri for r in executor._requests]
     shown = panel.render(ctx).type.properties
     assert "waits for a worker" in shown[f"words_{key}"].default and f"stop_{key}" in shown
+    assert shown[f"stop_{key}"].view.operator == URI + "mincurate_work#on_stop"
     threading.Thread(target=worker.work, kwargs={"until_idle": True}).start()
-    said = [m.body.operator_uri for m in foo.get_operator(URI + "watch").execute(ctx)]
+    told = list(foo.get_operator(URI + "watch").execute(ctx))
+    said = [message.body.operator_uri for message in told]
     assert {"notify", "reload_dataset", "show_panel_output"} <= set(said)
+    assert "None/" not in str([message.body.to_json() for message in told])
     shown = panel.render(ctx).type.properties
     assert "To generate" in shown[f"words_{key}"].default and f"stop_{key}" not in shown

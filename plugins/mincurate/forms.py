@@ -67,7 +67,7 @@ class Formed(foo.Operator):
             inputs = types.Object()
             shown = inputs.view("refusal", types.Warning(label=str(error)))
             invalid(shown, str(error))
-        view = types.PromptView(label=self.LABEL, submit_button_label=self.SUBMIT)
+        view = types.PromptView(label=f"mincurate: {self.LABEL}", submit_button_label=self.SUBMIT)
         return types.Property(inputs, view=view)
 
     def resolve_run_name(self, ctx: Any) -> str:

@@ -38,7 +38,7 @@ class LongRunning(Formed):
         """
         if in_app(ctx) and self.is_long(ctx):
             send_off(self, ctx)
-            ctx.ops.open_panel(PANEL, layout="horizontal")
+            ctx.ops.open_panel(PANEL, layout="vertical")
             return None
         terminal = Terminal()
         try:

@@ -106,11 +106,14 @@ class Work(foo.Panel):
             if operation.run_state in ACTIVE:
                 share = float((operation.status and operation.status.progress) or 0.0)
                 name = f"share_{key}"
-                panel.float(name, default=share, view=types.ProgressView(label=f"{share:.0%}"))
+                panel.float(name, default=share, view=types.ProgressView())
                 ctx.ops.patch_panel_data({name: share})
                 params = {"operation": key}
                 panel.btn(f"stop_{key}", label="Stop", on_click=self.on_stop, params=params)
-        return types.Property(panel, view=types.GridView(orientation="vertical", gap=2, padding=2))
+        return types.Property(
+            panel,
+            view=types.GridView(orientation="vertical", gap=1, pad=2),
+        )
 
 
 class Watch(foo.Operator):
@@ -130,6 +133,8 @@ class Watch(foo.Operator):
 
     def execute(self, ctx: Any) -> Iterator[Any]:
         """Draw once a second until nothing runs, or another watch of this dataset takes over."""
+        panel = Work()
+        panel.plugin_name = PLUGIN  # its buttons are called by it
         turn, dataset = object(), str(ctx.dataset._doc.id)
         self._latest[dataset] = turn
         running = {str(op.id) for op in operations(ctx, active=True)}
@@ -147,7 +152,7 @@ class Watch(foo.Operator):
                 yield ctx.ops.reload_dataset()
             running = active
             if ctx.panel_id:
-                yield ctx.ops.show_panel_output(Work().render(ctx))
+                yield ctx.ops.show_panel_output(panel.render(ctx))
 
 
 class Stop(Formed):
