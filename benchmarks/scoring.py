@@ -1,12 +1,15 @@
 """Scoring speed and memory against the published procedure, re-enacted, on this machine.
 
-    python benchmarks/scoring.py [FOLDER] [--images 512] [--draws 5] [--perceptual SPEC ...]
+    python benchmarks/scoring.py [FOLDER] [--model FOLDER] [--images 512] [--draws 6]
 
 The published procedure: batch by batch, K fresh draws one after the other, the features of the
 original computed again for every draw, float32, contiguous memory. Ours: `mincurate.scoring.Scorer`
 as `mincurate score` runs it. Both use the same weights; every side runs in a process of its own, so
-that peak memory is its own; the sides alternate, and the ratio is of their best rates.
-Prints a table and writes JSON.
+that peak memory is its own; the sides alternate, and the ratio is of their best rates. Two rank
+correlations are given: with noise of its own on either side, which K draws limit, and with the
+same noise, which shows that the same is computed. The last column sets our arithmetic against this
+machine's matrix-multiply peak in float32, measured in the same run: where it is near 1, nothing but
+less arithmetic could be faster. Prints a table and writes JSON.
 """
 
 import argparse
@@ -27,8 +30,8 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 SQUEEZENET = SHARED / "models" / "squeezenet1_0-imagenet-fp16.safetensors"
 
 
-def published(model, distance, pixels, n_draws, sigma, batch):
-    """Scores of ``pixels`` as the research code computes them."""
+def published(model, distance, pixels, n_draws, sigma, batch, names=None):
+    """Scores of ``pixels`` as the research code computes them; with ``names``, on our noise."""
     import torch
 
     from mincurate import perceptual, scoring
@@ -39,10 +42,11 @@ def published(model, distance, pixels, n_draws, sigma, batch):
         for start in range(0, len(pixels), batch):
             x0 = scoring.to_tensor(pixels[start : start + batch])
             total = torch.zeros(len(x0))
-            for _ in range(n_draws):
-                x0hat = model.denoise(
-                    x0 + sigma * torch.randn(x0.shape, generator=generator), sigma
-                )
+            if names:
+                ours = scoring.noise(names[start : start + batch], n_draws, tuple(x0.shape[1:]), 0)
+            for k in range(n_draws):
+                eps = ours[:, k] if names else torch.randn(x0.shape, generator=generator)
+                x0hat = model.denoise(x0 + sigma * eps, sigma)
                 pair = distance.features(x0), distance.features(x0hat)
                 total += perceptual.distance(*pair).sum(1)
             scores.append((total / n_draws).numpy())
@@ -60,6 +64,7 @@ def side(name, folder, spec, n_draws, batch):
     model = denoiser.load(str(folder / "model"))
     distance = perceptual.load(spec, model)
     sigma = model.nearest_sigma(0.005 * model.image_size)
+    names = [str(i) for i in range(len(pixels))]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if name == "published":
         model.unet.to(memory_format=torch.contiguous_format)
@@ -67,12 +72,14 @@ def side(name, folder, spec, n_draws, batch):
         published(model, distance, pixels[:batch], 1, sigma, batch)
         started = time.perf_counter()
         scores = published(model, distance, pixels, n_draws, sigma, batch)
+        seconds = time.perf_counter() - started
+        same = published(model, distance, pixels, n_draws, sigma, batch, names)
+        np.save(folder / "same-noise.npy", same)
     else:
         device.keep_freed_memory()  # as the command line does
         dtype = device.reduced_precision("cpu")
         embed = lambda x: x.mean((2, 3))  # noqa: E731 - embedding is no part of this comparison
         scorer = Scorer(model, distance, embed, sigma, n_draws, 0, dtype)
-        names = [str(i) for i in range(len(pixels))]
         scorer(pixels[:batch], names[:batch])
         started = time.perf_counter()
         parts = [
@@ -80,7 +87,7 @@ def side(name, folder, spec, n_draws, batch):
             for i in range(0, len(pixels), batch)
         ]
         scores = np.concatenate(parts)
-    seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     np.save(folder / f"{name}.npy", scores)
     print(json.dumps({"rate": len(pixels) / seconds, "peak_mb": (peak - before) / 1024}))
@@ -104,8 +111,33 @@ def gc_modules():
     return [m for m in gc.get_objects() if isinstance(m, torch.nn.Module)]
 
 
-def prepare(source, folder, images, steps):
-    """Decode the images and train a model briefly: its weights do not change its speed."""
+def arithmetic(folder, spec, n_draws):
+    """GFLOP that scoring an image takes, and this machine's GFLOP/s in float32 multiplication."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from mincurate import denoiser, perceptual
+    from mincurate.scoring import Scorer
+
+    model = denoiser.load(str(folder / "model"))
+    sigma = model.nearest_sigma(0.005 * model.image_size)
+    distance = perceptual.load(spec, model)
+    scorer = Scorer(model, distance, lambda x: x.mean((2, 3)), sigma, n_draws, 0)
+    with FlopCounterMode(display=False) as counter:
+        scorer(np.load(folder / "pixels.npy")[:8], [str(i) for i in range(8)])
+    a = torch.randn(2048, 2048)
+    best = 0.0
+    for _ in range(10):
+        started = time.perf_counter()
+        a @ a
+        best = max(best, 2 * 2048**3 / (time.perf_counter() - started))
+    return counter.get_total_flops() / 8 / 1e9, best / 1e9
+
+
+def prepare(source, folder, images, steps, model):
+    """Decode the images and take a model, or train one briefly: weights do not change its speed."""
+    import shutil
+
     from mincurate import collection, training
 
     if source is None:
@@ -115,9 +147,14 @@ def prepare(source, folder, images, steps):
         what = f"{images} made-up images"
     else:
         found = collection.open_collection(source, max_images=images)
-        pixels = collection.training_pixels(found, size=32, fit="crop", seed=0, workers=2)
+        pixels = np.array(
+            collection.training_pixels(found, size=32, fit="crop", seed=0, workers=2)[:images]
+        )
         what = f"{len(pixels)} images of {source}"
     np.save(folder / "pixels.npy", pixels)
+    if model:
+        shutil.copytree(model, folder / "model")
+        return what
     training.train(
         pixels, folder / "model", training.Training(32, training.around(0.16), steps=steps)
     )
@@ -128,10 +165,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("source", nargs="?", help="folder of images; made-up ones without")
     parser.add_argument("--images", type=int, default=512)
-    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--draws", type=int, default=6)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--model", type=Path, help="a trained model, instead of --steps of one")
     parser.add_argument("--perceptual", nargs="*")
     parser.add_argument("--json", type=Path, default=Path("scoring.json"))
     parser.add_argument("--side", nargs=3, help=argparse.SUPPRESS)
@@ -150,7 +188,7 @@ def main():
     rows = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        what = prepare(options.source, folder, options.images, options.steps)
+        what = prepare(options.source, folder, options.images, options.steps, options.model)
         for spec in specs:
             found = {"published": [], "mincurate": []}
             for _ in range(options.rounds):
@@ -161,7 +199,10 @@ def main():
                     found[name].append(json.loads(done.stdout.splitlines()[-1]))
             best = {name: max(f["rate"] for f in runs) for name, runs in found.items()}
             peak = {name: max(f["peak_mb"] for f in runs) for name, runs in found.items()}
-            scores = [np.load(folder / f"{name}.npy") for name in found]
+            theirs, ours, same = (
+                np.load(folder / f"{name}.npy") for name in ("published", "mincurate", "same-noise")
+            )
+            per_image, peak_rate = arithmetic(folder, spec, options.draws)
             rows.append(
                 {
                     "perceptual": spec.split("@")[0],
@@ -170,7 +211,11 @@ def main():
                     "ratio": best["mincurate"] / best["published"],
                     "published_peak_mb": peak["published"],
                     "mincurate_peak_mb": peak["mincurate"],
-                    "spearman": float(spearmanr(*scores).statistic),
+                    "spearman": float(spearmanr(theirs, ours).statistic),
+                    "spearman_same_noise": float(spearmanr(same, ours).statistic),
+                    "gflop_per_image": per_image,
+                    "peak_gflops": peak_rate,
+                    "share_of_peak": best["mincurate"] * per_image / peak_rate,
                 }
             )
     result = {
@@ -182,7 +227,7 @@ def main():
         "rows": rows,
     }
     options.json.write_text(json.dumps(result, indent=1))
-    table = Table(title=f"{what}, K = {options.draws}; scores of both at equal K, other noise")
+    table = Table(title=f"{what}, K = {options.draws}")
     for name in (
         "perceptual",
         "published img/s",
@@ -190,6 +235,8 @@ def main():
         "ratio",
         "peak MB",
         "Spearman",
+        "same noise",
+        "of peak",
     ):
         table.add_column(name, justify="left" if name == "perceptual" else "right")
     for row in rows:
@@ -200,6 +247,8 @@ def main():
             f"{row['ratio']:.1f}",
             f"{row['published_peak_mb']:.0f} / {row['mincurate_peak_mb']:.0f}",
             f"{row['spearman']:.4f}",
+            f"{row['spearman_same_noise']:.5f}",
+            f"{row['share_of_peak']:.2f}",
         )
     Console().print(table)
 

@@ -61,7 +61,7 @@ def score(
     *,
     model: str | None = None,
     sigma: float | None = None,
-    n_draws: int = 5,
+    n_draws: int = 6,
     num_classes: int = 10,
     within_label: bool = False,
     rank_by: str = "minority",

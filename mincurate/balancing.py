@@ -13,7 +13,7 @@ from mincurate.rebalance import Target
 from mincurate.runs import Run
 
 if TYPE_CHECKING:
-    from mincurate.augmentation import Budget
+    from mincurate.workshop import Budget
 
 By = Literal["label", "class"]
 COLUMNS: dict[str, str] = {"label": "label", "class": "minority_class"}
@@ -67,7 +67,7 @@ def fill(
     planned: pd.DataFrame,
     *,
     by: By,
-    solver: str = "dpm++",
+    solver: str = "sde-dpm++",
     steps: int = 25,
     guidance_scale: float | None = None,
     model: str | None = None,

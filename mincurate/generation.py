@@ -167,6 +167,14 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
+def read_png(path: Path) -> NDArray[np.uint8]:
+    """Pixels ``(3, H, W)`` of an image that we wrote."""
+    from PIL import Image
+
+    with Image.open(path, formats=["PNG"]) as image:
+        return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+
+
 def to_pixels(images: Tensor) -> NDArray[np.uint8]:
     """``(N, 3, H, W)`` in [-1, 1] as uint8."""
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()

@@ -68,7 +68,7 @@ def train(
         minutes=minutes,
         steps=steps,
         seed=seed,
-        batch_size=images_per_step(device),
+        batch_size=images_per_step(device, all_levels=all_levels),
     )
     folder = Path(output).expanduser()
     identity = runs.fingerprint([collection.digest, str(plan), start and start.content_hash()])
@@ -139,9 +139,14 @@ def choose_size(collection: Collection, device: str) -> int:
     return min(limit, max(16, -(-collection.usual_side() // 8) * 8))
 
 
-def images_per_step(device: str) -> int:
-    """Images of a training step: few on a CPU, as many on a GPU as cost it no more than a few."""
-    return 64 if device.startswith("cuda") else training.Training.batch_size
+def images_per_step(device: str, *, all_levels: bool = False) -> int:
+    """Images of a training step: few on a CPU, as many on a GPU as cost it no more than a few.
+
+    More when all levels are trained, where gradients are noisier (the levels of a batch differ).
+    """
+    if device.startswith("cuda"):
+        return 64
+    return 32 if all_levels else training.Training.batch_size
 
 
 def model_record(denoiser: Denoiser, *, trained_here: bool) -> dict[str, Any]:

@@ -34,7 +34,9 @@ from mincurate.errors import UserError
 from mincurate.guidance import Guided, gradient_of, guided
 from mincurate.perceptual import Perceptual
 
-SOLVERS = ("ancestral", "ddim", "dpm++")
+SOLVERS = ("ancestral", "ddim", "dpm++", "sde-dpm++")
+STOCHASTIC = ("ancestral", "sde-dpm++")
+"""Solvers that add noise at every step, which also corrects errors of earlier steps."""
 
 Push = Callable[[Tensor, float, int, list[torch.Generator]], Tensor | None]
 """``(x, sigma, index of the step, generators)`` to what the mean of the next ``x_t`` is moved by,
@@ -50,8 +52,8 @@ class Sampler:
 
     Attributes:
         denoiser: plain or guided.
-        solver: ``ancestral`` (DDPM, equation 7, with the posterior variance), ``ddim`` (eta = 0)
-            or ``dpm++`` (DPM-Solver++ 2M).
+        solver: ``ancestral`` (DDPM, equation 7, with the posterior variance), ``ddim`` (eta = 0),
+            ``dpm++`` (DPM-Solver++ 2M) or ``sde-dpm++`` (the same, with fresh noise at every step).
         steps: noise levels from pure noise to an image.
         gamma: standard deviation of the initial noise; 1 is the model's own.
         skip: share of the timesteps, from the noisiest on, that is left out.
@@ -119,7 +121,7 @@ class Sampler:
             with precision(device.type, self.dtype):
                 x0 = self.denoiser.denoise(x, sigma).float().clamp(-1, 1)
                 push = self.push and self.push(x, sigma, i, generators)
-            noise = {"generator": generators} if self.solver == "ancestral" else {}
+            noise = {"generator": generators} if self.solver in STOCHASTIC else {}
             x_t = scheduler.step(x0, t, x_t, **noise).prev_sample
             if push is not None:
                 previous = float(alpha_bar[timesteps[i + 1]]) if i + 1 < len(timesteps) else 1.0
@@ -405,7 +407,9 @@ def _scheduler(solver: str, denoiser: Denoises, timesteps: list[int]) -> Any:
     if solver == "ancestral":
         scheduler = DDPMScheduler(**schedule, clip_sample=False, variance_type="fixed_small")
     else:
-        scheduler = DPMSolverMultistepScheduler(**schedule, solver_order=1 + (solver == "dpm++"))
+        kind = "sde-dpmsolver++" if solver == "sde-dpm++" else "dpmsolver++"
+        order = 1 if solver == "ddim" else 2
+        scheduler = DPMSolverMultistepScheduler(**schedule, solver_order=order, algorithm_type=kind)
     scheduler.set_timesteps(timesteps=timesteps)
     return scheduler
 

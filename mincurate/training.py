@@ -2,7 +2,7 @@
 
 A score needs one noise level, so a model trained only to score sees the levels around it: from a
 little below to some ten times above, where it learns what the coarse structure of an image is. A
-model that is to generate sees all levels.
+model that is to generate sees all levels, most often those at which an image takes its shape.
 
 Every step draws its images, flips, noise levels and noise from ``(seed, step)`` alone, and all
 that a step depends on is in the checkpoint. A training of a given number of steps that was stopped
@@ -45,6 +45,14 @@ SCORING_LEVELS = (0.6, 9.0)
 """A model for scoring at sigma is trained from 0.6 to 9 times sigma (measured, see README)."""
 
 
+GENERATING_LEVELS = (-0.4, 1.4)
+"""Mean and standard deviation of log sigma when all levels are trained.
+
+Measured on digits at 16 px, 700 steps of 32: Fréchet distance of 25-step samples 0.077, against
+0.147 when timesteps are drawn evenly, which spends most steps where there is only noise to see. A
+normal distribution of log sigma is Karras et al.'s (EDM, 2022); theirs is around -1.2."""
+
+
 def around(sigma: float) -> tuple[float, float]:
     """The noise levels to train for scoring at ``sigma``."""
     return SCORING_LEVELS[0] * sigma, SCORING_LEVELS[1] * sigma
@@ -57,7 +65,8 @@ class Training:
     Attributes:
         image_size: side of the square images, in pixels; a multiple of 8.
         sigmas: lowest and highest noise level, drawn uniformly over the timesteps between;
-            ``None`` trains all levels.
+            ``None`` trains all levels (see `GENERATING_LEVELS`) and mirrors no image: mirrored
+            ones would be generated, too.
         minutes: budget; turned into a number of steps by a measurement before the first step.
         steps: exact number of steps, in place of ``minutes``.
         batch_size: images per step. Few on a CPU, where a step costs what its images cost: it is
@@ -228,7 +237,8 @@ class _Trainer:
         picks = torch.randint(len(self.train_index), (size,), generator=generator)
         x0 = self._batch(self.train_index[picks.numpy()])
         flip = (torch.rand(size, 1, 1, 1, generator=generator) < 0.5).to(self.device)
-        x0 = torch.where(flip, x0.flip(3), x0)
+        if self.training.sigmas is not None:
+            x0 = torch.where(flip, x0.flip(3), x0)
         loss = self._loss(x0, generator)
         loss.backward()
         self._clip()
@@ -408,7 +418,10 @@ def _network(training: Training, start: Denoiser | None, device: str) -> Denoise
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
             unet = new_unet(training.image_size, training.channels)
-        schedule, kind = denoisers.linear_alphas_cumprod(), "epsilon"
+        # At the highest noise v is the image itself, and epsilon all but the input: an error of one
+        # in a hundred in epsilon is then an image of the wrong colour (measured, Fréchet distance
+        # of digits after 700 steps: 0.147 with v, 0.422 with epsilon).
+        schedule, kind = denoisers.linear_alphas_cumprod(), "v_prediction"
     else:
         unet = UNet2DModel.from_config(start.unet.config)
         unet.load_state_dict(start.unet.state_dict())
@@ -422,9 +435,14 @@ def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _level_weights(sigmas: Tensor, training: Training) -> Tensor:
-    """Weight of every timestep in the draw: 1 where it is trained, else 0."""
+    """Weight of every timestep in the draw, ``(T,)``, for ``sigmas`` ``(T,)``."""
     if training.sigmas is None:
-        return torch.ones_like(sigmas)
+        log_sigma = sigmas.double().log()
+        edges = torch.cat(
+            [log_sigma[:1], (log_sigma[1:] + log_sigma[:-1]) / 2, log_sigma[-1:]]
+        )  # of the levels' shares of the logarithmic scale
+        share = torch.distributions.Normal(*GENERATING_LEVELS).cdf(edges).diff()
+        return (share + 1e-5).float()  # the highest are seen, too
     low, high = training.sigmas
     return ((sigmas >= low * 0.999) & (sigmas <= high * 1.001)).float()
 

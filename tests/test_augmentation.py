@@ -14,7 +14,8 @@ import pytest
 from conftest import GENERATE, VARY, command, refused
 
 from mincurate import augmentation, curated, generation, quality, runs
-from mincurate.augmentation import Budget, read_png
+from mincurate.generation import read_png
+from mincurate.workshop import Budget
 
 BUDGET = Budget(train_steps=20, guide_steps=20)
 QUICK = {"n": 12, "steps": 3, "budget": BUDGET}

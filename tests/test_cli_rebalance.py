@@ -10,8 +10,8 @@ import pytest
 from conftest import GENERATE, refused
 
 from mincurate import balancing, curated, export, marks, runs
-from mincurate.augmentation import Budget
 from mincurate.errors import UserError
+from mincurate.workshop import Budget
 
 
 def say(monkeypatch, capsys, *arguments, code=0):

@@ -99,7 +99,7 @@ def assert_is_mixture(images, weights, *, tolerance=0.035):
         assert members.std().item() == pytest.approx(S, rel=0.12)
 
 
-SOLVERS = [("ancestral", 250), ("ddim", 250), ("dpm++", 25)]
+SOLVERS = [("ancestral", 250), ("ddim", 250), ("dpm++", 25), ("sde-dpm++", 25)]
 
 
 @pytest.mark.parametrize(("solver", "steps"), SOLVERS)
@@ -180,7 +180,9 @@ def network():
 PIXELS = Perceptual("pixels", "", lambda x: [x])
 
 
-@pytest.mark.parametrize("name", ["ancestral", "ddim", "dpm++", "self-guided", "start"])
+@pytest.mark.parametrize(
+    "name", ["ancestral", "ddim", "dpm++", "sde-dpm++", "self-guided", "start"]
+)
 def test_an_image_depends_on_its_seed_alone(name):
     model, more = network(), {}
     if name == "self-guided":

@@ -7,8 +7,9 @@ from conftest import draw_shapes
 
 import mincurate
 from mincurate import augmentation, runs
+from mincurate.workshop import Budget
 
-BUDGET = augmentation.Budget(train_steps=20, guide_steps=20)
+BUDGET = Budget(train_steps=20, guide_steps=20)
 
 
 @pytest.fixture(scope="module")

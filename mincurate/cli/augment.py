@@ -9,7 +9,9 @@ from mincurate.cli.console import Terminal
 from mincurate.progress import duration
 
 if TYPE_CHECKING:
-    from mincurate.augmentation import Augmented, Target, Workshop
+    from mincurate.augmentation import Augmented
+    from mincurate.targets import Target
+    from mincurate.workshop import Workshop
 
 Loss = Annotated[
     Literal["ordinal", "cross_entropy"],
@@ -68,10 +70,11 @@ def guide(
 
     from mincurate import augmentation
     from mincurate.device import keep_freed_memory
+    from mincurate.workshop import Budget
 
     keep_freed_memory()
     reporter = Terminal()
-    budget = augmentation.Budget(train_minutes, train_steps, guide_minutes, guide_steps)
+    budget = Budget(train_minutes, train_steps, guide_minutes, guide_steps)
     found = augmentation.guide(
         run, model=model, loss=loss, budget=budget, seed=seed, device=device, reporter=reporter
     )
@@ -125,9 +128,9 @@ def augment(
         typer.Option(help="minority is the paper's guidance, ddpm plain sampling."),
     ] = "minority",
     solver: Annotated[
-        Literal["dpm++", "ddim", "ancestral"],
-        typer.Option(help="dpm++ and ddim need few steps; ancestral is the paper's, 250 steps."),
-    ] = "dpm++",
+        Literal["sde-dpm++", "dpm++", "ddim", "ancestral"],
+        typer.Option(help="The first three need few steps; ancestral is the paper's, 250 steps."),
+    ] = "sde-dpm++",
     steps: Annotated[int, typer.Option(help="Noise levels = evaluations of the network.")] = 25,
     guidance_scale: Annotated[
         float | None,
@@ -189,8 +192,11 @@ def augment(
     """
     started = time.monotonic()
     from mincurate import augmentation, joining, runs
+    from mincurate import workshop as workshops
     from mincurate.device import keep_freed_memory
     from mincurate.errors import UserError
+    from mincurate.targets import choose_target
+    from mincurate.workshop import Budget
 
     if sum([top_decile, target_class is not None, top_fraction is not None, like is not None]) > 1:
         raise UserError(
@@ -208,14 +214,14 @@ def augment(
         if where is None:
             raise UserError(f"--like needs a FiftyOne dataset, and run {scored.key} has none.")
         chosen = synthetic.selection(where, like)
-    budget = augmentation.Budget(train_minutes, train_steps, guide_minutes, guide_steps)
+    budget = Budget(train_minutes, train_steps, guide_minutes, guide_steps)
     fraction = 0.1 if top_fraction is None else top_fraction
     if dry_run:
         base = joining.open_base(scored)
-        wanted, members = augmentation.choose_target(
+        wanted, members = choose_target(
             base, target_class=target_class, top_fraction=fraction, label=label, like=chosen
         )
-        workshop = augmentation.open_workshop(
+        workshop = workshops.open_workshop(
             base, model=model, loss=loss, budget=budget, device=device, reporter=reporter
         )
         have = int(members.sum())
@@ -259,14 +265,15 @@ def say_plan(
     reporter: Terminal,
 ) -> None:
     """What `augment` would do, and for how long; ``have`` images of the run are of the kind."""
-    from mincurate import augmentation
 
     base = workshop.base
     reporter.say(
         f"Would make {n:,} images of {target} of run {base.run.key}, which has {have:,} of "
         f"{len(base.frame):,} images of this kind:"
     )
-    for what, how_long in augmentation.estimate(
+    from mincurate.workshop import estimate
+
+    for what, how_long in estimate(
         workshop, n=n, sampler=sampler, steps=steps, batch_size=batch_size
     ):
         reporter.say(f"  {what}: {how_long}")

@@ -91,12 +91,13 @@ def _augment(scored: "Result", reporter: Terminal) -> None:
     from mincurate import augmentation, evaluation
     from mincurate.cli.augment import summarize as summarize_generated
     from mincurate.cli.evaluate import summarize as summarize_evaluation
+    from mincurate.workshop import Budget
 
     reporter.say("")
     made = augmentation.augment(
         scored.run,
         n=GENERATED,
-        budget=augmentation.Budget(train_steps=ALL_LEVELS_STEPS, guide_steps=GUIDE_STEPS),
+        budget=Budget(train_steps=ALL_LEVELS_STEPS, guide_steps=GUIDE_STEPS),
         dataset=scored.dataset,
         reporter=reporter,
     )

@@ -31,8 +31,8 @@ def evaluate(
         bool,
         typer.Option(
             "--downstream",
-            help="Also train a small classifier of the labels without and with the accepted "
-            "images, and compare its recall on held-out real images.",
+            help="Also train a small classifier of the labels without the accepted images, with as "
+            "many copies of real ones, and with them, and compare recall on held-out real images.",
         ),
     ] = False,
     seeds: Annotated[
@@ -97,8 +97,9 @@ def summarize(found: "Evaluation", reporter: Terminal) -> None:
             table.add_row(Text(row["name"]), *(Text(cell) for cell in cells))
         reporter.console.print(table)
     if found.downstream is not None:
-        table = Table(title="Recall on held-out real images", expand=False)
-        for name in ("labels", "without", "with", "change", "95 % interval"):
+        table = Table(title="Recall on held-out real images (95 % intervals)", expand=False)
+        heads = ("labels", "without", "copies", "with", "change", "beyond copies")
+        for name in heads:
             table.add_column(name, justify="left" if name == "labels" else "right")
         groups, classes = found.downstream.groups, found.downstream.classes
         for frame, key in ((groups, "group"), (classes, "class")):
@@ -107,9 +108,10 @@ def summarize(found: "Evaluation", reporter: Terminal) -> None:
                 table.add_row(
                     Text(str(row[key])),
                     f"{row['recall_without']:.3f}",
+                    f"{row['recall_oversampled']:.3f}",
                     f"{row['recall_with']:.3f}",
-                    f"{row['change']:+.3f}",
-                    f"{row['low']:+.3f} to {row['high']:+.3f}",
+                    f"{row['change']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
+                    f"{row['gain']:+.3f} [{row['gain_low']:+.3f}, {row['gain_high']:+.3f}]",
                 )
             table.add_section()
         reporter.console.print(table)

@@ -54,9 +54,9 @@ def rebalance(
     ] = None,
     cap: Annotated[int, typer.Option(help="Generate at most so many images per class.")] = 5000,
     solver: Annotated[
-        Literal["dpm++", "ddim", "ancestral"],
+        Literal["sde-dpm++", "dpm++", "ddim", "ancestral"],
         typer.Option(help="dpm++ and ddim need few steps; ancestral is the paper's, 250 steps."),
-    ] = "dpm++",
+    ] = "sde-dpm++",
     steps: Annotated[int, typer.Option(help="Noise levels = evaluations of the network.")] = 25,
     guidance_scale: Annotated[
         float | None,
@@ -117,7 +117,7 @@ def rebalance(
         return
     if not yes:
         typer.confirm("Generate them?", abort=True)
-    from mincurate.augmentation import Budget
+    from mincurate.workshop import Budget
 
     keep_freed_memory()
     filled = balancing.fill(

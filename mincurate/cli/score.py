@@ -37,7 +37,7 @@ def score(
             show_default=False,
         ),
     ] = None,
-    n_draws: Annotated[int, typer.Option(help="Noise draws per image (K).")] = 5,
+    n_draws: Annotated[int, typer.Option(help="Noise draws per image (K).")] = 6,
     num_classes: Annotated[
         int, typer.Option(help="Ordinal classes (L); 0 is the commonest, L-1 the rarest.")
     ] = 10,

@@ -15,7 +15,12 @@ from mincurate.runs import Run
 from .forms import choose, invalid, notice, try_out, value
 from .long_running import LongRunning
 
-SOLVERS = (("dpm++", "dpm++, few steps"), ("ddim", "ddim, few steps"), ("ancestral", "ancestral"))
+SOLVERS = (
+    ("sde-dpm++", "sde-dpm++, few steps"),
+    ("dpm++", "dpm++, few steps"),
+    ("ddim", "ddim, few steps"),
+    ("ancestral", "ancestral"),
+)
 SAMPLERS = (
     ("minority", "Minority guidance (the paper's)"),
     ("ddpm", "Plain, without guidance"),
@@ -222,7 +227,7 @@ def _how(ctx: Any, inputs: types.Object, run: Run, n: int) -> None:
     inputs.bool("more", default=False, label="More options", view=types.SwitchView())
     if value(ctx, "more", False):
         choose(inputs, "sampler", SAMPLERS, label="Sampler", default="minority")
-        choose(inputs, "solver", SOLVERS, label="Solver", default="dpm++")
+        choose(inputs, "solver", SOLVERS, label="Solver", default="sde-dpm++")
         inputs.int("steps", default=25, min=1, max=1000, label="Steps")
         inputs.float("guidance_scale", min=0, label="Guidance scale (empty: the sampler's own)")
         inputs.int("seed", default=0, min=0, max=2**32 - 1, label="Seed")
@@ -246,7 +251,7 @@ def _training(run: Run) -> str:
 
 
 def _budget(ctx: Any) -> Any:
-    from mincurate.augmentation import Budget
+    from mincurate.workshop import Budget
 
     p, usual = ctx.params, Budget()
     return Budget(
@@ -264,7 +269,7 @@ def _augment(ctx: Any, reporter: Reporter, n: int, **kind: Any) -> dict[str, Any
         shown.find(ctx.dataset),
         n=int(value(ctx, "n", n)),
         sampler=value(ctx, "sampler", "minority"),
-        solver=value(ctx, "solver", "dpm++"),
+        solver=value(ctx, "solver", "sde-dpm++"),
         steps=int(value(ctx, "steps", 25)),
         guidance_scale=ctx.params.get("guidance_scale"),
         budget=_budget(ctx),

@@ -1,0 +1,327 @@
+"""The networks that generating takes: a model of all noise levels, a classifier, samplers.
+
+Each is trained when it is first used, within its budget, and kept beside the scored run.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mincurate import classifier as classifiers
+from mincurate import classifier_training, generation, joining, models, runs, sampling, training
+from mincurate import denoiser as denoisers
+from mincurate.classifier import Classifier, ClassifierTraining
+from mincurate.denoiser import Denoiser
+from mincurate.device import choose_device, choose_precision
+from mincurate.errors import UserError
+from mincurate.joining import Base
+from mincurate.progress import SILENT, Reporter, duration
+from mincurate.runs import Run
+from mincurate.sampling import Sampler
+from mincurate.scoring import to_tensor
+from mincurate.targets import Target
+
+FAKES = 512
+"""Plain samples that low-density sampling learns to tell from real images."""
+GUIDED_COST = 1.4
+"""One guided evaluation in plain ones (``benchmarks/sampling.py``), for estimates of time."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long the trainings before a generation may take.
+
+    Attributes:
+        train_minutes: for all noise levels, where the model knows only some.
+        train_steps: exact number of steps, in place of ``train_minutes``.
+        guide_minutes: for the classifier.
+        guide_steps: exact number of steps, in place of ``guide_minutes``.
+    """
+
+    train_minutes: float = 20.0
+    train_steps: int | None = None
+    guide_minutes: float = 3.0
+    guide_steps: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Workshop:
+    """The networks and images that generating on top of a scored run takes.
+
+    Attributes:
+        base: the scored run.
+        device: where everything computes.
+        dtype: precision of the networks; ``None`` is float32.
+        budget: for the trainings.
+        model: a generating model given by the user.
+        loss: of the classifier.
+        seed: of the trainings.
+        reporter: hears of it.
+    """
+
+    base: Base
+    device: str
+    dtype: torch.dtype | None
+    budget: Budget
+    model: str | None
+    loss: str
+    seed: int
+    reporter: Reporter
+
+    @cached_property
+    def known(self) -> Denoiser:
+        """The model that is given, or that of the scored run."""
+        place = (
+            models.place(self.model) if self.model else str(self.base.run.record["model"]["name"])
+        )
+        return denoisers.load(place, self.device)
+
+    @property
+    def ready(self) -> bool:
+        """Whether `denoiser` is there without a training."""
+        return self._knows_all or training.finished(self._place)
+
+    @cached_property
+    def denoiser(self) -> Denoiser:
+        """A model of all noise levels: the one known, or trained on from it."""
+        if self._knows_all:
+            return self.known
+        if self.model:  # a model of the user's is taken as it is
+            denoisers.check_all_levels(self.known)
+        self._place.mkdir(parents=True, exist_ok=True)
+        if not training.finished(self._place):
+            plan = self._plan
+            budget = f"{plan.steps} steps" if plan.steps else f"about {plan.minutes:g} minutes"
+            self.reporter.say(
+                "The model knows only the noise levels around that of the score; generating needs "
+                f"all of them. It is trained on now ({budget}, once for this run)."
+            )
+        with runs.locked(Run(self._place)):
+            return training.train(
+                self.base.pixels(),
+                self._place,
+                self._plan,
+                start=self.known,
+                device=self.device,
+                reporter=self.reporter,
+            )
+
+    @cached_property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The run's images at the size of `denoiser`."""
+        return self.base.pixels(size=self.denoiser.image_size)
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """Ordinal class of every image of the run."""
+        return self.base.frame["minority_class"].to_numpy(np.int64)
+
+    @property
+    def labels(self) -> list[str | None]:
+        """Label of every image of the run."""
+        return [n if isinstance(n, str) else None for n in self.base.frame["label"]]
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """``p(l | x, sigma)``: trained now, or before."""
+        settings = ClassifierTraining(
+            num_classes=self.base.num_classes,
+            loss=self.loss,
+            minutes=self.budget.guide_minutes,
+            steps=self.budget.guide_steps,
+            seed=self.seed,
+        )
+        key = runs.fingerprint(
+            [str(settings), self.denoiser.content_hash(), self.classes.tolist(), self.labels]
+        )
+        folder = self.base.run.path / "guidance" / key
+        if not classifiers.finished(folder):
+            self.reporter.say(
+                f"Training the classifier of {self.base.num_classes} classes on "
+                f"{len(self.classes):,} images ({settings.loss})."
+            )
+        return self._fit_classifier(folder, settings, self.pixels, self.classes, self.labels)
+
+    def sampler(
+        self, name: str, target: Target, solver: str, steps: int, scale: float | None
+    ) -> Sampler:
+        """The sampler called ``name``.
+
+        Args:
+            scale: the guidance scale; ``None`` takes the sampler's own default.
+        """
+        more: dict[str, Any] = {"steps": steps, "dtype": self.dtype}
+        if name in ("ddpm", "minority", "boost-and-skip", "low-density"):
+            more["solver"] = solver
+        elif solver != "ancestral":
+            raise UserError(f"The sampler {name} takes ancestral steps only: --solver ancestral.")
+        if scale is not None and name in ("ddpm", "boost-and-skip"):
+            raise UserError(f"The sampler {name} is not guided; it takes no --guidance-scale.")
+        if scale is not None:
+            more["guidance_scale"] = scale
+        if target.label is not None and name != "minority":
+            raise UserError(f"--label needs --sampler minority; {name} knows no labels.")
+        if name == "ddpm":
+            return sampling.ddpm(self.denoiser, **more)
+        if name == "boost-and-skip":
+            return sampling.boost_and_skip(self.denoiser, **more)
+        if name == "self-guided":
+            distance = joining.scorer_of(self.base.run, self.device).perceptual
+            return sampling.self_guided(self.denoiser, distance, **more)
+        if name == "low-density":
+            hardness = sampling.fit_hardness(self.denoiser, self.pixels, seed=self.seed)
+            return sampling.low_density(
+                self.denoiser, hardness, self._realness(solver, steps), **more
+            )
+        return sampling.minority(
+            self.denoiser, self.classifier, target_class=target.classes, label=target.label, **more
+        )
+
+    def belief(
+        self, target: Target, pixels: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float64], list[str | None], NDArray[np.float64]]:
+        """What the classifier holds of images: chance of the target, label, its confidence."""
+        classes, labels = [], []
+        for start in range(0, len(pixels), 256):
+            x0 = to_tensor(pixels[start : start + 256]).to(self.device)
+            of_classes, of_labels = classifiers.classify(self.denoiser, self.classifier, x0)
+            classes.append(of_classes)
+            if of_labels is not None:
+                labels.append(of_labels)
+        found = np.concatenate(classes)[:, list(target.classes)].sum(1, dtype=np.float64)
+        names = self.classifier.label_names
+        if not labels:
+            return found, [None] * len(found), np.full(len(found), np.nan)
+        chances = np.concatenate(labels)
+        if target.label is not None:
+            found = found * chances[:, names.index(target.label)]
+        return found, [names[i] for i in chances.argmax(1)], chances.max(1).astype(np.float64)
+
+    def seconds_per_image(self, steps: int, *, guided: bool, batch_size: int) -> float:
+        """Time of generating one image, measured with the model that is known."""
+        side = self.known.image_size
+        n = min(batch_size, 16)
+        x = torch.randn(n, 3, side, side, device=self.device)
+        sigma = self.known.nearest_sigma(1.0)
+        with torch.inference_mode():
+            self.known.denoise(x, sigma)
+            started = time.monotonic()
+            for _ in range(3):
+                self.known.denoise(x, sigma)
+        plain = (time.monotonic() - started) / 3 / n
+        return plain * steps * (GUIDED_COST if guided else 1.0)
+
+    def _realness(self, solver: str, steps: int) -> Classifier:
+        """Tells generated images (0) from real ones (1), at every noise level."""
+        folder = self.base.run.path / "guidance" / f"real-{self.denoiser.content_hash()}"
+        n = min(FAKES, len(self.pixels))
+        plain = sampling.ddpm(self.denoiser, steps=steps, solver=solver, dtype=self.dtype)
+        self.reporter.say(f"Low-density sampling first needs {n} plain samples to compare with.")
+        made = generation.generate(
+            folder, plain, n, seed=self.seed, batch_size=64, facts={}, reporter=self.reporter
+        )
+        fakes = np.stack([generation.read_png(folder / e["file"]) for e in made])
+        real = self.pixels[np.random.default_rng(self.seed).permutation(len(self.pixels))[:n]]
+        settings = ClassifierTraining(
+            num_classes=2,
+            loss="cross_entropy",
+            minutes=self.budget.guide_minutes,
+            steps=self.budget.guide_steps,
+            seed=self.seed,
+        )
+        both = np.concatenate([fakes, real])
+        kinds = np.repeat(np.array([0, 1], np.int64), [len(fakes), len(real)])
+        return self._fit_classifier(folder, settings, both, kinds, None)
+
+    def _fit_classifier(
+        self,
+        folder: Path,
+        settings: ClassifierTraining,
+        pixels: NDArray[np.uint8],
+        classes: NDArray[np.int64],
+        labels: Sequence[str | None] | None,
+    ) -> Classifier:
+        folder.mkdir(parents=True, exist_ok=True)
+        with runs.locked(Run(folder)):
+            return classifier_training.train(
+                self.denoiser,
+                pixels,
+                classes,
+                folder,
+                settings,
+                labels=labels,
+                reporter=self.reporter,
+            )
+
+    @property
+    def _knows_all(self) -> bool:
+        try:
+            denoisers.check_all_levels(self.known)
+        except UserError:
+            return False
+        return True
+
+    @cached_property
+    def _plan(self) -> training.Training:
+        return training.Training(
+            image_size=self.known.image_size,
+            sigmas=None,
+            minutes=self.budget.train_minutes,
+            steps=self.budget.train_steps,
+            seed=self.seed,
+            batch_size=models.images_per_step(self.device, all_levels=True),
+        )
+
+    @cached_property
+    def _place(self) -> Path:
+        run = self.base.run.record
+        images = sorted(self.base.frame["content_hash"])
+        key = runs.fingerprint([images, run["model"]["hash"], str(self._plan), self.base.fit])
+        return runs.home() / "models" / key
+
+
+def open_workshop(
+    base: Base,
+    *,
+    model: str | None = None,
+    loss: str = ClassifierTraining.loss,
+    budget: Budget | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    reporter: Reporter = SILENT,
+) -> Workshop:
+    """The networks for generating on top of ``base``; trained when they are first used."""
+    device = choose_device(device)
+    dtype = choose_precision(precision, device)
+    return Workshop(base, device, dtype, budget or Budget(), model, loss, seed, reporter)
+
+
+def estimate(
+    workshop: Workshop, *, n: int, sampler: str, steps: int, batch_size: int
+) -> list[tuple[str, str]]:
+    """What `augment` would do, in order, and how long each part takes about."""
+    parts = []
+    if not workshop.ready:
+        b = workshop.budget
+        budget = f"{b.train_steps} steps" if b.train_steps else duration(b.train_minutes * 60)
+        parts.append(("train on to all noise levels", budget))
+    if sampler == "minority":
+        b = workshop.budget
+        budget = f"{b.guide_steps} steps" if b.guide_steps else duration(b.guide_minutes * 60)
+        parts.append(("train the classifier, if it is not there yet", f"at most {budget}"))
+    seconds = workshop.seconds_per_image(
+        steps, guided=sampler not in ("ddpm", "boost-and-skip"), batch_size=batch_size
+    )
+    parts.append((f"generate {n:,} images", duration(seconds * n)))
+    rate = workshop.base.run.record.get("images_per_second")
+    if rate:
+        parts.append(("score and inspect them", duration(n / float(rate))))
+    return parts
