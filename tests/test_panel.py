@@ -182,7 +182,9 @@ def test_verdicts_are_tags_and_the_review_counts_them(panel, scored):
     panel("on_verdict", selected=panel.ids(paths[2:3]), tag=DROP_TAG)
     panel("on_verdict", selected=panel.ids(paths[2:4]), tag=MISLABELLED_TAG)
     panel("on_change_current_sample", selected=[], current=panel.ids(paths[4:5])[0])
+    panel("on_change_current_sample", selected=[], current=panel.ids(paths[-1:])[0])
     tags = dict(zip(*panel.dataset.values(["filepath", "tags"]), strict=True))
+    assert tags[paths[-1]] == [], "of the tail alone"
     assert [sorted(tags[path]) for path in paths[:6]] == [
         [KEEP_TAG], [KEEP_TAG], sorted([DROP_TAG, MISLABELLED_TAG]), [MISLABELLED_TAG],
         [SEEN_TAG], [],

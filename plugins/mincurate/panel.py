@@ -82,9 +82,10 @@ class LongTail(foo.Panel):
 
     @told
     def on_change_current_sample(self, ctx: Any) -> None:
-        """Whoever opens an image has looked at it."""
+        """Whoever opens an image of the tail has looked at it."""
         if ctx.current_sample:
-            samples.tag(ctx.dataset, [ctx.current_sample], SEEN_TAG)
+            tail = samples.of_tail(ctx.dataset, samples.shown(ctx.dataset))
+            tail.select(ctx.current_sample).tag_samples(SEEN_TAG)
 
     # What is clicked
 
