@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -121,6 +123,30 @@ def test_training_for_a_score_draws_the_levels_around_it():
     assert drawn.min() == pytest.approx(low, rel=0.03)
     assert drawn.max() == pytest.approx(high, rel=0.03)
     assert set(weights.tolist()) == {0.0, 1.0}
+
+
+def test_training_for_generation_draws_every_level_and_mostly_those_where_images_take_shape():
+    sigmas = training.untrained(TINY).sigmas
+    weights = training._level_weights(sigmas, Training(image_size=16, sigmas=None))
+    assert (weights > 0).all()
+    cumulated = weights.cumsum(0) / weights.sum()
+    center, spread = training.GENERATING_LEVELS
+    for z, below in ((-1, 0.159), (0, 0.5), (1, 0.841)):
+        level = sigmas[torch.searchsorted(cumulated, below)]
+        assert level.log().item() == pytest.approx(center + z * spread, abs=0.05)
+
+
+@pytest.mark.parametrize(("sigmas", "mirrored"), [((0.2, 0.5), True), (None, False)])
+def test_only_a_model_for_scores_sees_mirrored_images(tmp_path, monkeypatch, sigmas, mirrored):
+    lit_left = np.zeros((40, 3, 16, 16), np.uint8)
+    lit_left[..., :8] = 255
+    seen = []
+    loss = training._Trainer._loss
+    monkeypatch.setattr(
+        training._Trainer, "_loss", lambda self, x0, g: seen.append(x0) or loss(self, x0, g)
+    )
+    training.train(lit_left, tmp_path, replace(TINY, sigmas=sigmas, steps=6))
+    assert bool((torch.cat(seen)[..., 0] < 0).any()) is mirrored
 
 
 def test_minutes_become_steps(tmp_path):
