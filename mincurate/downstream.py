@@ -1,4 +1,9 @@
-"""Does adding the synthetic images help? A small classifier, without and with them."""
+"""Does adding the synthetic images help? A small classifier, without and with them.
+
+Adding images of a label also shows the label more often. A third training, in which copies of real
+images stand in for the synthetic ones, has that gain alone (oversampling): what synthetic images
+are worth is what they bring beyond it.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,24 +25,28 @@ RATE = 3e-3
 
 @dataclass(frozen=True)
 class Downstream:
-    """Recall on held-out real images, without and with the synthetic ones.
+    """Recall on held-out real images: without the synthetic ones, with copies, with them.
 
     Attributes:
         classes: one row per class: ``class``, ``rare``, ``n_train`` (real), ``n_synthetic``,
-            ``n_test``, ``recall_without``, ``recall_with``, ``change``, ``low``, ``high``.
+            ``n_test``, and the figures below.
         groups: the means over classes, one row each for ``rare``, ``rest`` and ``all``: ``group``,
-            ``recall_without``, ``recall_with``, ``change``, ``low``, ``high``.
+            and the figures below.
         without: recall ``(seeds, classes)``.
-        with_synthetic: the same, with them.
+        oversampled: the same, with as many copies of real images as there are synthetic ones.
+        with_synthetic: the same, with the synthetic images.
 
-    ``low`` and ``high`` are the ends of the 95 % interval of the change over seeds. It says how far
-    the training's chance goes, not the choice of the test images: with few of those in a class, its
-    recall is coarse.
+    The figures are ``recall_without``, ``recall_oversampled``, ``recall_with``; ``change``, by
+    which the synthetic images move recall; and ``gain``, by which they move it beyond the copies.
+    ``low``, ``high``, ``gain_low`` and ``gain_high`` are the ends of the 95 % intervals of these
+    two over seeds. They say how far the training's chance goes, not the choice of the test images:
+    with few of those in a class, its recall is coarse.
     """
 
     classes: pd.DataFrame
     groups: pd.DataFrame
     without: NDArray[np.float64]
+    oversampled: NDArray[np.float64]
     with_synthetic: NDArray[np.float64]
 
 
@@ -47,26 +56,28 @@ def compare(
     test: tuple[ArrayLike, Sequence[object]],
     *,
     rare: Sequence[object],
+    like: ArrayLike | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     steps: int = STEPS,
     batch_size: int = BATCH,
     device: str = "cpu",
     advance: Callable[[int], None] = lambda n: None,
 ) -> Downstream:
-    """Train on ``train`` and on ``train`` plus ``synthetic``, and test both on ``test``.
+    """Train on ``train``, alone, with copies, and with ``synthetic``; test all three on ``test``.
 
-    Both are trained for the same number of steps from the same start, for every seed. Batches are
-    drawn at random from all images alike, so that adding images of a class shows it more often; to
-    tell that from what the images themselves bring, give as ``synthetic`` as many copies of real
-    images.
+    They are trained for the same number of steps from the same start, for every seed. Batches are
+    drawn at random from all images alike, so that adding images of a class shows it more often.
+    The copies show it as often: see `copies`.
 
     Args:
         train: real images ``(N, 3, H, W)`` uint8, and their labels ``(N,)``.
         synthetic: generated images of the same size, and the labels they were made for.
         test: held-out real images, and their labels; none of them may be in the other two.
         rare: the labels that count as rare.
+        like: ``(N,)`` true for the images of ``train`` that are of the kind that was generated:
+            those are copied, where a label has some; None for all.
         seeds: at least 3.
-        advance: told after every training that one more, of ``2 * len(seeds)``, is done.
+        advance: told after every training that one more, of ``3 * len(seeds)``, is done.
 
     Raises:
         UserError: there are too few classes or seeds, or a class has no test image.
@@ -92,9 +103,11 @@ def compare(
         torch.tensor([number[n] for n in group], dtype=torch.long)
         for group in (names, more_names, held_names)
     )
-    arms = [(x, y), (torch.cat([x, more]), torch.cat([y, more_y])) if len(more) else (x, y)]
-    recalls = np.zeros((2, len(seeds), len(classes)))
+    recalls = np.zeros((3, len(seeds), len(classes)))
     for i, seed in enumerate(seeds):
+        again = torch.from_numpy(copies(names, more_names, like=like, seed=seed))
+        arms = [(x, y), (torch.cat([x, x[again]]), torch.cat([y, y[again]]))]
+        arms.append((torch.cat([x, more]), torch.cat([y, more_y])) if len(more) else (x, y))
         for arm, (images, labels) in enumerate(arms):
             net = _train(images, labels, len(classes), seed, steps, batch_size, device)
             recalls[arm, i] = _recall(net, held, held_y, len(classes), device)
@@ -112,7 +125,45 @@ def compare(
     means = np.stack([recalls[:, :, members].mean(2) for members in kept.values()], axis=2)
     summary = _changes(means)
     summary.insert(0, "group", list(kept))
-    return Downstream(table, summary, recalls[0], recalls[1])
+    return Downstream(table, summary, *recalls)
+
+
+def copies(
+    labels: Sequence[object],
+    wanted: Sequence[object],
+    *,
+    like: ArrayLike | None = None,
+    seed: int,
+) -> NDArray[np.int64]:
+    """Which real images to copy so that every label is added as often as in ``wanted``.
+
+    The images of a label take turns, in a random order: with 3 of them and 7 copies, each is copied
+    twice and one a third time.
+
+    Args:
+        labels: ``(N,)``, of the real images.
+        wanted: ``(M,)``, of the images that the copies stand in for; each is in ``labels``.
+        like: ``(N,)`` true for the images to take, where a label has some; None for all.
+
+    Returns:
+        ``(M,)`` indices of real images, in the order of ``wanted``.
+    """
+    names = np.empty(len(labels), dtype=object)
+    names[:] = list(labels)
+    chosen = np.ones(len(names), dtype=bool) if like is None else np.asarray(like, dtype=bool)
+    if chosen.shape != names.shape:
+        raise ValueError(f"{chosen.shape} marks for {len(names)} images")
+    rng = np.random.default_rng(seed)
+    asked = np.empty(len(wanted), dtype=object)
+    asked[:] = list(wanted)
+    found = np.zeros(len(asked), dtype=np.int64)
+    for name in sorted(set(wanted), key=str):
+        own = np.flatnonzero((names == name) & chosen)
+        if len(own) == 0:
+            own = np.flatnonzero(names == name)
+        places = np.flatnonzero(asked == name)
+        found[places] = np.resize(rng.permutation(own), len(places))
+    return found
 
 
 def _images(pair: tuple[ArrayLike, Sequence[object]]) -> tuple[Tensor, list[object]]:
@@ -171,18 +222,32 @@ def _scaled(images: Tensor, device: str) -> Tensor:
 
 
 def _changes(recalls: NDArray[np.float64]) -> pd.DataFrame:
-    """Recall ``(2, seeds, n)`` as ``n`` rows, with Student's interval of the paired change."""
-    from scipy.stats import t
-
-    change = recalls[1] - recalls[0]
-    seeds = len(change)
-    half = t.ppf(0.975, seeds - 1) * change.std(0, ddof=1) / np.sqrt(seeds)
+    """Recall ``(3, seeds, n)`` as ``n`` rows, with the intervals of the paired differences."""
+    without, copied, added = recalls
+    change, low, high = _difference(added - without)
+    gain, gain_low, gain_high = _difference(added - copied)
     return pd.DataFrame(
         {
-            "recall_without": recalls[0].mean(0),
-            "recall_with": recalls[1].mean(0),
-            "change": change.mean(0),
-            "low": change.mean(0) - half,
-            "high": change.mean(0) + half,
+            "recall_without": without.mean(0),
+            "recall_oversampled": copied.mean(0),
+            "recall_with": added.mean(0),
+            "change": change,
+            "low": low,
+            "high": high,
+            "gain": gain,
+            "gain_low": gain_low,
+            "gain_high": gain_high,
         }
     )
+
+
+def _difference(
+    values: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Mean of ``(seeds, n)`` over seeds, and the ends of Student's 95 % interval of it."""
+    from scipy.stats import t
+
+    seeds = len(values)
+    half = t.ppf(0.975, seeds - 1) * values.std(0, ddof=1) / np.sqrt(seeds)
+    mean = values.mean(0)
+    return mean, mean - half, mean + half

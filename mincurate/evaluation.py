@@ -75,7 +75,8 @@ class Evaluation:
             `READINGS`; the sets are ``real``, ``ddpm``, ``guided``, ``accepted`` (guided, without
             what the gate sent back) and ``ddpm-as-accepted``.
         verdict: what it means.
-        downstream: a classifier without and with the accepted images, where it was asked for.
+        downstream: a classifier without the accepted images, with copies of real ones in their
+            place, and with them, where it was asked for.
         page: ``evaluation.html``.
     """
 
@@ -110,7 +111,8 @@ def evaluate(
     Args:
         run: the generation or its key; the last one when absent.
         n: judge the first ``n`` images only, against as many plain ones; all when absent.
-        downstream: also train a classifier of the labels without and with the accepted images.
+        downstream: also train a classifier of the labels without and with the accepted images,
+            and with as many copies of real ones.
         seeds: trainings of that classifier, at least 3.
         resume: use the plain images that are there from before.
 
@@ -130,7 +132,7 @@ def evaluate(
     if len(base.frame) <= LEAST:
         raise UserError(f"Run {base.run.key} has {len(base.frame)} images, too few to judge by.")
     frame = frame.head(size).reset_index(drop=True)
-    trial = _Trial(base, frame, seeds, int(made.record["settings"]["seed"])) if downstream else None
+    trial = _Trial(base, frame, made.record["settings"], seeds) if downstream else None
     device = choose_device(device)
     with runs.locked(made):
         if not resume:
@@ -331,7 +333,10 @@ def _ranks(sets: dict[str, pd.DataFrame], n_real: int, space: str, seed: int) ->
 class _Trial:
     """The comparison of `downstream.compare` on a run's labels; made early, as it may not be."""
 
-    def __init__(self, base: Base, frame: pd.DataFrame, seeds: int, seed: int) -> None:
+    def __init__(
+        self, base: Base, frame: pd.DataFrame, settings: dict[str, Any], seeds: int
+    ) -> None:
+        seed = int(settings["seed"])
         labels = base.frame["label"].astype(object).where(base.frame["label"].notna(), None)
         counts = labels.dropna().value_counts()
         self.single = sorted(str(name) for name in counts[counts < 2].index)
@@ -351,6 +356,8 @@ class _Trial:
         share, most = HELD_OUT, len(codes)
         self.train, self.test = classifier_training.split(codes, seed, share, most)
         self.rare = rare_labels({str(name): int(n) for name, n in counts.items()})
+        classes = base.frame["minority_class"].to_numpy(np.int64)[self.train]
+        self.like = np.isin(classes, settings["target_classes"])
         fit = frame[frame["accepted"].to_numpy(bool)]
         if len(fit) == 0:
             raise UserError(
@@ -386,12 +393,13 @@ class _Trial:
                 )
             ]
         )
-        with reporter.task("Training classifiers", 2 * len(self.seeds), "trainings") as advance:
+        with reporter.task("Training classifiers", 3 * len(self.seeds), "trainings") as advance:
             return downstream.compare(
                 (pixels[self.train], self.labels[self.train].tolist()),
                 (made, self.synthetic["label"].tolist()),
                 (pixels[self.test], self.labels[self.test].tolist()),
                 rare=self.rare,
+                like=self.like,
                 seeds=self.seeds,
                 steps=downstream.STEPS,
                 device=device,

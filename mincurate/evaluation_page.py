@@ -145,12 +145,13 @@ def _n(table: pd.DataFrame, key: str, reference: str) -> int:
 
 
 def _compared(compared: Downstream) -> dict[str, Any]:
-    """Rows for people; a change is good or poor where its interval does not hold 0."""
+    """Rows for people; a difference is good or poor where its interval does not hold 0."""
 
     def toned(table: pd.DataFrame) -> list[dict[Any, Any]]:
         found = table.to_dict("records")
         for row in found:
-            row["tone"] = "good" if row["low"] > 0 else "poor" if row["high"] < 0 else ""
+            for tone, low, high in (("tone", "low", "high"), ("gained", "gain_low", "gain_high")):
+                row[tone] = "good" if row[low] > 0 else "poor" if row[high] < 0 else ""
         return found
 
     return {"classes": toned(compared.classes), "groups": toned(compared.groups)}

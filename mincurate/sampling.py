@@ -226,13 +226,15 @@ def low_density(
 
         D += sigma^2 * grad_x [ alpha * hardness(x, sigma) + beta * log p(real | x, sigma) ]
 
-    alpha is ``guidance_scale`` and beta ``real_scale``. What differs from the paper, which guides a
-    class-conditional model away from its own class: hardness is the negative log-likelihood of an
-    embedding under one Gaussian of all images, not of the image's class; the embedding is that of
-    the denoiser's encoder at the same noise level, not of a classifier of clean images; and
-    gradients are not normalised, because they belong to log-densities here. In the embedding,
-    alpha < 1 widens the Gaussian to ``covariance / (1 - alpha)``; from 1 on nothing but the
-    real/fake guidance and the clamp holds it.
+    alpha is ``guidance_scale`` and beta ``real_scale``. A step away from the dense regions, and one
+    that keeps to the manifold of real images, are the paper's two ideas. What differs from it,
+    which guides a class-conditional model: hardness is the negative log-likelihood of an embedding
+    under one Gaussian of all images, not of the image's class; the embedding is that of the
+    denoiser's encoder at the same noise level, not of a classifier's; and gradients are not
+    normalised, because they belong to log-densities here, so that the paper's values of alpha and
+    beta do not carry over and the defaults are not its own. In the embedding, alpha < 1 widens the
+    Gaussian to ``covariance / (1 - alpha)``; from 1 on nothing but the real/fake guidance and the
+    clamp holds it.
 
     Args:
         realness: a `Classifier` of two classes, 0 for `ddpm` samples and 1 for real images.

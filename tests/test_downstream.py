@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mincurate.downstream import compare
+from mincurate.downstream import compare, copies
 from mincurate.errors import UserError
 
 BRIGHT = {"dark": 60, "bright": 190, "odd": 125}
@@ -35,24 +35,57 @@ def test_more_of_a_rare_class_raises_its_recall():
         batch_size=48,
         advance=told.append,
     )
-    assert sum(told) == 6
+    assert sum(told) == 9
     table = found.classes.set_index("class")
     assert table["n_synthetic"].to_dict() == {"bright": 0, "dark": 0, "odd": 140}
     assert table["n_train"].to_dict() == {"bright": 150, "dark": 150, "odd": 4}
-    assert table.loc["odd", "change"] > 0.3 and table["rare"].tolist() == [False, False, True]
+    assert min(table.loc["odd", ["change", "gain"]]) > 0.3
+    assert table["rare"].tolist() == [False, False, True]
     assert found.groups["group"].tolist() == ["rare", "rest", "all"]
     assert found.groups["change"][0] == pytest.approx(table.loc["odd", "change"])
     for one in (found.classes, found.groups):
         assert ((one["low"] <= one["change"]) & (one["change"] <= one["high"])).all()
-    assert found.without.shape == found.with_synthetic.shape == (3, 3)
+        assert ((one["gain_low"] <= one["gain"]) & (one["gain"] <= one["gain_high"])).all()
+        beyond = one["recall_with"] - one["recall_oversampled"]
+        np.testing.assert_allclose(one["gain"], beyond)
+    assert found.without.shape == found.oversampled.shape == found.with_synthetic.shape == (3, 3)
+
+
+def test_copies_given_as_synthetic_images_bring_nothing_beyond_copies():
+    x, labels = TRAIN
+    odd = np.flatnonzero(np.array(labels) == "odd")
+    made = (x[np.resize(odd, 140)], ["odd"] * 140)
+    found = compare(TRAIN, made, TEST, rare=["odd"], steps=40, batch_size=48)
+    assert not np.array_equal(found.without, found.oversampled)
+    assert found.classes["gain"].abs().max() < 0.05
+
+
+def test_every_label_is_copied_as_often_as_it_was_made_and_its_images_take_turns():
+    labels = ["a"] * 3 + ["b"] * 5
+    wanted = ["b", "a", "a", "b", "a", "a", "a", "a", "a"]
+    found = copies(labels, wanted, seed=1)
+    assert [labels[i] for i in found] == wanted
+    times = np.bincount(found, minlength=8)
+    assert sorted(times[:3]) == [2, 2, 3] and times[3:].max() == 1
+    assert (copies(labels, wanted, seed=1) == found).all()
+    assert len(copies(labels, [], seed=1)) == 0
+
+
+def test_images_of_the_kind_are_copied_where_a_label_has_some():
+    labels = ["a"] * 3 + ["b"] * 5
+    like = np.arange(8) == 1
+    found = copies(labels, ["a", "a", "b"], like=like, seed=0)
+    assert found[:2].tolist() == [1, 1] and found[2] >= 3
 
 
 def test_nothing_added_changes_nothing_and_a_seed_gives_one_result():
     state = torch.get_rng_state()
     one, two = (compare(TRAIN, NONE, TEST, rare=["odd"], steps=4) for _ in range(2))
     np.testing.assert_array_equal(one.without, one.with_synthetic)
+    np.testing.assert_array_equal(one.without, one.oversampled)
     np.testing.assert_array_equal(one.without, two.without)
-    assert (one.classes[["change", "low", "high"]] == 0).all(axis=None)
+    differences = ["change", "low", "high", "gain", "gain_low", "gain_high"]
+    assert (one.classes[differences] == 0).all(axis=None)
     assert torch.equal(state, torch.get_rng_state())
 
 

@@ -38,7 +38,7 @@ def test_the_command_makes_baseline_table_page_and_verdict(own):
     assert str(folder / "evaluation.html") in said
     plain, guided = read_manifest(folder / "baseline"), read_manifest(folder)
     assert [e["seed"] for e in plain] == [e["seed"] for e in guided]
-    assert {(e["sampler"], e["solver"], e["steps"]) for e in plain} == {("ddpm", "dpm++", 3)}
+    assert {(e["sampler"], e["solver"], e["steps"]) for e in plain} == {("ddpm", "sde-dpm++", 3)}
     assert {e["model"] for e in plain} == {e["model"] for e in guided}
 
     table = pd.read_csv(folder / "evaluation.csv")
@@ -151,7 +151,10 @@ def test_a_classifier_is_trained_without_and_with_the_accepted_images(own, monke
     assert found.downstream is not None and len(found.downstream.without) == 3
     assert (len(given["train"][1]), len(given["test"][1])) == (45, 15)
     assert given["test"][1].count("cross") == 1 and given["rare"] == ["cross"]
+    assert len(given["like"]) == 45 and given["like"].all()  # of classes 0 to 4, which are all
     about = json.loads((found.run.path / "evaluation.json").read_text())["downstream"]
+    assert {"recall_oversampled", "gain", "gain_low", "gain_high"} <= set(about["groups"][0])
+    assert "with copies" in found.page.read_text()
     assert [row["class"] for row in about["classes"]] == ["cross", "disc"]
     frame = pd.read_parquet(found.run.path / "synthetic.parquet")
     assert about["near_held_out"] + len(given["synthetic"][1]) == len(frame)

@@ -1,5 +1,6 @@
 from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -279,9 +280,24 @@ def test_the_global_random_state_is_left_alone(tmp_path):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_minutes_become_steps(tmp_path):
-    plan = replace(TINY, steps=None, minutes=0.02)
-    assert training.train(denoiser(), IMAGES, CLASSES, tmp_path, plan).record["steps"] >= 1
+def test_minutes_become_steps(tmp_path, monkeypatch):
+    """By a clock on which an update takes 1 s, and half of that from the eleventh on."""
+    clock, updates = [0.0], []
+
+    def update(self, step, whole=training._Trainer._update):
+        updates.append(step)
+        clock[0] += 1.0 if step < 10 else 0.5
+        return whole(self, step)
+
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(training._Trainer, "_update", update)
+    plan = replace(TINY, steps=None, minutes=40 / 60)
+    record = training.train(denoiser(), IMAGES, CLASSES, tmp_path, plan).record
+    assert updates[:4] == [0, 0, 0, 0]  # timed on a head that is thrown away
+    assert updates[4:] == list(range(record["steps"]))
+    # 40 by the rate of the start, 70 by that of the end; the last fifth is not planned anew.
+    assert 60 < record["steps"] <= 70
+    assert record["minutes"] * 60 == pytest.approx(40, rel=0.05)
 
 
 def test_a_classifier_belongs_to_its_denoiser(tmp_path):
