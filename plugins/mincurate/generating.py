@@ -157,7 +157,11 @@ class RebalancePlan(LongRunning):
                 invalid(here, "Nothing is missing.")
             steps = value(ctx, "steps", 25)
             seconds = estimates.generating(total, steps=steps, scored=run)
-            notice(inputs, "cost", f"{total:,} images: {estimates.words(seconds)}{_training(run)}.")
+            notice(
+                inputs,
+                "cost",
+                f"{total:,} images: {estimates.words(seconds)}{_training(ctx, run)}.",
+            )
             _trainings(inputs, run)
 
     def resolve_output(self, ctx: Any) -> types.Property:
@@ -234,7 +238,7 @@ def _how(ctx: Any, inputs: types.Object, run: Run, n: int) -> None:
         _trainings(inputs, run)
     count, steps = int(value(ctx, "n", n)), int(value(ctx, "steps", 25))
     seconds = estimates.generating(count, steps=steps, scored=run)
-    notice(inputs, "cost", f"{count:,} images: {estimates.words(seconds)}{_training(run)}.")
+    notice(inputs, "cost", f"{count:,} images: {estimates.words(seconds)}{_training(ctx, run)}.")
 
 
 def _trainings(inputs: types.Object, run: Run) -> None:
@@ -243,11 +247,12 @@ def _trainings(inputs: types.Object, run: Run) -> None:
         inputs.float("guide_minutes", default=3.0, min=0.1, label="Classifier, at most minutes")
 
 
-def _training(run: Run) -> str:
+def _training(ctx: Any, run: Run) -> str:
     """What happens once before the first generation of a run."""
     if estimates.trained(run):
         return ""
-    return ", after the trainings that the first generation of a run needs (23 min at most)"
+    minutes = value(ctx, "train_minutes", 20.0) + value(ctx, "guide_minutes", 3.0)
+    return f", after the trainings of a run's first generation ({minutes:g} min at most)"
 
 
 def _budget(ctx: Any) -> Any:
