@@ -225,14 +225,14 @@ def whole(asked: argparse.Namespace) -> None:
         if asked.browser:
             app = subprocess.Popen([*command, "--step", "serve"], stdout=subprocess.PIPE, text=True)
             try:
-                while app.stdout and app.stdout.readline().strip() not in ("up", ""):
-                    pass
+                assert any(line.strip() == "up" for line in app.stdout or ()), "no App"
                 found["browser"] = browser(5287)
             finally:
                 app.terminate()
                 app.wait(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
     for where, rows in found.items():
         for line in rows:
             late = line["s"] > LIMITS[line["kind"]]

@@ -146,11 +146,12 @@ def test_kinds_are_shown_with_pictures_and_selected(panel, scored):
     titles = [text for path, text in panel.texts().items() if path.endswith("title")]
     assert titles
     number = len(titles) - 1
-    panel("on_kind", kind=number, select=True)
+    panel("on_kind", kind=number)
     chosen = panel.shown()
     assert set(chosen) <= tail and f"{len(chosen)} images" in titles[number]
-    selected = [params for name, params in panel.asked if name == "set_selected_samples"]
-    assert [sample["id"] for sample in selected[0]["samples"]] == panel.ids(chosen)
+    panel("on_select_kind", kind=number)
+    assert [name for name, _ in panel.asked] == ["set_selected_samples"]
+    assert [sample["id"] for sample in panel.asked[0][1]["samples"]] == panel.ids(chosen)
 
 
 def test_the_selected_image_is_reconstructed(panel, scored):

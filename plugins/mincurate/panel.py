@@ -18,7 +18,7 @@ from mincurate.review import SEEN_TAG, VERDICTS
 from . import panel_ranking as ranking
 from . import panel_samples as samples
 from . import panel_tabs as tabs
-from .panel_kinds import title
+from .panel_kinds import name_of
 
 EVERYTHING = "every scored image, rarest first"
 
@@ -159,19 +159,21 @@ class LongTail(foo.Panel):
     @told
     def on_generated(self, ctx: Any) -> None:
         """The generated images."""
-        self._show(ctx, samples.generated(ctx.dataset), "generated images, rarest first")
+        self._show(ctx, samples.generated(ctx.dataset), "generated, rarest first")
 
     @told
     def on_kind(self, ctx: Any) -> None:
-        """A kind of rare: show it, and with ``select`` select all of it."""
+        """Show a kind of rare."""
+        tail, number = samples.shown(ctx.dataset), int(ctx.params["kind"])
+        every = kinds(tail)
+        self._show_rows(ctx, every[number].members, name_of(every, number))
+
+    @told
+    def on_select_kind(self, ctx: Any) -> None:
+        """Select a kind of rare, whatever the grid shows: a new view would undo the selection."""
         tail = samples.shown(ctx.dataset)
-        number, every = int(ctx.params["kind"]), kinds(tail)
-        rows = every[number].members
-        self._show_rows(ctx, rows, title(every, number))
-        if ctx.params.get("select"):
-            ctx.ops.set_selected_samples(
-                samples.ids_of(ctx.dataset, tail.images["path"].iloc[rows])
-            )
+        files = tail.images["path"].iloc[kinds(tail)[int(ctx.params["kind"])].members]
+        ctx.ops.set_selected_samples(samples.ids_of(ctx.dataset, files))
 
     @told
     def on_label(self, ctx: Any) -> None:

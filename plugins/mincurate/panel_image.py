@@ -9,7 +9,7 @@ from mincurate.figures import Picture, data_uri
 from mincurate.longtail import LongTail
 from mincurate.visible import short
 
-from .panel_parts import quoted, row, said
+from .panel_parts import NARROW, quoted, row, said
 
 SIDE = 180
 """Pixels that a picture is shown at."""
@@ -34,7 +34,7 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
         return
     pictures = row(body, "pictures")
     for name, words in SHOWN.items():
-        part = pictures.v_stack(name, gap=0)
+        part = pictures.v_stack(name, gap=0, componentsProps=NARROW)
         part.img("img", height=f"{SIDE}px", width=f"{SIDE}px", alt_text=words)
         said(part, "words", words)
     said(body, "facts", _facts(sample, tail))

@@ -30,10 +30,10 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     )
     for i, kind in enumerate(shown):
         line = row(body, f"kind{i}")
-        said(line, "title", f"**{title(every, first + i)}**")
+        said(line, "title", f"**{name_of(every, first + i)} · {len(kind.members)} images**")
         number = {"kind": first + i}
         button(line, "show", "Show", panel.on_kind, params=number)
-        button(line, "select", "Select all", panel.on_kind, params=number | {"select": True})
+        button(line, "select", "Select all", panel.on_select_kind, params=number)
         said(body, f"traits{i}", _traits(kind))
         images = row(body, f"images{i}")
         strip(images, "typical", tail.images.iloc[kind.members[:TYPICAL]], panel.on_open)
@@ -65,11 +65,9 @@ def page_of(ctx: Any, tail: LongTail) -> tuple[int, tuple[Kind, ...]]:
     return first, every[first : first + PAGE]
 
 
-def title(every: tuple[Kind, ...], number: int) -> str:
-    """What a kind is called, with its size."""
-    count = len(every[number].members)
-    name = "Alone: resemble no other" if every[number].alone else f"Kind {number + 1}"
-    return f"{name} · {count} images"
+def name_of(every: tuple[Kind, ...], number: int) -> str:
+    """What a kind is called."""
+    return "Alone: resemble no other" if every[number].alone else f"Kind {number + 1}"
 
 
 def _traits(kind: Kind) -> str:

@@ -44,9 +44,9 @@ def layout(panel: Any, ctx: Any, tail: LongTail | None) -> Any:
             title += f" · {warnings} warning{'s' if warnings > 1 else ''}"
         variant = "contained" if value == name else "outlined"
         button(bar, value, title, panel.on_tab, params={"tab": value}, variant=variant)
-    body = view.v_stack(name, gap=1)
+    body = view.v_stack(name, gap=1, align_x="stretch")
     TABS[name][1].layout(body, panel, ctx, tail)
-    return types.Property(view, view=types.VStackView(gap=1, pad_x=2, pad_y=1))
+    return types.Property(view, view=types.VStackView(gap=1, pad_x=2, pad_y=1, align_x="stretch"))
 
 
 def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
