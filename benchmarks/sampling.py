@@ -1,12 +1,14 @@
 """Few-step guided sampling against 250 ancestral steps, and guided against plain, side by side.
 
-    python benchmarks/sampling.py [RUN] [--n 256] [--settings ddpm/dpm++/25 minority/dpm++/25 ...]
+    python benchmarks/sampling.py [RUN] [--n 256] [--model FOLDER] [--keep FOLDER]
+        [--settings minority/ancestral/250 minority/dpm++/25 ...]
 
-Takes a scored run (the last one), trains its model on to all noise levels and its classifier if
-need be, makes N images per setting with the same seeds, and prints AvgkNN, LOF,
-minority score, rarity and precision with 95 % intervals, the time per image, and what one guided
-evaluation costs in plain ones. Also the mean minority score of guided images by target class.
-Writes JSON.
+Takes a scored run (the last one), and its model, trained on to all noise levels, or ``--model``;
+makes N images of the rarest class per setting with the same seeds, and prints minority score,
+AvgkNN, LOF, precision and FID with 95 % intervals, the time per image, and for every guided setting
+where it lies beyond the interval of the reference, the guided one of most steps. ``--keep`` keeps
+the images, and goes on with those that are there. Then what one guided evaluation costs in plain
+ones, and with ``--target-classes`` the same figures by target class. Writes JSON.
 """
 
 import argparse
@@ -23,125 +25,204 @@ import numpy as np
 
 SETTINGS = (
     "ddpm/ancestral/250",
-    "ddpm/dpm++/25",
+    "ddpm/sde-dpm++/25",
     "minority/ancestral/250",
+    "minority/sde-dpm++/50",
+    "minority/sde-dpm++/25",
     "minority/dpm++/50",
     "minority/dpm++/25",
     "minority/ddim/50",
 )
+NAMES = {
+    "minority_score": "minority score",
+    "avg_knn": "AvgkNN",
+    "lof": "LOF",
+    "precision": "precision",
+    "fid": "FID",
+}
+MOST_COST = 1.8
+"""Plain evaluations that a guided one may cost at most (issue 4)."""
+FEW = 50
+"""Evaluations within which a sampler counts as fast (issue 4)."""
 
 
-def step_cost(workshop, target, batch):
+def step_cost(workshop, target, batch, rounds):
     """Time of a guided evaluation over that of a plain one; best of alternating rounds."""
     import torch
 
+    from mincurate.device import precision
+
     guided = workshop.sampler("minority", target, "dpm++", 25, None).denoiser
     plain = workshop.denoiser
-    x = torch.randn(batch, 3, plain.image_size, plain.image_size)
+    device = plain.device
+    x = torch.randn(batch, 3, plain.image_size, plain.image_size, device=device)
     sigma = plain.nearest_sigma(1.0)
     best = {"plain": np.inf, "guided": np.inf}
-    for _ in range(12):
+    for _ in range(rounds):
         for name, model in (("plain", plain), ("guided", guided)):
             started = time.perf_counter()
-            with torch.no_grad():
+            with torch.no_grad(), precision(device.type, workshop.dtype):
                 model.denoise(x, sigma)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
             best[name] = min(best[name], time.perf_counter() - started)
-    return best["guided"] / best["plain"]
+    return {f"{name}_seconds": value for name, value in best.items()} | {
+        "ratio": best["guided"] / best["plain"]
+    }
+
+
+def evaluations(setting):
+    return int(setting.split("/")[2])
+
+
+def beyond(found, reference):
+    """Figures whose interval lies apart from that of the reference, with the direction."""
+    words = []
+    for key, name in NAMES.items():
+        (_, low, high), (_, least, most) = found[key], reference[key]
+        if low > most or high < least:
+            words.append(f"{name} {'higher' if low > most else 'lower'}")
+    return words
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("run", nargs="?")
-    parser.add_argument("--n", type=int, default=256)
+    parser.add_argument("run", nargs="?", help="a run of `mincurate score`; default: the last one")
+    parser.add_argument("--model", help="a model of all noise levels, used as it is")
+    parser.add_argument("--n", type=int, default=256, help="images per setting")
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS))
-    parser.add_argument("--guidance-scale", type=float)
+    parser.add_argument("--guidance-scale", type=float, help="default: the sampler's own, 3.5")
+    parser.add_argument("--target-class", type=int, help="default: the rarest tenth")
     parser.add_argument("--target-classes", action="store_true", help="also sweep the target class")
     parser.add_argument("--train-minutes", type=float, default=20.0)
+    parser.add_argument("--train-steps", type=int)
     parser.add_argument("--guide-minutes", type=float, default=3.0)
+    parser.add_argument("--guide-steps", type=int)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=12, help="of timing one evaluation")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--keep", type=Path, help="folder for the images; default: a temporary one")
     parser.add_argument("--json", type=Path, default=Path("sampling.json"))
     options = parser.parse_args()
 
     from rich.console import Console
     from rich.table import Table
 
-    from mincurate import augmentation, device, generation, joining, metrics, runs
+    from mincurate import device, generation, joining, metrics, runs
     from mincurate.cli.console import Terminal
+    from mincurate.errors import UserError
+    from mincurate.targets import Target, choose_target
+    from mincurate.workshop import Budget, open_workshop
 
     device.keep_freed_memory()
     reporter = Terminal()
-    base = joining.open_base(runs.find(options.run, kind=runs.SCORE))
-    budget = augmentation.Budget(options.train_minutes, None, options.guide_minutes, None)
-    workshop = augmentation.open_workshop(base, budget=budget, reporter=reporter)
-    rarest, _ = augmentation.choose_target(
-        base, target_class=None, top_fraction=0.1, label=None, like=None
-    )
-    scorer = joining.scorer_of(base.run, workshop.device)
 
-    def make(name, target, solver, steps):
-        scale = options.guidance_scale if name == "minority" else None
-        sampler = workshop.sampler(name, target, solver, steps, scale)
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place)
-            started = time.perf_counter()
-            manifest = generation.generate(
-                folder, sampler, options.n, seed=options.seed, batch_size=options.batch, facts={},
-                reporter=reporter,
-            )  # fmt: skip
-            seconds = (time.perf_counter() - started) / options.n
-            files = [(str(e["index"]), str(folder / e["file"])) for e in manifest]
-            frame, vectors = joining.join(base, scorer, files)
-        return frame, vectors, seconds
-
-    def row(setting, frame, vectors, seconds):
-        def interval(values):
-            return metrics.interval(np.asarray(values, np.float64), seed=0)
-
-        real = base.vectors
-        return {
-            "setting": setting,
-            "seconds_per_image": seconds,
-            "minority_score": interval(frame["minority_score"]),
-            "rarity": interval(frame["rarity"]),
-            "avgknn": interval(metrics.neighbor_distance(real, vectors)),
-            "lof": interval(metrics.lof(real, vectors)),
-            "precision": interval(metrics.precision(real, vectors).astype(float)),
-        }
-
-    rows = []
-    for setting in options.settings:
+    def row(setting, target, place):
+        """One setting's figures."""
         name, solver, steps = setting.split("/")
-        rows.append(row(setting, *make(name, rarest, solver, int(steps))))
-    sweep = []
-    if options.target_classes:
-        for k in sorted({0, base.num_classes // 2, base.num_classes - 1}):
-            target = augmentation.Target((k,))
-            sweep.append(row(f"class {k}", *make("minority", target, "dpm++", 25)))
-    cost = step_cost(workshop, rarest, options.batch)
+        scale = options.guidance_scale if name == "minority" else None
+        sampler = workshop.sampler(name, target, solver, int(steps), scale)
+        about = [
+            setting,
+            scale,
+            list(target.classes),
+            options.seed,
+            workshop.denoiser.content_hash(),
+        ]
+        about += [workshop.classifier.record["fingerprint"]] if name == "minority" else []
+        folder = place / runs.fingerprint(about)
+        there = len(generation.read_manifest(folder))
+        started = time.perf_counter()
+        manifest = generation.generate(
+            folder, sampler, options.n, seed=options.seed, batch_size=options.batch,
+            facts={"setting": setting}, reporter=reporter,
+        )  # fmt: skip
+        spent = time.perf_counter() - started
+        files = [(str(e["index"]), str(folder / e["file"])) for e in manifest]
+        frame, vectors = joining.join(base, scorer, files, reporter=reporter)
+        values = {
+            "minority_score": frame["minority_score"],
+            "avg_knn": metrics.neighbor_distance(real, vectors),
+            "lof": metrics.lof(real, vectors),
+            "precision": metrics.precision(real, vectors),
+        }
+        found = {key: metrics.interval(v, seed=options.seed) for key, v in values.items()}
+        found["fid"] = metrics.frechet_interval(real, vectors, seed=options.seed)
+        about = {"setting": setting, "target_classes": list(target.classes)}
+        return about | {"seconds_per_image": None if there else spent / options.n} | found
+
+    def carry_out(place):
+        rows = [row(setting, rarest, place) for setting in options.settings]
+        guided = [s for s in options.settings if s.startswith("minority")]
+        few = min(guided, key=evaluations, default="minority/sde-dpm++/25")
+        classes = sorted({0, base.num_classes // 2, base.num_classes - 1})
+        swept = classes if options.target_classes else []
+        return rows, [row(few, Target((k,)), place) for k in swept]
+
+    try:
+        base = joining.open_base(runs.find(options.run, kind=runs.SCORE))
+        budget = Budget(
+            options.train_minutes, options.train_steps, options.guide_minutes, options.guide_steps
+        )
+        workshop = open_workshop(
+            base, model=options.model, budget=budget, seed=options.seed, device=options.device,
+            reporter=reporter,
+        )  # fmt: skip
+        rarest, _ = choose_target(
+            base, target_class=options.target_class, top_fraction=0.1, label=None, like=None
+        )
+        scorer, real = joining.scorer_of(base.run, workshop.device), base.vectors
+        with tempfile.TemporaryDirectory() as temporary:
+            rows, sweep = carry_out(options.keep or Path(temporary))
+        cost = step_cost(workshop, rarest, options.batch, options.rounds)
+    except UserError as error:
+        sys.exit(f"Error: {error}")
+    guided = [r for r in rows if r["setting"].startswith("minority")]
+    reference = max(guided, key=lambda r: evaluations(r["setting"]), default=None)
+    for found in guided:
+        if found is not reference:
+            found["beyond_reference"] = beyond(found, reference)
     result = {
         "command": " ".join(sys.argv),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {workshop.device}",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "run": base.run.key,
+        "model": {"name": workshop.denoiser.name, "hash": workshop.denoiser.content_hash()},
         "images": len(base.frame),
         "n": options.n,
         "feature_space": base.run.record["embedding"],
-        "guided_step_cost": cost,
+        "reference": reference and reference["setting"],
+        "guided_evaluation": cost,
         "rows": rows,
         "target_classes": sweep,
     }
     options.json.write_text(json.dumps(result, indent=1))
-    names = ("minority_score", "rarity", "avgknn", "lof", "precision")
     table = Table(title=f"{options.n} images each; features {result['feature_space']}")
-    for name in ("setting", *names, "s/image"):
+    for name in ("setting", "class", *NAMES.values(), "s/image"):
         table.add_column(name, justify="left" if name == "setting" else "right")
     for found in [*rows, *sweep]:
-        cells = [f"{m:.3f} [{low:.3f}, {high:.3f}]" for m, low, high in (found[n] for n in names)]
-        table.add_row(found["setting"], *cells, f"{found['seconds_per_image']:.3f}")
+        cells = [f"{m:.3g} [{low:.3g}, {high:.3g}]" for m, low, high in (found[n] for n in NAMES)]
+        seconds = found["seconds_per_image"]
+        classes = ", ".join(map(str, found["target_classes"]))
+        table.add_row(
+            found["setting"], classes if found["setting"].startswith("minority") else "", *cells,
+            "" if seconds is None else f"{seconds:.3f}",
+        )  # fmt: skip
     console = Console(width=170)
     console.print(table)
-    console.print(f"One guided evaluation costs {cost:.2f} plain ones.")
+    for found in guided:
+        if found is not reference:
+            apart = ", ".join(found["beyond_reference"])
+            few = evaluations(found["setting"]) <= FEW
+            console.print(
+                f"{found['setting']}{f' (at most {FEW} evaluations)' if few else ''} against "
+                f"{reference['setting']}: {apart or 'all within the intervals'}."
+            )
+    kept = "at most" if cost["ratio"] <= MOST_COST else "MORE than"
+    console.print(
+        f"One guided evaluation costs {cost['ratio']:.2f} plain ones ({kept} {MOST_COST})."
+    )
 
 
 if __name__ == "__main__":

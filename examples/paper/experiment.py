@@ -1,0 +1,180 @@
+"""What the experiments share: sets of images made for one scored run, judged and written down.
+
+A set is made by `mincurate.augment`, as a run of its own: what one experiment has made, the next
+one takes from there, and what was stopped goes on. Sets have the same seeds, image by image.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+import mincurate
+from mincurate import augmentation, evaluation_figures, joining, metrics, runs
+from mincurate.cli.console import Terminal
+from mincurate.device import keep_freed_memory
+from mincurate.joining import Base
+from mincurate.workshop import Budget
+
+NAMES = {
+    "minority_score": "minority score",
+    "avg_knn": "AvgkNN",
+    "lof": "LOF",
+    "precision": "precision",
+}
+"""What `measure` measures. The first three rise with artefacts, too: precision tells."""
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A set of generated images: their table and their vectors ``(n, d)``, in the run's space."""
+
+    frame: pd.DataFrame
+    vectors: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """A scored run, and how images are made for it."""
+
+    base: Base
+    options: argparse.Namespace
+    reporter: Terminal
+
+    @property
+    def rarest(self) -> int:
+        """The rarest ordinal class, L - 1."""
+        return self.base.num_classes - 1
+
+    @property
+    def space(self) -> str:
+        """What the numbers are measured in."""
+        return f"{self.base.run.record['embedding']} at {self.base.size} px"
+
+    def make(
+        self,
+        sampler: str,
+        *,
+        target_class: int | None = None,
+        guidance_scale: float | None = None,
+    ) -> Made:
+        """``--n`` images, made now or before."""
+        o = self.options
+        made = mincurate.augment(
+            self.base.run,
+            n=o.n,
+            target_class=self.rarest if target_class is None else target_class,
+            sampler=sampler,
+            solver=o.solver,
+            steps=o.steps,
+            guidance_scale=guidance_scale,
+            model=o.model,
+            budget=Budget(o.train_minutes, o.train_steps, o.guide_minutes, o.guide_steps),
+            seed=o.seed,
+            batch_size=o.batch_size,
+            device=o.device,
+            reporter=self.reporter,
+        )
+        return Made(made.frame, np.load(made.run.path / augmentation.VECTORS))
+
+    def measure(self, made: Made) -> dict[str, metrics.Interval]:
+        """`NAMES` to mean and 95 % interval over images."""
+        real = self.base.vectors
+        values = {
+            "minority_score": made.frame["minority_score"],
+            "avg_knn": metrics.neighbor_distance(real, made.vectors),
+            "lof": metrics.lof(real, made.vectors),
+            "precision": metrics.precision(real, made.vectors),
+        }
+        return {name: metrics.interval(v, seed=self.options.seed) for name, v in values.items()}
+
+    def rows(self, name: str, found: Mapping[str, metrics.Interval]) -> list[dict[str, object]]:
+        """`measure`, as rows of a table."""
+        about = {"n": self.options.n, "n_real": len(self.base.frame), "feature_space": self.space}
+        return [
+            {"set": name, "metric": metric, "value": value, "low": low, "high": high} | about
+            for metric, (value, low, high) in found.items()
+        ]
+
+    def publish(self, name: str, table: pd.DataFrame, figure: Figure) -> None:
+        """Print the table, and write it and the figure as ``name.csv`` and ``name.png``."""
+        folder = Path(self.options.output)
+        folder.mkdir(parents=True, exist_ok=True)
+        runs.write_atomically(folder / f"{name}.csv", table.to_csv(index=False).encode())
+        evaluation_figures.save(figure, folder / f"{name}.png")
+        self.show(table)
+        self.reporter.say(f"Figure: {folder / f'{name}.png'}\nTable:  {folder / f'{name}.csv'}")
+
+    def show(self, table: pd.DataFrame) -> None:
+        """A column per metric, a row per set, each value with its interval."""
+        from rich.table import Table
+
+        title = f"{self.options.n} images each, 95 % intervals, features {self.space}"
+        for reference, part in _parts(table):
+            shown = Table(title=title + (f", against {reference}" if reference else ""))
+            metrics_of = list(dict.fromkeys(part["metric"]))
+            sets = list(dict.fromkeys(part["set"]))
+            upright = len(sets) > len(metrics_of)
+            heads, sides = (metrics_of, sets) if upright else (sets, metrics_of)
+            for head in ("", *heads):
+                shown.add_column(head, justify="right" if head else "left")
+            cells = {
+                (r.set, r.metric): f"{r.value:.3g} [{r.low:.3g}, {r.high:.3g}]"
+                for r in part.itertuples()
+            }
+            for side in sides:
+                places = [(side, head) if upright else (head, side) for head in heads]
+                shown.add_row(side, *(cells.get(place, "") for place in places))
+            self.reporter.console.print(shown)
+
+
+def real_lof(real: np.ndarray) -> np.ndarray:
+    """LOF of every real image among the others: `metrics.lof` would find each in itself."""
+    from sklearn.neighbors import LocalOutlierFactor
+
+    neighbors = min(metrics.LOF_NEIGHBORS, len(real) - 1)
+    return -LocalOutlierFactor(n_neighbors=neighbors).fit(real).negative_outlier_factor_
+
+
+def arguments(what: str) -> argparse.ArgumentParser:
+    """The options of every experiment; their defaults are for two cores."""
+    parser = argparse.ArgumentParser(description=what)
+    add = parser.add_argument
+    add("run", nargs="?", help="a run of `mincurate score`; default: the last one")
+    add("--n", type=int, default=128, help="images in every set")
+    add("--guidance-scale", type=float, default=3.5, help="the paper's w")
+    add("--solver", default="sde-dpm++", help="as in `mincurate augment`")
+    add("--steps", type=int, default=25, help="network evaluations an image")
+    add("--model", help="a model of all noise levels; default: the run's own, trained on")
+    add("--train-minutes", type=float, default=8.0, help="for all noise levels")
+    add("--train-steps", type=int, help="in place of minutes")
+    add("--guide-minutes", type=float, default=2.0, help="for the classifier")
+    add("--guide-steps", type=int, help="in place of minutes")
+    add("--batch-size", type=int, default=64)
+    add("--seed", type=int, default=0)
+    add("--device", default="auto", help="auto, cpu, cuda, ...")
+    add("--output", default="paper", help="folder for the figure and the table")
+    return parser
+
+
+def main(parser: argparse.ArgumentParser, experiment: Callable[[Experiment], None]) -> None:
+    """Open the run and carry the experiment out; what the user can mend is one sentence."""
+    options = parser.parse_args()
+    keep_freed_memory()
+    try:
+        base = joining.open_base(runs.find(options.run, kind=runs.SCORE))
+        experiment(Experiment(base, options, Terminal()))
+    except mincurate.UserError as error:
+        sys.exit(f"Error: {error}")
+
+
+def _parts(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    if "reference" not in table:
+        return [("", table)]
+    names = {"all": "all real images", "tail": "the rarest tenth"}
+    return [(names[str(k)], part) for k, part in table.groupby("reference", sort=False)]

@@ -1,0 +1,104 @@
+"""Figures: a panel per measure, side by side, each with its own scale."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mincurate.evaluation_figures import COLORS, OTHERS
+from mincurate.figures import INK, MUTED
+from mincurate.metrics import Interval
+
+SETS = COLORS | {"minority": OTHERS[0], "low-density": OTHERS[2]}
+"""Colour of every sampler, the same in all figures."""
+
+
+def panels(n: int, *, height: float = 3.2) -> tuple[Figure, list[Axes]]:
+    """``n`` panels in a row."""
+    figure = Figure(figsize=(3.1 * n, height), layout="constrained")
+    return figure, _plain(figure.subplots(1, n))
+
+
+def grid(n: int, titles: Sequence[str]) -> tuple[Figure, list[list[Axes]]]:
+    """A row of ``n`` panels under each title."""
+    figure = Figure(figsize=(2.0 * n, 2.9 * len(titles)), layout="constrained")
+    rows = []
+    for part, title in zip(figure.subfigures(len(titles), 1), titles, strict=True):
+        part.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
+        rows.append(_plain(part.subplots(1, n)))
+    return figure, rows
+
+
+def swept(
+    values: Sequence[float],
+    found: Sequence[Mapping[str, Interval]],
+    names: Mapping[str, str],
+    *,
+    along: str,
+    plain: Mapping[str, Interval],
+    real: Mapping[str, Sequence[float]] | None = None,
+) -> Figure:
+    """Each measure along what is swept, with intervals; plain samples as a band.
+
+    Args:
+        found: measure to interval, for every value.
+        plain: of ``ddpm``.
+        real: measure to the mean of the real images that belong to every value.
+    """
+    figure, axes = panels(len(names))
+    for panel, (metric, name) in zip(axes, names.items(), strict=True):
+        value, low, high = plain[metric]
+        panel.axhspan(low, high, color=SETS["ddpm"], alpha=0.15, linewidth=0)
+        panel.axhline(value, color=SETS["ddpm"], linewidth=1, linestyle="--", label="ddpm")
+        if real is not None and metric in real:
+            panel.plot(values, real[metric], "s:", color=MUTED, markersize=3, label="real")
+        means, lows, highs = np.array([one[metric] for one in found]).T
+        panel.errorbar(
+            values, means, [means - lows, highs - means],
+            fmt="o-", color=SETS["minority"], markersize=4, capsize=2, label="guided",
+        )  # fmt: skip
+        panel.set_title(name, fontsize=10, color=INK)
+        panel.set_xlabel(along, fontsize=9, color=INK)
+        panel.set_xticks(values)
+    axes[0].legend(frameon=False, fontsize=8, labelcolor=INK)
+    return figure
+
+
+def distributions(sets: Mapping[str, np.ndarray], panel: Axes, *, bins: int = 30) -> None:
+    """The sets' histograms in one panel, as densities, and their medians.
+
+    The axis ends at the 99th percentile of what lies furthest out: the last bin holds the rest.
+    """
+    low = min(float(v.min()) for v in sets.values())
+    high = max(float(np.quantile(v, 0.99)) for v in sets.values())
+    edges = np.linspace(low, high, bins + 1)
+    for name, values in sets.items():
+        shares, _ = np.histogram(np.minimum(values, high), edges, density=True)
+        color = SETS.get(name, INK)
+        style = "--" if name.startswith("rarest") else "-"
+        panel.stairs(shares, edges, color=color, linewidth=1.5, linestyle=style, label=name)
+        panel.axvline(float(np.median(values)), color=color, linewidth=0.8, linestyle=style)
+    panel.set_yticks([])
+    panel.set_ylim(bottom=0)
+
+
+def dots(panel: Axes, found: Mapping[str, Interval], *, title: str) -> None:
+    """One measure of every set, with its interval."""
+    for i, (name, (value, low, high)) in enumerate(found.items()):
+        panel.errorbar(
+            i, value, [[value - low], [high - value]],
+            fmt="o", color=SETS.get(name, INK), markersize=5, capsize=3,
+        )  # fmt: skip
+    panel.set_xticks(range(len(found)), found, rotation=30, ha="right")
+    panel.set_xlim(-0.5, len(found) - 0.5)
+    panel.set_title(title, fontsize=10, color=INK)
+
+
+def _plain(found: object) -> list[Axes]:
+    axes = list(np.atleast_1d(found))
+    for panel in axes:
+        for side in ("top", "right"):
+            panel.spines[side].set_visible(False)
+        panel.tick_params(colors=INK, labelsize=8)
+    return axes

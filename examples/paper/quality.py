@@ -1,0 +1,64 @@
+"""The table of sample quality: minority guidance against plain and low-density sampling.
+
+    python examples/paper/quality.py [RUN]
+
+FID, spatial FID, precision, recall, density and coverage, against all real images and against the
+rarest tenth, in the features of the scored run: the numbers are not those of Inception.
+"""
+
+import experiment
+import pandas as pd
+import panels
+from experiment import Experiment
+
+from mincurate import evaluation, joining, metrics
+from mincurate.device import choose_device
+
+QUALITY = {
+    "fid": "FID",
+    "sfid": "spatial FID",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+}
+
+
+def compare(one: Experiment) -> None:
+    """Make, measure, draw."""
+    made = {
+        "ddpm": one.make("ddpm"),
+        "low-density": one.make("low-density"),
+        "minority": one.make("minority", guidance_scale=one.options.guidance_scale),
+    }
+    base, reporter = one.base, one.reporter
+    scorer = joining.scorer_of(base.run, choose_device(one.options.device))
+
+    def spatial(frame: pd.DataFrame):
+        return evaluation.spatial_features(scorer, base, frame["path"].tolist(), reporter)[0]
+
+    with reporter.task("Judging", 2 * (1 + len(made)), "sets") as advance:
+        table = metrics.judge(
+            base.vectors,
+            {name: found.vectors for name, found in made.items()},
+            feature_space=one.space,
+            tail=evaluation.rarest_tenth(base),
+            spatial_real=spatial(base.frame),
+            spatial_generated={name: spatial(found.frame) for name, found in made.items()},
+            seed=one.options.seed,
+            advance=advance,
+        )
+    shown = table[table["metric"].isin([*QUALITY, "avg_knn", "lof"]) & (table["set"] != "real")]
+    figure, rows = panels.grid(
+        len(QUALITY), ["against all real images", "against the rarest tenth"]
+    )
+    for reference, row in zip(("all", "tail"), rows, strict=True):
+        for panel, (metric, name) in zip(row, QUALITY.items(), strict=True):
+            part = shown[(shown["reference"] == reference) & (shown["metric"] == metric)]
+            values = part[["value", "low", "high"]].to_numpy(float)
+            panels.dots(panel, dict(zip(part["set"], map(tuple, values), strict=True)), title=name)
+    one.publish("quality", shown, figure)
+
+
+if __name__ == "__main__":
+    experiment.main(experiment.arguments(__doc__.split("\n\n")[0]), compare)

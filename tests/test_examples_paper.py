@@ -1,0 +1,69 @@
+"""The paper's experiments on a model that has learnt next to nothing: they run, and leave both."""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mincurate import metrics, runs
+
+PAPER = Path(__file__).parents[1] / "examples" / "paper"
+TINY = ["--n", "12", "--steps", "3", "--train-steps", "20", "--guide-steps", "20", "--batch-size"]
+EXPECTED = {
+    "sweep_class": ({"ddpm", "class 0", "class 4"}, ["--classes", "0", "4"]),
+    "sweep_scale": ({"w = 0", "w = 2", "w = 3.5"}, ["--scales", "2", "3.5"]),
+    "density": ({"real", "rarest tenth of real", "ddpm", "minority"}, []),
+    "quality": ({"ddpm", "low-density", "minority"}, []),
+}
+
+
+def run(monkeypatch, name, *arguments):
+    """The script as the command line starts it, in this process."""
+    import runpy
+
+    monkeypatch.setattr(sys, "path", [str(PAPER), *sys.path])
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *TINY, "12", *arguments])
+    runpy.run_path(str(PAPER / f"{name}.py"), run_name="__main__")
+
+
+@pytest.mark.slow
+def test_every_experiment_leaves_a_figure_and_a_table(own, tmp_path, monkeypatch, capsys):
+    whole = metrics.frechet_interval  # most of the time; its width is tested elsewhere
+    monkeypatch.setattr(
+        metrics, "frechet_interval", lambda *sets, **more: whole(*sets, **more | {"resamples": 3})
+    )
+    for name, (sets, arguments) in EXPECTED.items():
+        run(monkeypatch, name, "--output", str(tmp_path), *arguments)
+        assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+        table = pd.read_csv(tmp_path / f"{name}.csv")
+        assert set(table["set"]) == sets
+        assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
+        assert table["feature_space"].str.endswith("at 16 px").all()
+        assert f"{name}.png" in capsys.readouterr().out.replace("\n", "")
+    assert {"all", "tail"} == set(table["reference"]) and {"fid", "sfid"} <= set(table["metric"])
+    made = [r.record["settings"] for r in runs.all_runs() if runs.kind_of(r) == runs.AUGMENT]
+    kinds = [(s["sampler"], s["target_classes"], s["guidance_scale"]) for s in made[1:]]
+    # The first is the fixture's; no set was made twice.
+    assert sorted(kinds, key=str) == [
+        ("ddpm", [4], None),
+        ("low-density", [4], None),
+        ("minority", [0], 3.5),
+        ("minority", [4], 2.0),
+        ("minority", [4], 3.5),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("sweep_class", ["--classes", "0", "5"], "classes 0 to 4"),
+        ("sweep_scale", ["--scales", "0"], "above 0"),
+        ("density", ["mincurate_9"], "mincurate_9"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(own, monkeypatch, name, arguments, words):
+    with pytest.raises(SystemExit) as end:
+        run(monkeypatch, name, *arguments)
+    assert words in str(end.value) and str(end.value).startswith("Error: ")
+    assert "\n" not in str(end.value)
