@@ -41,7 +41,7 @@ def compare(one: Experiment) -> None:
         panels.distributions(sets, panel)
         panel.set_xlabel(f"{NAMES[metric]} (further right: fewer neighbours)", fontsize=9)
     axes[0].set_ylabel("density; thin lines are medians", fontsize=9)
-    axes[-1].legend(frameon=False, fontsize=8)
+    panels.legend(figure, axes[0])
     one.publish("density", pd.DataFrame(rows), figure)
 
 

@@ -10,8 +10,15 @@ from mincurate.evaluation_figures import COLORS, OTHERS
 from mincurate.figures import INK, MUTED
 from mincurate.metrics import Interval
 
-SETS = COLORS | {"minority": OTHERS[0], "low-density": OTHERS[2]}
+SETS = COLORS | {
+    "rarest tenth of real": MUTED,
+    "minority": OTHERS[0],
+    "low-density": OTHERS[2],
+}
 """Colour of every sampler, the same in all figures."""
+SHARES = ("precision", "recall", "coverage")
+"""Measures between 0 and 1, shown on the whole of that range."""
+WHOLE = (-0.05, 1.05)
 
 
 def panels(n: int, *, height: float = 3.2) -> tuple[Figure, list[Axes]]:
@@ -56,23 +63,35 @@ def swept(
         means, lows, highs = np.array([one[metric] for one in found]).T
         panel.errorbar(
             values, means, [means - lows, highs - means],
-            fmt="o-", color=SETS["minority"], markersize=4, capsize=2, label="guided",
+            fmt="o-", color=SETS["minority"], markersize=4, capsize=2, label="minority",
         )  # fmt: skip
         panel.set_title(name, fontsize=10, color=INK)
+        if metric in SHARES:
+            panel.set_ylim(WHOLE)
         panel.set_xlabel(along, fontsize=9, color=INK)
         panel.set_xticks(values)
-    axes[0].legend(frameon=False, fontsize=8, labelcolor=INK)
+    legend(figure, axes[0])
     return figure
 
 
-def distributions(sets: Mapping[str, np.ndarray], panel: Axes, *, bins: int = 30) -> None:
+def legend(figure: Figure, panel: Axes) -> None:
+    """What the colours of one panel, and so of all, mean: above the panels, where no curve is."""
+    lines, names = panel.get_legend_handles_labels()
+    figure.legend(
+        lines, names, loc="outside upper center", ncols=len(names),
+        frameon=False, fontsize=9, labelcolor=INK,
+    )  # fmt: skip
+
+
+def distributions(sets: Mapping[str, np.ndarray], panel: Axes) -> None:
     """The sets' histograms in one panel, as densities, and their medians.
 
     The axis ends at the 99th percentile of what lies furthest out: the last bin holds the rest.
     """
     low = min(float(v.min()) for v in sets.values())
     high = max(float(np.quantile(v, 0.99)) for v in sets.values())
-    edges = np.linspace(low, high, bins + 1)
+    fewest = min(len(v) for v in sets.values())
+    edges = np.linspace(low, high, 1 + int(np.clip(2 * fewest**0.5, 6, 40)))
     for name, values in sets.items():
         shares, _ = np.histogram(np.minimum(values, high), edges, density=True)
         color = SETS.get(name, INK)
@@ -83,7 +102,7 @@ def distributions(sets: Mapping[str, np.ndarray], panel: Axes, *, bins: int = 30
     panel.set_ylim(bottom=0)
 
 
-def dots(panel: Axes, found: Mapping[str, Interval], *, title: str) -> None:
+def dots(panel: Axes, found: Mapping[str, Interval], *, metric: str, title: str) -> None:
     """One measure of every set, with its interval."""
     for i, (name, (value, low, high)) in enumerate(found.items()):
         panel.errorbar(
@@ -92,6 +111,8 @@ def dots(panel: Axes, found: Mapping[str, Interval], *, title: str) -> None:
         )  # fmt: skip
     panel.set_xticks(range(len(found)), found, rotation=30, ha="right")
     panel.set_xlim(-0.5, len(found) - 0.5)
+    if metric in SHARES:
+        panel.set_ylim(WHOLE)
     panel.set_title(title, fontsize=10, color=INK)
 
 

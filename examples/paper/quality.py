@@ -56,7 +56,8 @@ def compare(one: Experiment) -> None:
         for panel, (metric, name) in zip(row, QUALITY.items(), strict=True):
             part = shown[(shown["reference"] == reference) & (shown["metric"] == metric)]
             values = part[["value", "low", "high"]].to_numpy(float)
-            panels.dots(panel, dict(zip(part["set"], map(tuple, values), strict=True)), title=name)
+            found = dict(zip(part["set"], map(tuple, values), strict=True))
+            panels.dots(panel, found, metric=metric, title=name)
     one.publish("quality", shown, figure)
 
 
