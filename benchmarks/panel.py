@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-NAME, CLASSES, LABELS, WIDTH = "panel benchmark", 10, 12, 512
+NAME, CLASSES, LABELS, WIDTH = "panel-benchmark", 10, 12, 512
 LIMITS = {"open": 3.0, "update": 1.0}
 
 
@@ -103,18 +103,16 @@ def events() -> list[dict[str, object]]:
 
     rows: list[dict[str, object]] = []
 
-    def row(name: str, kind: str, started: float, panel: Client) -> None:
-        seconds = round(time.monotonic() - started, 3)
+    def row(name: str, kind: str, panel: Client) -> None:
+        seconds = round(panel.seconds, 3)
         rows.append(
             {"event": name, "kind": kind, "s": seconds, "sent": panel.sent, "got": panel.received}
         )
 
-    started = time.monotonic()
     panel = Client(dataset)
-    row("open (first, with imports)", "open", started, panel)
-    started = time.monotonic()
+    row("open (first, with imports)", "open", panel)
     panel = Client(dataset)
-    row("open again", "open", started, panel)
+    row("open again", "open", panel)
     chosen = dataset.limit(3).values("id")
     circled = [{"trace_idx": 9, "idx": i} for i in range(200)]
     for name, method, more in (
@@ -134,9 +132,8 @@ def events() -> list[dict[str, object]]:
         ("say rare-keep of them", "on_verdict", {"selected": chosen, "tag": "rare-keep"}),
         ("not looked at yet", "on_unseen", {}),
     ):
-        started = time.monotonic()
         panel(method, **more)
-        row(name, "update", started, panel)
+        row(name, "update", panel)
     return rows
 
 
@@ -155,7 +152,7 @@ def browser(port: int) -> list[dict[str, object]]:
         )
         page = chromium.new_page(viewport={"width": 1500, "height": 950})
         page.add_init_script("window.IS_PLAYWRIGHT = true")
-        page.goto(f"http://localhost:{port}/datasets/{NAME.replace(' ', '-')}", wait_until="load")
+        page.goto(f"http://localhost:{port}/datasets/{NAME}", wait_until="load")
         page.wait_for_selector("[data-cy=looker]", timeout=120_000)
         page.wait_for_timeout(3000)
         page.locator("[data-cy=new-panel-btn]").first.click()
@@ -177,6 +174,16 @@ def browser(port: int) -> list[dict[str, object]]:
         )
         chromium.close()
     return rows
+
+
+def show(where: str, rows: list[dict[str, object]]) -> None:
+    """A table, with the load it was measured under."""
+    print(f"{where}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
+    for line in rows:
+        late = float(str(line["s"])) > LIMITS[str(line["kind"])]
+        sizes = f"{line['sent']:9,} B sent {line['got']:9,} B got" if "sent" in line else ""
+        print(f"  {line['event']:28}{line['s']:7.2f} s {sizes}{'  TOO SLOW' if late else ''}")
+    sys.stdout.flush()
 
 
 def main() -> None:
@@ -222,23 +229,18 @@ def whole(asked: argparse.Namespace) -> None:
             [*command, "--step", "events"], check=True, capture_output=True, text=True
         )
         found = {"server": json.loads(done.stdout.splitlines()[-1])}
+        show("server", found["server"])
         if asked.browser:
             app = subprocess.Popen([*command, "--step", "serve"], stdout=subprocess.PIPE, text=True)
             try:
                 assert any(line.strip() == "up" for line in app.stdout or ()), "no App"
                 found["browser"] = browser(5287)
+                show("browser", found["browser"])
             finally:
                 app.terminate()
                 app.wait(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
-    for where, rows in found.items():
-        for line in rows:
-            late = line["s"] > LIMITS[line["kind"]]
-            print(f"{where:8} {line['event']:28} {line['s']:7.2f} s"
-                  f"{line.get('sent', 0):9,} B sent {line.get('got', 0):9,} B got"
-                  f"{'  TOO SLOW' if late else ''}")  # fmt: skip
     if asked.json:
         asked.json.write_text(json.dumps(found, indent=1))
 

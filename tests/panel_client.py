@@ -1,6 +1,7 @@
 """The App's side of a Python panel, without a browser: it keeps state and data, and asks."""
 
 import json
+import time
 
 import fiftyone.operators as foo
 
@@ -17,6 +18,7 @@ class Client:
         grid: the stages that the grid was told to show last.
         asked: the operators the panel has called in the App, and with what, since it was asked.
         sent, received: bytes of the last request and of its answer.
+        seconds: that the answer took.
     """
 
     def __init__(self, dataset):
@@ -29,6 +31,7 @@ class Client:
             self.selected = list(selected)
         request = {"__method__": method, "panel_id": "p", "panel_state": self.state, **params}
         self.sent = len(json.dumps(request))
+        started = time.monotonic()
         done = foo.execute_operator(
             URI,
             dataset=self.dataset,
@@ -36,6 +39,7 @@ class Client:
             selected=self.selected,
             current_sample=current,
         )
+        self.seconds = time.monotonic() - started
         self.dataset.reload()
         answers = done.to_json()["executor"]["requests"]
         self.received = len(json.dumps(answers, default=str))
