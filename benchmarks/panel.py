@@ -191,7 +191,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--browser", action="store_true")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--step", choices=["make", "events", "serve"], help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--step", choices=["make", "events", "serve", "drop"], help=argparse.SUPPRESS
+    )
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.step == "make":
@@ -204,6 +206,10 @@ def main() -> None:
         session = fo.launch_app(fo.load_dataset(NAME), port=5287, remote=True, auto=False)
         print("up", flush=True)
         session.wait(-1)
+    elif asked.step == "drop":
+        import fiftyone as fo
+
+        fo.delete_dataset(NAME)
     else:
         whole(asked)
 
@@ -214,6 +220,8 @@ def whole(asked: argparse.Namespace) -> None:
     os.environ |= {
         "MINCURATE_HOME": str(folder / "home"),
         "FIFTYONE_DATABASE_DIR": str(folder / "db"),
+        # FiftyOne takes a mongod that runs already, whatever its folder: the name keeps apart.
+        "FIFTYONE_DATABASE_NAME": folder.name,
         "FIFTYONE_PLUGINS_DIR": str(folder / "plugins"),
         "FIFTYONE_DO_NOT_TRACK": "true",
         "FIFTYONE_LOGGING_LEVEL": "ERROR",
@@ -240,6 +248,7 @@ def whole(asked: argparse.Namespace) -> None:
                 app.terminate()
                 app.wait(30)
     finally:
+        subprocess.run([*command, "--step", "drop"], check=False)
         shutil.rmtree(folder, ignore_errors=True)
     if asked.json:
         asked.json.write_text(json.dumps(found, indent=1))
