@@ -4,7 +4,7 @@
 
 The run is made up (scores, labels, vectors of 512 numbers, a map), with as many real files, in a
 database of its own. Every event is timed as FiftyOne's server executes it, in a new process: the
-first opening holds the import of what the panel needs. ``--browser`` opens the App in Chromium and
+first opening reads the table of the run. ``--browser`` opens the App in Chromium and
 times from the click until the figures or the grid's new words are there.
 """
 
@@ -110,7 +110,7 @@ def events() -> list[dict[str, object]]:
         )
 
     panel = Client(dataset)
-    row("open (first, with imports)", "open", panel)
+    row("open (first: the table is read)", "open", panel)
     panel = Client(dataset)
     row("open again", "open", panel)
     chosen = dataset.limit(3).values("id")
@@ -153,27 +153,32 @@ def browser(port: int) -> list[dict[str, object]]:
         page = chromium.new_page(viewport={"width": 1500, "height": 950})
         page.add_init_script("window.IS_PLAYWRIGHT = true")
         page.goto(f"http://localhost:{port}/datasets/{NAME}", wait_until="load")
-        page.wait_for_selector("[data-cy=looker]", timeout=120_000)
-        page.wait_for_timeout(3000)
-        page.locator("[data-cy=new-panel-btn]").first.click()
-        entry = page.get_by_text("Long tail", exact=True).first
-        entry.wait_for()
-        started = time.monotonic()
-        entry.click()
-        bars = page.locator(".barlayer .trace").nth(CLASSES - 1).locator("path")
-        bars.first.wait_for(timeout=30_000)
-        rows.append({"event": "open", "kind": "open", "s": round(time.monotonic() - started, 2)})
-        page.wait_for_timeout(3000)
-        box = bars.first.bounding_box()
-        assert box is not None
-        started = time.monotonic()
-        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] - 2)
-        page.get_by_text(f"class {CLASSES - 1}, rarest first").wait_for(timeout=30_000)
-        rows.append(
-            {"event": "click a bar", "kind": "update", "s": round(time.monotonic() - started, 2)}
-        )
+        for turn in ("first, Plotly is loaded and compiled", "again"):
+            page.wait_for_selector("[data-cy=looker]", timeout=120_000)
+            page.wait_for_timeout(5000)
+            page.locator("[data-cy=new-panel-btn]").first.click()
+            entry = page.get_by_text("Long tail", exact=True).first
+            entry.wait_for()
+            started = time.monotonic()
+            entry.click()
+            bars = page.locator(".barlayer .trace").nth(CLASSES - 1).locator("path")
+            bars.first.wait_for(timeout=60_000)
+            rows.append(seen(f"open ({turn})", "open", started))
+            page.wait_for_timeout(5000)
+            box = bars.first.bounding_box()
+            assert box is not None
+            started = time.monotonic()
+            page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] - 2)
+            page.get_by_text(f"class {CLASSES - 1}, rarest first").wait_for(timeout=60_000)
+            rows.append(seen("click a bar", "update", started))
+            page.reload()
         chromium.close()
     return rows
+
+
+def seen(event: str, kind: str, started: float) -> dict[str, object]:
+    """A row of the table."""
+    return {"event": event, "kind": kind, "s": round(time.monotonic() - started, 2)}
 
 
 def show(where: str, rows: list[dict[str, object]]) -> None:
@@ -182,7 +187,7 @@ def show(where: str, rows: list[dict[str, object]]) -> None:
     for line in rows:
         late = float(str(line["s"])) > LIMITS[str(line["kind"])]
         sizes = f"{line['sent']:9,} B sent {line['got']:9,} B got" if "sent" in line else ""
-        print(f"  {line['event']:28}{line['s']:7.2f} s {sizes}{'  TOO SLOW' if late else ''}")
+        print(f"  {line['event']:46}{line['s']:7.2f} s {sizes}{'  TOO SLOW' if late else ''}")
     sys.stdout.flush()
 
 
