@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from mincurate import database, rerun
 from mincurate.errors import UserError
-from mincurate.presentation import WORKSPACE
+from mincurate.presentation import BRAIN_KEY, WORKSPACE, workspace
 from mincurate.progress import SILENT, Reporter
 
 
@@ -19,6 +19,7 @@ def open_app(
     address: str = "localhost",
     remote: bool = False,
     wait: bool = True,
+    long_tail: bool = False,
     reporter: Reporter = SILENT,
 ) -> str:
     """Open the App on a dataset: rarest images first, score on the tiles, the map beside them.
@@ -26,6 +27,7 @@ def open_app(
     Args:
         remote: serve only, and open no browser.
         wait: stay until Ctrl-C, which closes the App.
+        long_tail: the plugin is there, and its panel opens beside the images.
 
     Returns:
         The address of the ranked view.
@@ -43,7 +45,10 @@ def open_app(
     _check_address(address, port)
     fo = database.fiftyone()
     spaces = None
-    if WORKSPACE in dataset.list_workspaces():
+    has_map = BRAIN_KEY in dataset.list_brain_runs()
+    if long_tail:
+        spaces = workspace(fo, has_map, long_tail=True)
+    elif WORKSPACE in dataset.list_workspaces():
         spaces = dataset.load_workspace(WORKSPACE)
     session = fo.launch_app(
         # By position: FiftyOne takes the dataset's colours only from its first argument.
@@ -60,7 +65,8 @@ def open_app(
     if not remote:
         session.open()
     if wait:
-        reporter.say("The map: click minority_umap there, and colour it by minority_class.")
+        if has_map and not long_tail:
+            reporter.say("The map: click minority_umap there, and colour it by minority_class.")
         reporter.say("Ctrl-C closes the App.")
         try:
             while True:

@@ -127,19 +127,25 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     dataset.save_workspace(WORKSPACE, workspace(fo, has_map), overwrite=True)
 
 
-def workspace(fo: Any, has_map: bool) -> Any:
+def workspace(fo: Any, has_map: bool, *, long_tail: bool = False) -> Any:
     """The grid and, where there is a map, the Embeddings panel beside it.
 
     A space renders blank unless its ``active_child`` names a panel.
+
+    Args:
+        long_tail: the plugin is there: its panel stands before the Embeddings panel.
     """
 
-    def space(panel: Any) -> Any:
-        return fo.Space(children=[panel], active_child=panel.component_id)
+    def space(*panels: Any) -> Any:
+        return fo.Space(children=list(panels), active_child=panels[0].component_id)
 
     samples = space(fo.Panel(type="Samples", pinned=True))
-    if not has_map:
-        return samples
+    beside = [fo.Panel(type="long_tail")] if long_tail else []
     # FiftyOne from 1.22 on forgets the choice when the panel opens: there it takes a click.
     state = {"brainResult": BRAIN_KEY, "colorByField": "minority_class"}
-    embeddings = space(fo.Panel(type="Embeddings", state=state))
-    return fo.Space(children=[samples, embeddings], orientation="horizontal", sizes=[0.55, 0.45])
+    if has_map:
+        beside.append(fo.Panel(type="Embeddings", state=state))
+    if not beside:
+        return samples
+    panels = space(*beside)
+    return fo.Space(children=[samples, panels], orientation="horizontal", sizes=[0.55, 0.45])

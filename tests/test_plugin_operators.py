@@ -385,7 +385,8 @@ def test_the_panel_shows_what_runs_and_reloads_when_it_ends(dataset):
     assert URI + "watch" in [r.operator_uri for r in executor._requests]
     shown = panel.render(ctx).type.properties
     assert "waits for a worker" in shown[f"words_{key}"].default and f"stop_{key}" in shown
-    assert shown[f"stop_{key}"].view.operator == URI + "mincurate_work#on_stop"
+    button = shown[f"stop_{key}"].view.to_json()
+    assert button["operator"] == URI + "mincurate_work#on_stop"
     threading.Thread(target=worker.work, kwargs={"until_idle": True}).start()
     told = list(foo.get_operator(URI + "watch").execute(ctx))
     said = [message.body.operator_uri for message in told]

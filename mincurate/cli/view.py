@@ -35,13 +35,17 @@ def launch(
     if dataset is None:
         raise UserError("No dataset has been written yet; make one with `mincurate score PATH`.")
     reporter = Terminal()
-    if plugin:
-        _install(reporter)
-    app.open_app(dataset, port=port, address=address, remote=remote, wait=True, reporter=reporter)
+    panel = _install(reporter) if plugin else False
+    app.open_app(
+        dataset, port=port, address=address, remote=remote, long_tail=panel, reporter=reporter
+    )
 
 
-def _install(reporter: Terminal) -> None:
-    """The App opens without the plugin too, so that what is wrong with it is no more than said."""
+def _install(reporter: Terminal) -> bool:
+    """Whether the plugin is there now.
+
+    The App opens without it too, so that what is wrong with it is no more than said.
+    """
     from mincurate import plugins
     from mincurate.errors import UserError
 
@@ -49,9 +53,10 @@ def _install(reporter: Terminal) -> None:
         found, done = plugins.install()
     except UserError as error:
         reporter.warn(f"{error} The App opens without it (--no-plugin says nothing of this).")
-        return
+        return False
     if done != "unchanged":
         reporter.say(f"The App's plugin is {done}: {found.link} (`--no-plugin` leaves it alone).")
+    return True
 
 
 def report(

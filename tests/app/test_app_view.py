@@ -70,7 +70,7 @@ def launched(run):
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     command = [sys.executable, "-c", "from mincurate.cli import main; main()", "launch",
-               "app view (made up)", "--port", port, "--remote"]  # fmt: skip
+               "app view (made up)", "--port", port, "--remote", "--no-plugin"]  # fmt: skip
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     said = ""
     while not (found := re.search(r"http://\S+\n", said)):
