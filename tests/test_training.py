@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -149,12 +150,23 @@ def test_only_a_model_for_scores_sees_mirrored_images(tmp_path, monkeypatch, sig
     assert bool((torch.cat(seen)[..., 0] < 0).any()) is mirrored
 
 
-def test_minutes_become_steps(tmp_path):
-    plan = Training(image_size=16, sigmas=(0.2, 0.5), minutes=0.05, batch_size=4, channels=(32, 32))
-    planned = training._Trainer(IMAGES, tmp_path, plan, None, "cpu", training.SILENT)._plan()
-    assert planned >= 20  # on a busy machine the plan is cut down later
-    training.train(IMAGES, tmp_path, plan)
-    assert training.record(tmp_path)["steps"] >= 1
+def test_minutes_become_steps(tmp_path, monkeypatch):
+    """By a clock on which an update takes 1 s, and half of that from the eleventh on."""
+    clock, updates = [0.0], []
+
+    def update(self, step, whole=training._Trainer._update):
+        updates.append(step)
+        clock[0] += 1.0 if step < 10 else 0.5
+        return whole(self, step)
+
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(training._Trainer, "_update", update)
+    training.train(IMAGES, tmp_path, replace(TINY, steps=None, minutes=40 / 60))
+    record = training.record(tmp_path)
+    assert updates[-record["steps"] :] == list(range(record["steps"]))
+    # 40 by the rate of the start, 70 by that of the end; the last fifth is not planned anew.
+    assert 60 < record["steps"] <= 70
+    assert record["minutes"] * 60 == pytest.approx(40, rel=0.05)
 
 
 def test_one_image_is_too_few(tmp_path):
