@@ -275,7 +275,13 @@ def score(
         page = report.write_report(run)
         # Last, because everything else is then on disk should the database be lost.
         if name:
-            written = storage.write_run(run, name, reporter)
+            try:
+                written = storage.write_run(run, name, reporter)
+            except UserError as error:
+                raise UserError(
+                    f"{error} Everything else is done and kept in {run.path}; with the database "
+                    "back, the same command only writes it there."
+                ) from error
             stored = f"{written.added} samples added, {written.updated} updated"
     return Result(run=run, dataset=name, report=page, stored=stored)
 

@@ -114,6 +114,7 @@ def test_training_goes_on_from_a_given_model(tmp_path):
     ):
         torch.testing.assert_close(x, y, atol=1e-5, rtol=1e-4)
     assert after.trained_sigmas is None
+    assert (start.prediction_type, after.prediction_type) == ("epsilon", "v_prediction")
 
 
 def test_training_for_a_score_draws_the_levels_around_it():
