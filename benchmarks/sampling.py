@@ -91,7 +91,7 @@ def main():
     parser.add_argument("--model", help="a model of all noise levels, used as it is")
     parser.add_argument("--n", type=int, default=256, help="images per setting")
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS))
-    parser.add_argument("--guidance-scale", type=float, help="default: the sampler's own, 3.5")
+    parser.add_argument("--guidance-scale", type=float, help="default: the sampler's own, 2")
     parser.add_argument("--target-class", type=int, help="default: the rarest tenth")
     parser.add_argument("--target-classes", action="store_true", help="also sweep the target class")
     parser.add_argument("--train-minutes", type=float, default=20.0)

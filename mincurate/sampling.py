@@ -149,12 +149,16 @@ def minority(
     *,
     target_class: int | Sequence[int] | None,
     label: str | None = None,
-    guidance_scale: float = 3.5,
+    guidance_scale: float = 2.0,
     steps: int = 250,
     solver: str = "ancestral",
     dtype: torch.dtype | None = None,
 ) -> Sampler:
-    """Minority guidance (ICLR 2024, algorithm 1): see `mincurate.guidance.guided`."""
+    """Minority guidance (ICLR 2024, algorithm 1): see `mincurate.guidance.guided`.
+
+    The paper's ``guidance_scale`` is 3.5, with 100 classes. With 10, measured on digits, 2 keeps 0.94
+    to 0.97 of the precision of plain samples, and 3.5 keeps 0.82 to 0.88 of it (README).
+    """
     model = guided(
         denoiser,
         classifier,

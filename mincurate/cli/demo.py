@@ -36,7 +36,7 @@ def demo(
         bool,
         typer.Option(
             "--augment/--score-only",
-            help="Then generate more of the rare, and compare: about 3 minutes more.",
+            help="Then generate more of the rare, and compare: about 4 minutes more.",
         ),
     ] = False,
 ) -> None:
