@@ -156,8 +156,8 @@ def minority(
 ) -> Sampler:
     """Minority guidance (ICLR 2024, algorithm 1): see `mincurate.guidance.guided`.
 
-    The paper's ``guidance_scale`` is 3.5, with 100 classes. With 10, measured on digits, 2 keeps 0.94
-    to 0.97 of the precision of plain samples, and 3.5 keeps 0.82 to 0.88 of it (README).
+    The paper's ``guidance_scale`` is 3.5, with 100 classes. With 10, measured on digits, 2 keeps
+    0.94 to 0.97 of the precision of plain samples, and 3.5 keeps 0.82 to 0.88 of it (README).
     """
     model = guided(
         denoiser,

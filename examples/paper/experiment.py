@@ -147,7 +147,7 @@ def arguments(what: str) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("run", nargs="?", help="a run of `mincurate score`; default: the last one")
     add("--n", type=int, default=128, help="images in every set")
-    add("--guidance-scale", type=float, default=3.5, help="the paper's w")
+    add("--guidance-scale", type=float, default=3.5, help="w; 3.5 is the paper's")
     add("--solver", default="sde-dpm++", help="as in `mincurate augment`")
     add("--steps", type=int, default=25, help="network evaluations an image")
     add("--model", help="a model of all noise levels; default: the run's own, trained on")
