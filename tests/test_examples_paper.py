@@ -28,6 +28,7 @@ def run(monkeypatch, name, *arguments):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_every_experiment_leaves_a_figure_and_a_table(own, tmp_path, monkeypatch, capsys):
     whole = metrics.frechet_interval  # most of the time; its width is tested elsewhere
     monkeypatch.setattr(

@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here"),
     pytest.mark.usefixtures("database"),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
 ]
 SERVE = """
 import sys
