@@ -83,7 +83,7 @@ def main():
     parser.add_argument("--share", type=float, default=0.05)
     parser.add_argument("--minutes", type=float, nargs="+", default=[2.0, 10.0])
     parser.add_argument("--sigmas", type=float, nargs="+", default=[0.08, 0.16, 0.34])
-    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--draws", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     weights = SHARED / "models" / "squeezenet1_0-imagenet-fp16.safetensors"
     known = [f"torchvision:squeezenet1_0@{weights}"] if weights.exists() else []

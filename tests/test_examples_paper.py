@@ -8,6 +8,7 @@ import pytest
 
 from mincurate import metrics, runs
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 PAPER = Path(__file__).parents[1] / "examples" / "paper"
 TINY = ["--n", "12", "--steps", "3", "--train-steps", "20", "--guide-steps", "20", "--batch-size"]
 EXPECTED = {
@@ -27,8 +28,6 @@ def run(monkeypatch, name, *arguments):
     runpy.run_path(str(PAPER / f"{name}.py"), run_name="__main__")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
 def test_every_experiment_leaves_a_figure_and_a_table(own, tmp_path, monkeypatch, capsys):
     whole = metrics.frechet_interval  # most of the time; its width is tested elsewhere
     monkeypatch.setattr(

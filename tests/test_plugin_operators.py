@@ -20,7 +20,7 @@ from fiftyone.operators.executor import (
 import mincurate
 from mincurate import plugins, runs, worker
 
-pytestmark = pytest.mark.usefixtures("database", "linked")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("database", "linked")]
 URI = "@mincurate/mincurate/"
 QUICK = {"train_steps": 6, "n_draws": 2, "num_classes": 5}
 GENERATE = {"n": 6, "steps": 3, "train_steps": 6, "guide_steps": 6}
