@@ -25,19 +25,10 @@ from mincurate.denoiser import Denoiser, Denoises, Encoded, check_all_levels
 from mincurate.errors import UserError
 
 
-@dataclass(frozen=True, eq=False)
-class Guided:
-    """A denoiser that is drawn to where ``log_prob`` is high; has the denoiser's own call.
+class _OnTopOf:
+    """Schedule, size and place of a denoiser that another one is made of."""
 
-    Attributes:
-        denoiser: the model; it must know all noise levels.
-        log_prob: `Encoded` to ``(N,)``, the log-probability to climb.
-        scale: the paper's w.
-    """
-
-    denoiser: Denoiser
-    log_prob: Callable[[Encoded], Tensor]
-    scale: float
+    denoiser: Denoises
 
     @property
     def alphas_cumprod(self) -> Tensor:
@@ -53,6 +44,21 @@ class Guided:
     def device(self) -> torch.device:
         """The denoiser's."""
         return self.denoiser.device
+
+
+@dataclass(frozen=True, eq=False)
+class Guided(_OnTopOf):
+    """A denoiser that is drawn to where ``log_prob`` is high; has the denoiser's own call.
+
+    Attributes:
+        denoiser: the model; it must know all noise levels.
+        log_prob: `Encoded` to ``(N,)``, the log-probability to climb.
+        scale: the paper's w.
+    """
+
+    denoiser: Denoiser
+    log_prob: Callable[[Encoded], Tensor]
+    scale: float
 
     def denoise(self, x: Tensor, sigma: float) -> Tensor:
         """``D(x, sigma) + sigma^2 * w * grad_x log p``, clamped to [-1, 1], ``(N, 3, H, W)``.
@@ -71,7 +77,7 @@ class Guided:
 
 
 @dataclass(frozen=True, eq=False)
-class Steered:
+class Steered(_OnTopOf):
     """`Guided` for a denoiser without an encoder half, such as a closed form.
 
     Attributes:
@@ -83,21 +89,6 @@ class Steered:
     denoiser: Denoises
     log_prob: Callable[[Tensor, float], Tensor]
     scale: float
-
-    @property
-    def alphas_cumprod(self) -> Tensor:
-        """The denoiser's."""
-        return self.denoiser.alphas_cumprod
-
-    @property
-    def image_size(self) -> int:
-        """The denoiser's."""
-        return self.denoiser.image_size
-
-    @property
-    def device(self) -> torch.device:
-        """The denoiser's."""
-        return self.denoiser.device
 
     def denoise(self, x: Tensor, sigma: float) -> Tensor:
         """``D(x, sigma) + sigma^2 * w * grad_x log p``, clamped to [-1, 1], ``(N, 3, H, W)``."""

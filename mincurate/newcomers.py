@@ -137,15 +137,8 @@ def _score(
             files[content] = source
             first_of[content] = source.rel_path
         rows.append(
-            {
-                "path": source.path,
-                "rel_path": source.rel_path,
-                "content_hash": content,
-                "label": source.label,
-                "sample_id": source.sample_id,
-                "width": identity.width,
-                "height": identity.height,
-                "complexity": identity.complexity,
+            results.file_facts(source, identity)
+            | {
                 "duplicate_of": copy_of,
                 "status": "ok" if content else "unscorable",
                 "reason": identity.reason,

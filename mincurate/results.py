@@ -13,10 +13,11 @@ from scipy.stats import rankdata
 from mincurate import collection as collections
 from mincurate import embedding, ordinal, runs, scoring
 from mincurate.collection import Collection
-from mincurate.images import Fit
+from mincurate.images import Fit, Identity
 from mincurate.progress import Reporter
 from mincurate.runs import Run
 from mincurate.scoring import Scored, Scorer
+from mincurate.sources import Source
 
 SHOWN_RECONSTRUCTIONS = 12
 """Images of either end of the ranking whose reconstructions the report shows."""
@@ -107,6 +108,20 @@ def assemble(
             "unscorable": int((frame["status"] != "ok").sum()),
         },
     )
+
+
+def file_facts(source: Source, identity: Identity) -> dict[str, Any]:
+    """The columns of a file that are known before it is scored."""
+    return {
+        "path": source.path,
+        "rel_path": source.rel_path,
+        "content_hash": identity.content_hash,
+        "label": source.label,
+        "sample_id": source.sample_id,
+        "width": identity.width,
+        "height": identity.height,
+        "complexity": identity.complexity,
+    }
 
 
 def save_table(run: Run, frame: pd.DataFrame) -> None:
@@ -205,15 +220,8 @@ def _per_file(collection: Collection, scored: pd.DataFrame, lost: dict[str, str]
             reason = lost.get(content, "became unreadable while the run went on")
         copy = content is not None and first[content] is not source
         rows.append(
-            {
-                "path": source.path,
-                "rel_path": source.rel_path,
-                "content_hash": content,
-                "label": source.label,
-                "sample_id": source.sample_id,
-                "width": identity.width,
-                "height": identity.height,
-                "complexity": identity.complexity,
+            file_facts(source, identity)
+            | {
                 "duplicate_of": first[content].rel_path if copy and content is not None else None,
                 "status": "ok" if reason is None else "unscorable",
                 "reason": reason,

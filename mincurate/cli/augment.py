@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from mincurate.targets import Target
     from mincurate.workshop import Workshop
 
+Solver = Annotated[
+    Literal["sde-dpm++", "dpm++", "ddim", "ancestral"],
+    typer.Option(help="The first three need few steps; ancestral is the paper's, 250 steps."),
+]
+Steps = Annotated[int, typer.Option(help="Noise levels = evaluations of the network.")]
+BatchSize = Annotated[int, typer.Option(help="Images per batch; changes no image but in rounding.")]
+IntoDataset = Annotated[
+    bool,
+    typer.Option("--fiftyone/--no-fiftyone", help="Add them to the dataset, or files only."),
+]
 Loss = Annotated[
     Literal["ordinal", "cross_entropy"],
     typer.Option(help="Of the classifier: cross_entropy (the paper's), or ordinal."),
@@ -127,11 +137,8 @@ def augment(
         Literal["minority", "ddpm", "self-guided", "boost-and-skip", "low-density"],
         typer.Option(help="minority is the paper's guidance, ddpm plain sampling."),
     ] = "minority",
-    solver: Annotated[
-        Literal["sde-dpm++", "dpm++", "ddim", "ancestral"],
-        typer.Option(help="The first three need few steps; ancestral is the paper's, 250 steps."),
-    ] = "sde-dpm++",
-    steps: Annotated[int, typer.Option(help="Noise levels = evaluations of the network.")] = 25,
+    solver: Solver = "sde-dpm++",
+    steps: Steps = 25,
     guidance_scale: Annotated[
         float | None,
         typer.Option(
@@ -157,14 +164,9 @@ def augment(
         str | None,
         typer.Option(help="FiftyOne dataset. Default: the one the run was written to."),
     ] = None,
-    fiftyone: Annotated[
-        bool,
-        typer.Option("--fiftyone/--no-fiftyone", help="Add them to the dataset, or files only."),
-    ] = True,
+    fiftyone: IntoDataset = True,
     seed: Seed = 0,
-    batch_size: Annotated[
-        int, typer.Option(help="Images per batch; changes no image but in rounding.")
-    ] = 64,
+    batch_size: BatchSize = 64,
     device: Device = "auto",
     resume: Annotated[
         bool,

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mincurate.cli.augment import (
+    BatchSize,
     Device,
     GuideMinutes,
     GuideSteps,
+    IntoDataset,
     Model,
     Seed,
+    Solver,
+    Steps,
     TrainMinutes,
     TrainSteps,
 )
@@ -53,11 +57,8 @@ def rebalance(
         ),
     ] = None,
     cap: Annotated[int, typer.Option(help="Generate at most so many images per class.")] = 5000,
-    solver: Annotated[
-        Literal["sde-dpm++", "dpm++", "ddim", "ancestral"],
-        typer.Option(help="dpm++ and ddim need few steps; ancestral is the paper's, 250 steps."),
-    ] = "sde-dpm++",
-    steps: Annotated[int, typer.Option(help="Noise levels = evaluations of the network.")] = 25,
+    solver: Solver = "sde-dpm++",
+    steps: Steps = 25,
     guidance_scale: Annotated[
         float | None,
         typer.Option(help="The paper's w. Default: the sampler's own.", show_default=False),
@@ -67,14 +68,9 @@ def rebalance(
     train_steps: TrainSteps = None,
     guide_minutes: GuideMinutes = 3.0,
     guide_steps: GuideSteps = None,
-    fiftyone: Annotated[
-        bool,
-        typer.Option("--fiftyone/--no-fiftyone", help="Add them to the dataset, or files only."),
-    ] = True,
+    fiftyone: IntoDataset = True,
     seed: Seed = 0,
-    batch_size: Annotated[
-        int, typer.Option(help="Images per batch; changes no image but in rounding.")
-    ] = 64,
+    batch_size: BatchSize = 64,
     device: Device = "auto",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:

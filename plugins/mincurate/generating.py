@@ -10,6 +10,7 @@ from mincurate import balancing, curated, estimates, marks, runs, shown
 from mincurate.errors import UserError
 from mincurate.presentation import SYNTHETIC
 from mincurate.progress import Reporter
+from mincurate.review import KEEP_TAG
 from mincurate.runs import Run
 
 from .forms import choose, invalid, notice, try_out, value
@@ -28,8 +29,6 @@ SAMPLERS = (
     ("boost-and-skip", "Boost and skip"),
     ("low-density", "Low density"),
 )
-KEEP = "rare-keep"
-"""The tag by which people say that an image is rare and right."""
 
 
 class Augment(LongRunning):
@@ -86,8 +85,8 @@ class MoreLikeThese(LongRunning):
         choices = _likes(ctx)
         if not choices:
             raise UserError(
-                f"Select some scored images first, or tag some (for example {KEEP}), and open this "
-                "again."
+                f"Select some scored images first, or tag some (for example {KEEP_TAG}), and open "
+                "this again."
             )
         choose(inputs, "like", choices, label="Like", default=choices[0][0], radio=True)
         like = value(ctx, "like", choices[0][0])
@@ -303,7 +302,7 @@ def _likes(ctx: Any) -> list[tuple[str, str]]:
     chosen = real.select(ctx.selected).count() if ctx.selected else 0
     found = [("selection", f"The {chosen:,} selected images")] if chosen else []
     counts = real.count_sample_tags()
-    tags = sorted(counts, key=lambda tag: (tag != KEEP, tag))
+    tags = sorted(counts, key=lambda tag: (tag != KEEP_TAG, tag))
     return found + [(f"tag:{tag}", f"The {counts[tag]:,} tagged {tag}") for tag in tags]
 
 
