@@ -78,10 +78,10 @@ def test_installing_links_says_so_and_changes_nothing_the_second_time(folder):
     assert not plugins.state().installed
     found, done = plugins.install()
     assert done == "installed" and found.current and found.link == folder / "mincurate"
-    assert found.link.is_symlink() and found.link.resolve() == SOURCE
+    assert found.link.is_symlink() and found.link.resolve() == plugins.path()
     assert plugins.install()[1] == "unchanged"
     assert plugins.uninstall() == found.link and plugins.uninstall() is None
-    assert SOURCE.is_dir()
+    assert (plugins.path() / "fiftyone.yml").is_file()
 
 
 def test_the_link_of_another_installation_is_updated(folder, tmp_path):
@@ -139,7 +139,8 @@ def test_a_missing_package_is_one_sentence_too(folder, tmp_path):
 
 def test_the_commands_install_and_uninstall(tmp_path, monkeypatch, home):
     monkeypatch.setenv("FIFTYONE_PLUGINS_DIR", str(tmp_path / "plugins"))
-    assert command(home, "plugins", "path").strip() == str(SOURCE)
+    source = Path(command(home, "plugins", "path").strip())
+    assert (source / "fiftyone.yml").read_bytes() == (SOURCE / "fiftyone.yml").read_bytes()
     assert "Installed" in command(home, "plugins", "install")
     assert (tmp_path / "plugins" / "mincurate" / "fiftyone.yml").is_file()
     assert "Removed" in command(home, "plugins", "uninstall")
