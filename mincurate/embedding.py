@@ -18,6 +18,12 @@ NEIGHBORS = 5
 """k of AvgkNN (method, section 5)."""
 MAP_MIN_IMAGES = 30
 """Fewer images than this are mapped by PCA: UMAP's neighbourhoods would hold nearly all of them."""
+MAP_LANDMARKS = 50_000
+"""Above this many images UMAP maps a random sample of this size, and the others join it."""
+MAP_DIMENSIONS = 50
+"""To so many dimensions vectors are reduced where there are more images than landmarks."""
+MAP_CHUNK = 20_000
+"""Images that join such a map at once."""
 EXACT_NEIGHBORS_LIMIT = 50_000
 """Above this many vectors neighbours are searched approximately (NN-descent)."""
 
@@ -157,6 +163,8 @@ def neighbor_distance(vectors: NDArray[np.float32], k: int = NEIGHBORS) -> NDArr
 def fit_map(vectors: NDArray[np.float32], seed: int) -> tuple[NDArray[np.float32], str]:
     """A two-dimensional map ``(N, 2)`` of ``(N, d)`` vectors, and how it was made.
 
+    Beside the vectors, memory is needed for `MAP_LANDMARKS` of them, however many there are.
+
     Returns:
         The points, and ``umap``, or ``pca`` for fewer than `MAP_MIN_IMAGES` vectors, or ``none``
         for fewer than three.
@@ -168,6 +176,28 @@ def fit_map(vectors: NDArray[np.float32], seed: int) -> tuple[NDArray[np.float32
         from sklearn.decomposition import PCA
 
         return PCA(n_components=2, random_state=seed).fit_transform(vectors).astype("f4"), "pca"
+    return (_umap if n <= MAP_LANDMARKS else _landmark_map)(vectors, seed), "umap"
+
+
+def _landmark_map(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """UMAP of a random sample, reduced by PCA, which the other vectors then join in chunks."""
+    from sklearn.decomposition import PCA
+
+    n = len(vectors)
+    picks = np.sort(np.random.default_rng(seed).choice(n, MAP_LANDMARKS, replace=False))
+    pca = PCA(min(MAP_DIMENSIONS, vectors.shape[1]), random_state=seed)
+    landmarks = pca.fit_transform(vectors[picks]).astype(np.float32)
+    points = np.empty((n, 2), np.float32)
+    points[picks] = fitted = _umap(landmarks, seed)
+    others = np.setdiff1d(np.arange(n), picks, assume_unique=True)
+    for start in range(0, len(others), MAP_CHUNK):
+        chunk = others[start : start + MAP_CHUNK]
+        joining = pca.transform(vectors[chunk]).astype(np.float32)
+        points[chunk] = join_map(joining, landmarks, fitted)
+    return points
+
+
+def _umap(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     import warnings
 
     with warnings.catch_warnings():
@@ -176,7 +206,7 @@ def fit_map(vectors: NDArray[np.float32], seed: int) -> tuple[NDArray[np.float32
         from umap import UMAP
 
         points = UMAP(n_neighbors=15, min_dist=0.1, random_state=seed).fit_transform(vectors)
-    return points.astype(np.float32), "umap"
+    return points.astype(np.float32)
 
 
 def join_map(

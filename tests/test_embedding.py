@@ -49,6 +49,21 @@ def test_a_map_is_made_by_umap_where_there_are_images_enough(n, method):
     np.testing.assert_array_equal(points, again)
 
 
+@pytest.mark.slow
+def test_more_images_than_landmarks_are_mapped_in_chunks_among_their_own_kind(monkeypatch):
+    monkeypatch.setattr(embedding, "MAP_LANDMARKS", 200)
+    monkeypatch.setattr(embedding, "MAP_CHUNK", 90)
+    kind = np.arange(600) % 3
+    vectors = unit(RNG.normal(size=(600, 64)) * 0.05 + np.eye(64)[kind])
+    points, method = embedding.fit_map(vectors, seed=0)
+    assert method == "umap" and np.isfinite(points).all()
+    centres = np.stack([points[kind == k].mean(0) for k in range(3)])
+    nearest = np.linalg.norm(points[:, None] - centres, axis=2).argmin(1)
+    np.testing.assert_array_equal(nearest, kind)
+    again, _ = embedding.fit_map(vectors, seed=0)
+    np.testing.assert_array_equal(points, again)
+
+
 def test_a_new_image_joins_the_map_among_its_neighbours():
     left, right = RNG.normal(size=(2, 50, 6)) * 0.05 + np.array([[[0.0]], [[1.0]]])
     vectors = np.concatenate([left, right]).astype(np.float32)
