@@ -18,12 +18,15 @@ from mincurate.collection import Collection
 from mincurate.denoiser import Denoiser
 from mincurate.device import choose_device, choose_precision
 from mincurate.embedding import Embedder
+from mincurate.engine import Cluster
 from mincurate.errors import UserError
 from mincurate.images import Fit
+from mincurate.objects import remote as is_object
 from mincurate.perceptual import Perceptual
 from mincurate.progress import SILENT, Reporter, duration
 from mincurate.runs import Run
 from mincurate.scoring import Scorer
+from mincurate.shards import Reading, Recipe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,6 +87,9 @@ def score(
     max_images: int | None = None,
     train_minutes: float = 10.0,
     train_steps: int | None = None,
+    engine: str = "local",
+    address: str | None = None,
+    num_workers: int | None = None,
     reporter: Reporter = SILENT,
 ) -> Result:
     """Score every image of ``path``, rank them, and store the result.
@@ -91,7 +97,8 @@ def score(
     Without ``model``, a small denoiser is trained on the images first and kept for the next time.
 
     Args:
-        path: a folder, a CSV or Parquet table with a path column, or ``fiftyone:NAME[/VIEW]``.
+        path: a folder, a URL such as ``s3://bucket/folder``, a CSV or Parquet table with a path
+            column, or ``fiftyone:NAME[/VIEW]``.
         model: a diffusers pipeline or ``UNet2DModel`` folder, a hub id, or a run whose model to
             use (``mincurate_3``).
         sigma: noise level of the score; default 0.005 per pixel of the image side.
@@ -114,6 +121,9 @@ def score(
         umap: make the two-dimensional map.
         max_images: score a random sample of this many files.
         train_minutes: training budget when there is no model; ``train_steps`` is its exact form.
+        engine: ``local``, or ``ray`` to score in processes of a Ray cluster.
+        address: of a running cluster; one is started on this machine when absent.
+        num_workers: processes on Ray; one per GPU, or per CPU where there is none, when absent.
 
     Raises:
         UserError: something the user can mend.
@@ -123,6 +133,7 @@ def score(
         raise UserError(f"--rank-by is one of {', '.join(ordinal.RANKINGS)}, not {rank_by!r}.")
     if n_draws < 1 or num_classes < 1 or batch_size < 1:
         raise UserError("--n-draws, --num-classes and --batch-size are at least 1.")
+    cluster = choose_engine(engine, address, num_workers, device)
     models.check_numbers(
         sigma=sigma,
         image_size=image_size,
@@ -133,6 +144,8 @@ def score(
         max_images=max_images,
     )
     collections.check_place(path)
+    if fiftyone and is_object(str(path)):
+        raise UserError("FiftyOne shows local files only: score objects with --no-fiftyone.")
     name = None
     if fiftyone:
         from mincurate import dataset as storage
@@ -141,7 +154,7 @@ def score(
         name = storage.choose_name(str(path), dataset)
     model = rerun.lasting(model, bare=True) if model else None
     perceptual, embedding = rerun.lasting(perceptual), rerun.lasting(embedding)
-    device = choose_device(device)
+    wanted, device = device, choose_device(device)
     dtype = choose_precision(precision, device)
     given = denoisers.load(models.place(model), device) if model else None
     perceptual, why = perception.choose(perceptual)
@@ -239,7 +252,21 @@ def score(
             dtype=dtype,
         )
         _check_fingerprint(run, collection, scorer, embedder, size, fit)
-        lost = shards.score(run, collection, scorer, size, fit, batch_size, workers, reporter)
+        recipe = Recipe(
+            model=denoiser.name,
+            perceptual=perceptual,
+            embedding=embedding,
+            device=wanted,
+            sigma=scorer.sigma,
+            n_draws=n_draws,
+            seed=seed,
+            dtype=dtype,
+            networks=shards.network_hashes(scorer),
+        )
+        reading = Reading(size, fit, batch_size, workers)
+        lost = shards.score(
+            run, collection, scorer, reading, reporter, cluster=cluster, recipe=recipe
+        )
         results.assemble(
             run,
             collection,
@@ -288,6 +315,25 @@ def score(
 
 METHOD = 2
 """Raised when the definition of a score changes: older runs are then not gone on with."""
+
+
+def choose_engine(
+    engine: str, address: str | None, num_workers: int | None, device: str
+) -> Cluster | None:
+    """The cluster to compute on, or ``None`` for here.
+
+    Raises:
+        UserError: there is no such engine, or the options do not go together.
+    """
+    if engine not in ("local", "ray"):
+        raise UserError(f"--engine is local or ray, not {engine!r}.")
+    if num_workers is not None and num_workers < 1:
+        raise UserError(f"--num-workers is at least 1, not {num_workers}.")
+    if engine == "ray":
+        return Cluster(address, num_workers, gpus=device != "cpu")
+    if address is not None or num_workers is not None:
+        raise UserError("--address and --num-workers are for --engine ray.")
+    return None
 
 
 def describe(counts: dict[str, int], collection: Collection) -> str:

@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from mincurate import images, runs, sources
+from mincurate import images, objects, runs, sources
 from mincurate.errors import UserError
 from mincurate.images import Fit, Identity, UnreadableImage
 from mincurate.progress import SILENT, Reporter
@@ -60,11 +60,13 @@ class Collection:
 
 def check_place(place: str | Path) -> None:
     """Raise `UserError` when there is plainly nothing at ``place``: before any slow start."""
-    text = str(place)
-    if not text.startswith(FIFTYONE) and not Path(text).expanduser().exists():
+    text = objects.local(str(place))
+    if text.startswith(FIFTYONE) or objects.remote(text):
+        return
+    if not Path(text).expanduser().exists():
         raise UserError(
-            f"{place} does not exist: give a folder of images, a CSV or Parquet table, or "
-            "fiftyone:NAME."
+            f"{place} does not exist: give a folder of images, s3://BUCKET/FOLDER, a CSV or "
+            "Parquet table, or fiftyone:NAME."
         )
 
 
@@ -78,7 +80,7 @@ def open_collection(
     workers: int = 2,
     reporter: Reporter = SILENT,
 ) -> Collection:
-    """Find and identify the images of a folder, a table, or ``fiftyone:NAME[/VIEW]``.
+    """Find and identify the images of a folder (or URL), a table, or ``fiftyone:NAME[/VIEW]``.
 
     Args:
         labels: take labels (True), none (False), or decide by what the folders look like (None).
@@ -87,7 +89,7 @@ def open_collection(
     Raises:
         UserError: there is nothing to read, or not one readable image.
     """
-    text = str(place)
+    text = objects.local(str(place))
     if text.startswith(FIFTYONE):
         from mincurate import dataset
 
@@ -96,6 +98,9 @@ def open_collection(
         found = dataset.read_sources(name, view or None, label_field)
         if labels is False:
             found = [replace(source, label=None) for source in found]
+    elif objects.remote(text):
+        kind, value = "folder", text.rstrip("/")
+        found = sources.find(value, labels)
     else:
         path = Path(text).expanduser()
         kind, value = ("folder" if path.is_dir() else "table"), str(path.resolve())

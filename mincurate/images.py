@@ -37,6 +37,7 @@ from PIL import (  # a format is known once its plugin is imported
     _imaging,
 )
 
+from mincurate import objects
 from mincurate.sources import Source, sniff, why
 
 Fit = Literal["crop", "pad", "stretch"]
@@ -193,15 +194,7 @@ def _load(path: str, size: int) -> tuple[bytes, Image.Image, tuple[int, int]]:
 
 def _read(path: str) -> bytes:
     try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe could wait for ever
-            folder = stat.S_ISDIR(status.st_mode)
-            raise UnreadableImage("a folder, not a file" if folder else "not a regular file")
-        if status.st_size > MAX_BYTES:
-            gib = f"{status.st_size / 2**30:.1f} GiB"
-            raise UnreadableImage(f"too large: {gib}, the limit is {MAX_BYTES >> 30} GiB")
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES)
+        data = objects.read(path, MAX_BYTES) if objects.remote(path) else _read_file(path)
     except OSError as error:
         raise UnreadableImage(why(error)) from None
     except ValueError:  # a NUL character in it
@@ -209,6 +202,18 @@ def _read(path: str) -> bytes:
     if not data:
         raise UnreadableImage("empty file")
     return data
+
+
+def _read_file(path: str) -> bytes:
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe could wait for ever
+        folder = stat.S_ISDIR(status.st_mode)
+        raise UnreadableImage("a folder, not a file" if folder else "not a regular file")
+    if status.st_size > MAX_BYTES:
+        gib = f"{status.st_size / 2**30:.1f} GiB"
+        raise UnreadableImage(f"too large: {gib}, the limit is {MAX_BYTES >> 30} GiB")
+    with open(path, "rb") as file:
+        return file.read(MAX_BYTES)
 
 
 def _open(data: bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:

@@ -37,7 +37,9 @@ def counts(collection: Collection) -> dict[str, int]:
 
 
 def shard_table(hashes: Sequence[str], parts: Sequence[Scored]) -> pa.Table:
-    """Rows of a shard, one per image."""
+    """Rows of a shard, one per image; without any, a table of none."""
+    if not parts:
+        return pa.table({"content_hash": pa.array([], pa.string())})
 
     def lists(arrays: list[NDArray[np.float32]]) -> pa.Array:
         joined = np.concatenate(arrays)
@@ -81,7 +83,7 @@ def assemble(
     # What joined the run is not in its shards: should its table be made again, it joins again.
     (run.path / "joined.npz").unlink(missing_ok=True)
     shards = -(-len(collection.unique) // shard_images)
-    tables = [t for i in range(shards) if (t := runs.read_shard(run, i)) is not None]
+    tables = [t for i in range(shards) if (t := runs.read_shard(run, i)) is not None and len(t)]
     if tables:
         table = pa.concat_tables(tables)
         scored = unique_table(table, rank_by=rank_by)

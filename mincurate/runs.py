@@ -134,12 +134,16 @@ def write_table(path: Path, table: "pa.Table") -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def write_shard(run: Run, index: int, table: "pa.Table") -> None:
-    """Write shard ``index`` and then the marker that says it is whole."""
+def write_shard(run: Run, index: int, table: "pa.Table", lost: dict[str, str]) -> None:
+    """Write shard ``index`` and then the marker that says it is whole.
+
+    Args:
+        lost: reasons, by content hash, of files of the shard that have no row.
+    """
     path = _shard(run, index)
     path.parent.mkdir(exist_ok=True)
     write_table(path, table)
-    marker = {"rows": table.num_rows, "digest": _digest(path)}
+    marker = {"rows": table.num_rows, "digest": _digest(path), "lost": lost}
     write_atomically(path.with_suffix(".done"), json.dumps(marker).encode())
 
 
@@ -155,6 +159,11 @@ def read_shard(run: Run, index: int) -> "pa.Table | None":
     except (OSError, ValueError, KeyError):
         return None
     return pq.read_table(path)
+
+
+def lost_in_shard(run: Run, index: int) -> dict[str, str]:
+    """Reasons, by content hash, of the files that have no row in shard ``index``, which is done."""
+    return json.loads(_shard(run, index).with_suffix(".done").read_text()).get("lost", {})
 
 
 def shard_done(run: Run, index: int) -> bool:

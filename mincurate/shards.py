@@ -1,18 +1,29 @@
-"""Score every image of a run, shard by shard; what a finished shard holds is not scored again."""
+"""Score every image of a run, shard by shard; what a finished shard holds is not scored again.
+
+Here or on a Ray cluster: the same function scores a shard, and this process writes it, so that a
+run begun by one engine can be finished by the other.
+"""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mincurate import collection as collections
-from mincurate import results, runs, scoring
+from mincurate import denoiser as denoisers
+from mincurate import embedding as embeddings
+from mincurate import engine, results, runs, scoring
+from mincurate import perceptual as perception
 from mincurate.collection import Collection
+from mincurate.device import choose_device, keep_freed_memory
+from mincurate.engine import Cluster, Item
 from mincurate.errors import UserError
 from mincurate.images import Fit
-from mincurate.progress import Reporter
+from mincurate.progress import Advance, Reporter
 from mincurate.runs import Run
 from mincurate.scoring import Scorer
 
@@ -20,45 +31,179 @@ SHARD_IMAGES = 256
 """Images per shard: what a killed run loses at most."""
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How files become batches.
+
+    Attributes:
+        size: side in pixels.
+        workers: threads that decode.
+    """
+
+    size: int
+    fit: Fit
+    batch_size: int
+    workers: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What scoring some files gave.
+
+    Attributes:
+        hashes: of the images that were scored, in order.
+        parts: their scores, in batches.
+        lost: reasons, by content hash, of those that became unreadable since they were identified.
+    """
+
+    hashes: list[str]
+    parts: list[scoring.Scored]
+    lost: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What another process needs to build a `Scorer`: names of networks, which it has to find.
+
+    Attributes:
+        networks: what `network_hashes` gives for the scorer that is to be built again.
+    """
+
+    model: str
+    perceptual: str
+    embedding: str
+    device: str
+    sigma: float
+    n_draws: int
+    seed: int
+    dtype: torch.dtype | None
+    networks: tuple[str, str]
+
+    def build(self) -> Scorer:
+        """The scorer.
+
+        Raises:
+            UserError: a model or its weights are not there, or are others.
+        """
+        device = choose_device(self.device)
+        denoiser = denoisers.load(self.model, device)
+        distance = perception.load(self.perceptual, denoiser, device=device)
+        scorer = Scorer(
+            denoiser=denoiser,
+            perceptual=distance,
+            embed=embeddings.load(self.embedding, denoiser, device=device).embed,
+            sigma=self.sigma,
+            n_draws=self.n_draws,
+            seed=self.seed,
+            dtype=self.dtype,
+        )
+        if network_hashes(scorer) != self.networks:
+            raise UserError(
+                f"A worker finds other weights under {self.model} or {self.perceptual} than this "
+                "machine; keep models where all nodes see the same files."
+            )
+        return scorer
+
+
+def network_hashes(scorer: Scorer) -> tuple[str, str]:
+    """Which weights a scorer has: of the denoiser and of the perceptual network."""
+    return scorer.denoiser.content_hash(), scorer.perceptual.weights_hash
+
+
 def score(
     run: Run,
     collection: Collection,
     scorer: Scorer,
-    size: int,
-    fit: Fit,
-    batch_size: int,
-    workers: int,
+    reading: Reading,
     reporter: Reporter,
+    *,
+    cluster: Cluster | None = None,
+    recipe: Recipe | None = None,
 ) -> dict[str, str]:
     """Score every image that no finished shard holds.
 
+    Args:
+        cluster: where to score instead of here, by scorers that are built by ``recipe``.
+
     Returns:
-        Reasons, by content hash, of images that became unreadable since they were identified.
+        Reasons, by content hash, of images that have no score.
     """
     files = [(h, source.path) for h, (source, _) in collection.unique.items()]
     lost: dict[str, str] = {}
+    todo: list[tuple[int, list[Item]]] = []
     started, scored = time.monotonic(), 0
     with reporter.task("Scoring", len(files)) as advance:
         for index, shard in enumerate(_chunks(files, SHARD_IMAGES)):
             if runs.shard_done(run, index):
+                lost |= runs.lost_in_shard(run, index)
                 advance(len(shard), "")
-                continue
-            hashes: list[str] = []
-            parts: list[scoring.Scored] = []
-            for identities, pixels, bad in collections.read_batches(
-                shard, size=size, fit=fit, batch_size=batch_size, workers=workers
-            ):
-                lost |= bad
-                if identities:
-                    parts += _score_batch(scorer, pixels, identities)
-                    hashes += identities
-                advance(len(identities) + len(bad), "")
-            if parts:
-                runs.write_shard(run, index, results.shard_table(hashes, parts))
-            scored += len(hashes)
-    if scored:
-        run.update(images_per_second=scored / (time.monotonic() - started))
+            else:
+                todo.append((index, shard))
+        if not todo:
+            return lost
+        if cluster is None:
+            found = _here(scorer, todo, reading, advance)
+        else:
+            assert recipe is not None
+            found = _on_ray(recipe, todo, reading, cluster, reporter, advance)
+        for index, rows in found:
+            runs.write_shard(run, index, results.shard_table(rows.hashes, rows.parts), rows.lost)
+            lost |= rows.lost
+            scored += len(rows.hashes)
+    run.update(images_per_second=scored / (time.monotonic() - started))
     return lost
+
+
+def _here(
+    scorer: Scorer, todo: list[tuple[int, list[Item]]], reading: Reading, advance: Advance
+) -> Iterator[tuple[int, Rows]]:
+    for index, shard in todo:
+        yield index, score_files(scorer, shard, reading, advance)
+
+
+def _on_ray(
+    recipe: Recipe,
+    todo: list[tuple[int, list[Item]]],
+    reading: Reading,
+    cluster: Cluster,
+    reporter: Reporter,
+    advance: Advance,
+) -> Iterator[tuple[int, Rows]]:
+    for done in engine.on_ray(partial(build_work, recipe, reading), todo, cluster, reporter):
+        rows = Rows([], [], dict.fromkeys(done.killers, engine.KILLED))
+        for part in done.results:
+            rows.hashes.extend(part.hashes)
+            rows.parts.extend(part.parts)
+            rows.lost.update(part.lost)
+        advance(len(rows.hashes) + len(rows.lost), "")
+        yield done.shard, rows
+
+
+def build_work(recipe: Recipe, reading: Reading) -> Callable[[list[Item]], Rows]:
+    """What a worker on a cluster does with the files it is given."""
+    keep_freed_memory()
+    return partial(score_files, recipe.build(), reading=reading)
+
+
+def score_files(
+    scorer: Scorer, files: list[Item], reading: Reading, advance: Advance | None = None
+) -> Rows:
+    """Decode and score files, pairs of content hash and path, in batches."""
+    rows = Rows([], [], {})
+    for identities, pixels, bad in collections.read_batches(
+        files,
+        size=reading.size,
+        fit=reading.fit,
+        batch_size=reading.batch_size,
+        workers=reading.workers,
+    ):
+        rows.lost.update(bad)
+        if identities:
+            rows.parts.extend(_score_batch(scorer, pixels, identities))
+            rows.hashes.extend(identities)
+        if advance:
+            advance(len(identities) + len(bad), "")
+    return rows
 
 
 def _score_batch(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mincurate import objects
 from mincurate.errors import UserError
 
 IMAGE_SUFFIXES = frozenset(
@@ -75,7 +76,7 @@ class Source:
     """One file that should hold an image."""
 
     path: str
-    """Absolute; empty where a table's row has none."""
+    """Absolute, or the URL of an object; empty where a table's row has none."""
     rel_path: str
     """Posix style, relative to the folder (or the table's folder): the identity of the file."""
     label: str | None = None
@@ -85,7 +86,9 @@ class Source:
 
 
 def find(path_like: str | Path, labels: bool | None = None) -> list[Source]:
-    """The images of a folder or of a table (CSV, TSV, Parquet); see the two functions below."""
+    """The images of a folder, below a URL, or of a table (CSV, TSV, Parquet); see below."""
+    if objects.remote(str(path_like)):
+        return find_objects(str(path_like), labels)
     path = Path(path_like).expanduser()
     if path.suffix.casefold() in TABLE_SUFFIXES and not path.is_dir():
         return find_table(path, labels)
@@ -130,6 +133,31 @@ def find_folder(root: Path, labels: bool | None = None) -> list[Source]:
         return Source(path, rel_path, label, reason=reason)
 
     return [source(rel_path, reason) for rel_path, reason in found]
+
+
+def find_objects(url: str, labels: bool | None = None) -> list[Source]:
+    """Every image below a URL such as ``s3://bucket/photos``, sorted; a file counts by its suffix.
+
+    Args:
+        labels: as in `find_folder`.
+    """
+    keys = [
+        key
+        for key in objects.find(url)
+        if _named_like_an_image(key)
+        and not any(part.startswith(".") or part == "__MACOSX" for part in key.split("/"))
+    ]
+    if not keys:
+        raise UserError(f"{url} holds no images: give a place with JPEG, PNG, ... files.")
+    if labels is None:
+        labels = look_like_classes(keys)
+    root = url.rstrip("/")
+    return [
+        Source(
+            f"{root}/{key}", key, f"{root}/{key}".split("/")[-2] if labels and "/" in key else None
+        )
+        for key in keys
+    ]
 
 
 def look_like_classes(rel_paths: Iterable[str]) -> bool:
@@ -260,8 +288,11 @@ def column(table: Path, name: str) -> dict[str, str]:
 def _row(folder: str, path: str, row: int, label: str | None) -> Source:
     if not path.strip():
         return Source("", f"row {row}", label, reason="no path in the table")
-    if re.match(r"[a-z][a-z0-9+.-]+://", path, re.IGNORECASE):
-        return Source(path, path, label, reason="a URL: only local files are read")
+    path = objects.local(path)
+    if objects.remote(path):
+        return Source(path, path, label)
+    if objects.scheme(path):
+        return Source(path, path, label, reason="a URL of a kind that is not read")
     path = os.path.normpath(os.path.join(folder, path))
     below = Path(path).is_relative_to(folder)
     rel_path = Path(os.path.relpath(path, folder) if below else path).as_posix()

@@ -202,7 +202,7 @@ def die_at(module, name, matches):
 if where.startswith("training"):
     die_at(training._Trainer, "_update", lambda self, step: step == 17 and self.planned > 1)
 elif where.startswith("after"):
-    die_at(runs, "write_shard", lambda run, index, table: index == 2)
+    die_at(runs, "write_shard", lambda run, index, table, lost: index == 2)
 elif where == "map":
     die_at(embedding, "fit_map", lambda *args: True)
 from mincurate.cli import main

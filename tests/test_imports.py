@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "mincurate"
 # A module may import only what stands in an earlier row.
 LAYERS = [
     {"errors", "progress", "ordinal", "visible"},
+    {"engine", "objects"},
     {"sources"},
     {"images"},
     {"denoiser", "device", "runs", "metrics", "rebalance", "downstream"},

@@ -32,7 +32,7 @@ def test_a_run_nobody_made_is_one_sentence():
 def test_deleting_a_run_removes_its_files_and_nothing_else(tmp_path):
     run = runs.create(tmp_path / "out")
     (tmp_path / "out" / "mine.txt").write_text("mine")
-    runs.write_shard(run, 0, TABLE)
+    runs.write_shard(run, 0, TABLE, {})
     runs.delete(run)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["mine.txt"]
     assert runs.all_runs() == []
@@ -44,7 +44,7 @@ def test_deleting_a_run_removes_its_files_and_nothing_else(tmp_path):
 def test_a_shard_counts_only_when_its_marker_fits():
     run = runs.create()
     assert not runs.shard_done(run, 0)
-    runs.write_shard(run, 0, TABLE)
+    runs.write_shard(run, 0, TABLE, {})
     assert runs.read_shard(run, 0).equals(TABLE)
     marker = run.path / "shards" / "scores-000000.done"
     kept = marker.read_bytes()

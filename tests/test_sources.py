@@ -267,7 +267,7 @@ def test_paths_outside_of_the_folder_of_the_table_and_urls(tmp_path: Path) -> No
         "HTTP://a/b.png",
     ]
     (folder / "t.csv").write_text("\n".join(rows) + "\n")
-    url = "a URL: only local files are read"
+    url = "a URL of a kind that is not read"
     assert reasons(find_table(folder / "t.csv")) == {
         outside.as_posix(): None,
         "a.png": None,

@@ -17,7 +17,8 @@ def score(
     path: Annotated[
         str,
         typer.Argument(
-            help="A folder, a CSV or Parquet table with a path column, or fiftyone:NAME[/VIEW]."
+            help="A folder, s3://BUCKET/FOLDER (gs://, az://), a CSV or Parquet table with a path "
+            "column, or fiftyone:NAME[/VIEW]."
         ),
     ],
     *,
@@ -143,6 +144,25 @@ def score(
     train_steps: Annotated[
         int | None, typer.Option(help="Exact number of training steps, instead of minutes.")
     ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="Score in this process, or in processes of a Ray cluster."),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Running Ray cluster: auto, HOST:PORT or ray://HOST:PORT. Default: one is started "
+            "on this machine.",
+            show_default=False,
+        ),
+    ] = None,
+    num_workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes on Ray. Default: one per GPU, or per CPU where there is none.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Score every image, rank them, and show what is rare.
 
@@ -155,6 +175,8 @@ def score(
         mincurate score fiftyone:my-dataset/my-view --rank-by calibrated
 
         mincurate score table.csv --no-fiftyone --output results
+
+        mincurate score table.csv --engine ray --address auto
     """
     started = time.monotonic()
     from mincurate import audit
@@ -190,6 +212,9 @@ def score(
         max_images=max_images,
         train_minutes=train_minutes,
         train_steps=train_steps,
+        engine=engine,
+        address=address,
+        num_workers=num_workers,
         reporter=reporter,
     )
     summarize(result, reporter)
