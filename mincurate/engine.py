@@ -141,7 +141,8 @@ def _drive(ray: Any, crew: "_Crew[R]", shards: Iterable[tuple[int, list[Item]]])
             )
         for reference in ready:
             part, result, died = crew.collect(reference)
-            in_a_row = in_a_row + 1 if died else 0
+            # A worker that starts proves nothing: it may die of the first file.
+            in_a_row = in_a_row + 1 if died else 0 if part else in_a_row
             if in_a_row > DEATHS_IN_A_ROW + 2 * crew.size:
                 raise UserError(
                     f"Ray workers died {in_a_row} times in a row, perhaps for lack of memory: take "

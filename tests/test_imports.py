@@ -12,9 +12,10 @@ PACKAGE = Path(__file__).parents[1] / "mincurate"
 # A module may import only what stands in an earlier row.
 LAYERS = [
     {"errors", "progress", "ordinal", "visible"},
-    {"engine", "objects"},
+    {"engine", "objects", "quantiles"},
     {"sources"},
     {"images"},
+    {"decoding"},
     {"denoiser", "device", "runs", "metrics", "rebalance", "downstream"},
     {"quality", "export"},
     {"backbone", "curated", "verdict"},

@@ -1,0 +1,122 @@
+"""Would further draws for the undecided images alone do? Adaptive against fixed numbers of draws.
+
+    python benchmarks/adaptive.py [DRAWS.npz]
+
+From a stored matrix of draws, in antithetic pairs: 20 draws of every image are the reference, the
+others are spent. Adaptive: one pair for every image, then another for those whose interval (z
+standard errors, the error of a pair being in proportion to the score) holds an edge of a class, up
+to the number of draws there is. Given are the share of images whose class is not that of the
+reference, and the draws spent. `--record` makes such a matrix.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+STORED = Path(__file__).parent / "draws.npz"
+REFERENCE = 20
+FIXED = 6
+TARGET = 0.6
+"""Draws, as a share of the fixed number's, at no more flips."""
+
+
+def spend(pairs, classes_of, edges_of, z):
+    """Scores after adaptive draws, and pairs spent on each image."""
+    n, most = pairs.shape
+    scores, spent = pairs[:, 0].copy(), np.ones(n, int)
+    deviation = (pairs.std(1, ddof=1) / pairs.mean(1)).mean()
+    for m in range(1, most):
+        distance = np.abs(scores[:, None] - edges_of(scores, classes_of(scores))).min(1)
+        undecided = (spent == m) & (distance < z * deviation * scores / np.sqrt(m))
+        spent[undecided] += 1
+        scores[undecided] = pairs[undecided, : m + 1].mean(1)
+    return scores, spent
+
+
+def compare(draws, num_classes, only_rarest, rounds, seed=0):
+    """Flips and draws of fixed and adaptive numbers, over random choices of the reference."""
+    from mincurate.ordinal import class_edges, ordinal_classes
+
+    def classes_of(scores):
+        found = ordinal_classes(scores, num_classes)
+        return (found == num_classes - 1).astype(int) if only_rarest else found
+
+    def edges_of(scores, classes):
+        return np.array(class_edges(scores, classes, 2 if only_rarest else num_classes))
+
+    rng = np.random.default_rng(seed)
+    pairs = draws.reshape(len(draws), -1, 2).mean(2).astype(np.float64)
+    found = {}
+    for _ in range(rounds):
+        order = rng.permutation(pairs.shape[1])
+        reference = classes_of(pairs[:, order[: REFERENCE // 2]].mean(1))
+        rest = pairs[:, order[REFERENCE // 2 :]]
+        for k in range(2, FIXED + 1, 2):
+            flips = (classes_of(rest[:, : k // 2].mean(1)) != reference).mean()
+            found.setdefault(f"fixed, K = {k}", []).append((flips, k))
+        for z in (0.25, 0.5, 0.75, 1.0, 1.5, 2.0):
+            scores, spent = spend(rest, classes_of, edges_of, z)
+            flips = (classes_of(scores) != reference).mean()
+            found.setdefault(f"adaptive, z = {z}", []).append((flips, 2 * spent.mean()))
+    return {name: tuple(map(float, np.mean(values, axis=0))) for name, values in found.items()}
+
+
+def record(options):
+    """Score images with 26 draws each and keep the matrix."""
+    from mincurate import collection, denoiser, perceptual
+    from mincurate.scoring import Scorer
+
+    model = denoiser.load(options.model)
+    distance = perceptual.load(options.perceptual, model)
+    sigma = model.nearest_sigma(0.005 * model.image_size)
+    k = REFERENCE + FIXED
+    scorer = Scorer(model, distance, lambda x: x.mean((2, 3)), sigma, k, 0)
+    images = collection.open_collection(options.record, max_images=options.images)
+    files = [(name, source.path) for name, (source, _) in images.unique.items()]
+    batches = collection.read_batches(
+        files, size=model.image_size, fit="crop", batch_size=8, workers=1
+    )
+    draws = np.concatenate([scorer(pixels, names).draws for names, pixels, _ in batches])
+    np.savez_compressed(options.draws, draws=draws)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("draws", nargs="?", type=Path, default=STORED)
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--record", metavar="FOLDER", help="score its images, for such a matrix")
+    parser.add_argument("--model", help="with --record")
+    parser.add_argument("--perceptual", default="unet", help="with --record")
+    parser.add_argument("--images", type=int, default=1000, help="with --record")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    if options.record:
+        record(options)
+    from rich.console import Console
+    from rich.table import Table
+
+    draws = np.load(options.draws)["draws"]
+    result = {"images": len(draws)}
+    for case, only_rarest in (("ten classes", False), ("rarest tenth or not", True)):
+        found = compare(draws, 10, only_rarest, options.rounds)
+        flips, spent = found[f"fixed, K = {FIXED}"]
+        table = Table(title=f"{len(draws)} images, {case}")
+        for name in ("draws", "class flips", "draws spent", f"of K = {FIXED}"):
+            table.add_column(name, justify="left" if name == "draws" else "right")
+        for name, (f, d) in found.items():
+            table.add_row(name, f"{f:.3f}", f"{d:.2f}", f"{d / FIXED:.0%}")
+        Console().print(table)
+        # Flips within the error of counting them, a twentieth, count as no more flips.
+        fit = [d / spent for n, (f, d) in found.items() if n[0] == "a" and f <= 1.05 * flips]
+        best = min(fit, default=None)
+        result[case] = {"flips": flips, "share_of_draws": best, "table": found}
+        said = f"{best:.0%}" if best else "more than all"
+        print(f"{case}: {said} of the draws at the flips of K = {FIXED} (target {TARGET:.0%})")
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
