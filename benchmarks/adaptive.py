@@ -108,8 +108,7 @@ def main():
         for name, (f, d) in found.items():
             table.add_row(name, f"{f:.3f}", f"{d:.2f}", f"{d / FIXED:.0%}")
         Console().print(table)
-        # Flips within the error of counting them, a twentieth, count as no more flips.
-        fit = [d / spent for n, (f, d) in found.items() if n[0] == "a" and f <= 1.05 * flips]
+        fit = [d / spent for n, (f, d) in found.items() if n[0] == "a" and f <= flips + 0.001]
         best = min(fit, default=None)
         result[case] = {"flips": flips, "share_of_draws": best, "table": found}
         said = f"{best:.0%}" if best else "more than all"

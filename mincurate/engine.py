@@ -8,6 +8,7 @@ writes them. A worker that dies is replaced, a bounded number of times.
 """
 
 import os
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -263,11 +264,19 @@ def _connect(cluster: Cluster) -> tuple[Any, bool]:
         ray.init("local", **quiet)
         return ray, True
     try:
+        _knock(cluster.address)
         ray.init(cluster.address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"No Ray cluster answers at {cluster.address} "
             f"({str(error).strip().splitlines()[0]}); "
             "start one with `ray start --head`, or leave out --address."
         ) from error
     return ray, True
+
+
+def _knock(address: str) -> None:
+    """Raise `OSError` where nobody listens: Ray itself would try for many minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
