@@ -112,6 +112,7 @@ def main():
     from mincurate import device, generation, joining, metrics, runs
     from mincurate.cli.console import Terminal
     from mincurate.errors import UserError
+    from mincurate.manifest import read_manifest
     from mincurate.targets import Target, choose_target
     from mincurate.workshop import Budget, open_workshop
 
@@ -132,7 +133,7 @@ def main():
         ]
         about += [workshop.classifier.record["fingerprint"]] if name == "minority" else []
         folder = place / runs.fingerprint(about)
-        there = len(generation.read_manifest(folder))
+        there = len(read_manifest(folder))
         started = time.perf_counter()
         manifest = generation.generate(
             folder, sampler, options.n, seed=options.seed, batch_size=options.batch,

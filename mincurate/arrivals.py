@@ -1,4 +1,5 @@
-"""What is in a run's folder, table or FiftyOne dataset now and was not when it was scored."""
+"""What is in a run's folder, table or FiftyOne dataset now: files that are new, and files that
+failed when it was scored."""
 
 import os
 from dataclasses import replace
@@ -7,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from mincurate import sources
+from mincurate import runs, sources
 from mincurate.errors import UserError
 from mincurate.runs import Run
 from mincurate.sources import Source
@@ -21,28 +22,69 @@ def find_new(run: Run, dataset: str | None = None) -> list[Source]:
     Raises:
         UserError: the source is gone, or only a sample of it was scored.
     """
-    settings, source = run.record["settings"], run.record["source"]
-    if settings.get("max_images") is not None:
+    if run.record["settings"].get("max_images") is not None:
         raise UserError(
             f"Run {run.key} scored a random sample (--max-images), so that nobody knows which "
             "files are new; score without it."
         )
-    frame, value = run.frame(), str(source["value"])
+    frame, value = run.frame(), str(run.record["source"]["value"])
+    known = set(frame[_identity(frame)])
+    new = [s for s in _present(run, frame) if (s.sample_id or s.rel_path) not in known]
+    if dataset and "sample_id" not in frame:
+        root = _root(frame, value) if run.record["source"]["kind"] == "folder" else value
+        new += _added_by_hand(dataset, {*frame["path"], *(s.path for s in new)}, root)
+    return new
+
+
+def find_failed(run: Run) -> list[Source]:
+    """The files of a run that could not be scored, and that are there to be tried again.
+
+    Raises:
+        UserError: the source is gone.
+    """
+    frame = run.frame()
+    failed = set(frame.loc[frame["status"] != "ok", _identity(frame)])
+    return [
+        s
+        for s in (_present(run, frame) if failed else [])
+        if (s.sample_id or s.rel_path) in failed and s.reason is None
+    ]
+
+
+def last_run_of(place: str) -> Run:
+    """The run of a folder, table or ``fiftyone:NAME[/VIEW]`` that was scored last.
+
+    Raises:
+        UserError: there is none.
+    """
+    value = place.removeprefix("fiftyone:")
+    if value == place:
+        value = str(Path(place).expanduser().resolve())
+    for run in reversed(runs.all_runs()):
+        source = run.record.get("source") or {}
+        if source.get("value") == value and runs.kind_of(run) == runs.SCORE and run.finished:
+            return run
+    raise UserError(f"No finished run of {place} is there; score it without --retry-failed.")
+
+
+def _identity(frame: pd.DataFrame) -> str:
+    """The column that tells one file of a run from another."""
+    return "sample_id" if "sample_id" in frame else "rel_path"
+
+
+def _present(run: Run, frame: pd.DataFrame) -> list[Source]:
+    """What the source of a run holds now."""
+    settings, source = run.record["settings"], run.record["source"]
+    value = str(source["value"])
     if source["kind"] == "fiftyone":
         from mincurate import dataset as storage
 
         name, _, view = value.partition("/")
-        known = set(frame["sample_id"])
         found = storage.read_sources(name, view or None, settings.get("label_field"))
-        return [s for s in _without(found, settings) if s.sample_id not in known]
-    place = _root(frame, value) if source["kind"] == "folder" else value
-    labelled = bool(frame["label"].notna().any())
-    wanted = labelled if source["kind"] == "folder" else settings.get("labels")
-    known = set(frame["rel_path"])
-    new = [s for s in sources.find(place, wanted) if s.rel_path not in known]
-    if dataset:
-        new += _added_by_hand(dataset, {*frame["path"], *(s.path for s in new)}, place)
-    return new
+        return _without(found, settings)
+    if source["kind"] == "folder":
+        return sources.find(_root(frame, value), bool(frame["label"].notna().any()))
+    return sources.find(value, settings.get("labels"))
 
 
 def _without(found: list[Source], settings: dict[str, Any]) -> list[Source]:

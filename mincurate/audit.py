@@ -11,7 +11,7 @@ import torch
 
 from mincurate import collection as collections
 from mincurate import denoiser as denoisers
-from mincurate import diagnostics, models, ordinal, rerun, results, runs, shards, training
+from mincurate import diagnostics, models, ordinal, rerun, results, runs, seals, shards, training
 from mincurate import embedding as embeddings
 from mincurate import perceptual as perception
 from mincurate.collection import Collection
@@ -207,7 +207,7 @@ def score(
             f"{device} takes about {duration(seconds * len(collection.unique))}"
             + (", after the training." if plan else ".")
         )
-    with runs.locked(run):
+    with seals.held(run):
         run.update(
             source={"kind": collection.kind, "value": collection.value},
             settings={
@@ -264,6 +264,8 @@ def score(
             networks=shards.network_hashes(scorer),
         )
         reading = Reading(size, fit, batch_size, workers)
+        for index in runs.damaged_shards(run):
+            reporter.say(f"Shard {index} of run {run.key} is damaged and is scored again.")
         lost = shards.score(
             run, collection, scorer, reading, reporter, cluster=cluster, recipe=recipe
         )

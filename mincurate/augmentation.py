@@ -17,11 +17,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mincurate import curated, generation, joining, models, quality, runs
+from mincurate import curated, generation, joining, models, quality, runs, seals
 from mincurate.classifier import Classifier, ClassifierTraining
 from mincurate.errors import UserError
 from mincurate.generation import Starts
 from mincurate.joining import Base
+from mincurate.manifest import read_manifest, read_png
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import Run
 from mincurate.sampling import SAMPLERS
@@ -183,7 +184,7 @@ def augment(
         [curated.identity(base.run), workshop.denoiser.content_hash(), str(budget), settings]
     )
     made = runs.begun_or_new(request, resume, reporter)
-    with runs.locked(made):
+    with seals.held(made):
         made.update(
             kind=KIND,
             base=base.run.key,
@@ -207,7 +208,7 @@ def augment(
             "run": made.key,
         }
         begin = time.monotonic()
-        before = len(generation.read_manifest(made.path))
+        before = len(read_manifest(made.path))
         manifest = generation.generate(
             made.path,
             drawn,
@@ -288,7 +289,7 @@ def _inspect(
     frame, vectors = joining.join(
         base, scorer, list(zip(hashes, paths, strict=True)), reporter=reporter
     )
-    generated = np.stack([generation.read_png(Path(p)) for p in paths])
+    generated = np.stack([read_png(Path(p)) for p in paths])
     believed = workshop.belief(target, generated)
     kind = np.isin(workshop.classes, target.classes)
     if target.label is not None:

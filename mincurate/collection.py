@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from mincurate import images, objects, runs, sources
+from mincurate import decoding, objects, runs, sources
 from mincurate.errors import UserError
 from mincurate.images import Fit, Identity, UnreadableImage
 from mincurate.progress import SILENT, Reporter
@@ -111,7 +111,7 @@ def open_collection(
     files = []
     with reporter.task("Reading images", len(found)) as advance:
         for source, identity in zip(
-            found, images.identify_many(found, size=None, workers=workers), strict=True
+            found, decoding.identify_many(found, size=None, workers=workers), strict=True
         ):
             files.append((source, identity))
             advance(1, "")
@@ -136,7 +136,7 @@ def read_batches(
         The hashes of the images in the batch, their pixels ``(n, 3, size, size)`` uint8, and the
         reasons of those that could not be decoded any more, by hash.
     """
-    decoded = images.decode_many(
+    decoded = decoding.decode_many(
         [path for _, path in files], size=size, fit=fit, workers=workers, batch_size=batch_size
     )
     position = 0

@@ -169,6 +169,8 @@ def write_run(run: Run, name: str, reporter: Reporter = SILENT) -> Written:
     try:
         with reporter.task("Writing dataset", len(frame), "samples") as advance, quiet():
             present = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
+            if "sample_id" in frame and _made_again(dataset, frame):
+                frame = frame.drop(columns="sample_id")
             if "sample_id" in frame and record["source"]["value"].partition("/")[0] == name:
                 # By id, because two samples may share a path; some may have been deleted since.
                 frame = frame.assign(id=frame["sample_id"])
@@ -197,6 +199,12 @@ def write_run(run: Run, name: str, reporter: Reporter = SILENT) -> Written:
             f"in {run.path}; give the same command again to store them, which takes seconds."
         ) from error
     return Written(name, len(new), len(frame) - len(new), time.monotonic() - started)
+
+
+def _made_again(dataset: Any, frame: pd.DataFrame) -> bool:
+    """Whether mincurate makes this dataset from files, in place of one that was scored and lost."""
+    made = dataset.info[MADE_BY]["created"]
+    return made and not set(frame["sample_id"]) & set(dataset.values("id"))
 
 
 def _declare_fields(fo: Any, dataset: Any, frame: pd.DataFrame) -> list[str]:

@@ -6,8 +6,10 @@ one whose noise-to-signal ratio ``sigma = sqrt((1 - alphas_cumprod) / alphas_cum
 Tweedie's one-shot reconstruction *is* this call.
 """
 
+import errno
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +17,7 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from safetensors import SafetensorError
 from torch import Tensor
 
 from mincurate.errors import UserError
@@ -218,7 +221,14 @@ class Denoiser:
             num_train_timesteps=len(self.alphas_cumprod),
             prediction_type=self.prediction_type,
         )
-        DDPMPipeline(unet=self.unet, scheduler=scheduler).save_pretrained(folder)
+        try:
+            DDPMPipeline(unet=self.unet, scheduler=scheduler).save_pretrained(folder)
+        except SafetensorError as error:  # its word for a full disk
+            raise OSError(errno.EIO, str(error), str(folder)) from error
+        # A power cut must not take what a marker is going to vouch for.
+        for written in (*folder.glob("*/*.safetensors"), *folder.glob("*/*.json")):
+            with written.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 def check_all_levels(denoiser: Denoiser) -> None:

@@ -27,6 +27,7 @@ from mincurate import (
     metrics,
     runs,
     sampling,
+    seals,
 )
 from mincurate import collection as collections
 from mincurate import denoiser as denoisers
@@ -38,6 +39,7 @@ from mincurate.downstream import Downstream
 from mincurate.errors import UserError
 from mincurate.figures import Picture
 from mincurate.joining import Base
+from mincurate.manifest import read_manifest
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import Run
 from mincurate.scoring import Scorer, to_tensor
@@ -134,7 +136,7 @@ def evaluate(
     frame = frame.head(size).reset_index(drop=True)
     trial = _Trial(base, frame, made.record["settings"], seeds) if downstream else None
     device = choose_device(device)
-    with runs.locked(made):
+    with seals.held(made):
         if not resume:
             shutil.rmtree(made.path / BASELINE, ignore_errors=True)
         scorer = joining.scorer_of(base.run, device)
@@ -188,7 +190,7 @@ def plain(
         solver=str(settings["solver"]),
         dtype=choose_precision(str(settings.get("precision", "auto")), device),
     )
-    if len(generation.read_manifest(folder)) < n:
+    if len(read_manifest(folder)) < n:
         reporter.say(f"Making {n:,} plain (ddpm) images of the same model and seeds to compare.")
     manifest = generation.generate(
         folder,

@@ -1,13 +1,10 @@
-"""Generated images on disk: one seed, one PNG and one manifest line each; stopped, it goes on.
+"""Images are generated into a folder: one seed, one PNG and one manifest line each; stopped, it
+goes on.
 
-An image is written before its manifest line, and a line that is there is whole: what the manifest
-lists exists. Images are made in batches that do not depend on what is there already, so that a
+Images are made in batches that do not depend on what is there already, so that a
 generation that was stopped ends with the same bytes as one that was not.
 """
 
-import io
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mincurate.errors import StoppedError, UserError
+from mincurate.manifest import IMAGES, append, content_hash, png, repair
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import write_atomically
 from mincurate.sampling import OnStep, Sampler
 from mincurate.scoring import to_tensor
-
-IMAGES, MANIFEST = "images", "manifest.jsonl"
 
 
 class GenerationStoppedError(StoppedError):
@@ -113,13 +109,15 @@ def generate(
                     if i not in missing:
                         continue
                     file = f"{IMAGES}/{i:06d}.png"
-                    write_atomically(folder / file, png(picture))
+                    content = png(picture)
+                    write_atomically(folder / file, content)
                     entry = {"index": i, "file": file, "seed": image_seed_} | facts
+                    entry["content_hash"] = content_hash(content)
                     if name is not None and starts is not None:
                         entry |= {"start": name, "strength": starts.strength}
                     entries[i] = entry
                     lines.append(entry)
-                _append(folder / MANIFEST, lines)
+                append(folder, lines)
                 advance(len(missing))
     except KeyboardInterrupt:
         raise GenerationStoppedError(folder, len(repair(folder)), n) from None
@@ -129,50 +127,6 @@ def generate(
             "finished is kept: free some room and give the same command again."
         ) from error
     return [entries[i] for i in range(n)]
-
-
-def read_manifest(folder: Path) -> list[dict[str, Any]]:
-    """The whole lines of the manifest whose image is there, each image once, in order."""
-    found: dict[int, dict[str, Any]] = {}
-    try:
-        text = (folder / MANIFEST).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    for line in text.splitlines(keepends=True):
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if line.endswith("\n") and (folder / entry["file"]).is_file():
-            found.setdefault(int(entry["index"]), entry)
-    return [found[i] for i in sorted(found)]
-
-
-def repair(folder: Path) -> list[dict[str, Any]]:
-    """`read_manifest`, after half a line that a killed process left was taken out."""
-    entries = read_manifest(folder)
-    whole = "".join(json.dumps(e) + "\n" for e in entries).encode()
-    path = folder / MANIFEST
-    if path.is_file() and path.read_bytes() != whole:
-        write_atomically(path, whole)
-    return entries
-
-
-def png(pixels: NDArray[np.uint8]) -> bytes:
-    """``(3, H, W)`` uint8 RGB as a PNG file."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def read_png(path: Path) -> NDArray[np.uint8]:
-    """Pixels ``(3, H, W)`` of an image that we wrote."""
-    from PIL import Image
-
-    with Image.open(path, formats=["PNG"]) as image:
-        return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
 
 
 def to_pixels(images: Tensor) -> NDArray[np.uint8]:
@@ -194,11 +148,3 @@ def _interim(advance: Any) -> OnStep:
         advance(0, f"step {done} of {steps}")
 
     return on_step
-
-
-def _append(path: Path, entries: list[dict[str, Any]]) -> None:
-    """Add lines to the manifest and see them on the disk."""
-    with path.open("ab") as file:
-        file.write("".join(json.dumps(entry) + "\n" for entry in entries).encode())
-        file.flush()
-        os.fsync(file.fileno())

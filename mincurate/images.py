@@ -16,13 +16,10 @@ import struct
 import threading
 import warnings
 import zlib
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 from PIL import (  # a format is known once its plugin is imported
@@ -68,9 +65,6 @@ _TURNS: dict[int, tuple[Image.Transpose | None, bool]] = {
 }
 _SIXTEEN_TO_EIGHT = ((np.arange(2**16) + 128) // 257).astype(np.uint8)
 
-T = TypeVar("T")
-R = TypeVar("R")
-
 
 class UnreadableImage(Exception):
     """The file holds no image that can be used; ``reason`` is a fragment fit for a table."""
@@ -114,34 +108,6 @@ def decode(path: str, *, size: int, fit: Fit = "crop") -> np.ndarray:
     """The image as (3, size, size) uint8, RGB; raises `UnreadableImage`."""
     _, img, _ = _load(path, size)
     return np.ascontiguousarray(np.asarray(fit_image(img, size, fit)).transpose(2, 0, 1))
-
-
-def identify_many(
-    sources: Iterable[Source], *, size: int | None, fit: Fit = "crop", workers: int
-) -> Iterator[Identity]:
-    """`identify` for each source, in order."""
-    return _ahead(
-        lambda source: identify(source, size=size, fit=fit), sources, workers, 16 * workers
-    )
-
-
-def decode_many(
-    paths: Sequence[str], *, size: int, fit: Fit = "crop", workers: int, batch_size: int
-) -> Iterator[list[np.ndarray | UnreadableImage]]:
-    """`decode` for each path, in order, in lists of ``batch_size`` (the last may be shorter).
-
-    While the caller works on one list, the next two are decoded; never more than that is held.
-    """
-
-    def attempt(path: str) -> np.ndarray | UnreadableImage:
-        try:
-            return decode(path, size=size, fit=fit)
-        except UnreadableImage as error:
-            return error
-
-    with closing(_ahead(attempt, paths, workers, 2 * batch_size)) as images:
-        while batch := list(islice(images, batch_size)):
-            yield batch
 
 
 def fit_image(img: Image.Image, size: int, fit: Fit = "crop") -> Image.Image:
@@ -318,22 +284,3 @@ class _Quiet:
 
 
 _QUIET = _Quiet()
-
-
-def _ahead(
-    function: Callable[[T], R], items: Iterable[T], workers: int, ahead: int
-) -> Generator[R, None, None]:
-    """``map`` in threads (Pillow decodes without the interpreter's lock), in order, with at most
-    ``ahead`` items begun and not yet taken."""
-    pending: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="mincurate-decode") as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) >= ahead:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()

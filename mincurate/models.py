@@ -5,7 +5,7 @@ from typing import Any
 
 from mincurate import collection as collections
 from mincurate import denoiser as denoisers
-from mincurate import runs, training
+from mincurate import runs, seals, training
 from mincurate.collection import Collection
 from mincurate.denoiser import Denoiser
 from mincurate.device import choose_device
@@ -84,7 +84,8 @@ def train(
         raise UserError(f"Cannot write to {folder}: {error.strerror}.") from error
     reporter.say(_training_words(plan, len(collection.unique), device))
     pixels = collections.training_pixels(collection, size=size, fit=fit, seed=seed, workers=workers)
-    return training.train(pixels, folder, plan, start=start, device=device, reporter=reporter)
+    with seals.held(Run(folder)):
+        return training.train(pixels, folder, plan, start=start, device=device, reporter=reporter)
 
 
 def trained_model(
@@ -106,7 +107,7 @@ def trained_model(
     reporter.say(_training_words(plan, len(collection.unique), device))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with runs.locked(Run(folder)):
+        with seals.held(Run(folder)):
             pixels = collections.training_pixels(
                 collection, size=plan.image_size, fit=fit, seed=plan.seed, workers=workers
             )

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mincurate import arrivals, images, joining, ordinal, results, runs
+from mincurate import arrivals, decoding, joining, ordinal, results, runs, seals
 from mincurate.device import choose_device
 from mincurate.errors import StoppedError
 from mincurate.joining import Base
@@ -42,15 +42,22 @@ class Joined:
         run: the run that grew.
         dataset: name of the FiftyOne dataset that shows it, or ``None``.
         frame: the rows that were added to the run's table.
+        tried: of how many files that had failed; ``None`` where new ones were looked for.
     """
 
     run: Run
     dataset: str | None
     frame: pd.DataFrame
+    tried: int | None = None
 
     @property
     def words(self) -> str:
         """One line on what was added."""
+        if self.tried is not None:
+            return (
+                f"{len(self.frame):,} of {self.tried:,} files that could not be read joined run "
+                f"{self.run.key}; everything else is as it was."
+            )
         if not len(self.frame):
             return f"No image is new since run {self.run.key} was scored."
         bad = int((self.frame["status"] != "ok").sum())
@@ -92,7 +99,7 @@ def score_new(
     new = arrivals.find_new(scored, name)
     before = len(scored.frame())
     stopped = False
-    with runs.locked(scored):
+    with seals.held(scored):
         if new:
             reporter.say(f"{len(new):,} files are new since run {scored.key} was scored.")
             scorer = joining.scorer_of(scored, choose_device(device))
@@ -115,6 +122,48 @@ def score_new(
     return Joined(scored, name, added)
 
 
+def retry_failed(
+    run: Run,
+    *,
+    batch_size: int = 32,
+    workers: int = 2,
+    device: str = "auto",
+    fiftyone: bool = True,
+    reporter: Reporter = SILENT,
+) -> Joined:
+    """Try the files again that could not be read when a run was scored; all others are kept.
+
+    Those that can be read now join the run like new ones.
+
+    Raises:
+        UserError: something the user can mend.
+    """
+    base = joining.open_base(run)
+    name = run.record.get("dataset") if fiftyone else None
+    if name:
+        from mincurate import dataset as storage
+
+        storage.check_database()
+    failed = arrivals.find_failed(run)
+    nothing = run.frame().head(0)
+    if not failed:
+        return Joined(run, name, nothing, tried=0)
+    joined = []
+    with seals.held(run):
+        scorer = joining.scorer_of(run, choose_device(device))
+        for start in range(0, len(failed), PORTION):
+            portion = failed[start : start + PORTION]
+            rows, vectors = _score(base, scorer, portion, batch_size, workers, reporter)
+            rows = rows[rows["status"] == "ok"]
+            if len(rows):
+                _keep(run, rows, vectors)
+                joined.append(rows)
+        if name and joined:
+            storage.write_run(run, name, reporter)
+    frame = pd.concat(joined, ignore_index=True) if joined else nothing
+    return Joined(run, name, frame, tried=len(failed))
+
+
 def _score(
     base: Base,
     scorer: Scorer,
@@ -124,7 +173,7 @@ def _score(
     reporter: Reporter,
 ) -> tuple[pd.DataFrame, tuple[list[str], NDArray[np.float32]]]:
     """Rows of the run's table for new files, and the vectors of the new contents."""
-    identities = list(images.identify_many(new, size=None, workers=workers))
+    identities = list(decoding.identify_many(new, size=None, workers=workers))
     frame = base.run.frame()
     first = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
     first_of = dict(zip(first["content_hash"], first["rel_path"], strict=True))
@@ -197,7 +246,10 @@ def rank_by_label(
 
 
 def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.float32]]) -> None:
-    """Add rows to the run's table. The vectors go first: without their rows nothing reads them."""
+    """Add rows to the run's table, in place of those of files that had failed.
+
+    The vectors go first: without their rows nothing reads them.
+    """
     hashes, found = read_vectors(run)
     buffer = io.BytesIO()
     np.savez(
@@ -209,6 +261,8 @@ def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.flo
     frame = run.frame()
     if "joined" not in frame:
         frame["joined"] = pd.Series(pd.NA, index=frame.index, dtype="string")
+    key = "sample_id" if "sample_id" in frame else "rel_path"
+    frame = frame[~frame[key].isin(rows[key])]
     kinds = {name: kind for name, kind in frame.dtypes.items() if name in rows}
     frame = pd.concat([frame, rows.astype(kinds)], ignore_index=True)
     results.save_table(run, frame)

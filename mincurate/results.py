@@ -1,6 +1,8 @@
 """From shards of scores to the table: ranks, classes, neighbours, map, and the run's record."""
 
 import io
+import zipfile
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -194,7 +196,7 @@ def _map(
         with np.load(kept, allow_pickle=False) as saved:
             if str(saved["identity"]) == identity:
                 return saved["points"], str(saved["method"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         pass  # none yet, or not a whole one: it is made anew
     points, method = embedding.fit_map(vectors, seed)
     buffer = io.BytesIO()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 RECORD = "run.json"
+SEAL = "digests.json"
 PREFIX = "mincurate_"
 SCORE, AUGMENT = "score", "augment"
 """Kinds of runs."""
@@ -156,7 +157,7 @@ def read_shard(run: Run, index: int) -> "pa.Table | None":
         marker = json.loads(path.with_suffix(".done").read_text())
         if marker["digest"] != _digest(path):
             return None
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return pq.read_table(path)
 
@@ -171,9 +172,11 @@ def shard_done(run: Run, index: int) -> bool:
     return read_shard(run, index) is not None
 
 
-def drop_shards(run: Run) -> None:
-    """Delete the shards, once the table is written or their settings no longer hold."""
-    shutil.rmtree(run.path / "shards", ignore_errors=True)
+def damaged_shards(run: Run) -> list[int]:
+    """The shards that were finished and are not any more what their markers say."""
+    markers = sorted((run.path / "shards").glob("scores-*.done"))
+    indices = [int(path.stem.removeprefix("scores-")) for path in markers]
+    return [index for index in indices if not shard_done(run, index)]
 
 
 def _shard(run: Run, index: int) -> Path:
@@ -245,6 +248,14 @@ def clear(run: Run) -> None:
         shutil.rmtree(run.path / name, ignore_errors=True)
     for name in files:
         (run.path / name).unlink(missing_ok=True)
+    sweep(run.path)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what a killed process had begun to write; only for whoever holds the folder."""
+    for place in ("", "shards", "images", "baseline", "baseline/images", "figures"):
+        for partial in (folder / place).glob(".*.partial"):
+            partial.unlink(missing_ok=True)
 
 
 OUTPUTS = (
@@ -256,6 +267,7 @@ OUTPUTS = (
     "map.npz",
     "reconstructions.npz",
     "report.html",
+    SEAL,
     RECORD,
 )
 GENERATED = (

@@ -10,9 +10,9 @@ therefore goes on to the same weights as one that was not. A budget of minutes b
 steps by measuring, at the start and again on the way.
 """
 
+import io
 import json
 import math
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -30,6 +30,7 @@ from mincurate.denoiser import Denoiser
 from mincurate.device import precision, reduced_precision
 from mincurate.errors import StoppedError, UserError
 from mincurate.progress import SILENT, Reporter
+from mincurate.runs import write_atomically
 
 CHECKPOINT = "checkpoint.pt"
 RECORD = "mincurate.json"
@@ -350,28 +351,24 @@ class _Trainer:
         )
 
     def _save_checkpoint(self) -> None:
-        path = self.folder / CHECKPOINT
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            torch.save(
-                {
-                    "unet": self.denoiser.unet.state_dict(),
-                    "average": self.average,
-                    "optimizer": self.optimizer.state_dict(),
-                    "best_error": self.best[0],
-                    "best": self.best[1],
-                    "step": self.step,
-                    "rate": self.rate,
-                    "usual_norm": self.usual_norm,
-                    "planned": self.planned,
-                    "seconds": self.seconds,
-                    "curve": self.curve,
-                },
-                file,
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "unet": self.denoiser.unet.state_dict(),
+                "average": self.average,
+                "optimizer": self.optimizer.state_dict(),
+                "best_error": self.best[0],
+                "best": self.best[1],
+                "step": self.step,
+                "rate": self.rate,
+                "usual_norm": self.usual_norm,
+                "planned": self.planned,
+                "seconds": self.seconds,
+                "curve": self.curve,
+            },
+            buffer,
+        )
+        write_atomically(self.folder / CHECKPOINT, buffer.getvalue())
 
     def _restore(self) -> None:
         saved = torch.load(self.folder / CHECKPOINT, map_location=self.device, weights_only=True)
@@ -386,23 +383,17 @@ class _Trainer:
         """Write the best weights as a pipeline, and the record of the training."""
         self.denoiser.unet.load_state_dict(self.best[1])
         self.denoiser.save(self.folder)
-        partial = self.folder / "mincurate.partial"
-        partial.write_text(
-            json.dumps(
-                {
-                    "training": asdict(self.training),
-                    "trained_sigmas": self.training.sigmas,
-                    "steps": self.step,
-                    "images_seen": self.step * self.training.batch_size,
-                    "training_images": len(self.train_index),
-                    "minutes": self.seconds / 60,
-                    "curve": self.curve,
-                    "best_held_out": self.best[0],
-                },
-                indent=1,
-            )
-        )
-        os.replace(partial, self.folder / RECORD)
+        about = {
+            "training": asdict(self.training),
+            "trained_sigmas": self.training.sigmas,
+            "steps": self.step,
+            "images_seen": self.step * self.training.batch_size,
+            "training_images": len(self.train_index),
+            "minutes": self.seconds / 60,
+            "curve": self.curve,
+            "best_held_out": self.best[0],
+        }
+        write_atomically(self.folder / RECORD, json.dumps(about, indent=1).encode())
 
 
 def untrained(training: Training, device: str = "cpu") -> Denoiser:

@@ -15,13 +15,23 @@ import torch
 from numpy.typing import NDArray
 
 from mincurate import classifier as classifiers
-from mincurate import classifier_training, generation, joining, models, runs, sampling, training
+from mincurate import (
+    classifier_training,
+    generation,
+    joining,
+    models,
+    runs,
+    sampling,
+    seals,
+    training,
+)
 from mincurate import denoiser as denoisers
 from mincurate.classifier import Classifier, ClassifierTraining
 from mincurate.denoiser import Denoiser
 from mincurate.device import choose_device, choose_precision
 from mincurate.errors import UserError
 from mincurate.joining import Base
+from mincurate.manifest import read_png
 from mincurate.progress import SILENT, Reporter, duration
 from mincurate.runs import Run
 from mincurate.sampling import Sampler
@@ -103,7 +113,7 @@ class Workshop:
                 "The model knows only the noise levels around that of the score; generating needs "
                 f"all of them. It is trained on now ({budget}, once for this run)."
             )
-        with runs.locked(Run(self._place)):
+        with seals.held(Run(self._place)):
             return training.train(
                 self.base.pixels(),
                 self._place,
@@ -227,7 +237,7 @@ class Workshop:
         made = generation.generate(
             folder, plain, n, seed=self.seed, batch_size=64, facts={}, reporter=self.reporter
         )
-        fakes = np.stack([generation.read_png(folder / e["file"]) for e in made])
+        fakes = np.stack([read_png(folder / e["file"]) for e in made])
         real = self.pixels[np.random.default_rng(self.seed).permutation(len(self.pixels))[:n]]
         settings = ClassifierTraining(
             num_classes=2,
@@ -249,7 +259,7 @@ class Workshop:
         labels: Sequence[str | None] | None,
     ) -> Classifier:
         folder.mkdir(parents=True, exist_ok=True)
-        with runs.locked(Run(folder)):
+        with seals.held(Run(folder)):
             return classifier_training.train(
                 self.denoiser,
                 pixels,

@@ -14,7 +14,7 @@ import pytest
 from conftest import GENERATE, VARY, command, refused
 
 from mincurate import augmentation, curated, generation, quality, runs
-from mincurate.generation import read_png
+from mincurate.manifest import read_manifest, read_png
 from mincurate.workshop import Budget
 
 BUDGET = Budget(train_steps=20, guide_steps=20)
@@ -64,7 +64,7 @@ def test_a_killed_generation_goes_on_to_the_same_images(own):
     assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
     manifest = own / "runs" / "mincurate_2" / "manifest.jsonl"
     assert not manifest.read_text().endswith("\n")
-    assert len(generation.read_manifest(manifest.parent)) == 4
+    assert len(read_manifest(manifest.parent)) == 4
     kept = {p: p.stat().st_mtime_ns for p in (manifest.parent / "images").glob("00000[0-3].png")}
     said = command(own, *arguments)
     assert "Going on with run mincurate_2" in said and "Training" not in said

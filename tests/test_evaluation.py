@@ -11,7 +11,7 @@ import pytest
 from conftest import command, refused
 
 from mincurate import downstream, evaluation, evaluation_page, metrics, runs, sampling
-from mincurate.generation import read_manifest
+from mincurate.manifest import read_manifest
 from mincurate.verdict import conclude, look_up
 
 

@@ -20,15 +20,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from mincurate import images
+from mincurate import decoding, images
+from mincurate.decoding import decode_many, identify_many
 from mincurate.images import (
     Identity,
     UnreadableImage,
     decode,
-    decode_many,
     fit_image,
     identify,
-    identify_many,
 )
 from mincurate.sources import Source, find
 
@@ -658,11 +657,11 @@ def spy_on_decode(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """How many images have been begun so far."""
     begun: list[str] = []
 
-    def fake(path: str, **_: object) -> np.ndarray:
+    def fake(_: str, path: str, *__: object) -> np.ndarray:
         begun.append(path)
         return np.zeros((3, 1, 1), np.uint8)
 
-    monkeypatch.setattr(images, "decode", fake)
+    monkeypatch.setattr(decoding, "_apart", fake)
     return lambda: len(begun)
 
 
@@ -684,7 +683,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def bug(*_: object, **__: object) -> None:
         raise KeyError("bug")
 
-    monkeypatch.setattr(images, "decode", bug)
+    monkeypatch.setattr(decoding, "_apart", bug)
     with pytest.raises(KeyError, match="bug"):
         list(decode_many(["x"] * 5, size=1, workers=2, batch_size=2))
 

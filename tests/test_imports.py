@@ -17,7 +17,7 @@ LAYERS = [
     {"images"},
     {"decoding"},
     {"denoiser", "device", "runs", "metrics", "rebalance", "downstream"},
-    {"quality", "export"},
+    {"quality", "export", "seals", "manifest"},
     {"backbone", "curated", "verdict"},
     {"perceptual"},
     {"training", "embedding", "classifier"},
@@ -28,14 +28,14 @@ LAYERS = [
     {"joining", "shards"},
     {"targets"},
     {"diagnostics", "figures", "meanings", "rerun", "database", "comparison", "estimates"},
-    {"plugins", "worker"},
+    {"plugins", "worker", "verify"},
     {"hovermap", "sheets", "presentation", "evaluation_figures", "evaluation_page", "marks"},
     {"report", "longtail", "review"},
     {"dataset", "kinds", "differences"},
     {"app", "audit", "removal", "synthetic", "arrivals"},
     {"workshop"},
     {"augmentation", "newcomers", "deletion", "shown"},
-    {"evaluation", "balancing"},
+    {"evaluation", "balancing", "sync"},
     {"cli"},
 ]
 
@@ -56,7 +56,7 @@ FIFTYONE_MODULES = (
 """They alone handle FiftyOne's objects; the next ones call them."""
 CALL_THEM = (
     *("arrivals.py", "audit.py", "collection.py", "doctor.py", "newcomers.py", "runs.py"),
-    "view.py",
+    *("sync.py", "view.py"),
 )
 
 

@@ -14,6 +14,7 @@ from mincurate.cli import (
     plugins,
     rebalance,
     runs,
+    safety,
     score,
     train,
     view,
@@ -38,6 +39,8 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("rebalance")(rebalance.rebalance)
 app.command("export")(rebalance.export)
 app.command("train")(train.train)
+app.command("verify")(safety.verify)
+app.command("sync")(safety.sync)
 app.command("launch")(view.launch)
 app.command("worker")(worker.worker)
 app.command("report")(view.report)

@@ -132,6 +132,14 @@ def score(
         bool,
         typer.Option("--fiftyone/--no-fiftyone", help="Write a FiftyOne dataset, or files only."),
     ] = True,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Try the files again that the last run of PATH could not read, with that run's "
+            "model and settings; everything else is kept.",
+        ),
+    ] = False,
     umap: Annotated[
         bool, typer.Option("--umap/--no-umap", help="Make the 2-D map (of few images by PCA).")
     ] = True,
@@ -185,6 +193,19 @@ def score(
     keep_freed_memory()
 
     reporter = Terminal()
+    if retry_failed:
+        from mincurate import arrivals, newcomers
+
+        again = newcomers.retry_failed(
+            arrivals.last_run_of(path),
+            batch_size=batch_size,
+            workers=workers,
+            device=device,
+            fiftyone=fiftyone,
+            reporter=reporter,
+        )
+        reporter.say(again.words)
+        return
     result = audit.score(
         path,
         model=model,
