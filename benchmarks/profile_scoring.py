@@ -55,10 +55,10 @@ def profile(options):
 
     from mincurate import (
         collection,
+        decoding,
         denoiser,
         device,
         embedding,
-        images,
         perceptual,
         results,
         runs,
@@ -82,7 +82,7 @@ def profile(options):
     before = peak()
     clock = Clock()
     patched = [
-        (images, "decode", "decode"),
+        (decoding, "_apart", "decode"),
         (scoring, "noise", "noise"),
         (perceptual, "distance", "distance"),
     ]

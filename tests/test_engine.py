@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import draw_shapes
 
 from mincurate import audit, engine, runs, shards
 from mincurate.engine import Cluster, Mapped
@@ -141,12 +140,12 @@ BUILD = shards.build_work
 
 
 def build_frail(recipe, reading, folder):
-    """The real work, whose worker dies before five of the shards, once each."""
+    """The real work, whose worker dies before three of the shards, once each."""
     work = BUILD(recipe, reading)
 
     def frail(items):
         seen = Path(folder) / items[0][0]
-        if len(list(Path(folder).iterdir())) < 5 and not seen.exists():
+        if len(list(Path(folder).iterdir())) < 3 and not seen.exists():
             seen.touch()
             os._exit(1)
         return work(items)
@@ -164,36 +163,35 @@ def same_table(a, b):
 
 
 def test_a_lost_node_and_dying_workers_give_the_table_of_the_local_engine(
-    two_nodes, small_shards, tmp_path, monkeypatch
+    two_nodes, small_shards, shapes, tmp_path, monkeypatch
 ):
     machines, nodes = two_nodes
-    draw_shapes(tmp_path / "images", discs=150, crosses=10)
-    plain = {"fiftyone": False, "umap": False, "n_draws": 2, "train_steps": 20}
-    here = audit.score(tmp_path / "images", output=tmp_path / "here", **plain)
+    plain = {"fiftyone": False, "umap": False, "n_draws": 2, "train_steps": 2}
+    here = audit.score(shapes, output=tmp_path / "here", **plain)
     (tmp_path / "deaths").mkdir()
     monkeypatch.setattr(shards, "build_work", partial(build_frail, folder=str(tmp_path / "deaths")))
     written = runs.write_shard
 
     def write_shard(run, index, table, lost):
         written(run, index, table, lost)
-        if len(list((run.path / "shards").glob("*.done"))) == 4:
+        if len(list((run.path / "shards").glob("*.done"))) == 2:
             machines.remove_node(nodes[1], allow_graceful=False)
 
     monkeypatch.setattr(runs, "write_shard", write_shard)
     there = audit.score(
-        tmp_path / "images",
+        shapes,
         output=tmp_path / "there",
         engine="ray",
         address=machines.address,
         **plain,
     )
-    assert len(list((tmp_path / "deaths").iterdir())) == 5
+    assert len(list((tmp_path / "deaths").iterdir())) == 3
     assert (there.frame["status"] == "ok").all()
     same_table(there.frame, here.frame)
 
 
 def test_a_run_begun_here_is_finished_on_ray(small_shards, shapes, tmp_path, monkeypatch):
-    plain = {"fiftyone": False, "umap": False, "n_draws": 2, "train_steps": 20}
+    plain = {"fiftyone": False, "umap": False, "n_draws": 2, "train_steps": 2}
     whole = audit.score(shapes, output=tmp_path / "whole", **plain)
     written = runs.write_shard
 
@@ -227,7 +225,7 @@ def build_allergic(recipe, reading, poison):
 def test_an_image_that_kills_workers_is_unscorable_and_stays_so(
     small_shards, shapes, tmp_path, monkeypatch
 ):
-    plain = {"fiftyone": False, "umap": False, "n_draws": 2, "train_steps": 20}
+    plain = {"fiftyone": False, "umap": False, "n_draws": 2, "train_steps": 2}
     here = audit.score(shapes, output=tmp_path / "here", **plain).frame
     poison = here["content_hash"][7]
     monkeypatch.setattr(shards, "build_work", partial(build_allergic, poison=poison))
