@@ -5,7 +5,6 @@ training that was stopped goes on to the same weights.
 """
 
 import copy
-import io
 import json
 import math
 import time
@@ -20,6 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from mincurate import checkpoints
 from mincurate.classifier import (
     CHECKPOINT,
     LOSSES,
@@ -351,8 +351,8 @@ class _Trainer:
             self.planned = self.step + max(1, round(left / (seconds / self.step)))
 
     def _save_checkpoint(self) -> None:
-        buffer = io.BytesIO()
-        torch.save(
+        checkpoints.write(
+            self.folder / CHECKPOINT,
             {
                 "fingerprint": self.fingerprint,
                 "head": self.head.state_dict(),
@@ -365,12 +365,10 @@ class _Trainer:
                 "curve": self.curve,
                 "levels": self.levels,
             },
-            buffer,
         )
-        write_atomically(self.folder / CHECKPOINT, buffer.getvalue())
 
     def _restore(self) -> None:
-        saved = torch.load(self.folder / CHECKPOINT, map_location=self.device, weights_only=True)
+        saved = checkpoints.read(self.folder / CHECKPOINT, self.device)
         if saved["fingerprint"] != self.fingerprint:
             raise UserError(_other_classifier(self.folder))
         self.head.load_state_dict(saved["head"])

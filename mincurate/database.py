@@ -1,5 +1,6 @@
 """FiftyOne and its database: whether they are there, and how to mend it when they are not."""
 
+import fcntl
 import logging
 import os
 import re
@@ -15,7 +16,9 @@ from typing import Any
 
 from pymongo.errors import PyMongoError
 
+from mincurate import runs
 from mincurate.errors import UserError
+from mincurate.progress import SILENT, Reporter
 
 WAY_OUT = "or write files only with --no-fiftyone --output DIR"
 OWN_SERVER = "set FIFTYONE_DATABASE_URI to a MongoDB of yours"
@@ -113,6 +116,25 @@ def _check_mongod(fo: Any) -> None:
             f"The folder of FiftyOne's database, {folder}, {lack}: choose another with "
             f"FIFTYONE_DATABASE_DIR, {OWN_SERVER}, {WAY_OUT}."
         )
+
+
+@contextmanager
+def writing(name: str, reporter: Reporter = SILENT) -> Iterator[None]:
+    """Write to a dataset as the only process of this machine; another one is waited for.
+
+    FiftyOne's documents are written field by field: two at once would leave a mixture.
+    """
+    folder = runs.home() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / runs.fingerprint(name)).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            reporter.say(
+                f"Another process is writing the dataset {name}; waiting for it."
+            )
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def without_password(uri: str) -> str:

@@ -17,7 +17,7 @@ import pandas as pd
 from pymongo.errors import PyMongoError
 
 from mincurate import presentation
-from mincurate.database import check_database, fiftyone, load, quiet
+from mincurate.database import check_database, fiftyone, load, quiet, writing
 from mincurate.errors import UserError
 from mincurate.presentation import BRAIN_KEY, FIELDS, LABELS, SYNTHETIC, UNSCORABLE, VIEWS
 from mincurate.progress import SILENT, Advance, Reporter
@@ -150,8 +150,13 @@ def write_run(run: Run, name: str, reporter: Reporter = SILENT) -> Written:
     Raises:
         UserError: the database does not answer.
     """
-    started = time.monotonic()
     check_database()
+    with writing(name, reporter):
+        return _write_run(run, name, reporter)
+
+
+def _write_run(run: Run, name: str, reporter: Reporter) -> Written:
+    started = time.monotonic()
     fo = fiftyone()
     record, frame = run.record, run.frame()
     # Rows of a table without a path, or with an address, are no files that the App could show.

@@ -24,7 +24,7 @@ import numpy as np
 from mincurate.images import Fit, Identity, UnreadableImage, decode, identify
 from mincurate.sources import Source
 
-SECONDS = int(os.environ.get("MINCURATE_DECODE_SECONDS") or 60)
+SECONDS = float(os.environ.get("MINCURATE_DECODE_SECONDS") or 60)
 """For one file; the largest that is allowed takes some ten."""
 MEMORY = 6 * 2**30
 """Address space of a process, in bytes; the largest image that is allowed takes half of it."""
@@ -120,12 +120,12 @@ class _Process:
             pickle.dump(job, inbox)
             inbox.flush()
             if not select.select([outbox], [], [], SECONDS + GRACE)[0]:
-                raise _DiedError(_TOO_LONG)
+                raise _DiedError(_too_long())
             return pickle.load(outbox)  # written by our own process below
         except (OSError, EOFError, pickle.UnpicklingError):
             self.process.kill()
             code = self.process.wait()
-            raise _DiedError(_TOO_LONG if code == -signal.SIGALRM else _CRASHED) from None
+            raise _DiedError(_too_long() if code == -signal.SIGALRM else _CRASHED) from None
 
     def end(self) -> None:
         """Stop it; one that hangs in the kernel ends when it can."""
@@ -138,7 +138,10 @@ class _Process:
             self.process.wait(1)
 
 
-_TOO_LONG = f"decoding it takes longer than {SECONDS} seconds"
+def _too_long() -> str:
+    return f"decoding it takes longer than {SECONDS:g} seconds"
+
+
 _CRASHED = "it crashes the decoder"
 _IDLE: list[_Process] = []
 
@@ -200,7 +203,7 @@ def serve(inbox: BinaryIO, outbox: BinaryIO) -> None:
         except EOFError:
             return
         # The kernel ends this process at the alarm, whatever it is in, and whoever still waits.
-        signal.alarm(SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, SECONDS)
         answer: Any
         try:
             answer = jobs[what](*arguments)
@@ -208,7 +211,7 @@ def serve(inbox: BinaryIO, outbox: BinaryIO) -> None:
             if not isinstance(error, UnreadableImage):  # a bug, which keeps its traceback
                 error.add_note(traceback.format_exc())
             answer = error
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         pickle.dump(answer, outbox, protocol=pickle.HIGHEST_PROTOCOL)
         outbox.flush()
 

