@@ -33,23 +33,21 @@ GRACE = 10
 
 T = TypeVar("T")
 R = TypeVar("R")
-Job = tuple[str, tuple[Any, ...]]
+Job = tuple[Any, ...]
+"""What `images.identify` or `images.decode` takes."""
+TOGETHER = 8
+"""Files that go to a process at once: one by one, small ones would cost twice their decoding."""
 
 
 def identify_many(
     sources: Iterable[Source], *, size: int | None, fit: Fit = "crop", workers: int
 ) -> Iterator[Identity]:
     """`images.identify` for each source, in order, within the limits."""
-
-    def attempt(source: Source) -> Identity:
-        if source.reason:
-            return Identity(reason=source.reason)
-        try:
-            return _apart("identify", source, size, fit)
-        except UnreadableImage as error:
-            return Identity(reason=error.reason)
-
-    return _ahead(attempt, sources, workers, 16 * workers)
+    jobs = ((source, size, fit) for source in sources)
+    with closing(_done("identify", jobs, workers, 16 * workers)) as answers:
+        for answer in answers:
+            died = isinstance(answer, UnreadableImage)
+            yield Identity(reason=answer.reason) if died else answer
 
 
 def decode_many(
@@ -60,37 +58,51 @@ def decode_many(
     While the caller works on one list, the next two are decoded; never more than that is held.
     A file that costs a process its life has a reason like any other.
     """
-
-    def attempt(path: str) -> np.ndarray | UnreadableImage:
-        try:
-            return _apart("decode", path, size, fit)
-        except UnreadableImage as error:
-            return error
-
-    with closing(_ahead(attempt, paths, workers, 2 * batch_size)) as images:
-        while batch := list(islice(images, batch_size)):
+    jobs = ((path, size, fit) for path in paths)
+    with closing(_done("decode", jobs, workers, 2 * batch_size)) as answers:
+        while batch := list(islice(answers, batch_size)):
             yield batch
 
 
-def _apart(what: str, *arguments: Any) -> Any:
+def _done(what: str, jobs: Iterable[Job], workers: int, ahead: int) -> Generator[Any, None, None]:
+    """The answer to each job, in order; several travel together, which a small image needs."""
+    jobs = iter(jobs)
+    chunks = iter(lambda: list(islice(jobs, TOGETHER)), [])
+    with closing(
+        _ahead(
+            lambda chunk: _together(what, chunk), chunks, workers, max(workers, ahead // TOGETHER)
+        )
+    ) as done:
+        for answers in done:
+            yield from answers
+
+
+def _together(what: str, jobs: list[Job]) -> list[Any]:
+    """The answers to some jobs; where a process does not live through them, to each alone."""
+    try:
+        return _apart(what, jobs)
+    except _DiedError as end:
+        if len(jobs) == 1:
+            return [UnreadableImage(str(end))]
+    return [answer for job in jobs for answer in _together(what, [job])]
+
+
+def _apart(what: str, jobs: list[Job]) -> list[Any]:
     """Do it in an idle process, or in a new one.
 
     Raises:
-        UnreadableImage: with the reason, which may be that the process did not live through it.
+        _DiedError: the process did not live through it.
     """
     worker = _take()
     try:
-        answer = worker.ask((what, arguments))
-    except _DiedError as end:
-        worker.end()
-        raise UnreadableImage(str(end)) from None
+        answers = worker.ask(what, jobs)
     except BaseException:
         worker.end()  # half an answer may lie in its pipe
         raise
     _IDLE.append(worker)
-    if isinstance(answer, BaseException):
-        raise answer
-    return answer
+    if isinstance(answers, BaseException):
+        raise answers
+    return answers
 
 
 class _DiedError(Exception):
@@ -112,14 +124,18 @@ class _Process:
             start_new_session=True,  # Ctrl-C is for us
         )
 
-    def ask(self, job: Job) -> Any:
-        """The answer to a job: what it returns or raises."""
+    def ask(self, what: str, jobs: list[Job]) -> Any:
+        """The answers to jobs, or a bug.
+
+        Raises:
+            _DiedError: the process took too long, or ended.
+        """
         inbox, outbox = self.process.stdin, self.process.stdout
         assert inbox and outbox
         try:
-            pickle.dump(job, inbox)
+            pickle.dump((what, jobs), inbox)
             inbox.flush()
-            if not select.select([outbox], [], [], SECONDS + GRACE)[0]:
+            if not select.select([outbox], [], [], SECONDS * len(jobs) + GRACE)[0]:
                 raise _DiedError(_too_long())
             return pickle.load(outbox)  # written by our own process below
         except (OSError, EOFError, pickle.UnpicklingError):
@@ -193,26 +209,29 @@ def _ahead(
 
 def serve(inbox: BinaryIO, outbox: BinaryIO) -> None:
     """Answer jobs until the pipe ends."""
-    jobs: dict[str, Callable[..., Any]] = {
+    functions: dict[str, Callable[..., Any]] = {
         "identify": lambda source, size, fit: identify(source, size=size, fit=fit),
         "decode": lambda path, size, fit: decode(path, size=size, fit=fit),
     }
     while True:
         try:
-            what, arguments = pickle.load(inbox)
+            what, jobs = pickle.load(inbox)
         except EOFError:
             return
-        # The kernel ends this process at the alarm, whatever it is in, and whoever still waits.
-        signal.setitimer(signal.ITIMER_REAL, SECONDS)
-        answer: Any
+        answers: Any = []
         try:
-            answer = jobs[what](*arguments)
-        except Exception as error:
-            if not isinstance(error, UnreadableImage):  # a bug, which keeps its traceback
-                error.add_note(traceback.format_exc())
-            answer = error
+            for job in jobs:
+                # The kernel ends this process at the alarm, whatever it is in.
+                signal.setitimer(signal.ITIMER_REAL, SECONDS)
+                try:
+                    answers.append(functions[what](*job))
+                except UnreadableImage as error:
+                    answers.append(error)
+        except Exception as error:  # a bug, which keeps its traceback
+            error.add_note(traceback.format_exc())
+            answers = error
         signal.setitimer(signal.ITIMER_REAL, 0)
-        pickle.dump(answer, outbox, protocol=pickle.HIGHEST_PROTOCOL)
+        pickle.dump(answers, outbox, protocol=pickle.HIGHEST_PROTOCOL)
         outbox.flush()
 
 

@@ -657,9 +657,9 @@ def spy_on_decode(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """How many images have been begun so far."""
     begun: list[str] = []
 
-    def fake(_: str, path: str, *__: object) -> np.ndarray:
-        begun.append(path)
-        return np.zeros((3, 1, 1), np.uint8)
+    def fake(_: str, jobs: list[tuple[str, int, str]]) -> list[np.ndarray]:
+        begun.extend(path for path, *_ in jobs)
+        return [np.zeros((3, 1, 1), np.uint8)] * len(jobs)
 
     monkeypatch.setattr(decoding, "_apart", fake)
     return lambda: len(begun)
