@@ -121,7 +121,9 @@ def on_ray(
             ray.shutdown()
 
 
-def _drive(ray: Any, crew: "_Crew[R]", shards: Iterable[tuple[int, list[Item]]]) -> Iterator:
+def _drive(
+    ray: Any, crew: "_Crew[R]", shards: Iterable[tuple[int, list[Item]]]
+) -> Iterator[Mapped[R]]:
     waiting: deque[_Part] = deque()
     begun: dict[int, _Shard[R]] = {}
     for shard, items in shards:
@@ -152,21 +154,21 @@ def _drive(ray: Any, crew: "_Crew[R]", shards: Iterable[tuple[int, list[Item]]])
                 )
             if part is None:
                 continue
-            shard = begun[part.shard]
+            state = begun[part.shard]
             if not died:
-                shard.results[part.start] = result
-                shard.missing -= len(part.items)
+                state.results[part.start] = result
+                state.missing -= len(part.items)
             elif len(part.items) == 1 and part.deaths >= 1:
-                shard.killers[part.start] = part.items[0][0]
-                shard.missing -= 1
+                state.killers[part.start] = part.items[0][0]
+                state.missing -= 1
             else:
                 waiting.extendleft(reversed(_again(part)))
-            if not shard.missing:
+            if not state.missing:
                 del begun[part.shard]
                 yield Mapped(
                     part.shard,
-                    [result for _, result in sorted(shard.results.items(), key=lambda r: r[0])],
-                    [content for _, content in sorted(shard.killers.items())],
+                    [result for _, result in sorted(state.results.items(), key=lambda r: r[0])],
+                    [content for _, content in sorted(state.killers.items())],
                 )
 
 
@@ -223,7 +225,7 @@ class _Crew(Generic[R]):
         worker = self.idle.pop()
         self.busy[worker.run.remote(part.items)] = (worker, part)
 
-    def collect(self, reference: Any) -> tuple[_Part | None, R | None, bool]:
+    def collect(self, reference: Any) -> tuple[_Part | None, Any, bool]:
         """The part that ``reference`` stands for, its result, and whether its worker died."""
         from ray.exceptions import RayError, RayTaskError
 

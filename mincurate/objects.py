@@ -12,11 +12,7 @@ from urllib.request import url2pathname
 
 from mincurate.errors import UserError
 
-EXTRAS = {
-    **dict.fromkeys(("s3", "s3a"), "s3"),
-    **dict.fromkeys(("gs", "gcs"), "gcs"),
-    **dict.fromkeys(("az", "abfs", "abfss"), "azure"),
-}
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 """Schemes that are read, with the extra of mincurate that brings what reads them."""
 
 

@@ -263,7 +263,7 @@ def test_paths_outside_of_the_folder_of_the_table_and_urls(tmp_path: Path) -> No
         "../outside.png",
         str(outside),
         "./x/../a.png",
-        "s3://b/a.png",
+        "S3://b/a.png",
         "HTTP://a/b.png",
     ]
     (folder / "t.csv").write_text("\n".join(rows) + "\n")
@@ -271,7 +271,7 @@ def test_paths_outside_of_the_folder_of_the_table_and_urls(tmp_path: Path) -> No
     assert reasons(find_table(folder / "t.csv")) == {
         outside.as_posix(): None,
         "a.png": None,
-        "s3://b/a.png": url,
+        "S3://b/a.png": None,
         "HTTP://a/b.png": url,
     }
 

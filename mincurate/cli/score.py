@@ -17,7 +17,7 @@ def score(
     path: Annotated[
         str,
         typer.Argument(
-            help="A folder, s3://BUCKET/FOLDER (gs://, az://), a CSV or Parquet table with a path "
+            help="A folder, s3://BUCKET/FOLDER or gs://, a CSV or Parquet table with a path "
             "column, or fiftyone:NAME[/VIEW]."
         ),
     ],
