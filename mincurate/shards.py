@@ -240,6 +240,7 @@ def _out_of_memory(error: Exception) -> bool:
         isinstance(error, (torch.OutOfMemoryError, MemoryError))
         or "can't allocate memory" in words
         or "not enough memory" in words
+        or "could not create a primitive" in words  # oneDNN's word for it
     )
 
 

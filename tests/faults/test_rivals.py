@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -129,12 +128,12 @@ def test_a_run_that_is_worked_on_is_refused_in_one_sentence(tiny, pictures, say,
     with seals.held(run):
         for command in (
             ("score", pictures, *TINY),
-            ("score-new", "--no-fiftyone"),
             ("runs", "delete", run.key, "--yes"),
+            ("score-new", "--no-fiftyone"),
         ):
-            shutil.copy(next(pictures.rglob("*.png")), pictures / "disc" / "new.png")
+            if command[0] == "score-new":
+                shutil.copy(next(pictures.rglob("*.png")), pictures / "disc" / "new.png")
             code, said = say(*command)
-            (pictures / "disc" / "new.png").unlink()
             assert code == 1 and "Another mincurate process is working on" in said
     assert {p: p.read_bytes() for p in run.path.rglob("*.parquet")} == before
 
@@ -177,7 +176,7 @@ def test_a_clock_that_jumps_changes_no_result(tiny, pictures, say, monkeypatch, 
             os.utime(path, (index * 10**8, index * 10**8))
         monkeypatch.setattr(time, "time", lambda: clock() - 10**8 * (index + 1))
         if index == 1:
-            os.kill(os.getpid(), signal.SIGINT)
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(runs, "write_shard", write_and_jump)
     with pytest.raises(AssertionError, match="Stopped"):
@@ -199,11 +198,11 @@ from mincurate import shards
 torch.set_num_threads(1)
 one = scorer()
 side = one.denoiser.image_size
-pixels = np.random.default_rng(0).integers(0, 256, (4096, 3, side, side), dtype=np.uint8)
+pixels = np.random.default_rng(0).integers(0, 256, (1024, 3, side, side), dtype=np.uint8)
 names = [str(i) for i in range(len(pixels))]
 few = one(pixels[:64], names[:64]).draws
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 192 * 2**20, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (used + 64 * 2**20, resource.RLIM_INFINITY))
 parts = shards._score_batch(one, pixels, names)
 draws = np.concatenate([p.draws for p in parts])
 np.testing.assert_allclose(draws[:64], few, atol=1e-5)
@@ -213,4 +212,4 @@ print(len(parts), len(draws))
     done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     parts, images = map(int, done.stdout.split())
-    assert parts > 1 and images == 4096
+    assert parts > 1 and images == 1024
