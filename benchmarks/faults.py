@@ -34,7 +34,11 @@ TIMES = frozenset(
     ]
 )
 """Keys whose values are times or rates, wherever they stand."""
-KILLS_PER_COMMAND = 6
+TIMES_IN_A_PAGE = re.compile(
+    rb"<time>.*?</time>|[\d.]+ min(utes|\b)|images_per_second</small></th><td><b>[\d.,]+"
+    rb"|trained_minutes</th><td>[\d.e-]+"
+)
+KILLS_PER_COMMAND = 12
 LIMIT = 300
 """Seconds after which a command that nobody kills has hung."""
 DONE = (
@@ -168,7 +172,7 @@ def contents(home: Path) -> dict[str, str]:
         if path.suffix == ".json":
             content = json.dumps(without_times(json.loads(content)), sort_keys=True).encode()
         elif path.suffix == ".html":
-            content = re.sub(rb"<time>.*?</time>|[\d.]+ min(utes|\b)", b"", content)
+            content = re.sub(TIMES_IN_A_PAGE, b"", content)
         found[name] = hashlib.sha256(content).hexdigest()
     return found
 
