@@ -198,11 +198,11 @@ from mincurate import shards
 torch.set_num_threads(1)
 one = scorer()
 side = one.denoiser.image_size
-pixels = np.random.default_rng(0).integers(0, 256, (1024, 3, side, side), dtype=np.uint8)
+pixels = np.random.default_rng(0).integers(0, 256, (256, 3, side, side), dtype=np.uint8)
 names = [str(i) for i in range(len(pixels))]
 few = one(pixels[:64], names[:64]).draws
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 64 * 2**20, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (used + 24 * 2**20, resource.RLIM_INFINITY))
 parts = shards._score_batch(one, pixels, names)
 draws = np.concatenate([p.draws for p in parts])
 np.testing.assert_allclose(draws[:64], few, atol=1e-5)
@@ -212,4 +212,4 @@ print(len(parts), len(draws))
     done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     parts, images = map(int, done.stdout.split())
-    assert parts > 1 and images == 1024
+    assert parts > 1 and images == 256
