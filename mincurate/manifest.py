@@ -23,16 +23,18 @@ def read_manifest(folder: Path) -> list[dict[str, Any]]:
     """The whole lines of the manifest whose image is there, each image once, in order."""
     found: dict[int, dict[str, Any]] = {}
     try:
-        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        content = (folder / MANIFEST).read_bytes()
     except FileNotFoundError:
         return []
-    for line in text.splitlines(keepends=True):
+    for line in content.splitlines(keepends=True):
         try:
             entry = json.loads(line)
-        except json.JSONDecodeError:
+            whole = line.endswith(b"\n") and (folder / entry["file"]).is_file()
+            index = int(entry["index"])
+        except (ValueError, KeyError, TypeError):  # half a line, or a damaged one
             continue
-        if line.endswith("\n") and (folder / entry["file"]).is_file():
-            found.setdefault(int(entry["index"]), entry)
+        if whole:
+            found.setdefault(index, entry)
     return [found[i] for i in sorted(found)]
 
 

@@ -185,6 +185,8 @@ def _again(run: Run, record: dict[str, Any]) -> Callable[[str], str]:
     def mend(name: str) -> str:
         if name == "report.html":
             return f"`{rerun.quoted('mincurate', 'report', run.key)}` writes it again."
+        if name == manifest.MANIFEST:
+            return f"Delete it and give {command} again: it makes the same images."
         if name.startswith(("baseline/", "evaluation")):
             return f"`mincurate evaluate {run.key} --fresh` makes it again."
         if record.get("counts", {}).get("joined") and runs.kind_of(run) == runs.SCORE:

@@ -1,4 +1,4 @@
-"""Other processes and clocks: a database that dies, two runs at once, time that jumps."""
+"""Other processes: a database that dies, two runs at once."""
 
 import os
 import shutil
@@ -158,58 +158,3 @@ def test_two_writers_of_one_dataset_take_turns(home):
             waited = time.monotonic() - began
     assert heard == ["Another process is writing the dataset shared; waiting for it."]
     assert waited > 0.5
-
-
-def test_a_clock_that_jumps_changes_no_result(tiny, pictures, say, monkeypatch, home, tmp_path):
-    """Back by years between two shards, and forward by years before the end."""
-    monkeypatch.setenv("MINCURATE_HOME", str(tmp_path / "elsewhere"))
-    assert say("score", pictures, *TINY)[0] == 0
-    wanted = (runs.find().path / "scores.parquet").read_bytes()
-    monkeypatch.setenv("MINCURATE_HOME", str(home))
-    times = iter(["2026-01-01T00:00:00Z", "1999-12-31T23:59:59Z", "2099-01-01T00:00:00Z"] * 100)
-    monkeypatch.setattr(runs, "now", lambda: next(times))
-    write, clock = runs.write_shard, time.time
-
-    def write_and_jump(run, index, table):
-        write(run, index, table)
-        for path in run.path.rglob("*"):
-            os.utime(path, (index * 10**8, index * 10**8))
-        monkeypatch.setattr(time, "time", lambda: clock() - 10**8 * (index + 1))
-        if index == 1:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(runs, "write_shard", write_and_jump)
-    with pytest.raises(AssertionError, match="Stopped"):
-        say("score", pictures, *TINY)
-    monkeypatch.setattr(runs, "write_shard", write)
-    assert say("score", pictures, *TINY)[0] == 0
-    run = runs.find()
-    assert (run.path / "scores.parquet").read_bytes() == wanted and verify(run) == []
-
-
-def test_a_batch_that_memory_does_not_hold_is_halved_and_scores_the_same(tmp_path):
-    """A limit of the kernel on the address space, in a process of its own."""
-    code = """
-import resource, sys
-import numpy as np, torch
-sys.path.insert(0, sys.argv[1])
-from test_scoring import scorer
-from mincurate import shards
-torch.set_num_threads(1)
-one = scorer()
-side = one.denoiser.image_size
-pixels = np.random.default_rng(0).integers(0, 256, (256, 3, side, side), dtype=np.uint8)
-names = [str(i) for i in range(len(pixels))]
-few = one(pixels[:64], names[:64]).draws
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 24 * 2**20, resource.RLIM_INFINITY))
-parts = shards._score_batch(one, pixels, names)
-draws = np.concatenate([p.draws for p in parts])
-np.testing.assert_allclose(draws[:64], few, atol=1e-5)
-print(len(parts), len(draws))
-"""
-    call = [sys.executable, "-c", code, str(Path(__file__).parents[1])]
-    done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-2000:]
-    parts, images = map(int, done.stdout.split())
-    assert parts > 1 and images == 256
