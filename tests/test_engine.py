@@ -222,14 +222,13 @@ def build_allergic(recipe, reading, poison):
     return allergic
 
 
-def test_an_image_that_kills_workers_is_unscorable_and_stays_so(
-    small_shards, shapes, tmp_path, monkeypatch
-):
-    plain = {"fiftyone": False, "umap": False, "n_draws": 2, "train_steps": 2}
+def test_an_image_that_kills_workers_is_unscorable_and_stays_so(shapes, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "SHARD_IMAGES", 2)  # each further halving starts workers anew
+    plain = {"fiftyone": False, "umap": False, "n_draws": 2, "train_steps": 2, "max_images": 12}
     here = audit.score(shapes, output=tmp_path / "here", **plain).frame
     poison = here["content_hash"][7]
     monkeypatch.setattr(shards, "build_work", partial(build_allergic, poison=poison))
-    on_ray = {"output": tmp_path / "there", "engine": "ray", "num_workers": 2}
+    on_ray = {"output": tmp_path / "there", "engine": "ray", "num_workers": 1}
     frame = audit.score(shapes, **on_ray, **plain).frame
     bad = frame[frame["status"] != "ok"]
     assert bad["content_hash"].tolist() == [poison]
