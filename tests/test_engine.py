@@ -14,7 +14,8 @@ from mincurate.engine import Cluster, Mapped
 from mincurate.errors import UserError
 
 ray = pytest.importorskip("ray")
-pytestmark = pytest.mark.slow
+# Workers start slowly where other things run beside them.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module", autouse=True)
