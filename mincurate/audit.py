@@ -67,7 +67,7 @@ def score(
     n_draws: int = 6,
     num_classes: int = 10,
     within_label: bool = False,
-    rank_by: str = "minority",
+    rank_by: str = "auto",
     perceptual: str = "auto",
     embedding: str = "auto",
     image_size: int | None = None,
@@ -105,7 +105,9 @@ def score(
         n_draws: noise draws per image (K).
         num_classes: number of ordinal classes (L), 0 = commonest.
         within_label: let ``rarity`` and ``minority_class`` rank an image among its own label.
-        rank_by: ``minority``, ``calibrated`` or ``neighbors``: what rarity and classes follow.
+        rank_by: ``embedding``, ``minority``, ``calibrated`` or ``neighbors``: what rarity and
+            classes follow. ``auto`` takes ``embedding`` with a pretrained network's vectors, and
+            with none ``minority``: what found the rare best in the study (README).
         perceptual: ``auto``, ``lpips-vgg|lpips-alex|lpips-squeeze[@FILE]``, ``unet`` or
             ``torchvision:NAME[@FILE]``.
         embedding: ``auto``, ``unet``, ``torchvision:NAME[@FILE]`` or a hub id.
@@ -129,8 +131,8 @@ def score(
         UserError: something the user can mend.
         training.TrainingInterruptedError: Ctrl-C while training; nothing is lost.
     """
-    if rank_by not in ordinal.RANKINGS:
-        raise UserError(f"--rank-by is one of {', '.join(ordinal.RANKINGS)}, not {rank_by!r}.")
+    if rank_by not in ("auto", *ordinal.RANKINGS):
+        raise UserError(f"--rank-by is auto, {', '.join(ordinal.RANKINGS)}, not {rank_by!r}.")
     if n_draws < 1 or num_classes < 1 or batch_size < 1:
         raise UserError("--n-draws, --num-classes and --batch-size are at least 1.")
     cluster = choose_engine(engine, address, num_workers, device)
@@ -161,6 +163,8 @@ def score(
     if why:
         reporter.say(why)
     embedding = embeddings.choose(embedding, perceptual)
+    if rank_by == "auto":
+        rank_by = "minority" if embedding == "unet" else "embedding"
     # What needs no denoiser is loaded before the long work, so that a wrong name fails at once.
     distance = None if perceptual == "unet" else perception.load(perceptual, given, device=device)
     embedder = None if embedding == "unet" else embeddings.load(embedding, given, device=device)
@@ -315,7 +319,7 @@ def score(
     return Result(run=run, dataset=name, report=page, stored=stored)
 
 
-METHOD = 2
+METHOD = 3
 """Raised when the definition of a score changes: older runs are then not gone on with."""
 
 

@@ -130,9 +130,7 @@ def writing(name: str, reporter: Reporter = SILENT) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            reporter.say(
-                f"Another process is writing the dataset {name}; waiting for it."
-            )
+            reporter.say(f"Another process is writing the dataset {name}; waiting for it.")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

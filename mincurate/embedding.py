@@ -60,7 +60,9 @@ def load(spec: str, denoiser: Denoiser | None, *, device: str = "cpu") -> Embedd
         )
     if spec.startswith("torchvision:"):
         net = backbone.load_torchvision(spec.removeprefix("torchvision:"), device=device)
-        return Embedder(net.name, net.weights_hash, lambda x: pooled(net.features(x)), weak=False)
+        return Embedder(
+            net.name, net.weights_hash, lambda x: summary(net.features(x)[-1]), weak=False
+        )
     return _load_hub_model(spec, device)
 
 
@@ -77,24 +79,19 @@ def choose(spec: str, perceptual_spec: str) -> str:
     return "unet"
 
 
-def pooled(maps: list[Tensor]) -> Tensor:
-    """Average every map over positions, L2-normalise each, and join them: ``(N, sum C)``."""
-    return torch.cat([F.normalize(m.float().mean((2, 3)), dim=1) for m in maps], dim=1)
+def summary(features: Tensor) -> Tensor:
+    """Mean and standard deviation of every channel of ``(N, C, h, w)``: ``(N, 2 C)`` of length 1.
+
+    Of a network's last map. Measured (`benchmarks/study.py`, pairs for choosing): the deviation
+    tells rare from common better than the mean, and earlier maps add texture.
+    """
+    flat = features.float().flatten(2)
+    return F.normalize(torch.cat([flat.mean(2), flat.std(2, correction=0)], dim=1), dim=1)
 
 
 def unet_embedding(denoiser: Denoiser, x: Tensor) -> Tensor:
-    """Vectors from the denoiser's own encoder, for machines with no pretrained network.
-
-    Mean and standard deviation of every channel: measured, the deviation carries what there is.
-    """
-    maps = [m.float() for m in denoiser.features(x, UNET_FEATURE_SIGMA)]
-    deviation = [m.flatten(2).std(2, correction=0)[..., None, None] for m in maps]
-    return pooled(
-        [
-            torch.cat([m.mean((2, 3), keepdim=True), d], dim=1)
-            for m, d in zip(maps, deviation, strict=True)
-        ]
-    )
+    """Vectors from the denoiser's own encoder, for machines with no pretrained network."""
+    return torch.cat([summary(m) for m in denoiser.features(x, UNET_FEATURE_SIGMA)], dim=1)
 
 
 def _load_hub_model(spec: str, device: str) -> Embedder:

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from mincurate import collection as collections
+from mincurate import crowd, ordinal, results, runs, scoring
 from mincurate import denoiser as denoisers
 from mincurate import embedding as embeddings
-from mincurate import ordinal, results, runs, scoring
 from mincurate import perceptual as perception
 from mincurate.denoiser import Denoiser
 from mincurate.device import choose_precision
@@ -95,6 +95,10 @@ def open_base(run: Run) -> Base:
     if not run.finished:
         raise UserError(f"The run {run.key} is not finished; give its command again to go on.")
     frame = run.frame()
+    if "crowd_distance" not in frame:
+        raise UserError(
+            f"The run {run.key} is of an older version of mincurate; score its images again."
+        )
     known = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
     try:
         hashes = pd.read_parquet(run.path / "embeddings.parquet")["content_hash"]
@@ -200,6 +204,7 @@ def place(
     from sklearn.neighbors import NearestNeighbors
 
     k = min(NEIGHBORS, len(base.vectors))
+    among = base.vectors[crowd.reference(base.frame["content_hash"])]
     far, index = NearestNeighbors(n_neighbors=k).fit(base.vectors).kneighbors(vectors)
     frame = pd.DataFrame(
         {
@@ -210,18 +215,25 @@ def place(
             "minority_score_draws": list(draws),
             "layer_distances": list(layers),
             "neighbor_distance": far.mean(1),
+            "crowd_distance": crowd.crowd_distance(vectors, among),
+            "deviation": crowd.deviation(vectors, among),
             "nearest_real": base.frame["content_hash"].to_numpy()[index[:, 0]],
             "nearest_real_distance": far[:, 0],
         }
     )
+    known, joining = (
+        [table[name].to_numpy(np.float64) for name in ("crowd_distance", "deviation")]
+        for table in (base.frame, frame)
+    )
+    frame["embedding_rarity"] = crowd.embedding_rarity_among(known, joining)
     frame["minority_score_calibrated"] = results.calibrated_among(base.frame, frame)
     ranked = frame[base.column].to_numpy(np.float64)
-    known = base.frame[base.column].to_numpy(np.float64)
-    frame["rarity"] = ordinal.percentile_among(known, ranked)
+    scores = base.frame[base.column].to_numpy(np.float64)
+    frame["rarity"] = ordinal.percentile_among(scores, ranked)
     edges = base.run.record["class_edges"]
     if not edges and base.num_classes > 1:  # within labels there are no edges that hold for all
         edges = ordinal.class_edges(
-            known, ordinal.ordinal_classes(known, base.num_classes), base.num_classes
+            scores, ordinal.ordinal_classes(scores, base.num_classes), base.num_classes
         )
     frame["minority_class"] = np.searchsorted(np.asarray(edges, np.float64), ranked)
     points = base.frame[["map_x", "map_y"]].to_numpy(np.float32)

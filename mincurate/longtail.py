@@ -26,8 +26,9 @@ DOTS = 6000
 NO_LABEL = "(no label)"
 COLUMNS = [
     *("path", "rel_path", "content_hash", "label", "duplicate_of", "status", "width", "height"),
-    *("minority_score", "minority_score_se", "rarity", "minority_class", "neighbor_distance"),
-    *("minority_score_calibrated", "complexity", "map_x", "map_y"),
+    *("minority_score", "minority_score_se", "rarity", "minority_class"),
+    *("neighbor_distance", "embedding_rarity", "minority_score_calibrated"),
+    *("complexity", "map_x", "map_y"),
 ]
 """Of the table of results: the draws, which are most of its bytes, are left on disk."""
 

@@ -28,8 +28,9 @@ PORTION = 512
 """Images that are scored between two writings of the table: what a killed process loses."""
 NUMBERS = [
     *("minority_score", "minority_score_se", "rarity", "minority_class"),
-    *("minority_class_within_label", "neighbor_distance", "minority_score_calibrated"),
-    *("denoising_error", "map_x", "map_y", "minority_score_draws", "layer_distances"),
+    *("minority_class_within_label", "neighbor_distance", "embedding_rarity"),
+    *("crowd_distance", "deviation", "minority_score_calibrated", "denoising_error"),
+    *("map_x", "map_y", "minority_score_draws", "layer_distances"),
 ]
 """Columns that an exact copy takes over."""
 

@@ -13,8 +13,9 @@ RANKINGS = {
     "minority": "minority_score",
     "calibrated": "minority_score_calibrated",
     "neighbors": "neighbor_distance",
+    "embedding": "embedding_rarity",
 }
-"""What ``rank_by`` may name, and the column of the table it follows."""
+"""What ``rank_by`` may name besides ``auto``, and the column of the table it follows."""
 
 
 def percentile(scores: ArrayLike) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from mincurate import ordinal
 from mincurate.figures import class_colors
 
 BRAIN_KEY = "minority_umap"
@@ -25,6 +26,11 @@ FIELDS: dict[str, tuple[str, str, bool]] = {
     "neighbor_distance": (
         "float",
         "Mean distance to the 5 nearest neighbours; higher is rarer",
+        True,
+    ),
+    "embedding_rarity": (
+        "float",
+        "Mean rank of how far from the crowd and how unusual the vector is; higher is rarer",
         True,
     ),
     "minority_score_calibrated": (
@@ -100,7 +106,8 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     """Score and class on the tiles, classes coloured from common to rare, and a workspace."""
     config = dataset.app_config
     group_fields(fo, dataset)
-    shown = ["minority_score", "minority_class"]
+    ranked_by = ordinal.RANKINGS[record.get("rank_by", "minority")]
+    shown = [ranked_by, "minority_class"]
     if config.active_fields is None:
         labels = [LABELS] if dataset.has_field(LABELS) else []
         config.active_fields = fo.ActiveFields(paths=[*shown, *labels])
@@ -117,7 +124,7 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     }
     # Not by value: every score would have a colour of its own. The map takes the palette anyway.
     scheme = config.color_scheme or fo.ColorScheme()
-    score = {"path": "minority_score", "fieldColor": SCORE_TAG}
+    score = {"path": ranked_by, "fieldColor": SCORE_TAG}
     others = [
         f for f in scheme.fields or [] if f.get("path") not in (palette["path"], score["path"])
     ]

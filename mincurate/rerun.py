@@ -34,7 +34,7 @@ def command(run: Run) -> str:
             words += ["--" + name.replace("_", "-"), str(settings[name])]
     for name, said in SWITCHED.items():
         words += [said[settings[name]]] if settings.get(name) in said else []
-    if (rank_by := record.get("rank_by") or settings.get("rank_by")) not in (None, "minority"):
+    if rank_by := record.get("rank_by") or settings.get("rank_by"):
         words += ["--rank-by", str(rank_by)]
     dataset = record.get("dataset")
     if not dataset:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from mincurate import collection as collections
-from mincurate import embedding, ordinal, runs, scoring
+from mincurate import crowd, embedding, ordinal, runs, scoring
 from mincurate.collection import Collection
 from mincurate.images import Fit, Identity
 from mincurate.progress import Reporter
@@ -95,6 +95,11 @@ def assemble(
     _save_vectors(run, scored["content_hash"].tolist(), vectors)
     with reporter.task("Neighbours and map", 2, "steps") as advance:
         scored["neighbor_distance"] = embedding.neighbor_distance(vectors)
+        rows = crowd.reference(scored["content_hash"])
+        far = crowd.crowd_distance(vectors, vectors[rows], rows)
+        unusual = crowd.deviation(vectors, vectors[rows])
+        scored["crowd_distance"], scored["deviation"] = far, unusual
+        scored["embedding_rarity"] = crowd.embedding_rarity(far, unusual)
         _calibrate(scored)
         advance(1, "")
         points, method = _map(run, scored, vectors, scorer.seed) if umap else (None, "none")
@@ -248,6 +253,9 @@ COLUMNS = [
     "minority_class",
     "minority_class_within_label",
     "neighbor_distance",
+    "embedding_rarity",
+    "crowd_distance",
+    "deviation",
     "minority_score_calibrated",
     "complexity",
     "denoising_error",

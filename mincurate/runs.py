@@ -88,9 +88,8 @@ class Run:
                 f"The run {self.key} has no results yet; finish it by giving its `mincurate score` "
                 "command again."
             )
-        return pd.read_parquet(table, dtype_backend="numpy_nullable").astype(
-            dict.fromkeys(FLOAT_COLUMNS, "float64")
-        )
+        frame = pd.read_parquet(table, dtype_backend="numpy_nullable")
+        return frame.astype({name: "float64" for name in FLOAT_COLUMNS if name in frame})
 
 
 FLOAT_COLUMNS = (
@@ -98,6 +97,9 @@ FLOAT_COLUMNS = (
     "minority_score_se",
     "rarity",
     "neighbor_distance",
+    "embedding_rarity",
+    "crowd_distance",
+    "deviation",
     "minority_score_calibrated",
     "complexity",
     "map_x",

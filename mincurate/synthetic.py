@@ -180,7 +180,7 @@ def _sample(fo: Any, row: dict[Any, Any], run: Run, ids: dict[str, str]) -> Any:
             ("minority_score_se", float),
             ("minority_class", int),
             ("neighbor_distance", float),
-            ("crowd_distance", float),
+            ("embedding_rarity", float),
             ("minority_score_calibrated", float),
             ("content_hash", str),
         )

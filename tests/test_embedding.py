@@ -81,11 +81,13 @@ def test_auto_follows_the_perceptual_network():
     assert embedding.choose("unet", "lpips-vgg") == "unet"
 
 
-def test_pooled_stages_weigh_alike():
-    maps = [torch.rand(2, 4, 8, 8) * 100, torch.rand(2, 9, 2, 2)]
-    joined = embedding.pooled(maps)
-    assert joined.shape == (2, 13)
-    torch.testing.assert_close(joined.square().sum(1), torch.tensor([2.0, 2.0]))
+def test_a_summary_has_mean_and_deviation_of_every_channel_and_length_one():
+    features = torch.rand(2, 4, 8, 8) * 100
+    found = embedding.summary(features)
+    assert found.shape == (2, 8)
+    torch.testing.assert_close(found.square().sum(1), torch.ones(2))
+    mean, deviation = features.mean((2, 3)), features.flatten(2).std(2, correction=0)
+    torch.testing.assert_close(found[:, :4] / found[:, 4:], mean / deviation)
 
 
 def test_a_model_of_the_hub_is_read_from_a_folder_too(tmp_path):

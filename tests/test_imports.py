@@ -24,6 +24,7 @@ LAYERS = [
     {"classifier_training", "guidance"},
     {"scoring", "sampling"},
     {"collection"},
+    {"crowd"},
     {"results", "models", "generation"},
     {"joining", "shards"},
     {"targets"},

@@ -476,7 +476,7 @@ def test_a_curve_with_gaps_is_drawn_without_them(make_run):
     assert len(held_out["points"].split()) == 3
 
 
-ASKED = ["--sigma", "0.16", "--n-draws", "5", "--num-classes", "10"]
+ASKED = ["--sigma", "0.16", "--n-draws", "5", "--num-classes", "10", "--rank-by", "minority"]
 
 
 def printed(run: Run) -> list[list[str]]:

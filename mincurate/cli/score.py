@@ -51,12 +51,13 @@ def score(
         ),
     ] = False,
     rank_by: Annotated[
-        Literal["minority", "calibrated", "neighbors"],
+        Literal["auto", "embedding", "minority", "calibrated", "neighbors"],
         typer.Option(
-            help="What rarity, classes and sorting follow: minority (the paper's score), "
-            "calibrated, or neighbors."
+            help="What rarity, classes and sorting follow: embedding (how far from common and how "
+            "unusual the vectors are), minority (the paper's score), calibrated, or neighbors. "
+            "auto takes embedding with the vectors of a pretrained network, else minority."
         ),
-    ] = "minority",
+    ] = "auto",
     perceptual: Annotated[
         str,
         typer.Option(
@@ -252,14 +253,16 @@ def summarize(result: "Result", reporter: Terminal) -> None:
     record = result.run.record
     rare = rarest_first(result.frame, RANKINGS[record["rank_by"]]).head(5)
     table = Table(title=f"The rarest of {record['counts']['scored']:,} scored images", expand=False)
-    for name in ("rarity", "minority score", "class", "label", "image"):
+    ranked_by = RANKINGS[record["rank_by"]]
+    scores = list(dict.fromkeys((ranked_by, "minority_score")))
+    for name in ("rarity", *(s.replace("_", " ") for s in scores), "class", "label", "image"):
         table.add_column(name, justify="left" if name in ("label", "image") else "right")
     for row in rare.itertuples():
         from rich.text import Text
 
         table.add_row(
             f"{row.rarity:.3f}",
-            f"{row.minority_score:.4f}",
+            *(f"{getattr(row, score):.4f}" for score in scores),
             str(row.minority_class),
             Text(row.label if isinstance(row.label, str) else ""),
             Text(str(row.rel_path)),

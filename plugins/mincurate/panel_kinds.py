@@ -9,7 +9,7 @@ from .panel_parts import button, pictures, quoted, row, said, strip
 
 PAGE = 5
 """Kinds that are shown at a time."""
-TYPICAL = 6
+TYPICAL = 5
 """Images that stand for a kind."""
 
 

@@ -14,6 +14,8 @@ from .forms import choose, from_app, invalid, notice, value
 from .long_running import LongRunning
 
 RANKINGS = (
+    ("auto", "What the study found best here"),
+    ("embedding", "Embedding: far from what is common, and unusual"),
     ("minority", "The minority score (the paper's)"),
     ("calibrated", "Calibrated: texture regressed out, averaged with neighbours"),
     ("neighbors", "Distance to the nearest neighbours"),
@@ -50,9 +52,9 @@ class Score(LongRunning):
         invalid(model, _model_problem(value(ctx, "model", "")))
         if not value(ctx, "model", ""):
             inputs.float("train_minutes", default=10.0, min=0.1, label="Training, at most minutes")
-        inputs.int("n_draws", default=5, min=1, max=1000, label="Draws per image")
+        inputs.int("n_draws", default=6, min=1, max=1000, label="Draws per image")
         inputs.int("num_classes", default=10, min=1, max=1000, label="Ordinal classes")
-        choose(inputs, "rank_by", RANKINGS, label="Rank by", default="minority")
+        choose(inputs, "rank_by", RANKINGS, label="Rank by", default="auto")
         inputs.bool("within_label", default=False, label="Rank among images of the same label")
         inputs.bool("more", default=False, label="More options", view=types.SwitchView())
         if value(ctx, "more", False):
@@ -83,7 +85,7 @@ class Score(LongRunning):
             n_draws=value(ctx, "n_draws", 5),
             num_classes=value(ctx, "num_classes", 10),
             within_label=value(ctx, "within_label", False),
-            rank_by=value(ctx, "rank_by", "minority"),
+            rank_by=value(ctx, "rank_by", "auto"),
             perceptual=value(ctx, "perceptual", "auto"),
             embedding=value(ctx, "embedding", "auto"),
             seed=value(ctx, "seed", 0),

@@ -1,0 +1,179 @@
+"""Cases for the study: images of common classes with a few of another hidden among them.
+
+The pairs on which settings were chosen (`CHOOSING`) and those that are reported (`REPORTED`) have
+no pair in common.
+"""
+
+import io
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+CHOOSING = (
+    (("automobile",), "frog"),
+    (("deer",), "airplane"),
+    (("automobile", "ship", "horse", "deer"), "cat"),
+    (("ship",), "dog"),
+    (("cat",), "truck"),
+    (("airplane",), "deer"),
+    (("dog",), "automobile"),
+    (("bird",), "ship"),
+    (("horse", "frog", "dog"), "truck"),
+    (("airplane", "automobile"), "bird"),
+    (("truck", "cat", "bird"), "automobile"),
+)
+REPORTED = (
+    (("airplane",), "bird"),
+    (("truck",), "ship"),
+    (("dog",), "horse"),
+    (("bird",), "automobile"),
+    (("frog",), "deer"),
+    (("horse",), "truck"),
+    (("ship",), "cat"),
+    (("automobile",), "airplane"),
+    (("truck",), "dog"),
+    (("horse",), "deer"),
+)
+SEVERAL = (
+    (("airplane", "bird", "truck", "dog"), "frog"),
+    (("automobile", "truck", "ship"), "horse"),
+    (("cat", "deer", "frog", "bird"), "ship"),
+    (("cat", "dog"), "airplane"),
+)
+SHARES = (0.01, 0.02, 0.05)
+TAIL = 0.06
+"""The rarest classes of a long tail that are called rare: as many as hold this share at most."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Images that cases are drawn from.
+
+    Attributes:
+        pixels: ``(N, 3, 32, 32)`` uint8.
+        labels: ``(N,)`` names.
+        vectors: ``(N, d)``, mincurate's embedding.
+        complexity: ``(N,)`` bytes per pixel as PNG.
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    vectors: np.ndarray
+    complexity: np.ndarray
+
+
+@dataclass(frozen=True)
+class Planted:
+    """One case.
+
+    Attributes:
+        name: what is hidden in what, and, after commas, share and seed.
+        group: kind of case.
+        rows: of the pool.
+        rare: ``(len(rows),)`` whether an image is one of the rare.
+        seed: of the drawing.
+        trains: a denoiser is trained for cases like this one.
+    """
+
+    name: str
+    group: str
+    rows: np.ndarray
+    rare: np.ndarray
+    seed: int
+    trains: bool
+
+
+def pool(data: Path, embedding: str, per_class: int, cache: Path | None) -> Pool:
+    """Read ``per_class`` images of every class folder of a zip or folder, and embed them."""
+    if cache and cache.exists():
+        with np.load(cache) as kept:
+            return Pool(*(kept[name] for name in ("pixels", "labels", "vectors", "complexity")))
+    import torch
+
+    from mincurate import embedding as embeddings
+    from mincurate import scoring
+
+    archive = zipfile.ZipFile(data) if data.suffix == ".zip" else None
+    names = archive.namelist() if archive else [str(p) for p in data.rglob("*")]
+    by_class: dict[str, list[str]] = {}
+    for name in sorted(n for n in names if n.lower().endswith((".jpg", ".jpeg", ".png"))):
+        by_class.setdefault(Path(name).parent.name, []).append(name)
+    rng = np.random.default_rng(0)
+    pixels, labels, complexity = [], [], []
+    for label, files in sorted(by_class.items()):
+        for i in rng.permutation(len(files))[:per_class]:
+            raw = archive.read(files[i]) if archive else Path(files[i]).read_bytes()
+            image = Image.open(io.BytesIO(raw)).convert("RGB").resize((32, 32))
+            file = io.BytesIO()
+            image.save(file, "PNG")
+            pixels.append(np.asarray(image).transpose(2, 0, 1))
+            labels.append(label)
+            complexity.append(file.tell() / 32**2)
+    every = np.stack(pixels)
+    embedder = embeddings.load(embedding, None)
+    with torch.inference_mode():
+        vectors = np.concatenate(
+            [
+                torch.nn.functional.normalize(
+                    embedder.embed(scoring.to_tensor(every[i : i + 64])).float(), dim=1
+                ).numpy()
+                for i in range(0, len(every), 64)
+            ]
+        )
+    found = Pool(every, np.array(labels), vectors.astype(np.float32), np.array(complexity))
+    if cache:
+        np.savez(cache, **vars(found))
+    return found
+
+
+def cases(images: Pool, which: str, size: int, seeds: int) -> Iterator[Planted]:
+    """All cases of a study, of ``size`` images each."""
+    pairs = CHOOSING if which == "choosing" else (*REPORTED, *SEVERAL)
+    for common, rare in pairs:
+        for share in SHARES:
+            for seed in range(seeds):
+                yield hide(images, common, rare, share, seed, size)
+    if which == "reported":
+        for seed in range(seeds):
+            yield long_tail(images, seed, size)
+
+
+def hide(
+    images: Pool, common: tuple[str, ...], rare: str, share: float, seed: int, size: int
+) -> Planted:
+    """A ``share`` of ``rare`` among as many of each of the ``common`` classes."""
+    rng = np.random.default_rng(seed)
+    hidden = round(size * share)
+    rows = [
+        rng.choice(np.flatnonzero(images.labels == c), (size - hidden) // len(common), False)
+        for c in common
+    ]
+    rows.append(rng.choice(np.flatnonzero(images.labels == rare), hidden, False))
+    every = np.concatenate(rows)
+    group = "one common class" if len(common) == 1 else "several common classes"
+    name = f"{rare} in {'+'.join(common)}, {share:.0%}, seed {seed}"
+    rarely = np.arange(len(every)) >= len(every) - hidden
+    order = rng.permutation(len(every))
+    return Planted(name, group, every[order], rarely[order], seed, share == max(SHARES))
+
+
+def long_tail(images: Pool, seed: int, size: int) -> Planted:
+    """All classes in random order, each rarer than the one before: the last are the rare ones."""
+    rng = np.random.default_rng(seed)
+    names = rng.permutation(np.unique(images.labels))
+    weights = np.geomspace(1, 0.01, len(names))
+    counts = np.maximum(1, np.round(size * weights / weights.sum())).astype(int)
+    rows = [
+        rng.choice(np.flatnonzero(images.labels == name), count, False)
+        for name, count in zip(names, counts, strict=True)
+    ]
+    tail = np.cumsum(counts[::-1]) <= TAIL * counts.sum()
+    rarely = np.repeat(tail[::-1], counts)
+    every = np.concatenate(rows)
+    order = rng.permutation(len(every))
+    name = f"long tail {seed}, {tail.sum()} of {len(names)} classes, seed {seed}"
+    return Planted(name, "natural long tail", every[order], rarely[order], seed, True)

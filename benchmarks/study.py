@@ -1,0 +1,330 @@
+"""Which ranking finds the rare? A study over pairs of classes, shares, seeds and long tails.
+
+    python benchmarks/study.py                       # the cases that are reported
+    python benchmarks/study.py --cases choosing      # those on which settings were chosen
+    python benchmarks/study.py --denoisers 1         # trains a denoiser for one seed of every pair
+
+All rankings see the same images and, where they need vectors, the same ones: mincurate's embedding
+of a pretrained network. Labels are hidden from all of them. Rivals run as their users run them:
+FiftyOne Brain's uniqueness and representativeness, AvgkNN (k = 5), LOF (k = 20), isolation forest,
+and ECOD and COPOD of PyOD (``pip install pyod``); the complexity of the image is a control.
+
+Prints, and writes as JSON and as a figure: AUROC, average precision, precision among as many as
+were planted, the share of the images one has to look at to see 90 % of the rare, Spearman
+correlation with complexity, AUROC among images of the same complexity, the time of each method,
+and, against the ranking that is mincurate's default, the mean paired difference with its 95 %
+interval (bootstrap over pairs, whose seeds and shares are not independent).
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from planted import Planted, Pool, cases, pool
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+DEFAULT = "embedding"
+"""The ranking that is compared with the others."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """How well a ranking found the rare of one case."""
+
+    case: str
+    group: str
+    method: str
+    auroc: float
+    ap: float
+    precision_at_planted: float
+    looked_at: float
+    spearman_complexity: float
+    auroc_matched: float
+    seconds: float
+
+
+def rankings(images: Pool, case: Planted, options: argparse.Namespace):
+    """Every ranking of a case: name, scores (higher is rarer), and the seconds it took."""
+    from pyod.models.copod import COPOD
+    from pyod.models.ecod import ECOD
+    from sklearn.ensemble import IsolationForest
+    from sklearn.neighbors import LocalOutlierFactor
+
+    from mincurate import crowd, embedding
+
+    vectors = images.vectors[case.rows]
+    ways = {
+        "embedding": lambda: crowd.embedding_rarity(*evidence(vectors, case.rows)),
+        "crowd distance alone": lambda: evidence(vectors, case.rows)[0],
+        "deviation alone": lambda: evidence(vectors, case.rows)[1],
+        "AvgkNN": lambda: embedding.neighbor_distance(vectors),
+        "LOF": lambda: -LocalOutlierFactor(n_neighbors=20).fit(vectors).negative_outlier_factor_,
+        "isolation forest": lambda: (
+            -IsolationForest(random_state=0).fit(vectors).score_samples(vectors)
+        ),
+        "ECOD": lambda: ECOD().fit(vectors).decision_scores_,
+        "COPOD": lambda: COPOD().fit(vectors).decision_scores_,
+        "complexity (control)": lambda: images.complexity[case.rows],
+    }
+    if not options.no_fiftyone:
+        ways |= {
+            "FiftyOne uniqueness": lambda: fiftyone("uniqueness", vectors),
+            "FiftyOne 1 - representativeness": lambda: -fiftyone("representativeness", vectors),
+        }
+    for name, way in ways.items():
+        started = time.monotonic()
+        scores = np.asarray(way(), np.float64)
+        yield name, scores, time.monotonic() - started
+    if case.seed < options.denoisers and case.trains:
+        yield from denoised(images, case, ways["embedding"](), options)
+
+
+def evidence(vectors, rows):
+    """Distance to the crowd and deviation, as a run of mincurate has them."""
+    from mincurate import crowd
+
+    reference = crowd.reference([str(row) for row in rows])
+    among = vectors[reference]
+    return crowd.crowd_distance(vectors, among, reference), crowd.deviation(vectors, among)
+
+
+def denoised(images: Pool, case: Planted, vectors_say, options: argparse.Namespace):
+    """Rankings that need a denoiser, which is trained on the images of the case."""
+    import tempfile
+
+    from scipy.stats import rankdata
+
+    from mincurate import crowd, embedding, perceptual, scoring, training
+    from mincurate.cli.console import Terminal
+
+    pixels = np.ascontiguousarray(images.pixels[case.rows])
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        plan = training.Training(32, training.around(0.16), steps=options.steps, seed=case.seed)
+        model = training.train(pixels, Path(folder) / "model", plan, reporter=Terminal())
+    trained = time.monotonic() - started
+    for spec in (options.embedding, "unet"):
+        started = time.monotonic()
+        distance = perceptual.load(spec, model)
+        embedder = embedding.load("unet", model)
+        scorer = scoring.Scorer(
+            model, distance, embedder.embed, model.nearest_sigma(0.16), options.draws, case.seed
+        )
+        parts = [
+            scorer(pixels[i : i + 32], [str(r) for r in case.rows[i : i + 32]])
+            for i in range(0, len(pixels), 32)
+        ]
+        seconds = trained + time.monotonic() - started
+        score = np.concatenate([p.draws for p in parts]).mean(1)
+        surprise = scoring.semantic_surprise(np.concatenate([p.layers for p in parts]))
+        end = "" if spec != "unet" else " (unet)"
+        yield f"minority{end}", score, seconds
+        yield f"semantic surprise{end}", surprise, seconds
+        if spec == "unet":
+            own = np.concatenate([p.embeddings for p in parts])
+            vectors_say = crowd.embedding_rarity(*evidence(own, case.rows))
+            yield "embedding (unet)", vectors_say, seconds
+            yield "AvgkNN (unet)", embedding.neighbor_distance(own), seconds
+            error = np.concatenate([p.denoising_error for p in parts])
+            yield "squared error", error, seconds
+        ranks = [rankdata(s) for s in (score, surprise, vectors_say)]
+        yield f"minority + embedding{end}", ranks[0] + ranks[2], seconds
+        yield f"semantic surprise + embedding{end}", ranks[1] + ranks[2], seconds
+
+
+def fiftyone(what: str, vectors):
+    """FiftyOne Brain's uniqueness or representativeness of vectors; the files are not opened."""
+    os.environ.setdefault("FIFTYONE_DO_NOT_TRACK", "true")
+    import fiftyone as fo
+    import fiftyone.brain as fob
+
+    dataset = fo.Dataset()
+    dataset.add_samples([fo.Sample(filepath=f"/{i:06d}.png") for i in range(len(vectors))])
+    getattr(fob, f"compute_{what}")(dataset, embeddings=vectors, progress=False)
+    found = dict(zip(*dataset.values(["filepath", what]), strict=True))
+    dataset.delete()
+    return np.array([found[f"/{i:06d}.png"] for i in range(len(vectors))])
+
+
+def judge(case: Planted, method: str, scores, complexity, seconds: float) -> Found:
+    """The measures of one ranking of one case."""
+    from scipy.stats import spearmanr
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    rare = case.rare
+    order = np.argsort(-scores, kind="stable")
+    seen = np.cumsum(rare[order]) / rare.sum()
+    return Found(
+        case.name,
+        case.group,
+        method,
+        float(roc_auc_score(rare, scores)),
+        float(average_precision_score(rare, scores)),
+        float(rare[order[: rare.sum()]].mean()),
+        float((np.argmax(seen >= 0.9) + 1) / len(rare)),
+        float(spearmanr(scores, complexity).statistic) if np.ptp(scores) else 0.0,
+        matched_auroc(rare, scores, complexity),
+        seconds,
+    )
+
+
+def matched_auroc(rare, scores, complexity, bins: int = 10) -> float:
+    """AUROC over pairs of a rare and a common image of the same tenth of complexity."""
+    edges = np.quantile(complexity, np.linspace(0, 1, bins + 1)[1:-1])
+    place = np.searchsorted(edges, complexity)
+    won = pairs = 0.0
+    for tenth in range(bins):
+        a, b = scores[rare & (place == tenth)], scores[~rare & (place == tenth)]
+        difference = a[:, None] - b[None]
+        won += (difference > 0).sum() + (difference == 0).sum() / 2
+        pairs += difference.size
+    return float(won / pairs) if pairs else float("nan")
+
+
+def paired(rows: list[Found], method: str, group: str, measure: str) -> tuple[float, ...]:
+    """Mean of the default's value minus the method's over cases, and its 95 % interval."""
+    value = {(r.case, r.method): getattr(r, measure) for r in rows if r.group == group}
+    pairs: dict[str, list[float]] = {}
+    for (case, name), other in value.items():
+        if name == method and (case, DEFAULT) in value:
+            pairs.setdefault(case.split(",")[0], []).append(value[case, DEFAULT] - other)
+    if not pairs:
+        return float("nan"), float("nan"), float("nan")
+    means = np.array([np.mean(v) for v in pairs.values()])
+    drawn = np.random.default_rng(0).integers(len(means), size=(10_000, len(means)))
+    low, high = np.quantile(means[drawn].mean(1), [0.025, 0.975])
+    return float(means.mean()), float(low), float(high)
+
+
+def summary(rows: list[Found]) -> list[dict[str, object]]:
+    """One row per group and method, best average precision first."""
+    found = []
+    for group in dict.fromkeys(r.group for r in rows):
+        part = []
+        for method in dict.fromkeys(r.method for r in rows if r.group == group):
+            of = [r for r in rows if r.group == group and r.method == method]
+            line: dict[str, object] = {"group": group, "method": method, "cases": len(of)}
+            for measure in (
+                "auroc", "ap", "precision_at_planted", "looked_at", "spearman_complexity",
+                "auroc_matched", "seconds",
+            ):  # fmt: skip
+                line[measure] = float(np.nanmean([getattr(r, measure) for r in of]))
+            line["worst_auroc"] = min(r.auroc for r in of)
+            for measure in ("auroc", "ap"):
+                line[f"default_better_{measure}"] = paired(rows, method, group, measure)
+            part.append(line)
+        found += sorted(part, key=lambda line: -float(str(line["ap"])))
+    return found
+
+
+def show(lines: list[dict[str, object]]) -> None:
+    """The summary as tables, one for each group."""
+    from rich.console import Console
+    from rich.table import Table
+
+    for group in dict.fromkeys(line["group"] for line in lines):
+        table = Table(title=str(group))
+        for name in (
+            "method", "cases", "AUROC", "AP", "P@planted", "look at", "rho", "matched", "worst",
+            "AUROC: default better by", "AP: default better by", "s",
+        ):  # fmt: skip
+            table.add_column(name, justify="left" if name == "method" else "right")
+        for line in (line for line in lines if line["group"] == group):
+            better = [
+                "{:+.3f} [{:+.3f}, {:+.3f}]".format(*line[f"default_better_{m}"])  # type: ignore[misc]
+                if line["method"] != DEFAULT
+                else ""
+                for m in ("auroc", "ap")
+            ]
+            table.add_row(
+                str(line["method"]),
+                str(line["cases"]),
+                f"{line['auroc']:.3f}",
+                f"{line['ap']:.3f}",
+                f"{line['precision_at_planted']:.2f}",
+                f"{line['looked_at']:.0%}",
+                f"{line['spearman_complexity']:+.2f}",
+                f"{line['auroc_matched']:.3f}",
+                f"{line['worst_auroc']:.2f}",
+                *better,
+                f"{line['seconds']:.2g}",
+            )
+        Console(width=170).print(table)
+
+
+def draw(lines: list[dict[str, object]], file: Path) -> None:
+    """Mean AUROC and average precision of every method, one row of panels for each group."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    groups = list(dict.fromkeys(line["group"] for line in lines))
+    figure, axes = pyplot.subplots(
+        len(groups), 2, figsize=(10, 2.6 * len(groups)), squeeze=False, layout="constrained"
+    )
+    for row, group in zip(axes, groups, strict=True):
+        part = [line for line in lines if line["group"] == group][::-1]
+        for axis, (measure, title) in zip(
+            row, (("auroc", "AUROC"), ("ap", "average precision")), strict=True
+        ):
+            colors = ["#a11d33" if line["method"] == DEFAULT else "#9aa5b1" for line in part]
+            axis.barh([str(p["method"]) for p in part], [p[measure] for p in part], color=colors)
+            axis.set_title(f"{group}: {title}", fontsize=9)
+            axis.tick_params(labelsize=7)
+        row[0].axvline(0.5, color="black", linewidth=0.8, linestyle=":")
+        row[1].set_yticklabels([])
+    figure.savefig(file, dpi=130)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--data", type=Path, default=SHARED / "data" / "cifar10-train.zip")
+    weights = SHARED / "models" / "squeezenet1_0-imagenet-fp16.safetensors"
+    parser.add_argument("--embedding", default=f"torchvision:squeezenet1_0@{weights}")
+    parser.add_argument("--cases", choices=["reported", "choosing"], default="reported")
+    parser.add_argument("--images", type=int, default=1000, help="images of a case")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--per-class", type=int, default=1500, help="images read of every class")
+    parser.add_argument(
+        "--denoisers", type=int, default=0, help="seeds for which a denoiser is trained"
+    )
+    parser.add_argument("--steps", type=int, default=600, help="of its training, of 8 images")
+    parser.add_argument("--draws", type=int, default=4)
+    parser.add_argument("--no-fiftyone", action="store_true")
+    parser.add_argument("--cache", type=Path, help="keep the vectors of the images in this file")
+    parser.add_argument("--json", type=Path, default=Path("study.json"))
+    parser.add_argument("--figure", type=Path, default=Path("study.png"))
+    options = parser.parse_args()
+
+    from mincurate import device
+
+    device.keep_freed_memory()  # as the command line does
+    images = pool(options.data, options.embedding, options.per_class, options.cache)
+    rows: list[Found] = []
+    for case in cases(images, options.cases, options.images, options.seeds):
+        for method, scores, seconds in rankings(images, case, options):
+            rows.append(judge(case, method, scores, images.complexity[case.rows], seconds))
+        best = max((r for r in rows if r.case == case.name), key=lambda r: r.ap)
+        print(f"{case.name}: best {best.method}, AP {best.ap:.3f}", flush=True)
+        lines = summary(rows)
+        result = {
+            "command": " ".join(sys.argv),
+            "machine": f"{os.uname().machine}, {os.cpu_count()} cores",
+            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+            "summary": lines,
+            "rows": [vars(r) for r in rows],
+        }
+        options.json.write_text(json.dumps(result, indent=1))
+    show(lines)
+    draw(lines, options.figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Rarity from vectors alone: far from the crowd, and unusual in many respects.
+
+Two kinds of evidence, chosen on pairs of classes that are not among those that README reports
+(`benchmarks/study.py`); each finds rare images that the other misses, and their mean rank beats
+both, and nearest neighbours, LOF, isolation forests, ECOD and COPOD on the same vectors.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from mincurate import ordinal
+
+CROWD = 0.05
+"""Share of the images whose distance says how far an image is from what is common."""
+REFERENCE = 4096
+"""Images that every image is compared with, at most."""
+CHUNK = 1024
+"""Vectors that are compared at a time."""
+
+
+def reference(hashes: Sequence[str]) -> NDArray[np.int64]:
+    """Rows of the images that `crowd_distance` compares with: all, or a sample of `REFERENCE`.
+
+    Content hashes are random, so that the first in their order are a random sample, the same
+    whatever the order of the images.
+    """
+    return np.argsort(np.asarray(hashes, dtype=str), kind="stable")[:REFERENCE]
+
+
+def crowd_distance(
+    vectors: NDArray[np.float32],
+    among: NDArray[np.float32],
+    rows: NDArray[np.int64] | None = None,
+) -> NDArray[np.float64]:
+    """Mean Euclidean distance to the nearest twentieth (`CROWD`) of a set; higher is rarer.
+
+    Few neighbours, as of `neighbor_distance`, may be rare themselves: a hundred alike rare images
+    lie close together. That many more are close, only common images can say.
+
+    Args:
+        vectors: ``(N, d)``.
+        among: ``(R, d)``, the `reference` images.
+        rows: which of ``vectors`` the reference images are, so that none is compared with itself;
+            ``None`` if none of them is there.
+
+    Returns:
+        ``(N,)``; NaN where there is no other image.
+    """
+    place = np.full(len(vectors), -1)
+    if rows is not None:
+        place[rows] = np.arange(len(rows))
+    others = len(among) - (rows is not None)
+    if others < 1:
+        return np.full(len(vectors), np.nan)
+    k = max(1, round(CROWD * others))
+    lengths = (among.astype(np.float64) ** 2).sum(1)
+    found = np.empty(len(vectors))
+    for start in range(0, len(vectors), CHUNK):
+        part = vectors[start : start + CHUNK]
+        squared = (part.astype(np.float64) ** 2).sum(1)[:, None] + lengths - 2.0 * (part @ among.T)
+        own = place[start : start + CHUNK]
+        squared[own >= 0, own[own >= 0]] = np.inf
+        nearest = np.partition(squared, k - 1, axis=1)[:, :k]
+        found[start : start + CHUNK] = np.sqrt(np.maximum(nearest, 0)).mean(1)
+    return found
+
+
+def deviation(vectors: NDArray[np.float32], among: NDArray[np.float32]) -> NDArray[np.float64]:
+    """How many standard deviations the coordinates are from their mean, on average.
+
+    Higher is rarer. Where the crowd is everything near, this is everything usual: it still tells
+    images apart where the common ones are spread so wide that distances are large anyway.
+
+    Args:
+        vectors: ``(N, d)``.
+        among: ``(R, d)``, the `reference` images, whose means and deviations count.
+    """
+    values = among.astype(np.float64)
+    middle, spread = values.mean(0), values.std(0) + 1e-6
+    found = np.empty(len(vectors))
+    for start in range(0, len(vectors), CHUNK):
+        part = vectors[start : start + CHUNK]
+        found[start : start + CHUNK] = (np.abs(part - middle) / spread).mean(1)
+    return found
+
+
+def embedding_rarity(*evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean rank, above 0 up to 1, of the kinds of evidence, each ``(N,)``; higher is rarer."""
+    known = [e for e in evidence if not np.isnan(e).any()]
+    ranks = [rankdata(e) for e in known] or [np.ones(len(evidence[0]))]
+    return np.mean(ranks, axis=0) / max(1, len(evidence[0]))
+
+
+def embedding_rarity_among(
+    known: Sequence[NDArray[np.float64]], joining: Sequence[NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """`embedding_rarity` of images that join others, which are ranked already."""
+    n = len(known[0])
+    places = [ordinal.percentile_among(k, j) for k, j in zip(known, joining, strict=True)]
+    return (np.mean(places, axis=0) * (n - 1) + 1) / n
