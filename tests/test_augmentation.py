@@ -78,17 +78,17 @@ KILLED = """
 import json, os, signal
 from mincurate import generation
 
-append, calls = generation._append, []
+append, calls = generation.append, []
 
 def half(path, entries):
     calls.append(path)
     if len(calls) < 2:
         return append(path, entries)
-    with path.open("a") as file:
+    with (path / "manifest.jsonl").open("a") as file:
         file.write(json.dumps(entries[0])[:20])
     os.kill(os.getpid(), signal.SIGKILL)
 
-generation._append = half
+generation.append = half
 from mincurate.cli import main
 main()
 """

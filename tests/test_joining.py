@@ -10,7 +10,7 @@ from mincurate import joining, ordinal, runs
 from mincurate.errors import UserError
 
 
-@pytest.fixture(scope="module", params=["minority", "calibrated", "neighbors"])
+@pytest.fixture(scope="module", params=["minority", "embedding"])
 def base(request, shapes, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINCURATE_HOME", str(tmp_path_factory.mktemp("home")))

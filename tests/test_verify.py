@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from conftest import GENERATE, VARY, command, draw_shapes
 
 from mincurate import runs, seals
 from mincurate.verify import verify
 
+pytestmark = pytest.mark.slow  # many whole runs
 QUICK = ("--train-steps", 20, "--n-draws", 2, "--num-classes", 5, "--no-umap")
 
 

@@ -79,7 +79,7 @@ def launched(run):
         said += line
     yield found.group().strip()
     server.send_signal(signal.SIGINT)
-    said += server.communicate(timeout=60)[0]
+    said += server.communicate(timeout=180)[0]
     assert server.returncode == 0 and "Closed." in said
     assert "config option" not in said, "FiftyOne's own log lines"
 
