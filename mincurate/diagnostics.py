@@ -66,14 +66,14 @@ def in_words(
         said.append(
             f"The model is too little trained, or trained on other images: at sigma "
             f"{scorer.sigma:.3g} it removes noise no better than a linear filter (gain "
-            f"{numbers['denoising_gain']:.2f}). Its ranking is mostly texture; train longer "
+            f"{numbers['denoising_gain']:.2f}). Its score is mostly texture; train longer "
             "(--train-minutes) or give a trained model (--model)."
         )
     elif numbers.get("still_improving", 0) > 0.03:
         said.append(
             f"The model was still getting better when its time was up (held-out error fell by "
             f"{numbers['still_improving']:.0%} in the last quarter): more --train-minutes will "
-            "change the ranking."
+            "change the minority score."
         )
     trained = scorer.denoiser.trained_sigmas
     if trained and not trained[0] <= scorer.sigma <= trained[1]:
@@ -90,7 +90,8 @@ def in_words(
         )
     if numbers.get("rank_stability", 1) < 0.9:
         said.append(
-            f"Fresh noise would give a rank correlation of only {numbers['rank_stability']:.2f}: "
+            f"Fresh noise would rank by the score with a correlation of only "
+            f"{numbers['rank_stability']:.2f}: "
             "raise --n-draws."
         )
     if embedder.weak:
