@@ -14,6 +14,8 @@ from mincurate import downstream, evaluation, evaluation_page, metrics, runs, sa
 from mincurate.manifest import read_manifest
 from mincurate.verdict import conclude, look_up
 
+pytestmark = pytest.mark.slow  # a generation and its baseline
+
 
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch):

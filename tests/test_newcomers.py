@@ -12,6 +12,8 @@ from mincurate import arrivals, comparison, curated, joining, newcomers, runs
 from mincurate.errors import StoppedError, UserError
 from mincurate.progress import SILENT
 
+pytestmark = pytest.mark.slow  # a scored world of its own
+
 QUICK = {"train_steps": 6, "n_draws": 2, "num_classes": 3, "fiftyone": False, "umap": False}
 
 
