@@ -56,11 +56,11 @@ def rankings(images: Pool, case: Planted, options: argparse.Namespace):
     from sklearn.ensemble import IsolationForest
     from sklearn.neighbors import LocalOutlierFactor
 
-    from mincurate import crowd, embedding
+    from mincurate import embedding, ordinal
 
     vectors = images.vectors[case.rows]
     ways = {
-        "embedding": lambda: crowd.embedding_rarity(*evidence(vectors, case.rows)),
+        "embedding": lambda: ordinal.mean_rank(*evidence(vectors, case.rows)),
         "crowd distance alone": lambda: evidence(vectors, case.rows)[0],
         "deviation alone": lambda: evidence(vectors, case.rows)[1],
         "AvgkNN": lambda: embedding.neighbor_distance(vectors),
@@ -100,7 +100,7 @@ def denoised(images: Pool, case: Planted, vectors_say, options: argparse.Namespa
 
     from scipy.stats import rankdata
 
-    from mincurate import crowd, embedding, perceptual, scoring, training
+    from mincurate import embedding, ordinal, perceptual, scoring, training
     from mincurate.cli.console import Terminal
 
     pixels = np.ascontiguousarray(images.pixels[case.rows])
@@ -128,7 +128,7 @@ def denoised(images: Pool, case: Planted, vectors_say, options: argparse.Namespa
         yield f"semantic surprise{end}", surprise, seconds
         if spec == "unet":
             own = np.concatenate([p.embeddings for p in parts])
-            vectors_say = crowd.embedding_rarity(*evidence(own, case.rows))
+            vectors_say = ordinal.mean_rank(*evidence(own, case.rows))
             yield "embedding (unet)", vectors_say, seconds
             yield "AvgkNN (unet)", embedding.neighbor_distance(own), seconds
             error = np.concatenate([p.denoising_error for p in parts])

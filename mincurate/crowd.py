@@ -9,9 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
-
-from mincurate import ordinal
 
 CROWD = 0.05
 """Share of the images whose distance says how far an image is from what is common."""
@@ -85,19 +82,3 @@ def deviation(vectors: NDArray[np.float32], among: NDArray[np.float32]) -> NDArr
         part = vectors[start : start + CHUNK]
         found[start : start + CHUNK] = (np.abs(part - middle) / spread).mean(1)
     return found
-
-
-def embedding_rarity(*evidence: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean rank, above 0 up to 1, of the kinds of evidence, each ``(N,)``; higher is rarer."""
-    known = [e for e in evidence if not np.isnan(e).any()]
-    ranks = [rankdata(e) for e in known] or [np.ones(len(evidence[0]))]
-    return np.mean(ranks, axis=0) / max(1, len(evidence[0]))
-
-
-def embedding_rarity_among(
-    known: Sequence[NDArray[np.float64]], joining: Sequence[NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    """`embedding_rarity` of images that join others, which are ranked already."""
-    n = len(known[0])
-    places = [ordinal.percentile_among(k, j) for k, j in zip(known, joining, strict=True)]
-    return (np.mean(places, axis=0) * (n - 1) + 1) / n

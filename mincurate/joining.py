@@ -225,7 +225,7 @@ def place(
         [table[name].to_numpy(np.float64) for name in ("crowd_distance", "deviation")]
         for table in (base.frame, frame)
     )
-    frame["embedding_rarity"] = crowd.embedding_rarity_among(known, joining)
+    frame["embedding_rarity"] = ordinal.mean_rank_among(known, joining)
     frame["minority_score_calibrated"] = results.calibrated_among(base.frame, frame)
     ranked = frame[base.column].to_numpy(np.float64)
     scores = base.frame[base.column].to_numpy(np.float64)

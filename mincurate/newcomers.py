@@ -6,6 +6,7 @@ part in the ranks of others, nor in what is generated from the run.
 """
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,9 +106,7 @@ def score_new(
             reporter.say(f"{len(new):,} files are new since run {scored.key} was scored.")
             scorer = joining.scorer_of(scored, choose_device(device))
             try:
-                for start in range(0, len(new), PORTION):
-                    portion = new[start : start + PORTION]
-                    rows, vectors = _score(base, scorer, portion, batch_size, workers, reporter)
+                for rows, vectors in _portions(base, scorer, new, batch_size, workers, reporter):
                     _keep(scored, rows, vectors)
             except KeyboardInterrupt:
                 stopped = True
@@ -152,9 +151,7 @@ def retry_failed(
     joined = []
     with seals.held(run):
         scorer = joining.scorer_of(run, choose_device(device))
-        for start in range(0, len(failed), PORTION):
-            portion = failed[start : start + PORTION]
-            rows, vectors = _score(base, scorer, portion, batch_size, workers, reporter)
+        for rows, vectors in _portions(base, scorer, failed, batch_size, workers, reporter):
             rows = rows[rows["status"] == "ok"]
             if len(rows):
                 _keep(run, rows, vectors)
@@ -163,6 +160,20 @@ def retry_failed(
             storage.write_run(run, name, reporter)
     frame = pd.concat(joined, ignore_index=True) if joined else nothing
     return Joined(run, name, frame, tried=len(failed))
+
+
+def _portions(
+    base: Base,
+    scorer: Scorer,
+    files: list[Source],
+    batch_size: int,
+    workers: int,
+    reporter: Reporter,
+) -> Iterator[tuple[pd.DataFrame, tuple[list[str], NDArray[np.float32]]]]:
+    """What `_score` gives, for `PORTION` files at a time, which are then to be kept."""
+    for start in range(0, len(files), PORTION):
+        portion = files[start : start + PORTION]
+        yield _score(base, scorer, portion, batch_size, workers, reporter)
 
 
 def _score(

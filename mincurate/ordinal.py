@@ -1,6 +1,6 @@
 """Scores become ordinal classes: 0 is the commonest, ``num_classes - 1`` the rarest."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,6 +56,32 @@ def percentile_among(known: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]
         return np.full(wanted.shape, np.nan)
     distinct, first = np.unique(values, return_index=True)
     return np.interp(wanted, distinct, percentile(values)[first])
+
+
+def mean_rank(*evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean rank, above 0 up to 1, of several kinds of evidence, each ``(N,)``; higher is rarer.
+
+    A kind that is not known for every image, NaN, is left out.
+    """
+    from scipy.stats import rankdata
+
+    known = [rankdata(e) for e in evidence if not np.isnan(e).any()]
+    n = len(evidence[0])
+    return np.mean(known or [np.ones(n)], axis=0) / max(1, n)
+
+
+def mean_rank_among(
+    known: Sequence[NDArray[np.float64]], joining: Sequence[NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """`mean_rank` of images that join others, which are ranked already.
+
+    Args:
+        known: the kinds of evidence, ``(N,)`` each, of the others.
+        joining: the same of those that join, ``(M,)`` each.
+    """
+    n = len(known[0])
+    places = [percentile_among(k, j) for k, j in zip(known, joining, strict=True)]
+    return (np.mean(places, axis=0) * (n - 1) + 1) / n
 
 
 def ordinal_classes(scores: ArrayLike, num_classes: int) -> NDArray[np.int64]:

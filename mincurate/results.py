@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from mincurate import collection as collections
 from mincurate import crowd, embedding, ordinal, runs, scoring
@@ -99,7 +98,7 @@ def assemble(
         far = crowd.crowd_distance(vectors, vectors[rows], rows)
         unusual = crowd.deviation(vectors, vectors[rows])
         scored["crowd_distance"], scored["deviation"] = far, unusual
-        scored["embedding_rarity"] = crowd.embedding_rarity(far, unusual)
+        scored["embedding_rarity"] = ordinal.mean_rank(far, unusual)
         _calibrate(scored)
         advance(1, "")
         points, method = _map(run, scored, vectors, scorer.seed) if umap else (None, "none")
@@ -168,8 +167,7 @@ def _calibrate(scored: pd.DataFrame) -> None:
         return
     surprise = scoring.semantic_surprise(_layers(scored))
     far = scored["neighbor_distance"].to_numpy(np.float64)
-    ranks = rankdata(surprise) + (rankdata(far) if not np.isnan(far).any() else rankdata(surprise))
-    scored["minority_score_calibrated"] = ranks / (2 * len(scored))
+    scored["minority_score_calibrated"] = ordinal.mean_rank(surprise, far)
 
 
 def calibrated_among(known: pd.DataFrame, joining: pd.DataFrame) -> NDArray[np.float64]:
@@ -178,13 +176,13 @@ def calibrated_among(known: pd.DataFrame, joining: pd.DataFrame) -> NDArray[np.f
     Both tables hold ``layer_distances`` and ``neighbor_distance``.
     """
     layers = _layers(known)
-    pairs = [
-        (scoring.semantic_surprise(layers), scoring.semantic_surprise(_layers(joining), layers)),
-        (known["neighbor_distance"].to_numpy(), joining["neighbor_distance"].to_numpy()),
-    ]
-    places = [ordinal.percentile_among(ranked, new) for ranked, new in pairs]
-    n = len(known)
-    return (np.mean(places, axis=0) * (n - 1) + 1) / n
+    return ordinal.mean_rank_among(
+        [scoring.semantic_surprise(layers), known["neighbor_distance"].to_numpy()],
+        [
+            scoring.semantic_surprise(_layers(joining), layers),
+            joining["neighbor_distance"].to_numpy(),
+        ],
+    )
 
 
 def _layers(scored: pd.DataFrame) -> NDArray[np.float32]:

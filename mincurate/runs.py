@@ -154,14 +154,7 @@ def read_shard(run: Run, index: int) -> "pa.Table | None":
     """Shard ``index``, or ``None`` when it is absent, unfinished or not what its marker says."""
     import pyarrow.parquet as pq
 
-    path = _shard(run, index)
-    try:
-        marker = json.loads(path.with_suffix(".done").read_text())
-        if marker["digest"] != _digest(path):
-            return None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return pq.read_table(path)
+    return pq.read_table(_shard(run, index)) if shard_done(run, index) else None
 
 
 def lost_in_shard(run: Run, index: int) -> dict[str, str]:
@@ -171,7 +164,11 @@ def lost_in_shard(run: Run, index: int) -> dict[str, str]:
 
 def shard_done(run: Run, index: int) -> bool:
     """Whether shard ``index`` has its marker and the digest fits."""
-    return read_shard(run, index) is not None
+    path = _shard(run, index)
+    try:
+        return json.loads(path.with_suffix(".done").read_text())["digest"] == _digest(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def damaged_shards(run: Run) -> list[int]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mincurate import crowd, embedding
+from mincurate import crowd, embedding, ordinal
 
 
 def crowds():
@@ -73,8 +73,8 @@ def test_wide_common_images_do_not_hide_a_tight_rare_group():
 def test_rarity_is_the_mean_rank_and_reproduced_for_images_that_join():
     rng = np.random.default_rng(0)
     evidence = [rng.normal(size=50), rng.normal(size=50)]
-    rarity = crowd.embedding_rarity(*evidence)
+    rarity = ordinal.mean_rank(*evidence)
     assert rarity.min() > 0 and rarity.max() <= 1
     best = int(np.argmax(rarity))
     assert all((e <= e[best]).mean() > 0.5 for e in evidence)
-    np.testing.assert_allclose(crowd.embedding_rarity_among(evidence, evidence), rarity, atol=1e-9)
+    np.testing.assert_allclose(ordinal.mean_rank_among(evidence, evidence), rarity, atol=1e-9)
