@@ -41,11 +41,8 @@ TIMES_IN_A_PAGE = re.compile(
 KILLS_PER_COMMAND = 12
 LIMIT = 300
 """Seconds after which a command that nobody kills has hung."""
-DONE = (
-    *("runs/*/shards/*.done", "runs/*/images/*.png"),
-    *("models/*/unet/*.safetensors", "exported/*/*"),
-)
-"""What a command that goes on keeps."""
+DONE = ("runs/*/shards/*.done", "models/*/unet/*.safetensors", "exported/*/*")
+"""What a command that goes on keeps, besides the images that a manifest lists."""
 
 
 @dataclass
@@ -152,12 +149,15 @@ def finish(place: Path, arguments: list[str]) -> str | None:
 
 def done(home: Path) -> dict[str, tuple[int, int]]:
     """What is finished, with its inode and time of writing."""
+    from mincurate.manifest import MANIFEST, read_manifest
+
+    finished = [p for pattern in DONE for p in home.glob(pattern) if p.name[0] != "."]
+    for manifest in home.glob(f"runs/*/{MANIFEST}"):
+        finished += [manifest.parent / e["file"] for e in read_manifest(manifest.parent)]
     found = {}
-    for pattern in DONE:
-        for path in home.glob(pattern):
-            if not path.name.startswith("."):
-                status = path.stat()
-                found[str(path.relative_to(home))] = (status.st_ino, status.st_mtime_ns)
+    for path in finished:
+        status = path.stat()
+        found[str(path.relative_to(home))] = (status.st_ino, status.st_mtime_ns)
     return found
 
 
