@@ -315,6 +315,52 @@ def test_two_runs_are_compared_and_one_is_deleted(dataset, images):
     assert dataset.info["mincurate"]["current"] == first.key
 
 
+def test_every_operator_but_the_one_that_shows_can_be_scheduled(images, tmp_path):
+    """Together, in one worker; `score` and what the App shows of it have tests of their own."""
+    shutil.copytree(images, tmp_path / "set")
+    first = mincurate.score(tmp_path / "set", dataset="later", **QUICK).run
+    made = mincurate.score(tmp_path / "set", dataset="later", model=first.key, seed=1, **QUICK).run
+    dataset = fo.load_dataset("later")
+    draw_shapes(tmp_path / "set", discs=37, crosses=9)
+    some = dataset.limit(2).values("id")
+    asked = {
+        "compare_runs": {"first": first.key, "second": made.key, "top": 3},
+        "augment": GENERATE,
+        "evaluate": {},
+        "more_like_these": {**GENERATE, "n": 2},
+        "rebalance_plan": {"by": "label", "weights": str(tmp_path / "weights.csv")},
+        "export": {"folder": str(tmp_path / "out"), "format": "csv", "include_rejected": True},
+        "score_new": {},
+        "delete_run": {"run": first.key},
+    }
+    every = {op.name for op in foo.list_operators(enabled=True) if op.plugin_name == URI[:-1]}
+    shown_only = {"score", "open_ranked_view", "stop", "watch", "long_tail", "mincurate_work"}
+    assert set(asked) == every - shown_only
+    results = {}
+    for name, params in asked.items():
+        view = dataset.select(some) if name == "more_like_these" else dataset
+        request = {"dataset_name": dataset.name, "params": params, "delegated": True}
+        request |= {"selected": some} if name == "more_like_these" else {}
+        request |= {"view": view._serialize()} if view is not dataset else {}
+        scheduled = worker.service().queue_operation(
+            operator=URI + name, context={"request_params": request, "params": params}
+        )
+        assert worker.work(until_idle=True) == 1
+        done = state(scheduled.id)
+        assert done.run_state == "completed", (name, done.result.error)
+        results[name] = done.result.result
+        assert results[name]["message"]
+    dataset.reload()
+    assert len(results["compare_runs"]["moved"]) == 3
+    assert len(dataset.match_tags(results["augment"]["run"])) == 6
+    assert set(runs.find(results["more_like_these"]["run"]).record["settings"]["like"]) == set(
+        dataset.select(some).values("content_hash")
+    )
+    assert (runs.find(results["evaluate"]["run"]).path / "evaluation.html").is_file()
+    assert (tmp_path / "weights.csv").is_file() and (tmp_path / "out" / "dataset.csv").is_file()
+    assert results["score_new"]["added"] == 2 and not first.path.exists()
+
+
 def test_a_ranked_view_is_opened(dataset):
     assert "most-minority" in form("open_ranked_view", dataset)["view"].type.values
     found = foo.execute_operator(URI + "open_ranked_view", {"dataset": dataset}, params={})
