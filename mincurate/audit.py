@@ -319,7 +319,7 @@ def score(
     return Result(run=run, dataset=name, report=page, stored=stored)
 
 
-METHOD = 3
+METHOD = 4
 """Raised when the definition of a score changes: older runs are then not gone on with."""
 
 

@@ -5,7 +5,7 @@ Two kinds of evidence, chosen on pairs of classes that are not among those that 
 both, and nearest neighbours, LOF, isolation forests, ECOD and COPOD on the same vectors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,13 @@ CHUNK = 1024
 """Vectors that are compared at a time."""
 
 
-def reference(hashes: Sequence[str]) -> NDArray[np.int64]:
+def reference(hashes: Iterable[str]) -> NDArray[np.int64]:
     """Rows of the images that `crowd_distance` compares with: all, or a sample of `REFERENCE`.
 
     Content hashes are random, so that the first in their order are a random sample, the same
     whatever the order of the images.
     """
-    return np.argsort(np.asarray(hashes, dtype=str), kind="stable")[:REFERENCE]
+    return np.argsort(np.array(list(hashes), dtype=str), kind="stable")[:REFERENCE]
 
 
 def crowd_distance(

@@ -35,6 +35,7 @@ from PIL import (  # a format is known once its plugin is imported
 )
 
 from mincurate import objects
+from mincurate.appearance import Appearance, measure
 from mincurate.sources import Source, sniff, why
 
 Fit = Literal["crop", "pad", "stretch"]
@@ -86,11 +87,12 @@ class Identity:
     complexity: float | None = None
     """Bytes per pixel of the fitted image as PNG, about 0 (flat) to 3 (noise): an upper bound on
     its information (Serra et al., 2020, "Input complexity and out-of-distribution detection")."""
+    appearance: Appearance | None = None
     reason: str | None = None
 
 
 def identify(source: Source, *, size: int | None, fit: Fit = "crop") -> Identity:
-    """Hash, size and complexity (at ``size``, or at 32 where it is open), or the reason."""
+    """Hash, size, complexity (at ``size``, or at 32 where it is open) and looks, or the reason."""
     if source.reason:
         return Identity(reason=source.reason)
     try:
@@ -101,7 +103,8 @@ def identify(source: Source, *, size: int | None, fit: Fit = "crop") -> Identity
     png = io.BytesIO()
     fitted.save(png, "PNG")
     complexity = png.tell() / (fitted.width * fitted.height)
-    return Identity(hashlib.blake2b(data, digest_size=16).hexdigest(), width, height, complexity)
+    content = hashlib.blake2b(data, digest_size=16).hexdigest()
+    return Identity(content, width, height, complexity, measure(img))
 
 
 def decode(path: str, *, size: int, fit: Fit = "crop") -> np.ndarray:

@@ -95,7 +95,7 @@ def open_base(run: Run) -> Base:
     if not run.finished:
         raise UserError(f"The run {run.key} is not finished; give its command again to go on.")
     frame = run.frame()
-    if "crowd_distance" not in frame:
+    if "sharpness" not in frame:
         raise UserError(
             f"The run {run.key} is of an older version of mincurate; score its images again."
         )

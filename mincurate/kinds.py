@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mincurate.errors import UserError
-from mincurate.longtail import LongTail
+from mincurate.longtail import LongTail, tail_size
 
 FEWEST = 4
 """Images of a kind, at least."""
@@ -33,11 +33,19 @@ FAR = (0.1, 0.9)
 CHUNK = 8192
 """Vectors that are read and compared at a time."""
 WORDS = {
+    "sharpness": ("blurrier", "sharper"),
+    "brightness": ("darker", "brighter"),
+    "contrast": ("flatter", "richer in contrast"),
+    "colorfulness": ("greyer", "more colourful"),
     "complexity": ("plainer", "busier"),
-    "width": ("narrower", "wider"),
-    "height": ("lower", "taller"),
+    "size": ("smaller", "larger"),
+    "aspect": ("more upright", "more stretched out"),
 }
-"""What a low and a high value of a column is called."""
+"""What a low and a high value of a column is called; size and aspect are made of the sides."""
+SAID = 3
+"""Words that are said of a kind's looks, at most: those that set it apart most."""
+RARE, ODD, BROKEN = "rare", "odd", "broken"
+"""Values of ``rarity_kind``: one of a few of its kind, alike to nothing, and not fit for use."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +92,7 @@ def kinds(tail: LongTail) -> tuple[Kind, ...]:
     common = np.flatnonzero((images["rarity"].to_numpy() <= COMMON) & (place >= 0))
     nearest = _nearest(typical, vectors, place, common)
     ordered = [
-        Kind(members, False, near, traits(images, members))
+        Kind(members, False, near, traits(images, members, near))
         for members, near in zip(found, nearest, strict=True)
     ]
     ordered.sort(key=lambda kind: -len(kind.members))
@@ -120,21 +128,113 @@ def cluster(points: NDArray[np.float32]) -> NDArray[np.int64]:
     return result
 
 
-def traits(images: pd.DataFrame, members: NDArray[np.int64]) -> tuple[str, ...]:
-    """What sets rows of a table apart from all of it: labels, and medians of `WORDS`' columns."""
+def rarity_kinds(
+    frame: pd.DataFrame, known: pd.DataFrame, vectors: NDArray[np.float32]
+) -> pd.Series:
+    """``rarity_kind`` of every file of a run's table; ``None`` for what is common.
+
+    What belongs to a group of the tail is rare, what is alone in it odd, and a file that is broken
+    is broken wherever it ranks. Of a tail of more than `MOST`, or of too few to look for groups,
+    the others have none.
+
+    Args:
+        frame: the table, with ``broken``.
+        known: its rows that rank, rarest first.
+        vectors: ``(len(known), d)``, theirs.
+    """
+    found = pd.Series(None, frame.index, dtype=object)
+    tail = known.index[: min(tail_size(len(known)), MOST)]
+    if len(tail) >= 2 * FEWEST:
+        alone = cluster(vectors[: len(tail)]) == -1
+        found[tail] = np.where(alone, ODD, RARE)
+    found[frame["broken"].notna()] = BROKEN
+    return found
+
+
+def rarity_kinds_among(
+    known: pd.DataFrame,
+    vectors: NDArray[np.float32],
+    rarity: NDArray[np.float64],
+    joining: NDArray[np.float32],
+) -> NDArray[np.object_]:
+    """``rarity_kind`` of images that join those of ``known``: that of the nearest one of the tail.
+
+    Args:
+        known: rows with ``rarity`` and ``rarity_kind``.
+        vectors: ``(len(known), d)``, theirs.
+        rarity: ``(M,)``, of those that join; what ranks below the tail of ``known`` has none.
+        joining: ``(M, d)``.
+    """
+    kind = known["rarity_kind"].astype(object).to_numpy()
+    tail = np.isin(kind, [RARE, ODD])
+    found = np.full(len(joining), None, object)
+    if tail.any():
+        rare = rarity >= known["rarity"].to_numpy(np.float64)[tail].min()
+        found[rare] = kind[tail][(joining[rare] @ vectors[tail].T).argmax(1)]
+    return found
+
+
+def summary(frame: pd.DataFrame) -> str:
+    """How many files of a run's table are rare, odd and broken, in a sentence; or nothing."""
+    if "rarity_kind" not in frame:
+        return ""
+    count = frame["rarity_kind"].value_counts()
+    said = []
+    if count.get(RARE, 0) or count.get(ODD, 0):
+        said.append(
+            f"Of the rarest tenth, {count.get(RARE, 0):,} are of a kind and "
+            f"{count.get(ODD, 0):,} are odd (alike to no other)."
+        )
+    if count.get(BROKEN, 0):
+        parts = frame["broken"].value_counts()
+        how = ", ".join(f"{n:,} {_PLURAL.get(str(name), name)}" for name, n in parts.items())
+        said.append(f"{count[BROKEN]:,} files are broken, wherever they rank: {how}.")
+    return " ".join(said)
+
+
+_PLURAL = {"copy": "copies"}
+
+
+def traits(
+    images: pd.DataFrame, members: NDArray[np.int64], near: int | None = None
+) -> tuple[str, ...]:
+    """What sets rows of a table apart from all of it: what is broken, labels, and looks (`WORDS`).
+
+    Args:
+        near: the row of the common image that is nearest.
+    """
     inside = images.iloc[members]
-    said = [*_labels(images["label"], inside["label"])]
+    said = []
+    if "broken" in images:
+        shares = inside["broken"].value_counts() / len(inside)
+        said += [f"{share:.0%} are {name}" for name, share in shares.items() if share >= 0.2]
+    said += _labels(images["label"], inside["label"])
+    if near is not None and isinstance(like := images["label"].iloc[near], str):
+        said.append(f"nearest to {like}")
+    looks = []
     for column, (low, high) in WORDS.items():
-        every = images[column].to_numpy(np.float64)
-        middle = float(np.nanmedian(inside[column].to_numpy(np.float64)))
+        every = _look(images, column)
         known = every[~np.isnan(every)]
+        if len(known) == 0 or np.isnan(every[members]).all():
+            continue
+        middle = float(np.nanmedian(every[members]))
         # Half of those equal count as below, so that a column of one value says nothing.
-        below = ((known < middle).mean() + (known <= middle).mean()) / 2 if len(known) else 0.5
-        if below <= FAR[0]:
-            said.append(f"{low} than {1 - below:.0%} of all images")
-        elif below >= FAR[1]:
-            said.append(f"{high} than {below:.0%} of all images")
-    return tuple(said)
+        below = ((known < middle).mean() + (known <= middle).mean()) / 2
+        if not FAR[0] < below < FAR[1]:
+            word, share = (low, 1 - below) if below <= FAR[0] else (high, below)
+            looks.append((share, f"{word} than {share:.0%} of all images"))
+    looks.sort(key=lambda look: -look[0])
+    return (*said, *(words for _, words in looks[:SAID]))
+
+
+def _look(images: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """A column of `WORDS`; NaN where it is not known, and in runs that did not measure it."""
+    if column in ("size", "aspect"):
+        width, height = (images[side].to_numpy(np.float64) for side in ("width", "height"))
+        return width * height if column == "size" else width / height
+    if column not in images:
+        return np.full(len(images), np.nan)
+    return images[column].to_numpy(np.float64)
 
 
 def _labels(every: pd.Series, inside: pd.Series) -> Sequence[str]:

@@ -28,9 +28,15 @@ COLUMNS = [
     *("path", "rel_path", "content_hash", "label", "duplicate_of", "status", "width", "height"),
     *("minority_score", "minority_score_se", "rarity", "minority_class"),
     *("neighbor_distance", "embedding_rarity", "minority_score_calibrated"),
-    *("complexity", "map_x", "map_y"),
+    *("complexity", "brightness", "contrast", "sharpness", "colorfulness"),
+    *("rarity_kind", "broken", "map_x", "map_y"),
 ]
 """Of the table of results: the draws, which are most of its bytes, are left on disk."""
+
+
+def tail_size(images: int) -> int:
+    """How many of so many ranked images are the tail."""
+    return math.ceil(TAIL * images)
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ class LongTail:
     @property
     def tail(self) -> pd.DataFrame:
         """The rarest tenth, rarest first."""
-        return self.images.head(math.ceil(TAIL * len(self.images)))
+        return self.images.head(tail_size(len(self.images)))
 
     @property
     def tail_rarity(self) -> float:

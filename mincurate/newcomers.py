@@ -14,7 +14,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mincurate import arrivals, decoding, joining, ordinal, results, runs, seals
+from mincurate import (
+    appearance,
+    arrivals,
+    decoding,
+    joining,
+    kinds,
+    ordinal,
+    results,
+    runs,
+    seals,
+)
 from mincurate.device import choose_device
 from mincurate.errors import StoppedError
 from mincurate.joining import Base
@@ -31,7 +41,7 @@ NUMBERS = [
     *("minority_score", "minority_score_se", "rarity", "minority_class"),
     *("minority_class_within_label", "neighbor_distance", "embedding_rarity"),
     *("crowd_distance", "deviation", "minority_score_calibrated", "denoising_error"),
-    *("map_x", "map_y", "minority_score_draws", "layer_distances"),
+    *("rarity_kind", "map_x", "map_y", "minority_score_draws", "layer_distances"),
 ]
 """Columns that an exact copy takes over."""
 
@@ -214,8 +224,13 @@ def _score(
             base, scorer, pairs, batch_size=batch_size, workers=workers, reporter=reporter
         )
         rank_by_label(base, scored, [source.label for source in files.values()], reporter)
+        scored["rarity_kind"] = kinds.rarity_kinds_among(
+            base.frame, base.vectors, scored["rarity"].to_numpy(np.float64), vectors
+        )
         numbers.append(scored[["content_hash", *NUMBERS]].astype(object))
     table = pd.DataFrame(rows).merge(pd.concat(numbers), on="content_hash", how="left")
+    table["broken"] = appearance.broken(table, base.run.record["sharpness_floor"])
+    table.loc[table["broken"].notna(), "rarity_kind"] = kinds.BROKEN
     if "sample_id" not in frame:
         table = table.drop(columns="sample_id")
     return table, (list(files), vectors)
@@ -275,8 +290,8 @@ def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.flo
         frame["joined"] = pd.Series(pd.NA, index=frame.index, dtype="string")
     key = "sample_id" if "sample_id" in frame else "rel_path"
     frame = frame[~frame[key].isin(rows[key])]
-    kinds = {name: kind for name, kind in frame.dtypes.items() if name in rows}
-    frame = pd.concat([frame, rows.astype(kinds)], ignore_index=True)
+    dtypes = {name: kind for name, kind in frame.dtypes.items() if name in rows}
+    frame = pd.concat([frame, rows.astype(dtypes)], ignore_index=True)
     results.save_table(run, frame)
     fine, copy = frame["status"] == "ok", frame["duplicate_of"].notna()
     run.update(

@@ -19,6 +19,12 @@ SCORE_TAG, CLASS_TAG = "#5f6b7a", "#a11d33"
 
 FIELDS: dict[str, tuple[str, str, bool]] = {
     "rarity": ("float", "Percentile of the ranking in force: 0 commonest, 1 rarest", True),
+    "rarity_kind": (
+        "str",
+        "rare (one of a few of its kind), odd (fits nothing) or broken; none if common",
+        True,
+    ),
+    "broken": ("str", "What is broken: blank, blurred, copy or unreadable", False),
     "minority_score": ("float", "Minority score; higher is rarer", True),
     "minority_score_se": ("float", "Standard error of the minority score over its draws", False),
     "minority_class": ("int", "Ordinal class: 0 commonest, the highest rarest", True),
@@ -39,6 +45,10 @@ FIELDS: dict[str, tuple[str, str, bool]] = {
         True,
     ),
     "complexity": ("float", "Bytes per pixel of the image as PNG", False),
+    "brightness": ("float", "Mean luma, 0 black to 1 white", False),
+    "contrast": ("float", "Standard deviation of the pixels, 0 blank to 0.5", False),
+    "sharpness": ("float", "How much of the edges is fine; low is blurred", False),
+    "colorfulness": ("float", "0 grey; 0.4 and more is very colourful", False),
     "content_hash": ("str", "BLAKE2b of the file; equal for exact copies", False),
     "duplicate_of": ("str", "First file with the same content, if this is a copy", False),
     "unscorable_reason": ("str", "Why the file has no score", False),
@@ -55,7 +65,7 @@ SYNTHETIC_FIELDS: dict[str, tuple[str, str, bool]] = {
 }
 """The same for fields that generated images alone have."""
 
-VIEWS = ("most-minority", "least-minority", "unscorable", "duplicates")
+VIEWS = ("most-minority", "least-minority", "odd", "broken", "unscorable", "duplicates")
 
 
 def save_views(fo: Any, dataset: Any, frame: pd.DataFrame) -> None:
@@ -68,6 +78,11 @@ def save_views(fo: Any, dataset: Any, frame: pd.DataFrame) -> None:
         "most-minority": (scored.sort_by("rarity", reverse=True), "Rarest first"),
         "least-minority": (scored.sort_by("rarity"), "Commonest first"),
     }
+    real = dataset.match_tags(SYNTHETIC, bool=False)
+    for kind, words in (("odd", "What fits nothing, rarest first"), ("broken", "What is broken")):
+        if (frame["rarity_kind"] == kind).any():
+            of_kind = real.match(fo.ViewField("rarity_kind") == kind)
+            ranked[kind] = (of_kind.sort_by("rarity", reverse=True), words)
     if (frame["status"] != "ok").any():
         ranked[UNSCORABLE] = (dataset.match_tags(UNSCORABLE), "Files without a score")
     if frame["duplicate_of"].notna().any():

@@ -18,7 +18,17 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from mincurate import figures, hovermap, meanings, ordinal, rerun, runs, sheets
+from mincurate import (
+    figures,
+    hovermap,
+    kinds,
+    longtail,
+    meanings,
+    ordinal,
+    rerun,
+    runs,
+    sheets,
+)
 from mincurate.ordinal import RANKINGS
 from mincurate.runs import Run
 from mincurate.visible import short, visible
@@ -27,6 +37,8 @@ LISTED = 500
 """Unscorable files that are listed by name."""
 GROUPS, COPIES = 100, 10
 """Groups of duplicates that are listed, and copies named in each."""
+KINDS, TYPICAL = 12, 7
+"""Kinds of rare that are shown, and images of each."""
 LABELS = 200
 """Labels in the table."""
 LEANS = 1.5
@@ -80,6 +92,7 @@ def write_report(run: Run) -> Path:
             histogram=_histogram(values, classes, record.get("class_edges") or [], num_classes),
             pairs=sheets.pairs(run, known),
             points=hovermap.points(known, narrow=record.get("map_method") == "umap"),
+            **_kinds(run, frame),
             labels=_labels(known["label"], tail, num_classes),
             duplicates=_duplicates(frame),
             unscorable=_unscorable(frame),
@@ -210,6 +223,31 @@ def _histogram(
         "edges": [(100 * (edge - low) / span, edge) for edge in edges if low <= edge <= low + span],
         "ticks": [low + span * part for part in (0, 0.25, 0.5, 0.75, 1)],
         "tallest": int(counts.max()),
+    }
+
+
+def _kinds(run: Run, frame: pd.DataFrame) -> dict[str, Any]:
+    """The groups of the tail, each with pictures and with what sets it apart."""
+    if not (run.path / "embeddings.npy").is_file():
+        return {"kinds": [], "kinds_more": 0, "kinds_summary": ""}
+    tail = longtail.look(run)
+    found = kinds.kinds(tail)
+    shown = [*found[:KINDS], *(kind for kind in found[KINDS:] if kind.alone)]
+    return {
+        "kinds": [
+            {
+                "alone": kind.alone,
+                "count": len(kind.members),
+                "traits": kind.traits,
+                "tiles": sheets.small(tail.images.iloc[kind.members[:TYPICAL]]),
+                "common": sheets.small(
+                    tail.images.iloc[[] if kind.common is None else [kind.common]]
+                ),
+            }
+            for kind in shown
+        ],
+        "kinds_more": len(found) - len(shown),
+        "kinds_summary": kinds.summary(frame),
     }
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mincurate import appearance, crowd, embedding, kinds, ordinal, runs, scoring
 from mincurate import collection as collections
-from mincurate import crowd, embedding, ordinal, runs, scoring
 from mincurate.collection import Collection
 from mincurate.images import Fit, Identity
 from mincurate.progress import Reporter
@@ -106,9 +106,17 @@ def assemble(
         advance(1, "")
     frame = _per_file(collection, scored, lost)
     edges = _rank(frame, ordinal.RANKINGS[rank_by], num_classes, within_label)
+    floor = appearance.sharpness_floor(frame["sharpness"].to_numpy(np.float64))
+    frame["broken"] = appearance.broken(frame, floor)
+    known = ordinal.rarest_first(frame, ordinal.RANKINGS[rank_by])
+    place = pd.Series(np.arange(len(scored)), index=scored["content_hash"])
+    frame["rarity_kind"] = kinds.rarity_kinds(
+        frame, known, vectors[place[known["content_hash"]].to_numpy(np.int64)]
+    )
     save_table(run, frame)
     run.update(
         **edges,
+        sharpness_floor=floor,
         map_method=method,
         counts=counts(collection)
         | {
@@ -129,6 +137,7 @@ def file_facts(source: Source, identity: Identity) -> dict[str, Any]:
         "width": identity.width,
         "height": identity.height,
         "complexity": identity.complexity,
+        **dict(zip(appearance.NAMES, identity.appearance or [None] * 4, strict=True)),
     }
 
 
@@ -237,7 +246,8 @@ def _per_file(collection: Collection, scored: pd.DataFrame, lost: dict[str, str]
     frame = pd.DataFrame(rows).merge(scored, on="content_hash", how="left")
     if collection.kind != "fiftyone":
         frame = frame.drop(columns="sample_id")
-    return frame.astype({"width": "Int64", "height": "Int64"})
+    looks = dict.fromkeys(appearance.NAMES, "float64")
+    return frame.astype({"width": "Int64", "height": "Int64", **looks})
 
 
 COLUMNS = [
@@ -256,6 +266,9 @@ COLUMNS = [
     "deviation",
     "minority_score_calibrated",
     "complexity",
+    *appearance.NAMES,
+    "rarity_kind",
+    "broken",
     "denoising_error",
     "width",
     "height",
@@ -316,7 +329,7 @@ def _to_copies(frame: pd.DataFrame, values: pd.Series) -> pd.Series:
 
 def _arrow(frame: pd.DataFrame) -> pa.Table:
     strings = ["path", "rel_path", "content_hash", "label", "duplicate_of", "status", "reason"]
-    strings += ["joined", "sample_id"]
+    strings += ["joined", "sample_id", "rarity_kind", "broken"]
     columns: dict[str, pa.Array] = {}
     for name in frame.columns:
         values = frame[name]

@@ -102,6 +102,10 @@ FLOAT_COLUMNS = (
     "deviation",
     "minority_score_calibrated",
     "complexity",
+    "brightness",
+    "contrast",
+    "sharpness",
+    "colorfulness",
     "map_x",
     "map_y",
 )

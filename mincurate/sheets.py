@@ -55,6 +55,19 @@ def _tiles(
     return tiles
 
 
+def small(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Pictures alone, with the names of their files."""
+    pictures = figures.thumbnails(rows, figures.TILE)
+    return [
+        {
+            "picture": None if p is None else data_uri(p, None if max(p.shape[:2]) <= 64 else 78),
+            "small": p is not None and max(p.shape[:2]) <= 64,
+            "file": file,
+        }
+        for p, file in zip(pictures, rows["rel_path"], strict=True)
+    ]
+
+
 def _class_of(row: Any) -> int | None:
     return int(row.minority_class) if pd.notna(row.minority_class) else None
 

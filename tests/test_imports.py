@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "mincurate"
 
 # A module may import only what stands in an earlier row.
 LAYERS = [
-    {"errors", "progress", "ordinal", "visible"},
+    {"errors", "progress", "ordinal", "visible", "appearance"},
     {"engine", "objects", "quantiles"},
     {"sources"},
     {"images"},
@@ -24,15 +24,16 @@ LAYERS = [
     {"classifier_training", "guidance"},
     {"scoring", "sampling"},
     {"collection"},
-    {"crowd"},
+    {"crowd", "longtail"},
+    {"kinds"},
     {"results", "models", "generation"},
     {"joining", "shards"},
     {"targets"},
     {"diagnostics", "figures", "meanings", "rerun", "database", "comparison", "estimates"},
     {"plugins", "worker", "verify"},
     {"hovermap", "sheets", "presentation", "evaluation_figures", "evaluation_page", "marks"},
-    {"report", "longtail", "review"},
-    {"dataset", "kinds", "differences"},
+    {"report", "review"},
+    {"dataset", "differences"},
     {"app", "audit", "removal", "synthetic", "arrivals"},
     {"workshop"},
     {"augmentation", "newcomers", "deletion", "shown"},

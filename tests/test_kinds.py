@@ -52,7 +52,11 @@ def test_each_kind_has_the_common_image_that_is_nearest(tail):
 
 def test_what_sets_a_kind_apart_is_said(tail):
     first, second, alone = kinds.kinds(tail)
-    assert first.traits == ("100% are label 0 (4% of all)", "busier than 98% of all images")
+    assert first.traits == (
+        "100% are label 0 (4% of all)",
+        "nearest to common",
+        "busier than 98% of all images",
+    )
     assert second.traits[0] == "100% are label 1 (3% of all)"
     assert not any("label" in said for said in alone.traits)
 
@@ -78,3 +82,42 @@ def test_vectors_that_are_gone_are_told_in_a_sentence(tmp_path):
     tail = longtail.look(write(tmp_path, np.linspace(1, 2, 100), [None] * 100))
     with pytest.raises(UserError, match="embeddings of run mincurate_1"):
         kinds.kinds(tail)
+
+
+def test_groups_are_rare_single_ones_odd_and_broken_ones_broken_wherever_they_rank(tail):
+    images = tail.images.assign(broken=None)
+    images.loc[[0, 200], "broken"] = ["blurred", "copy"]
+    hashes = pd.read_parquet(tail.run.path / "embeddings.parquet")["content_hash"]
+    vectors = np.load(tail.run.path / "embeddings.npy")[
+        pd.Series(range(300), index=hashes)[images["content_hash"]]
+    ]
+    found = kinds.rarity_kinds(images, images, vectors)
+    assert found[[0, 200]].tolist() == ["broken", "broken"]
+    assert (found[1 : sum(GROUPS) - 1] == "rare").all()
+    assert (found[sum(GROUPS) : 29] == "odd").mean() >= 0.9
+    assert found[30:].drop(200).isna().all()
+    # Images that join take the kind of the nearest one of the tail, and none if they are common.
+    known = images.assign(rarity_kind=found)
+    joining = vectors[[3, 25, 100]]
+    rarity = np.array([0.99, 0.99, 0.5])
+    joined = kinds.rarity_kinds_among(known, vectors, rarity, joining)
+    assert joined.tolist() == ["rare", found[25], None]
+
+
+def test_a_tail_that_is_too_small_for_groups_has_no_kinds_but_broken_ones(tail):
+    few = tail.images.head(40).assign(broken=None)
+    few.loc[7, "broken"] = "blank"
+    found = kinds.rarity_kinds(few, few, np.eye(40, dtype=np.float32))
+    assert found[7] == "broken" and found.drop(7).isna().all()
+
+
+def test_the_looks_that_set_a_kind_apart_are_said_and_what_is_broken(tail):
+    members = np.arange(5)
+    images = tail.images.assign(sharpness=1.0, brightness=0.5, contrast=0.2, colorfulness=0.3)
+    images.loc[members, ["sharpness", "brightness"]] = [0.1, 0.9]
+    images = images.assign(broken=None)
+    images.loc[:3, "broken"] = "blurred"
+    said = kinds.traits(images, members, near=250)
+    assert said[0] == "80% are blurred" and "nearest to common" in said
+    assert any(trait.startswith("blurrier than") for trait in said)
+    assert any(trait.startswith("brighter than") for trait in said)

@@ -247,6 +247,7 @@ def summarize(result: "Result", reporter: Terminal) -> None:
     """The rarest images, the warnings, and where everything is."""
     from rich.table import Table
 
+    from mincurate import kinds
     from mincurate.ordinal import RANKINGS, rarest_first
     from mincurate.rerun import quoted
 
@@ -268,6 +269,8 @@ def summarize(result: "Result", reporter: Terminal) -> None:
             Text(str(row.rel_path)),
         )
     reporter.console.print(table)
+    if said := kinds.summary(result.frame):
+        reporter.say(said)
     for warning in result.warnings:
         reporter.warn(warning)
     reporter.say(f"Table:   {result.run.path / 'scores.csv'} (and scores.parquet)")

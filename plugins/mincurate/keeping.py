@@ -190,6 +190,8 @@ class OpenRankedView(Formed):
             "most-minority": "Rarest first",
             "least-minority": "Commonest first",
             SYNTHETIC: "Generated images, rarest first",
+            "odd": "Odd: what fits nothing, rarest first",
+            "broken": "Broken: blank, blurred, copies, unreadable",
             "unscorable": "Files without a score",
             "duplicates": "Exact copies, side by side",
         }
