@@ -298,7 +298,7 @@ def score(
             perceptual=distance.name,
             embedding=embedder.name,
             versions=versions(),
-            findings=diagnostics.examine(run, scorer, embedder, size=size, fit=fit),
+            **diagnostics.examine(run, scorer, embedder, size=size, fit=fit),
         )
         stored = ""
         if name:

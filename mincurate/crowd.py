@@ -10,6 +10,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from mincurate.ordinal import mean_rank
+
 CROWD = 0.05
 """Share of the images whose distance says how far an image is from what is common."""
 REFERENCE = 4096
@@ -82,3 +84,31 @@ def deviation(vectors: NDArray[np.float32], among: NDArray[np.float32]) -> NDArr
         part = vectors[start : start + CHUNK]
         found[start : start + CHUNK] = (np.abs(part - middle) / spread).mean(1)
     return found
+
+
+def evidence(
+    vectors: NDArray[np.float32], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`crowd_distance` and `deviation` of a set, whose `reference` images are ``rows``."""
+    among = vectors[rows]
+    return crowd_distance(vectors, among, rows), deviation(vectors, among)
+
+
+def tail_agreement(vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> float:
+    """Share of the rarest tenth that two rankings have in common, each by half of the features.
+
+    Rare images differ in many features, chance in a few: the more the halves agree, the better the
+    ranking by all of them found the rare in the study (Spearman with its AUROC 0.74 and 0.54 on the
+    two sets of pairs).
+
+    Args:
+        vectors: ``(N, d)``, N at least 10 and d at least 2.
+        rows: as in `evidence`.
+    """
+    order = np.random.default_rng(0).permutation(vectors.shape[1])
+    count = len(vectors) // 10
+    tails = []
+    for half in (order[: len(order) // 2], order[len(order) // 2 :]):
+        ranks = mean_rank(*evidence(np.ascontiguousarray(vectors[:, half]), rows))
+        tails.append(np.argsort(-ranks, kind="stable")[:count])
+    return float(np.isin(tails[0], tails[1]).mean())

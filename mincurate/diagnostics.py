@@ -1,32 +1,35 @@
 """How far a ranking can be trusted: numbers about the run, and what they mean in words."""
 
 import math
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mincurate import collection as collections
-from mincurate import scoring
+from mincurate import crowd, scoring, trust
 from mincurate.embedding import Embedder
 from mincurate.images import Fit
 from mincurate.runs import Run
 from mincurate.scoring import Scorer
 
+FEWEST = 50
+"""Images of which a rarest tenth means something."""
 SAMPLE = 512
 """Images used for the linear filter's error."""
 
 
-def examine(
-    run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
-) -> tuple[dict[str, float], list[str]]:
-    """Diagnostics of an assembled run, and the warnings that follow from them.
+def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit) -> dict[str, Any]:
+    """``diagnostics`` of an assembled run, and the ``warnings`` and ``trust`` that follow.
 
     The numbers: ``spearman_complexity`` (score against PNG bytes per pixel), ``rank_stability``
     (expected rank correlation with a run on fresh noise), ``mean_relative_se``,
     ``denoising_error`` (mean squared, [-1, 1] scale), ``denoising_gain`` (error of the best linear
     filter over the model's; 1 is no better than a filter), ``still_improving`` (relative fall of
     the held-out error over the last quarter of the training), ``agreement_neighbors`` (Spearman of
-    score and neighbour distance) and ``images_per_second``. What cannot be known is left out.
+    score and neighbour distance), ``tail_agreement`` (`crowd.tail_agreement` of the vectors) and
+    ``images_per_second``. What cannot be known is left out.
     """
     frame = run.frame()
     known = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
@@ -38,6 +41,10 @@ def examine(
         numbers["agreement_neighbors"] = _spearman(score, known["neighbor_distance"].to_numpy())
         numbers["rank_stability"] = scoring.rank_stability(draws)
         numbers["mean_relative_se"] = float((known["minority_score_se"] / score).mean())
+    vectors = np.load(run.path / "embeddings.npy", allow_pickle=False)
+    if len(vectors) >= FEWEST and vectors.shape[1] > 1:
+        hashes = pd.read_parquet(run.path / "embeddings.parquet")["content_hash"]
+        numbers["tail_agreement"] = crowd.tail_agreement(vectors, crowd.reference(hashes))
     if len(known):
         error = float(known["denoising_error"].mean())
         files = list(zip(known["content_hash"], known["path"], strict=True))[
@@ -53,7 +60,17 @@ def examine(
     if rate := run.record.get("images_per_second"):
         numbers["images_per_second"] = float(rate)
     numbers = {name: value for name, value in numbers.items() if math.isfinite(value)}
-    return numbers, in_words(numbers, run, len(known), scorer, embedder)
+    found = trust.judge(
+        numbers,
+        rank_by=run.record["settings"]["rank_by"],
+        weak_embedding=embedder.weak,
+        images=len(known),
+    )
+    return {
+        "diagnostics": numbers,
+        "warnings": in_words(numbers, run, len(known), scorer, embedder),
+        "trust": {"level": found.level, "words": found.words},
+    }
 
 
 def in_words(

@@ -187,12 +187,10 @@ def summary(frame: pd.DataFrame) -> str:
         )
     if count.get(BROKEN, 0):
         parts = frame["broken"].value_counts()
-        how = ", ".join(f"{n:,} {_PLURAL.get(str(name), name)}" for name, n in parts.items())
-        said.append(f"{count[BROKEN]:,} files are broken, wherever they rank: {how}.")
+        names = {"copy": "copy" if parts.get("copy") == 1 else "copies"}
+        how = ", ".join(f"{n:,} {names.get(str(name), name)}" for name, n in parts.items())
+        said.append(f"Broken, wherever they rank: {how}.")
     return " ".join(said)
-
-
-_PLURAL = {"copy": "copies"}
 
 
 def traits(

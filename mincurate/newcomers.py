@@ -216,7 +216,8 @@ def _score(
                 "joined": runs.now(),
             }
         )
-    numbers = [first[["content_hash", *NUMBERS]].astype(object)]
+    copied = [*NUMBERS, *(name for name in ("rarity_low", "rarity_high") if name in frame)]
+    numbers = [first[["content_hash", *copied]].astype(object)]
     vectors = np.zeros((0, base.vectors.shape[1]), np.float32)
     if files:
         pairs = [(content, source.path) for content, source in files.items()]
@@ -227,7 +228,7 @@ def _score(
         scored["rarity_kind"] = kinds.rarity_kinds_among(
             base.frame, base.vectors, scored["rarity"].to_numpy(np.float64), vectors
         )
-        numbers.append(scored[["content_hash", *NUMBERS]].astype(object))
+        numbers.append(scored[["content_hash", *copied]].astype(object))
     table = pd.DataFrame(rows).merge(pd.concat(numbers), on="content_hash", how="left")
     table["broken"] = appearance.broken(table, base.run.record["sharpness_floor"])
     table.loc[table["broken"].notna(), "rarity_kind"] = kinds.BROKEN
@@ -262,6 +263,8 @@ def rank_by_label(
             own = np.asarray(edges_by_label[label], np.float64)
             joining_.loc[here, "minority_class"] = np.searchsorted(own, values[here])
             joining_.loc[here, "rarity"] = ordinal.percentile_among(known[members], values[here])
+            if "rarity_low" in joining_:  # that was among all
+                joining_.loc[here, ["rarity_low", "rarity_high"]] = np.nan
         elif edges_by_label:
             strangers.append(label or "(no label)")
     joining_["minority_class_within_label"] = found

@@ -19,6 +19,8 @@ SCORE_TAG, CLASS_TAG = "#5f6b7a", "#a11d33"
 
 FIELDS: dict[str, tuple[str, str, bool]] = {
     "rarity": ("float", "Percentile of the ranking in force: 0 commonest, 1 rarest", True),
+    "rarity_low": ("float", "Rarity with the score at the lower end of its 95 % interval", False),
+    "rarity_high": ("float", "Rarity with the score at the upper end of its 95 % interval", False),
     "rarity_kind": (
         "str",
         "rare (one of a few of its kind), odd (fits nothing) or broken; none if common",

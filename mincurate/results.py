@@ -20,6 +20,8 @@ from mincurate.runs import Run
 from mincurate.scoring import Scored, Scorer
 from mincurate.sources import Source
 
+NORMAL = 1.96
+"""Standard errors on either side of a 95 % interval."""
 SHOWN_RECONSTRUCTIONS = 12
 """Images of either end of the ranking whose reconstructions the report shows."""
 
@@ -95,8 +97,7 @@ def assemble(
     with reporter.task("Neighbours and map", 2, "steps") as advance:
         scored["neighbor_distance"] = embedding.neighbor_distance(vectors)
         rows = crowd.reference(scored["content_hash"])
-        far = crowd.crowd_distance(vectors, vectors[rows], rows)
-        unusual = crowd.deviation(vectors, vectors[rows])
+        far, unusual = crowd.evidence(vectors, rows)
         scored["crowd_distance"], scored["deviation"] = far, unusual
         scored["embedding_rarity"] = ordinal.mean_rank(far, unusual)
         _calibrate(scored)
@@ -258,6 +259,8 @@ COLUMNS = [
     "minority_score",
     "minority_score_se",
     "rarity",
+    "rarity_low",
+    "rarity_high",
     "minority_class",
     "minority_class_within_label",
     "neighbor_distance",
@@ -303,6 +306,14 @@ def _rank(
     within = ordinal.classes_within(scores, labels, num_classes)
     rarity = pd.Series(ordinal.percentile_within(scores, groups), frame.index)
     frame["rarity"] = _to_copies(frame, rarity)
+    if column == ordinal.RANKINGS["minority"]:
+        error = NORMAL * frame["minority_score_se"].to_numpy(np.float64)
+        for name, shift in (("rarity_low", -error), ("rarity_high", error)):
+            moved = np.full(len(scores), np.nan)
+            for _, members in ordinal.members_by_label(groups):
+                of = scores[members]
+                moved[members] = ordinal.percentile_among(of, of + shift[members])
+            frame[name] = _to_copies(frame, pd.Series(moved, frame.index))
     for name, found in (("minority_class", classes), ("minority_class_within_label", within)):
         whole = pd.Series(found, frame.index)
         frame[name] = _to_copies(frame, whole.where(whole >= 0).astype("Int64"))
@@ -373,10 +384,7 @@ def save_reconstructions(run: Run, scorer: Scorer, *, size: int, fit: Fit) -> No
     runs.write_atomically(run.path / "reconstructions.npz", buffer.getvalue())
 
 
-def record_outcome(run: Run, findings: tuple[dict[str, float], list[str]], **facts: object) -> None:
+def record_outcome(run: Run, **facts: object) -> None:
     """Write what the run found into its record and mark it finished."""
-    numbers, warnings = findings
     finished = run.record.get("finished") or runs.now()
-    run.update(
-        **facts, diagnostics=numbers, warnings=warnings, finished=finished, scored_last=runs.now()
-    )
+    run.update(**facts, finished=finished, scored_last=runs.now())

@@ -96,6 +96,8 @@ FLOAT_COLUMNS = (
     "minority_score",
     "minority_score_se",
     "rarity",
+    "rarity_low",
+    "rarity_high",
     "neighbor_distance",
     "embedding_rarity",
     "crowd_distance",

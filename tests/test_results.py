@@ -19,6 +19,7 @@ def frame():
             "minority_score": np.concatenate(
                 [rng.uniform(0, 1, 8), rng.uniform(10, 11, 8), rng.uniform(4, 5, 4)]
             ),
+            "minority_score_se": rng.uniform(0, 0.3, 20),
             "content_hash": [f"{i:02d}" for i in range(20)],
             "duplicate_of": None,
         }
@@ -39,6 +40,18 @@ def test_rarity_and_class_follow_the_ranking_within_labels(frame):
         ordered = group.sort_values("minority_score")
         np.testing.assert_allclose(ordered["rarity"], np.linspace(0, 1, len(group)))
         assert ordered["minority_class"].tolist() == sorted([0, 1, 2, 3] * (len(group) // 4))
+
+
+@pytest.mark.parametrize("within_label", [True, False])
+def test_the_interval_of_a_rank_holds_it_and_grows_with_the_error(frame, within_label):
+    rank(frame, within_label)
+    assert (frame["rarity_low"][:20] <= frame["rarity"][:20]).all()
+    assert (frame["rarity_high"][:20] >= frame["rarity"][:20]).all()
+    narrow = (frame["rarity_high"] - frame["rarity_low"])[:20]
+    frame["minority_score_se"] *= 2
+    rank(frame, within_label)
+    wide = (frame["rarity_high"] - frame["rarity_low"])[:20]
+    assert (wide >= narrow).all() and wide.sum() > narrow.sum()
 
 
 def test_the_class_within_labels_is_the_same_however_the_set_is_ranked(frame):

@@ -273,6 +273,7 @@ def summarize(result: "Result", reporter: Terminal) -> None:
         reporter.say(said)
     for warning in result.warnings:
         reporter.warn(warning)
+    reporter.say(f"Trust in this ranking: {record['trust']['words']}")
     reporter.say(f"Table:   {result.run.path / 'scores.csv'} (and scores.parquet)")
     reporter.say(f"Report:  {result.report}")
     if result.dataset:

@@ -13,6 +13,8 @@ from .panel_parts import button, quoted, row, said
 def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     """Warnings, diagnostics, settings."""
     record = tail.record
+    if "trust" in record:
+        said(body, "trust", f"**Trust in this ranking:** {quoted(record['trust']['words'])}")
     for i, warning in enumerate(record.get("warnings") or []):
         body.view(f"warning{i}", types.Warning(label=quoted(warning)))
     if not record.get("warnings"):

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from mincurate import crowd, trust
+
+GOOD = {"denoising_gain": 2.0, "spearman_complexity": 0.1, "rank_stability": 0.95}
+
+
+def judged(numbers, rank_by="embedding", weak=False, images=1000):
+    return trust.judge(numbers, rank_by=rank_by, weak_embedding=weak, images=images)
+
+
+@pytest.mark.parametrize(
+    ("agreement", "level"), [(0.3, "weak"), (0.5, "fair"), (0.57, "fair"), (0.6, "strong")]
+)
+def test_a_ranking_by_vectors_is_as_good_as_its_halves_agree(agreement, level):
+    found = judged({"tail_agreement": agreement})
+    assert found.level == level and f"{agreement:.0%}" in found.why
+    assert found.words.startswith(f"{level}: ")
+
+
+@pytest.mark.parametrize(
+    ("change", "what_to_do"),
+    [
+        ({"denoising_gain": 1.0}, "Train it longer"),
+        ({"spearman_complexity": -0.8}, "Rank by an embedding"),
+        ({"rank_stability": 0.5}, "--n-draws"),
+    ],
+)
+def test_what_speaks_against_a_score_is_said_with_what_to_do(change, what_to_do):
+    found = judged(GOOD | change, rank_by="minority")
+    assert found.level == "weak" and what_to_do in found.better
+
+
+def test_a_score_against_which_nothing_speaks_is_fair():
+    assert judged(GOOD, rank_by="minority").level == "fair"
+
+
+def test_a_weak_embedding_makes_no_ranking_by_vectors_strong():
+    found = judged({"tail_agreement": 0.9}, weak=True)
+    assert found.level == "weak" and "--embedding" in found.better
+
+
+def test_few_images_are_never_strong():
+    assert judged({"tail_agreement": 0.9}, images=100).level == "fair"
+
+
+def test_halves_agree_on_a_group_that_differs_in_every_feature_and_not_on_noise():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(500, 64)).astype(np.float32)
+    group = noise.copy()
+    group[:50] += 2
+    rows = np.arange(500)
+    assert crowd.tail_agreement(group, rows) > 0.6
+    assert crowd.tail_agreement(noise, rows) < 0.3
