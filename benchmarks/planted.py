@@ -7,11 +7,11 @@ no pair in common.
 import io
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
 CHOOSING = (
     (("automobile",), "frog"),
@@ -44,6 +44,9 @@ SEVERAL = (
     (("cat", "deer", "frog", "bird"), "ship"),
     (("cat", "dog"), "airplane"),
 )
+SPOILED = ("blurred", "watermarked", "rotated")
+"""What may be wrong with an image of a common class; 2 % of a case are so."""
+SPOILED_OF_EACH = 40
 SHARES = (0.01, 0.02, 0.05)
 TAIL = 0.06
 """The rarest classes of a long tail that are called rare: as many as hold this share at most."""
@@ -104,15 +107,27 @@ def pool(data: Path, embedding: str, per_class: int, cache: Path | None) -> Pool
         by_class.setdefault(Path(name).parent.name, []).append(name)
     rng = np.random.default_rng(0)
     pixels, labels, complexity = [], [], []
+
+    def add(image: Image.Image, label: str) -> None:
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        pixels.append(np.asarray(image).transpose(2, 0, 1))
+        labels.append(label)
+        complexity.append(file.tell() / 32**2)
+
+    further = []
     for label, files in sorted(by_class.items()):
-        for i in rng.permutation(len(files))[:per_class]:
+        for n, i in enumerate(rng.permutation(len(files))):
+            if n >= per_class + SPOILED_OF_EACH * len(SPOILED):
+                break
             raw = archive.read(files[i]) if archive else Path(files[i]).read_bytes()
             image = Image.open(io.BytesIO(raw)).convert("RGB").resize((32, 32))
-            file = io.BytesIO()
-            image.save(file, "PNG")
-            pixels.append(np.asarray(image).transpose(2, 0, 1))
-            labels.append(label)
-            complexity.append(file.tell() / 32**2)
+            if n < per_class:
+                add(image, label)
+            else:
+                further.append((image, label, SPOILED[(n - per_class) % len(SPOILED)]))
+    for image, label, how in further:
+        add(spoil(image, how), f"{label}/{how}")
     every = np.stack(pixels)
     embedder = embeddings.load(embedding, None)
     with torch.inference_mode():
@@ -130,8 +145,33 @@ def pool(data: Path, embedding: str, per_class: int, cache: Path | None) -> Pool
     return found
 
 
+def spoil(image: Image.Image, how: str) -> Image.Image:
+    """An image with something wrong: out of focus, stamped, or on its side."""
+    if how == "blurred":
+        return image.filter(ImageFilter.GaussianBlur(1.5))
+    if how == "rotated":
+        return image.transpose(Image.Transpose.ROTATE_90)
+    stamp = Image.new("L", image.size)
+    ImageDraw.Draw(stamp).text((2, 10), "STOCK", fill=150)
+    return Image.composite(Image.new("RGB", image.size, "white"), image, stamp)
+
+
 def cases(images: Pool, which: str, size: int, seeds: int) -> Iterator[Planted]:
-    """All cases of a study, of ``size`` images each."""
+    """All cases of a study, of ``size`` images each.
+
+    Those of a labelled folder are long tails alone.
+    """
+    if which == "folder":
+        for seed in range(seeds):
+            yield long_tail(images, seed, size)
+        return
+    if which == "spoiled":
+        for common in (c for c in np.unique(images.labels) if "/" not in c):
+            for how in SPOILED:
+                for seed in range(seeds):
+                    case = hide(images, (str(common),), f"{common}/{how}", 0.02, seed, size)
+                    yield replace(case, group=how, trains=False)
+        return
     pairs = CHOOSING if which == "choosing" else (*REPORTED, *SEVERAL)
     for common, rare in pairs:
         for share in SHARES:
@@ -164,9 +204,10 @@ def hide(
 def long_tail(images: Pool, seed: int, size: int) -> Planted:
     """All classes in random order, each rarer than the one before: the last are the rare ones."""
     rng = np.random.default_rng(seed)
-    names = rng.permutation(np.unique(images.labels))
+    names = rng.permutation([c for c in np.unique(images.labels) if "/" not in c])
     weights = np.geomspace(1, 0.01, len(names))
     counts = np.maximum(1, np.round(size * weights / weights.sum())).astype(int)
+    counts = np.minimum(counts, [(images.labels == name).sum() for name in names])
     rows = [
         rng.choice(np.flatnonzero(images.labels == name), count, False)
         for name, count in zip(names, counts, strict=True)

@@ -2,12 +2,16 @@
 
     python benchmarks/study.py                       # the cases that are reported
     python benchmarks/study.py --cases choosing      # those on which settings were chosen
+    python benchmarks/study.py --cases spoiled       # blurred, stamped and turned images
+    python benchmarks/study.py --cases folder --data FOLDER      # long tails of labelled images
     python benchmarks/study.py --denoisers 1         # trains a denoiser for one seed of every pair
 
 All rankings see the same images and, where they need vectors, the same ones: mincurate's embedding
 of a pretrained network. Labels are hidden from all of them. Rivals run as their users run them:
 FiftyOne Brain's uniqueness and representativeness, AvgkNN (k = 5), LOF (k = 20), isolation forest,
-and ECOD and COPOD of PyOD (``pip install pyod``); the complexity of the image is a control.
+and ECOD and COPOD of PyOD (``pip install pyod``), and where images are spoiled, cleanvision, by
+the worst of its scores, and the sharpness that mincurate calls blurred by; the complexity of the
+image is a control. Of the default it is also told how often its trust in itself was right.
 
 Prints, and writes as JSON and as a figure: AUROC, average precision, precision among as many as
 were planted, the share of the images one has to look at to see 90 % of the rare, Spearman
@@ -21,12 +25,12 @@ import json
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from planted import Planted, Pool, cases, pool
+from planted import SPOILED, Planted, Pool, cases, pool
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 DEFAULT = "embedding"
@@ -47,6 +51,7 @@ class Found:
     spearman_complexity: float
     auroc_matched: float
     seconds: float
+    trust: str = ""
 
 
 def rankings(images: Pool, case: Planted, options: argparse.Namespace):
@@ -77,7 +82,14 @@ def rankings(images: Pool, case: Planted, options: argparse.Namespace):
             "FiftyOne uniqueness": lambda: fiftyone("uniqueness", vectors),
             "FiftyOne 1 - representativeness": lambda: -fiftyone("representativeness", vectors),
         }
+    if case.group in SPOILED:
+        ways |= {
+            "cleanvision": lambda: cleanvision(images.pixels[case.rows]),
+            "softness": lambda: softness(images.pixels[case.rows]),
+        }
     for name, way in ways.items():
+        if options.methods and name not in options.methods:
+            continue
         started = time.monotonic()
         scores = np.asarray(way(), np.float64)
         yield name, scores, time.monotonic() - started
@@ -136,6 +148,57 @@ def denoised(images: Pool, case: Planted, vectors_say, options: argparse.Namespa
         ranks = [rankdata(s) for s in (score, surprise, vectors_say)]
         yield f"minority + embedding{end}", ranks[0] + ranks[2], seconds
         yield f"semantic surprise + embedding{end}", ranks[1] + ranks[2], seconds
+
+
+def cleanvision(pixels):
+    """1 - the worst score that cleanvision gives an image, of those for single images."""
+    import contextlib
+    import tempfile
+
+    from cleanvision import Imagelab
+    from PIL import Image
+
+    kinds = ("blurry", "dark", "light", "low_information", "grayscale")
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(None):
+        for i, image in enumerate(pixels):
+            Image.fromarray(image.transpose(1, 2, 0)).save(Path(folder) / f"{i:06d}.png")
+        lab = Imagelab(data_path=folder)
+        lab.find_issues({kind: {} for kind in kinds}, n_jobs=1, verbose=False)
+        found = lab.issues.sort_index()
+    return 1 - found[[f"{kind}_score" for kind in kinds]].min(axis=1).to_numpy()
+
+
+def softness(pixels):
+    """How far below the set's an image's sharpness is, as `mincurate.appearance` measures it."""
+    from PIL import Image
+
+    from mincurate.appearance import measure
+
+    return -np.array(
+        [measure(Image.fromarray(p.transpose(1, 2, 0))).sharpness or 0.0 for p in pixels]
+    )
+
+
+def trusted(vectors, rows) -> str:
+    """What `mincurate.trust` thinks of the default ranking of a case."""
+    from mincurate import crowd, trust
+
+    agreement = crowd.tail_agreement(vectors, crowd.reference([str(row) for row in rows]))
+    return trust.judge(
+        {"tail_agreement": agreement}, rank_by=DEFAULT, weak_embedding=False, images=len(rows)
+    ).level
+
+
+def tell_trust(rows: list[Found]) -> None:
+    """How often the trust in the default ranking was right, if an AUROC of 0.8 is a good one."""
+    found = [row for row in rows if row.trust]
+    for level in ("strong", "fair", "weak"):
+        of = np.array([row.auroc for row in found if row.trust == level])
+        if len(of):
+            print(
+                f"trust {level}: {len(of)} of {len(found)} cases, mean AUROC {of.mean():.3f}, "
+                f"{(of >= 0.8).mean():.0%} at 0.8 or more, lowest {of.min():.2f}"
+            )
 
 
 def fiftyone(what: str, vectors):
@@ -288,7 +351,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=SHARED / "data" / "cifar10-train.zip")
     weights = SHARED / "models" / "squeezenet1_0-imagenet-fp16.safetensors"
     parser.add_argument("--embedding", default=f"torchvision:squeezenet1_0@{weights}")
-    parser.add_argument("--cases", choices=["reported", "choosing"], default="reported")
+    parser.add_argument(
+        "--cases", choices=["reported", "choosing", "spoiled", "folder"], default="reported"
+    )
+    parser.add_argument("--methods", nargs="+", help="these rankings alone")
     parser.add_argument("--images", type=int, default=1000, help="images of a case")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--per-class", type=int, default=1500, help="images read of every class")
@@ -310,7 +376,10 @@ def main() -> None:
     rows: list[Found] = []
     for case in cases(images, options.cases, options.images, options.seeds):
         for method, scores, seconds in rankings(images, case, options):
-            rows.append(judge(case, method, scores, images.complexity[case.rows], seconds))
+            found = judge(case, method, scores, images.complexity[case.rows], seconds)
+            if method == DEFAULT:
+                found = replace(found, trust=trusted(images.vectors[case.rows], case.rows))
+            rows.append(found)
         best = max((r for r in rows if r.case == case.name), key=lambda r: r.ap)
         print(f"{case.name}: best {best.method}, AP {best.ap:.3f}", flush=True)
         lines = summary(rows)
@@ -323,6 +392,7 @@ def main() -> None:
         }
         options.json.write_text(json.dumps(result, indent=1))
     show(lines)
+    tell_trust(rows)
     draw(lines, options.figure)
 
 

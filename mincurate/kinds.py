@@ -44,8 +44,11 @@ WORDS = {
 """What a low and a high value of a column is called; size and aspect are made of the sides."""
 SAID = 3
 """Words that are said of a kind's looks, at most: those that set it apart most."""
+NEAREST, STRANGER = 10, 2
+"""An image is odd that at most so many of so many nearest images have among their nearest; chosen
+on the pairs for choosing (`benchmarks/kinds.py`)."""
 RARE, ODD, BROKEN = "rare", "odd", "broken"
-"""Values of ``rarity_kind``: one of a few of its kind, alike to nothing, and not fit for use."""
+"""Values of ``rarity_kind``: one of a few of its kind, fits nothing, not fit for use."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,9 +136,9 @@ def rarity_kinds(
 ) -> pd.Series:
     """``rarity_kind`` of every file of a run's table; ``None`` for what is common.
 
-    What belongs to a group of the tail is rare, what is alone in it odd, and a file that is broken
-    is broken wherever it ranks. Of a tail of more than `MOST`, or of too few to look for groups,
-    the others have none.
+    An image of the tail is rare, one of a few, where others know it (`acquaintances`), and else
+    odd; a file that is broken is broken wherever it ranks. Of a tail of more than `MOST` the others
+    have no kind.
 
     Args:
         frame: the table, with ``broken``.
@@ -143,12 +146,38 @@ def rarity_kinds(
         vectors: ``(len(known), d)``, theirs.
     """
     found = pd.Series(None, frame.index, dtype=object)
-    tail = known.index[: min(tail_size(len(known)), MOST)]
-    if len(tail) >= 2 * FEWEST:
-        alone = cluster(vectors[: len(tail)]) == -1
-        found[tail] = np.where(alone, ODD, RARE)
+    tail = np.arange(min(tail_size(len(known)), MOST))
+    if len(known) >= 10 * NEAREST:
+        odd = acquaintances(vectors, tail) <= STRANGER
+        found[known.index[tail]] = np.where(odd, ODD, RARE)
     found[frame["broken"].notna()] = BROKEN
     return found
+
+
+def acquaintances(vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many of an image's `NEAREST` images have it among their own nearest ones.
+
+    Whoever belongs to a kind, however small, is known to it; what fits nothing has neighbours, too,
+    but they have nearer ones (an anti-hub: Radovanovic et al., JMLR 2010).
+
+    Args:
+        vectors: ``(N, d)``, N above `NEAREST`.
+        rows: ``(M,)``, of the images that are asked about.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    search = NearestNeighbors(n_neighbors=NEAREST + 1, algorithm="brute").fit(vectors)
+
+    def nearest(of: NDArray[np.int64]) -> NDArray[np.int64]:
+        index = search.kneighbors(vectors[of], return_distance=False)
+        # Itself first, and where several are equal anywhere, or not at all: the last one goes.
+        own = np.argsort(index != of[:, None], axis=1, kind="stable")[:, 1:]
+        return np.take_along_axis(index, own, axis=1)
+
+    near = nearest(rows)
+    others, place = np.unique(near, return_inverse=True)
+    theirs = nearest(others)[place.reshape(near.shape)]
+    return (theirs == rows[:, None, None]).any(2).sum(1)
 
 
 def rarity_kinds_among(
@@ -182,8 +211,8 @@ def summary(frame: pd.DataFrame) -> str:
     said = []
     if count.get(RARE, 0) or count.get(ODD, 0):
         said.append(
-            f"Of the rarest tenth, {count.get(RARE, 0):,} are of a kind and "
-            f"{count.get(ODD, 0):,} are odd (alike to no other)."
+            f"Of the rarest tenth, {count.get(RARE, 0):,} are of a kind, {count.get(ODD, 0):,} "
+            "are odd (nothing is near that is not nearer to others)."
         )
     if count.get(BROKEN, 0):
         parts = frame["broken"].value_counts()

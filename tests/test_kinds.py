@@ -84,24 +84,42 @@ def test_vectors_that_are_gone_are_told_in_a_sentence(tmp_path):
         kinds.kinds(tail)
 
 
-def test_groups_are_rare_single_ones_odd_and_broken_ones_broken_wherever_they_rank(tail):
-    images = tail.images.assign(broken=None)
-    images.loc[[0, 200], "broken"] = ["blurred", "copy"]
-    hashes = pd.read_parquet(tail.run.path / "embeddings.parquet")["content_hash"]
-    vectors = np.load(tail.run.path / "embeddings.npy")[
-        pd.Series(range(300), index=hashes)[images["content_hash"]]
-    ]
-    found = kinds.rarity_kinds(images, images, vectors)
+@pytest.fixture
+def planted():
+    """Table and vectors of 300 images: 12 of a kind, 8 strangers, and the rest alike."""
+    rng = np.random.default_rng(0)
+    centre, kind = rng.normal(size=(2, 64))
+    vectors = centre + 0.3 * rng.normal(size=(300, 64))
+    vectors[:12] = kind + 0.3 * rng.normal(size=(12, 64))
+    vectors[12:20] = rng.normal(size=(8, 64))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    frame = pd.DataFrame({"rarity": np.linspace(1, 0, 300), "broken": None})
+    return frame, vectors.astype(np.float32)
+
+
+def test_a_kind_is_rare_strangers_are_odd_and_what_is_broken_is_so_wherever_it_ranks(planted):
+    frame, vectors = planted
+    frame.loc[[0, 200], "broken"] = ["blurred", "copy"]
+    found = kinds.rarity_kinds(frame, frame, vectors)
     assert found[[0, 200]].tolist() == ["broken", "broken"]
-    assert (found[1 : sum(GROUPS) - 1] == "rare").all()
-    assert (found[sum(GROUPS) : 29] == "odd").mean() >= 0.9
+    assert (found[1:12] == "rare").all() and (found[12:20] == "odd").all()
     assert found[30:].drop(200).isna().all()
     # Images that join take the kind of the nearest one of the tail, and none if they are common.
-    known = images.assign(rarity_kind=found)
-    joining = vectors[[3, 25, 100]]
     rarity = np.array([0.99, 0.99, 0.5])
-    joined = kinds.rarity_kinds_among(known, vectors, rarity, joining)
-    assert joined.tolist() == ["rare", found[25], None]
+    known = frame.assign(rarity_kind=found)
+    joined = kinds.rarity_kinds_among(known, vectors, rarity, vectors[[3, 14, 100]])
+    assert joined.tolist() == ["rare", "odd", None]
+
+
+def test_acquaintances_are_counted_as_by_hand_also_among_copies(planted):
+    _, vectors = planted
+    vectors[20:40] = vectors[20]
+    far = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
+    np.fill_diagonal(far, np.inf)
+    nearest = far.argsort(axis=1, kind="stable")[:, : kinds.NEAREST]
+    known = [sum(i in nearest[j] for j in nearest[i]) for i in range(20)]
+    assert kinds.acquaintances(vectors, np.arange(20)).tolist() == known
+    assert (kinds.acquaintances(vectors, np.arange(20, 40)) <= kinds.NEAREST).all()
 
 
 def test_a_tail_that_is_too_small_for_groups_has_no_kinds_but_broken_ones(tail):
