@@ -1,7 +1,9 @@
 """Vectors for images, the neighbours among them, and a two-dimensional map of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -197,13 +199,41 @@ def _landmark_map(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32
 def _umap(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     import warnings
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _compiled_once():
         # UMAP warns that a seed means one thread; the seed is what we want.
         warnings.simplefilter("ignore")
         from umap import UMAP
 
         points = UMAP(n_neighbors=15, min_dist=0.1, random_state=seed).fit_transform(vectors)
     return points.astype(np.float32)
+
+
+@contextmanager
+def _compiled_once() -> Iterator[None]:
+    """Inside, what Numba compiles is kept on disk (where `NUMBA_CACHE_DIR` says, or beside the
+    library): UMAP asks for that of nothing, and would compile for 20 seconds in every process.
+    """
+    import numba
+
+    njit = numba.njit
+
+    def keeping(*signature: Any, **options: Any) -> Any:
+        if signature and callable(signature[0]):
+            return keeping(*signature[1:], **options)(signature[0])
+
+        def decorate(function: Any) -> Any:
+            try:
+                return njit(*signature, **{"cache": True, **options})(function)
+            except RuntimeError:  # there is no place that it may write to
+                return njit(*signature, **options)(function)
+
+        return decorate
+
+    numba.njit = keeping
+    try:
+        yield
+    finally:
+        numba.njit = njit
 
 
 def join_map(

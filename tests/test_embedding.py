@@ -109,3 +109,22 @@ def test_an_embedding_that_is_not_to_be_had_is_one_sentence(spec):
     with pytest.raises(UserError) as error:
         embedding.load(spec, None)
     assert "\n" not in str(error.value)
+
+
+def twice(x):
+    return 2 * x
+
+
+@pytest.mark.parametrize("options", [None, {}, {"fastmath": True}])
+def test_what_is_compiled_for_the_map_is_kept_where_it_can_be(options, monkeypatch):
+    import numba
+    from numba.core import caching
+
+    plain = numba.njit
+    with embedding._compiled_once():
+        kept = numba.njit(twice) if options is None else numba.njit(**options)(twice)
+        monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
+        other = numba.njit("i8(i8)")(twice)  # no place may be written to
+    assert kept(2) == other(2) == 4 and numba.njit is plain
+    assert isinstance(kept._cache, caching.FunctionCache)
+    assert isinstance(other._cache, caching.NullCache)
