@@ -24,6 +24,8 @@ BELONGS = 0.5
 takes in whatever is nearest to it, however far."""
 MOST = 5000
 """Images that are clustered, at most; of a larger tail the rarest."""
+BACKGROUND = 3
+"""Common images that are clustered along, for one of the tail, at most."""
 COMMON = 0.5
 """Rarity up to which an image is common."""
 LEANS = 1.5
@@ -84,7 +86,11 @@ def kinds(tail: LongTail) -> tuple[Kind, ...]:
     if len(rare) < 2:
         return ()
     points = np.asarray(vectors[place[rare]], np.float32)
-    groups = cluster(points)
+    common = np.flatnonzero((images["rarity"].to_numpy() <= COMMON) & (place >= 0))
+    some = common[
+        np.linspace(0, len(common) - 1, min(len(common), BACKGROUND * len(rare))).astype(int)
+    ]
+    groups = cluster(points, np.asarray(vectors[place[some]], np.float32))
     found, typical = [], []
     for group in range(groups.max() + 1):
         inside = points[groups == group]
@@ -92,7 +98,6 @@ def kinds(tail: LongTail) -> tuple[Kind, ...]:
         order = np.linalg.norm(inside - inside.mean(0), axis=1).argsort(kind="stable")
         found.append(rare[groups == group][order])
         typical.append(inside[order[0]])
-    common = np.flatnonzero((images["rarity"].to_numpy() <= COMMON) & (place >= 0))
     nearest = _nearest(typical, vectors, place, common)
     ordered = [
         Kind(members, False, near, traits(images, members, near))
@@ -105,28 +110,38 @@ def kinds(tail: LongTail) -> tuple[Kind, ...]:
     return tuple(ordered)
 
 
-def cluster(points: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Group of every point ``(N, d)``, counted from 0; -1 for those that belong to none."""
+def cluster(
+    points: NDArray[np.float32], background: NDArray[np.float32] | None = None
+) -> NDArray[np.int64]:
+    """Group of every point ``(N, d)``, counted from 0; -1 for those that belong to none.
+
+    Args:
+        background: ``(M, d)``, common images, from which a group has to stand apart: HDBSCAN sees
+            no group where there is but one.
+    """
     from sklearn.cluster import HDBSCAN
     from sklearn.decomposition import PCA
 
-    fewest = max(FEWEST, len(points) // 100)
-    if len(points) < 2 * fewest:
-        return np.full(len(points), -1, np.int64)
+    n = len(points)
+    fewest = max(FEWEST, n // 100)
+    if n < 2 * fewest:
+        return np.full(n, -1, np.int64)
     if (points == points[0]).all():
-        return np.zeros(len(points), np.int64)
-    axes = min(AXES, *points.shape)
-    flat = PCA(axes, svd_solver="randomized", random_state=0).fit_transform(points)
+        return np.zeros(n, np.int64)
+    every = points if background is None else np.concatenate([points, background])
+    axes = min(AXES, *every.shape)
+    flat = PCA(axes, svd_solver="randomized", random_state=0).fit_transform(every)
     # Leaves of the tree, not its largest branches: these tend to be one group with everything.
     found = HDBSCAN(
         min_cluster_size=fewest, min_samples=2, cluster_selection_method="leaf", copy=True
     ).fit(flat)
     groups = np.where(found.probabilities_ >= BELONGS, found.labels_, -1)
+    of_all, groups = groups, groups[:n]
     for group, size in zip(*np.unique(groups, return_counts=True), strict=True):
-        if size < fewest:
+        if size < fewest or 2 * size < (of_all == group).sum():
             groups[groups == group] = -1
     _, numbered = np.unique(groups[groups >= 0], return_inverse=True)
-    result = np.full(len(points), -1, np.int64)
+    result = np.full(n, -1, np.int64)
     result[groups >= 0] = numbered
     return result
 
@@ -212,7 +227,7 @@ def summary(frame: pd.DataFrame) -> str:
     if count.get(RARE, 0) or count.get(ODD, 0):
         said.append(
             f"Of the rarest tenth, {count.get(RARE, 0):,} are of a kind, {count.get(ODD, 0):,} "
-            "are odd (nothing is near that is not nearer to others)."
+            "are odd (their neighbours have nearer ones)."
         )
     if count.get(BROKEN, 0):
         parts = frame["broken"].value_counts()

@@ -566,6 +566,30 @@ def test_ranking_within_labels_is_explained(make_run):
     assert "those of the whole set" in words(page, "labels")
 
 
+def test_kinds_of_rare_are_shown_with_what_sets_them_apart(make_run):
+    """The tail of 200 holds a tight group of twelve frogs and eight that resemble nothing."""
+    run = make_run(200, trust={"level": "fair", "words": "fair: look twice."})
+    frame = run.frame()
+    known = ordinal.rarest_first(frame, "minority_score")
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(200, 64))
+    group, centre = known.index[:12], rng.normal(size=64)
+    vectors[group] = centre + 0.1 * rng.normal(size=(12, 64))
+    frame.loc[group, "label"] = "frog"
+    frame["rarity_kind"] = pd.Series("rare", index=group, dtype="string")
+    frame["broken"] = pd.Series("blurred", index=known.index[-2:], dtype="string")
+    frame.loc[known.index[-2:], "rarity_kind"] = "broken"
+    frame.to_parquet(run.path / "scores.parquet")
+    np.save(run.path / "embeddings.npy", vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    frame[["content_hash"]].to_parquet(run.path / "embeddings.parquet")
+    page = read(run)
+    said = words(page, "kinds")
+    assert "Kind 1: 12 images 100% are frog" in said and "In no group: 8 images" in said
+    assert "12 are of a kind" in said and "Broken, wherever they rank: 2 blurred." in said
+    assert len(page.select("#kinds .sheet")[0].select("img")) == report.TYPICAL + 1
+    assert "Trust in this ranking: fair: look twice." in words(page, "diagnostics")
+
+
 def test_labels_in_the_tail_are_named(page, make_run):
     assert re.search(r"In the tail: frog \( ?\d+ of 10 images", words(page, "labels"))
     alone = make_run(60, change=lambda frame: frame.assign(label="only"))
