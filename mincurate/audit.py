@@ -414,7 +414,7 @@ def _open_run(request: str, output: Path | None, resume: bool, reporter: Reporte
                 runs.clear(present)
                 present.update(key=record["key"], created=runs.now(), finished=None)
             return present
-        return runs.create(output)
+        return runs.create(output, request=request)
     return runs.begun_or_new(request, resume, reporter)
 
 

@@ -183,7 +183,7 @@ def augment(
     request = runs.fingerprint(
         [curated.identity(base.run), workshop.denoiser.content_hash(), str(budget), settings]
     )
-    made = runs.begun_or_new(request, resume, reporter)
+    made = runs.begun_or_new(request, resume, reporter, kind=KIND)
     with seals.held(made):
         made.update(
             kind=KIND,

@@ -5,6 +5,7 @@ moved there in one step, so that a file that exists is whole; a shard counts onc
 holds the number of rows and a digest, is there too.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -199,40 +200,74 @@ def fingerprint(settings: object) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def create(output: Path | None = None) -> Run:
-    """A new, empty run: in the home folder, or in ``output`` and linked from there."""
+def create(output: Path | None = None, **facts: object) -> Run:
+    """A new run, in the home folder, or in ``output`` and linked from there.
+
+    Args:
+        facts: what its record says from the first moment on: whoever kills the process then must
+            not leave a run that nobody goes on with, or that passes for another kind.
+    """
     folder = home() / "runs"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        links = [p for p in folder.iterdir() if output and p.resolve() == output.resolve()]
         number = 1 + max((_number(p.name) for p in folder.iterdir()), default=0)
+        if output is not None:
+            return _create_outside(folder, number, output, facts)
+        for left in folder.glob(".new.*"):
+            if not _alive(left.suffix[1:]):
+                shutil.rmtree(left, ignore_errors=True)
+        new = Run(folder / f".new.{os.getpid()}")
+        shutil.rmtree(new.path, ignore_errors=True)
+        new.path.mkdir()
         while True:
-            place = links[0] if links else folder / f"{PREFIX}{number}"
+            key = f"{PREFIX}{number}"
+            new.update(key=key, created=now(), finished=None, **facts)
             try:
-                if output is None:
-                    place.mkdir()
-                else:
-                    output.mkdir(parents=True, exist_ok=True)
-                    if not links:
-                        place.symlink_to(output.resolve())
-                break
-            except FileExistsError:
+                os.rename(new.path, folder / key)  # fails where somebody else was quicker
+                return Run(folder / key)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise
                 number += 1
-        run = Run(place if output is None else output.resolve())
-        run.update(key=place.name, created=now(), finished=None)
     except OSError as error:
         raise UserError(
             f"Cannot write to {error.filename or output or folder}: {error.strerror}; choose "
             "another place with --output, or set MINCURATE_HOME."
         ) from error
+
+
+def _create_outside(folder: Path, number: int, output: Path, facts: dict[str, object]) -> Run:
+    output.mkdir(parents=True, exist_ok=True)
+    links = [p for p in folder.iterdir() if p.resolve() == output.resolve()]
+    place = links[0] if links else folder / f"{PREFIX}{number}"
+    while not links:
+        try:
+            place.symlink_to(output.resolve())
+            break
+        except FileExistsError:
+            number += 1
+            place = folder / f"{PREFIX}{number}"
+    run = Run(output.resolve())
+    run.update(key=place.name, created=now(), finished=None, **facts)
     return run
 
 
-def begun_or_new(request: str, resume: bool, reporter: Reporter) -> Run:
+def _alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def begun_or_new(request: str, resume: bool, reporter: Reporter, **facts: object) -> Run:
     """The last run that was begun with this request, or a new one.
 
     Args:
         resume: look for one at all.
+        facts: of a new one, as in `create`.
     """
     if resume:
         for run in reversed(all_runs()):
@@ -240,7 +275,7 @@ def begun_or_new(request: str, resume: bool, reporter: Reporter) -> Run:
                 done = "finished" if run.finished else "begun"
                 reporter.say(f"Going on with run {run.key}, {done} before (--fresh starts anew).")
                 return run
-    return create()
+    return create(None, request=request, **facts)
 
 
 def clear(run: Run) -> None:

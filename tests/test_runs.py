@@ -6,6 +6,7 @@ import pytest
 
 from mincurate import runs
 from mincurate.errors import UserError
+from mincurate.progress import SILENT
 from mincurate.runs import Run
 
 TABLE = pa.table({"content_hash": ["a", "b"], "draws": [[1.0], [2.0]]})
@@ -119,3 +120,43 @@ def test_a_damaged_run_does_not_hide_the_others():
     assert [run.path for run in runs.all_runs()] == [good.path]
     assert [run.path for run in runs.all_runs(damaged=True)] == [bad.path]
     assert runs.find().key == good.key
+
+
+def test_a_run_says_from_its_first_moment_what_it_is(monkeypatch):
+    """Killed at any moment, it is not there yet, or goes on as what it is."""
+    seen = []
+    rename = os.rename
+
+    def look(source, target):
+        seen.append(json.loads((source / "run.json").read_text()))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", look)
+    made = runs.begun_or_new("abc", True, SILENT, kind="augment")
+    assert (seen[0]["request"], seen[0]["kind"], seen[0]["key"]) == ("abc", "augment", made.key)
+    assert runs.begun_or_new("abc", True, SILENT).path == made.path
+    assert runs.kind_of(made) == "augment"
+
+
+def test_what_a_process_left_that_was_killed_while_it_made_a_run_goes():
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    left = runs.home() / "runs" / f".new.{child}"
+    left.mkdir(parents=True)
+    (left / "run.json").write_text("{")
+    assert runs.create().key == "mincurate_1"
+    assert [p.name for p in left.parent.iterdir()] == ["mincurate_1"]
+
+
+def test_runs_that_are_made_at_once_have_keys_of_their_own():
+    children = []
+    for _ in range(8):
+        child = os.fork()
+        if child == 0:
+            runs.create()
+            os._exit(0)
+        children.append(child)
+    assert all(os.waitpid(child, 0)[1] == 0 for child in children)
+    assert sorted(run.key for run in runs.all_runs()) == [f"mincurate_{i}" for i in range(1, 9)]
