@@ -209,7 +209,7 @@ def rarity_kinds_among(
         rarity: ``(M,)``, of those that join; what ranks below the tail of ``known`` has none.
         joining: ``(M, d)``.
     """
-    kind = known["rarity_kind"].astype(object).to_numpy()
+    kind = known["rarity_kind"].astype(object).fillna("").to_numpy()
     tail = np.isin(kind, [RARE, ODD])
     found = np.full(len(joining), None, object)
     if tail.any():
