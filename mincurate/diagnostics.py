@@ -65,6 +65,7 @@ def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
         rank_by=run.record["settings"]["rank_by"],
         weak_embedding=embedder.weak,
         images=len(known),
+        minutes=model.get("trained_minutes") if model.get("trained_here") else None,
     )
     return {
         "diagnostics": numbers,

@@ -10,6 +10,9 @@ Level = Literal["strong", "fair", "weak"]
 
 AGREEMENT = {"strong": 0.575, "fair": 0.5}
 """`crowd.tail_agreement` from which a ranking by embedding is strong, or fair."""
+HOUR = 60.0
+"""Minutes of training below which a model's score is a guess: after ten, it was hardly better than
+chance on most pairs."""
 FEW = 200
 """Images below which chance decides much."""
 BETTER = "a network that was trained on images like these (--embedding torchvision:NAME@FILE)"
@@ -40,7 +43,14 @@ class Trust:
         return f"{self.level}: {meaning[self.level]}. {self.why} {self.better}"
 
 
-def judge(numbers: dict[str, float], *, rank_by: str, weak_embedding: bool, images: int) -> Trust:
+def judge(
+    numbers: dict[str, float],
+    *,
+    rank_by: str,
+    weak_embedding: bool,
+    images: int,
+    minutes: float | None = None,
+) -> Trust:
     """Judge a ranking by the diagnostics of its run.
 
     Args:
@@ -48,8 +58,10 @@ def judge(numbers: dict[str, float], *, rank_by: str, weak_embedding: bool, imag
         rank_by: what the ranking follows.
         weak_embedding: the vectors' network was not trained to tell kinds of images apart.
         images: different images that rank.
+        minutes: for which the model was trained here; ``None`` if it was given.
     """
-    found = _by_model(numbers) if rank_by in ("minority", "calibrated") else _by_vectors(numbers)
+    by_model = rank_by in ("minority", "calibrated")
+    found = _by_model(numbers, minutes) if by_model else _by_vectors(numbers)
     if weak_embedding and rank_by != "minority" and found.level != "weak":
         why = "The embedding is the denoiser's own, which was not trained to tell kinds apart."
         found = Trust("weak", why, f"Best give {BETTER}.")
@@ -72,7 +84,7 @@ def _by_vectors(numbers: dict[str, float]) -> Trust:
     return Trust(level, why, f"Most would help {BETTER}.")
 
 
-def _by_model(numbers: dict[str, float]) -> Trust:
+def _by_model(numbers: dict[str, float], minutes: float | None) -> Trust:
     """The first thing that speaks against it is the one to mend first; none makes it strong: the
     study found no number of the run that tells whether what a denoiser rebuilds badly is rare."""
     gain = numbers.get("denoising_gain", 0.0)
@@ -87,6 +99,9 @@ def _by_model(numbers: dict[str, float]) -> Trust:
     if stability < 0.8:
         why = f"Fresh noise would change the order (correlation {stability:.2f})."
         return Trust("weak", why, "Raise --n-draws.")
+    if minutes is not None and minutes < HOUR:
+        why = f"A model that was trained for {minutes:.0f} minutes ranks partly by texture."
+        return Trust("weak", why, f"Rank by an embedding, best of {BETTER}.")
     why = (
         f"The model denoises {gain:.1f} times as well as a filter, and fresh noise would keep the "
         f"order ({stability:.2f})."

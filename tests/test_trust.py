@@ -6,8 +6,10 @@ from mincurate import crowd, trust
 GOOD = {"denoising_gain": 2.0, "spearman_complexity": 0.1, "rank_stability": 0.95}
 
 
-def judged(numbers, rank_by="embedding", weak=False, images=1000):
-    return trust.judge(numbers, rank_by=rank_by, weak_embedding=weak, images=images)
+def judged(numbers, rank_by="embedding", weak=False, images=1000, minutes=None):
+    return trust.judge(
+        numbers, rank_by=rank_by, weak_embedding=weak, images=images, minutes=minutes
+    )
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,12 @@ def test_what_speaks_against_a_score_is_said_with_what_to_do(change, what_to_do)
 
 def test_a_score_against_which_nothing_speaks_is_fair():
     assert judged(GOOD, rank_by="minority").level == "fair"
+
+
+def test_a_model_that_was_trained_for_minutes_makes_no_ranking_by_itself():
+    found = judged(GOOD, rank_by="minority", minutes=10.2)
+    assert found.level == "weak" and "trained for 10 minutes" in found.why
+    assert judged(GOOD, rank_by="minority", minutes=90).level == "fair"
 
 
 def test_a_weak_embedding_makes_no_ranking_by_vectors_strong():
