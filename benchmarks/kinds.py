@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
-from planted import CHOOSING, REPORTED, Pool, pool
+from planted import CHOOSING, REPORTED, Pool, embed, pool
 from study import SHARED
 
 PLANTED = {"rare": 30, "odd": 20, "blurred": 10, "blank": 5, "copy": 5}
 CALLED = ("rare", "odd", "broken", "common")
 
 
-def case(images: Pool, embed, common: str, rare: str, seed: int) -> pd.DataFrame:
+def case(images: Pool, embedding: str, common: str, rare: str, seed: int) -> pd.DataFrame:
     """The table of one case, with what was ``planted`` and the ``rarity_kind`` it is given."""
     from mincurate import appearance, crowd, kinds, ordinal
 
@@ -47,7 +47,7 @@ def case(images: Pool, embed, common: str, rare: str, seed: int) -> pd.DataFrame
     noise = rng.integers(-1, 2, (PLANTED["blank"], 3, 32, 32))
     blank = np.clip(colors + noise, 0, 255).astype(np.uint8)
     pixels = np.concatenate([images.pixels[every], blank])
-    vectors = np.concatenate([images.vectors[every], embed(blank)])
+    vectors = np.concatenate([images.vectors[every], embed(blank, embedding)])
     frame = pd.DataFrame(
         [appearance.measure(Image.fromarray(p.transpose(1, 2, 0)))._asdict() for p in pixels]
     )
@@ -78,21 +78,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
 
-    import torch
-
-    from mincurate import embedding, scoring
-
     images = pool(options.data, options.embedding, options.per_class, options.cache)
-    embedder = embedding.load(options.embedding, None)
-
-    @torch.inference_mode()
-    def embed(pixels):
-        found = embedder.embed(scoring.to_tensor(pixels)).float()
-        return torch.nn.functional.normalize(found, dim=1).numpy()
-
     pairs = REPORTED if options.cases == "reported" else [p for p in CHOOSING if len(p[0]) == 1]
     tables = [
-        case(images, embed, common[0], rare, seed)
+        case(images, options.embedding, common[0], rare, seed)
         for common, rare in pairs
         for seed in range(options.seeds)
     ]

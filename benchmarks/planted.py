@@ -95,11 +95,6 @@ def pool(data: Path, embedding: str, per_class: int, cache: Path | None) -> Pool
     if cache and cache.exists():
         with np.load(cache) as kept:
             return Pool(*(kept[name] for name in ("pixels", "labels", "vectors", "complexity")))
-    import torch
-
-    from mincurate import embedding as embeddings
-    from mincurate import scoring
-
     archive = zipfile.ZipFile(data) if data.suffix == ".zip" else None
     names = archive.namelist() if archive else [str(p) for p in data.rglob("*")]
     by_class: dict[str, list[str]] = {}
@@ -129,20 +124,30 @@ def pool(data: Path, embedding: str, per_class: int, cache: Path | None) -> Pool
     for image, label, how in further:
         add(spoil(image, how), f"{label}/{how}")
     every = np.stack(pixels)
-    embedder = embeddings.load(embedding, None)
-    with torch.inference_mode():
-        vectors = np.concatenate(
-            [
-                torch.nn.functional.normalize(
-                    embedder.embed(scoring.to_tensor(every[i : i + 64])).float(), dim=1
-                ).numpy()
-                for i in range(0, len(every), 64)
-            ]
-        )
+    vectors = embed(every, embedding)
     found = Pool(every, np.array(labels), vectors.astype(np.float32), np.array(complexity))
     if cache:
         np.savez(cache, **vars(found))
     return found
+
+
+def embed(pixels: np.ndarray, embedding: str) -> np.ndarray:
+    """Vectors ``(N, d)`` of length 1 for ``(N, 3, H, W)`` uint8, by mincurate's embedding."""
+    import torch
+
+    from mincurate import embedding as embeddings
+    from mincurate import scoring
+
+    embedder = embeddings.load(embedding, None)
+    with torch.inference_mode():
+        return np.concatenate(
+            [
+                torch.nn.functional.normalize(
+                    embedder.embed(scoring.to_tensor(pixels[i : i + 64])).float(), dim=1
+                ).numpy()
+                for i in range(0, len(pixels), 64)
+            ]
+        )
 
 
 def spoil(image: Image.Image, how: str) -> Image.Image:

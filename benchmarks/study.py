@@ -101,9 +101,7 @@ def evidence(vectors, rows):
     """Distance to the crowd and deviation, as a run of mincurate has them."""
     from mincurate import crowd
 
-    reference = crowd.reference([str(row) for row in rows])
-    among = vectors[reference]
-    return crowd.crowd_distance(vectors, among, reference), crowd.deviation(vectors, among)
+    return crowd.evidence(vectors, crowd.reference(map(str, rows)))
 
 
 def denoised(images: Pool, case: Planted, vectors_say, options: argparse.Namespace):
@@ -183,7 +181,7 @@ def trusted(vectors, rows) -> str:
     """What `mincurate.trust` thinks of the default ranking of a case."""
     from mincurate import crowd, trust
 
-    agreement = crowd.tail_agreement(vectors, crowd.reference([str(row) for row in rows]))
+    agreement = crowd.tail_agreement(vectors, crowd.reference(map(str, rows)))
     return trust.judge(
         {"tail_agreement": agreement}, rank_by=DEFAULT, weak_embedding=False, images=len(rows)
     ).level

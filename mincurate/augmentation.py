@@ -186,12 +186,10 @@ def augment(
     made = runs.begun_or_new(request, resume, reporter, kind=KIND)
     with seals.held(made):
         made.update(
-            kind=KIND,
             base=base.run.key,
             base_path=str(base.run.path.resolve()),
             base_created=base.run.record["created"],
             base_identity=curated.identity(base.run),
-            request=request,
             settings=settings,
             source={"kind": KIND, "value": f"{base.run.key}, {target}"},
             model=models.model_record(workshop.denoiser, trained_here=model is None),

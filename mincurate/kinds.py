@@ -136,13 +136,12 @@ def cluster(
         min_cluster_size=fewest, min_samples=2, cluster_selection_method="leaf", copy=True
     ).fit(flat)
     groups = np.where(found.probabilities_ >= BELONGS, found.labels_, -1)
-    of_all, groups = groups, groups[:n]
-    for group, size in zip(*np.unique(groups, return_counts=True), strict=True):
-        if size < fewest or 2 * size < (of_all == group).sum():
-            groups[groups == group] = -1
-    _, numbered = np.unique(groups[groups >= 0], return_inverse=True)
-    result = np.full(n, -1, np.int64)
-    result[groups >= 0] = numbered
+    result, number = np.full(n, -1, np.int64), 0
+    for group in range(groups.max() + 1):
+        inside = groups[:n] == group
+        if inside.sum() >= max(fewest, (groups == group).sum() / 2):
+            result[inside] = number
+            number += 1
     return result
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mincurate.trust import AGREEMENT
+
 
 @dataclass(frozen=True)
 class Meaning:
@@ -44,7 +46,7 @@ MEANINGS = {
         "Share of the rarest tenth that two rankings by embedding have in common, each from half "
         "of the features.",
         "Above 57 % such rankings found the rare well in the study, below 50 % mostly not.",
-        lambda v: _grade(v, 0.575, 0.5),
+        lambda v: _grade(v, AGREEMENT["strong"], AGREEMENT["fair"]),
         ".0%",
     ),
     "rank_stability": Meaning(

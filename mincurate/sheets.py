@@ -38,12 +38,10 @@ def _tiles(
     tiles = []
     row: Any
     for i, (row, picture) in enumerate(zip(rows.itertuples(), pictures, strict=True)):
-        small = picture is not None and max(picture.shape[:2]) <= 64
         tiles.append(
             {
                 "rank": rank(i),
-                "picture": None if picture is None else data_uri(picture, None if small else 78),
-                "small": small,
+                **_embedded(picture),
                 "score": row.minority_score,
                 "se": row.minority_score_se if pd.notna(row.minority_score_se) else None,
                 "ranked_by": getattr(row, column),
@@ -59,13 +57,16 @@ def small(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Pictures alone, with the names of their files."""
     pictures = figures.thumbnails(rows, figures.TILE)
     return [
-        {
-            "picture": None if p is None else data_uri(p, None if max(p.shape[:2]) <= 64 else 78),
-            "small": p is not None and max(p.shape[:2]) <= 64,
-            "file": file,
-        }
-        for p, file in zip(pictures, rows["rel_path"], strict=True)
+        {**_embedded(picture), "file": file}
+        for picture, file in zip(pictures, rows["rel_path"], strict=True)
     ]
+
+
+def _embedded(picture: Picture | None) -> dict[str, Any]:
+    """A picture as the page holds it; a small one is kept without loss."""
+    small = picture is not None and max(picture.shape[:2]) <= 64
+    uri = None if picture is None else data_uri(picture, None if small else 78)
+    return {"picture": uri, "small": small}
 
 
 def _class_of(row: Any) -> int | None:
