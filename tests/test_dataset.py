@@ -54,6 +54,28 @@ def test_every_file_is_a_sample_with_its_numbers(written):
             assert "unscorable" in sample.tags and sample.unscorable_reason == "not an image"
 
 
+def test_samples_are_stored_as_fiftyone_stores_its_own(written):
+    import fiftyone as fo
+
+    _, dataset, _ = written
+    ours = dataset.exists("rarity").first()
+    values = {field: ours[field] for field in ("minority_score", "minority_class", "rarity")}
+    copy = dataset.clone()
+    label = fo.Classification(label=ours.ground_truth.label)
+    theirs = copy.add_sample(fo.Sample(filepath=ours.filepath, ground_truth=label, **values))
+    stored = list(copy._sample_collection.find({"filepath": ours.filepath}))
+    copy.delete()
+    here, there = sorted(stored, key=lambda document: str(document["_id"]) == theirs)
+    assert {k: type(v) for k, v in here.items() if k in there} == {
+        k: type(v) for k, v in there.items()
+    }
+    assert {k: type(v) for k, v in here["ground_truth"].items()} == {
+        k: type(v) for k, v in there["ground_truth"].items()
+    }
+    assert {sample.media_type for sample in dataset} == {"image"}
+    assert len({sample["_rand"] for sample in dataset._sample_collection.find()}) == len(dataset)
+
+
 def test_scores_are_indexed_so_that_the_app_can_sort_by_them(written):
     _, dataset, _ = written
     assert {"rarity", "minority_score", "minority_class"} <= set(dataset.list_indexes())
