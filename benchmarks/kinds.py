@@ -55,7 +55,7 @@ def case(images: Pool, embedding: str, common: str, rare: str, seed: int) -> pd.
     frame["status"], frame["duplicate_of"] = "ok", None
     frame["rel_path"] = [f"{i:06d}" for i in range(len(frame))]
     reference = crowd.reference(map(str, rng.permutation(len(frame))))
-    frame["score"] = ordinal.mean_rank(*crowd.evidence(vectors, reference))
+    frame["score"] = crowd.rarity(vectors, reference)
     frame["rarity"] = ordinal.percentile(frame["score"])
     copies = frame.iloc[: PLANTED["copy"]].assign(duplicate_of="first", planted="copy")
     frame = pd.concat([frame, copies], ignore_index=True)

@@ -8,6 +8,7 @@ import io
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,8 @@ SPOILED = ("blurred", "watermarked", "rotated")
 """What may be wrong with an image of a common class; 2 % of a case are so."""
 SPOILED_OF_EACH = 40
 SHARES = (0.01, 0.02, 0.05)
+FREQUENT = 100
+"""Images that a class of a labelled folder has at least that is drawn for a pair."""
 TAIL = 0.06
 """The rarest classes of a long tail that are called rare: as many as hold this share at most."""
 
@@ -164,9 +167,13 @@ def spoil(image: Image.Image, how: str) -> Image.Image:
 def cases(images: Pool, which: str, size: int, seeds: int) -> Iterator[Planted]:
     """All cases of a study, of ``size`` images each.
 
-    Those of a labelled folder are long tails alone.
+    Those of a labelled folder are of pairs drawn from its classes, and long tails of all of them.
     """
     if which == "folder":
+        for common, rare in drawn_pairs(images):
+            for share in SHARES:
+                for seed in range(seeds):
+                    yield hide(images, common, rare, share, seed, size)
         for seed in range(seeds):
             yield long_tail(images, seed, size)
         return
@@ -187,11 +194,30 @@ def cases(images: Pool, which: str, size: int, seeds: int) -> Iterator[Planted]:
             yield long_tail(images, seed, size)
 
 
+def drawn_pairs(images: Pool) -> list[tuple[tuple[str, ...], str]]:
+    """A dozen pairs of classes of at least `FREQUENT` images, and three of several common ones."""
+    names, counts = np.unique([c for c in images.labels if "/" not in c], return_counts=True)
+    frequent = [str(name) for name in names[counts >= FREQUENT]]
+    rng = np.random.default_rng(0)
+    pairs = [((common,), rare) for common, rare in permutations(frequent, 2)]
+    found = [pairs[i] for i in rng.permutation(len(pairs))[:12]]
+    for several in (3, 4, 3):
+        names = rng.permutation(frequent)[: several + 1]
+        if len(names) > several:
+            found.append((tuple(map(str, names[:several])), str(names[several])))
+    return found
+
+
 def hide(
     images: Pool, common: tuple[str, ...], rare: str, share: float, seed: int, size: int
 ) -> Planted:
-    """A ``share`` of ``rare`` among as many of each of the ``common`` classes."""
+    """A ``share`` of ``rare`` among as many of each of the ``common`` classes.
+
+    Fewer images than ``size`` where a common class has too few.
+    """
     rng = np.random.default_rng(seed)
+    fewest = min(int((images.labels == c).sum()) for c in common)
+    size = min(size, int(fewest * len(common) / (1 - share)))
     hidden = round(size * share)
     rows = [
         rng.choice(np.flatnonzero(images.labels == c), (size - hidden) // len(common), False)

@@ -3,7 +3,7 @@
     python benchmarks/study.py                       # the cases that are reported
     python benchmarks/study.py --cases choosing      # those on which settings were chosen
     python benchmarks/study.py --cases spoiled       # blurred, stamped and turned images
-    python benchmarks/study.py --cases folder --data FOLDER      # long tails of labelled images
+    python benchmarks/study.py --cases folder --data FOLDER      # any images in class folders
     python benchmarks/study.py --denoisers 1         # trains a denoiser for one seed of every pair
 
 All rankings see the same images and, where they need vectors, the same ones: mincurate's embedding
@@ -61,13 +61,14 @@ def rankings(images: Pool, case: Planted, options: argparse.Namespace):
     from sklearn.ensemble import IsolationForest
     from sklearn.neighbors import LocalOutlierFactor
 
-    from mincurate import embedding, ordinal
+    from mincurate import crowd, embedding
 
-    vectors = images.vectors[case.rows]
+    vectors, every = images.vectors[case.rows], np.arange(len(case.rows))
     ways = {
-        "embedding": lambda: ordinal.mean_rank(*evidence(vectors, case.rows)),
-        "crowd distance alone": lambda: evidence(vectors, case.rows)[0],
-        "deviation alone": lambda: evidence(vectors, case.rows)[1],
+        "embedding": lambda: crowd.rarity(vectors, reference(case)),
+        "crowd distance alone": lambda: crowd.neighborhood(vectors, vectors, every)[0],
+        "outlier factor alone": lambda: crowd.neighborhood(vectors, vectors, every)[1],
+        "deviation alone": lambda: crowd.deviation(vectors, vectors),
         "AvgkNN": lambda: embedding.neighbor_distance(vectors),
         "LOF": lambda: -LocalOutlierFactor(n_neighbors=20).fit(vectors).negative_outlier_factor_,
         "isolation forest": lambda: (
@@ -97,11 +98,11 @@ def rankings(images: Pool, case: Planted, options: argparse.Namespace):
         yield from denoised(images, case, ways["embedding"](), options)
 
 
-def evidence(vectors, rows):
-    """Distance to the crowd and deviation, as a run of mincurate has them."""
+def reference(case: Planted):
+    """Rows of a case that a run of mincurate would compare all of them with."""
     from mincurate import crowd
 
-    return crowd.evidence(vectors, crowd.reference(map(str, rows)))
+    return crowd.reference(map(str, case.rows))
 
 
 def denoised(images: Pool, case: Planted, vectors_say, options: argparse.Namespace):
@@ -110,7 +111,7 @@ def denoised(images: Pool, case: Planted, vectors_say, options: argparse.Namespa
 
     from scipy.stats import rankdata
 
-    from mincurate import embedding, ordinal, perceptual, scoring, training
+    from mincurate import crowd, embedding, perceptual, scoring, training
     from mincurate.cli.console import Terminal
 
     pixels = np.ascontiguousarray(images.pixels[case.rows])
@@ -138,7 +139,7 @@ def denoised(images: Pool, case: Planted, vectors_say, options: argparse.Namespa
         yield f"semantic surprise{end}", surprise, seconds
         if spec == "unet":
             own = np.concatenate([p.embeddings for p in parts])
-            vectors_say = ordinal.mean_rank(*evidence(own, case.rows))
+            vectors_say = crowd.rarity(own, reference(case))
             yield "embedding (unet)", vectors_say, seconds
             yield "AvgkNN (unet)", embedding.neighbor_distance(own), seconds
             error = np.concatenate([p.denoising_error for p in parts])
@@ -177,13 +178,13 @@ def softness(pixels):
     )
 
 
-def trusted(vectors, rows) -> str:
+def trusted(vectors, case: Planted) -> str:
     """What `mincurate.trust` thinks of the default ranking of a case."""
     from mincurate import crowd, trust
 
-    agreement = crowd.tail_agreement(vectors, crowd.reference(map(str, rows)))
+    agreement = crowd.tail_agreement(vectors, reference(case))
     return trust.judge(
-        {"tail_agreement": agreement}, rank_by=DEFAULT, weak_embedding=False, images=len(rows)
+        {"tail_agreement": agreement}, rank_by=DEFAULT, weak_embedding=False, images=len(vectors)
     ).level
 
 
@@ -376,7 +377,7 @@ def main() -> None:
         for method, scores, seconds in rankings(images, case, options):
             found = judge(case, method, scores, images.complexity[case.rows], seconds)
             if method == DEFAULT:
-                found = replace(found, trust=trusted(images.vectors[case.rows], case.rows))
+                found = replace(found, trust=trusted(images.vectors[case.rows], case))
             rows.append(found)
         best = max((r for r in rows if r.case == case.name), key=lambda r: r.ap)
         print(f"{case.name}: best {best.method}, AP {best.ap:.3f}", flush=True)

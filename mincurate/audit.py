@@ -319,7 +319,7 @@ def score(
     return Result(run=run, dataset=name, report=page, stored=stored)
 
 
-METHOD = 4
+METHOD = 5
 """Raised when the definition of a score changes: older runs are then not gone on with."""
 
 

@@ -95,7 +95,7 @@ def open_base(run: Run) -> Base:
     if not run.finished:
         raise UserError(f"The run {run.key} is not finished; give its command again to go on.")
     frame = run.frame()
-    if "sharpness" not in frame:
+    if "outlier_factor" not in frame:
         raise UserError(
             f"The run {run.key} is of an older version of mincurate; score its images again."
         )
@@ -215,17 +215,15 @@ def place(
             "minority_score_draws": list(draws),
             "layer_distances": list(layers),
             "neighbor_distance": far.mean(1),
-            "crowd_distance": crowd.crowd_distance(vectors, among),
-            "deviation": crowd.deviation(vectors, among),
+            **dict(zip(crowd.NAMES, crowd.evidence(vectors, among), strict=True)),
             "nearest_real": base.frame["content_hash"].to_numpy()[index[:, 0]],
             "nearest_real_distance": far[:, 0],
         }
     )
     known, joining = (
-        [table[name].to_numpy(np.float64) for name in ("crowd_distance", "deviation")]
-        for table in (base.frame, frame)
+        [table[name].to_numpy(np.float64) for name in crowd.NAMES] for table in (base.frame, frame)
     )
-    frame["embedding_rarity"] = ordinal.mean_rank_among(known, joining)
+    frame["embedding_rarity"] = ordinal.mean_rank_among(known, joining, crowd.WEIGHTS)
     frame["minority_score_calibrated"] = results.calibrated_among(base.frame, frame)
     ranked = frame[base.column].to_numpy(np.float64)
     scores = base.frame[base.column].to_numpy(np.float64)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mincurate import (
     appearance,
     arrivals,
+    crowd,
     decoding,
     joining,
     kinds,
@@ -40,7 +41,8 @@ PORTION = 512
 NUMBERS = [
     *("minority_score", "minority_score_se", "rarity", "minority_class"),
     *("minority_class_within_label", "neighbor_distance", "embedding_rarity"),
-    *("crowd_distance", "deviation", "minority_score_calibrated", "denoising_error"),
+    *crowd.NAMES,
+    *("minority_score_calibrated", "denoising_error"),
     *("rarity_kind", "map_x", "map_y", "minority_score_draws", "layer_distances"),
 ]
 """Columns that an exact copy takes over."""

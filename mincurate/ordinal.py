@@ -58,30 +58,40 @@ def percentile_among(known: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]
     return np.interp(wanted, distinct, percentile(values)[first])
 
 
-def mean_rank(*evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+def mean_rank(
+    *evidence: NDArray[np.float64], weights: Sequence[float] | None = None
+) -> NDArray[np.float64]:
     """Mean rank, above 0 up to 1, of several kinds of evidence, each ``(N,)``; higher is rarer.
 
     A kind that is not known for every image, NaN, is left out.
+
+    Args:
+        weights: what each kind counts; all the same when absent.
     """
     from scipy.stats import rankdata
 
-    known = [rankdata(e) for e in evidence if not np.isnan(e).any()]
     n = len(evidence[0])
-    return np.mean(known or [np.ones(n)], axis=0) / max(1, n)
+    counted = zip(evidence, weights or [1.0] * len(evidence), strict=True)
+    known = [(rankdata(e), weight) for e, weight in counted if not np.isnan(e).any()]
+    ranks, counts = zip(*(known or [(np.ones(n), 1.0)]), strict=True)
+    return np.average(ranks, axis=0, weights=counts) / max(1, n)
 
 
 def mean_rank_among(
-    known: Sequence[NDArray[np.float64]], joining: Sequence[NDArray[np.float64]]
+    known: Sequence[NDArray[np.float64]],
+    joining: Sequence[NDArray[np.float64]],
+    weights: Sequence[float] | None = None,
 ) -> NDArray[np.float64]:
     """`mean_rank` of images that join others, which are ranked already.
 
     Args:
         known: the kinds of evidence, ``(N,)`` each, of the others.
         joining: the same of those that join, ``(M,)`` each.
+        weights: what each kind counts; all the same when absent.
     """
     n = len(known[0])
     places = [percentile_among(k, j) for k, j in zip(known, joining, strict=True)]
-    return (np.mean(places, axis=0) * (n - 1) + 1) / n
+    return (np.average(places, axis=0, weights=weights) * (n - 1) + 1) / n
 
 
 def ordinal_classes(scores: ArrayLike, num_classes: int) -> NDArray[np.int64]:

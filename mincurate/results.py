@@ -97,9 +97,9 @@ def assemble(
     with reporter.task("Neighbours and map", 2, "steps") as advance:
         scored["neighbor_distance"] = embedding.neighbor_distance(vectors)
         rows = crowd.reference(scored["content_hash"])
-        far, unusual = crowd.evidence(vectors, rows)
-        scored["crowd_distance"], scored["deviation"] = far, unusual
-        scored["embedding_rarity"] = ordinal.mean_rank(far, unusual)
+        evidence = crowd.evidence(vectors, vectors[rows], rows)
+        scored[list(crowd.NAMES)] = np.stack(evidence, axis=1)
+        scored["embedding_rarity"] = ordinal.mean_rank(*evidence, weights=crowd.WEIGHTS)
         _calibrate(scored)
         advance(1, "")
         points, method = _map(run, scored, vectors, scorer.seed) if umap else (None, "none")
@@ -265,8 +265,7 @@ COLUMNS = [
     "minority_class_within_label",
     "neighbor_distance",
     "embedding_rarity",
-    "crowd_distance",
-    "deviation",
+    *crowd.NAMES,
     "minority_score_calibrated",
     "complexity",
     *appearance.NAMES,

@@ -102,6 +102,7 @@ FLOAT_COLUMNS = (
     "neighbor_distance",
     "embedding_rarity",
     "crowd_distance",
+    "outlier_factor",
     "deviation",
     "minority_score_calibrated",
     "complexity",

@@ -1,6 +1,8 @@
 """Rarity from vectors: who is far from the crowd, and who is unusual."""
 
 import numpy as np
+import pytest
+from sklearn.neighbors import LocalOutlierFactor
 
 from mincurate import crowd, embedding, ordinal
 
@@ -18,21 +20,41 @@ def test_alike_rare_images_are_far_from_the_crowd_though_near_each_other():
     vectors = crowds()
     hashes = [f"{i:03d}" for i in range(len(vectors))]
     rows = crowd.reference(hashes)
-    far = crowd.crowd_distance(vectors, vectors[rows], rows)
+    far, _ = crowd.neighborhood(vectors, vectors[rows], rows)
     assert set(np.argsort(far)[-6:]) == set(range(300, 306))
     assert embedding.neighbor_distance(vectors)[300:].max() < far[:300].min()
 
 
-def test_the_distance_to_the_crowd_is_a_mean_over_the_nearest_twentieth_of_the_others():
+def test_the_distance_to_the_crowd_is_a_mean_over_the_nearest_tenth_of_the_others():
     vectors = crowds()
     apart = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
     np.fill_diagonal(apart, np.inf)
-    k = round(0.05 * (len(vectors) - 1))
+    k = round(0.1 * (len(vectors) - 1))
     expected = np.sort(apart, axis=1)[:, :k].mean(1)
     rows = np.random.default_rng(1).permutation(len(vectors))
-    np.testing.assert_allclose(
-        crowd.crowd_distance(vectors, vectors[rows], rows), expected, atol=2e-3
-    )
+    far, _ = crowd.neighborhood(vectors, vectors[rows], rows)
+    np.testing.assert_allclose(far, expected, atol=2e-3)
+
+
+def test_the_factor_is_the_local_outlier_factor_of_scikit_learn():
+    vectors = np.random.default_rng(0).normal(size=(250, 8)).astype(np.float32)
+    among, others = vectors[:200], vectors[200:]
+    every = np.arange(200)
+    _, inside = crowd.neighborhood(among, among, every)
+    expected = LocalOutlierFactor(n_neighbors=round(0.1 * 199)).fit(among)
+    np.testing.assert_allclose(inside, -expected.negative_outlier_factor_, rtol=1e-4)
+    _, outside = crowd.neighborhood(others, among)
+    expected = LocalOutlierFactor(n_neighbors=20, novelty=True).fit(among)
+    np.testing.assert_allclose(outside, -expected.score_samples(others), rtol=1e-4)
+
+
+@pytest.mark.parametrize("chunk", [7, 100])
+def test_the_size_of_the_chunks_changes_nothing(monkeypatch, chunk):
+    vectors = crowds()
+    rows = np.random.default_rng(3).permutation(len(vectors))[:200]
+    whole = crowd.evidence(vectors, vectors[rows], rows)
+    monkeypatch.setattr(crowd, "CHUNK", chunk)
+    np.testing.assert_allclose(crowd.evidence(vectors, vectors[rows], rows), whole, rtol=1e-3)
 
 
 def test_the_images_that_are_compared_with_do_not_depend_on_the_order(monkeypatch):
@@ -41,14 +63,17 @@ def test_the_images_that_are_compared_with_do_not_depend_on_the_order(monkeypatc
     hashes = np.array([f"{i * 7919 % 1000:03d}" for i in range(306)])
     rows, other = crowd.reference(hashes), crowd.reference(hashes[order])
     assert len(rows) == 100
-    far = crowd.crowd_distance(vectors, vectors[rows], rows)
-    again = crowd.crowd_distance(vectors[order], vectors[order][other], other)
-    np.testing.assert_allclose(again, far[order], atol=1e-5)
+    found = crowd.evidence(vectors, vectors[rows], rows)
+    again = crowd.evidence(vectors[order], vectors[order][other], other)
+    for one, other_one in zip(found, again, strict=True):
+        np.testing.assert_allclose(other_one, one[order], rtol=1e-4)
 
 
 def test_one_image_has_no_crowd():
     one = crowds()[:1]
-    assert np.isnan(crowd.crowd_distance(one, one, np.array([0]))).all()
+    far, factor = crowd.neighborhood(one, one, np.array([0]))
+    assert np.isnan(far).all() and np.isnan(factor).all()
+    assert crowd.rarity(one, np.array([0])) == [1]
 
 
 def test_deviation_counts_standard_deviations():
@@ -64,10 +89,29 @@ def test_wide_common_images_do_not_hide_a_tight_rare_group():
     rare = 1.2 + 0.3 * rng.normal(size=(40, 64))
     vectors = np.concatenate([common, rare]).astype(np.float32)
     rows = crowd.reference([f"{i:03d}" for i in range(440)])
-    far = crowd.crowd_distance(vectors, vectors[rows], rows)
+    far, _ = crowd.neighborhood(vectors, vectors[rows], rows)
     unusual = crowd.deviation(vectors, vectors[rows])
     assert np.median(far[400:]) < np.median(far[:400])
     assert np.median(unusual[400:]) > np.quantile(unusual[:400], 0.9)
+
+
+def test_images_of_a_sparse_place_are_told_from_as_distant_ones_of_a_dense_one():
+    rng = np.random.default_rng(0)
+    dense, sparse = rng.normal(size=(300, 4)), 30 + 8 * rng.normal(size=(300, 4))
+    beside = np.array([[9.0, 0, 0, 0]])
+    vectors = np.concatenate([dense, sparse, beside]).astype(np.float32)
+    rows = np.arange(len(vectors))
+    far, factor = crowd.neighborhood(vectors, vectors, rows)
+    assert far[-1] < np.median(far[300:600])
+    assert factor.argmax() == 600
+
+
+def test_a_kind_of_evidence_counts_by_its_weight_and_an_unknown_one_not_at_all():
+    a, b, nothing = np.arange(4.0), np.array([3.0, 1, 2, 0]), np.full(4, np.nan)
+    expected = (3 * (a + 1) + np.array([4, 2, 3, 1])) / 4 / 4
+    np.testing.assert_allclose(ordinal.mean_rank(a, b, nothing, weights=(3, 1, 5)), expected)
+    joined = ordinal.mean_rank_among((a, b), (a, b), (3, 1))
+    np.testing.assert_allclose(joined, expected)
 
 
 def test_rarity_is_the_mean_rank_and_reproduced_for_images_that_join():
