@@ -38,7 +38,7 @@ FIELDS: dict[str, tuple[str, str, bool]] = {
     ),
     "embedding_rarity": (
         "float",
-        "Mean rank of how far from the crowd and how unusual the vector is; higher is rarer",
+        "Mean rank of distance to the crowd, outlier factor and deviation; higher is rarer",
         True,
     ),
     "minority_score_calibrated": (

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import LocalOutlierFactor
 
 from mincurate import crowd, embedding, ordinal
@@ -93,6 +94,14 @@ def test_wide_common_images_do_not_hide_a_tight_rare_group():
     unusual = crowd.deviation(vectors, vectors[rows])
     assert np.median(far[400:]) < np.median(far[:400])
     assert np.median(unusual[400:]) > np.quantile(unusual[:400], 0.9)
+
+
+@pytest.mark.parametrize("size", [5, 10, 20, 40])
+def test_a_group_is_rare_up_to_a_twelfth_of_the_set(size):
+    vectors = np.random.default_rng(0).normal(size=(500, 64)).astype(np.float32)
+    vectors[:size] += 2
+    rarity = crowd.rarity(vectors, np.arange(500))
+    assert roc_auc_score(np.arange(500) < size, rarity) > 0.99
 
 
 def test_images_of_a_sparse_place_are_told_from_as_distant_ones_of_a_dense_one():

@@ -57,7 +57,7 @@ def test_halves_agree_on_a_group_that_differs_in_every_feature_and_not_on_noise(
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(500, 64)).astype(np.float32)
     group = noise.copy()
-    group[:50] += 2
+    group[:40] += 2
     rows = np.arange(500)
     assert crowd.tail_agreement(group, rows) > 0.6
     assert crowd.tail_agreement(noise, rows) < 0.3
