@@ -412,7 +412,7 @@ def _open_run(request: str, output: Path | None, resume: bool, reporter: Reporte
         if record:
             with runs.locked(present):
                 runs.clear(present)
-                present.update(key=record["key"], created=runs.now(), finished=None)
+                present.update(key=record["key"], created=runs.tick(), finished=None)
             return present
         return runs.create(output, request=request)
     return runs.begun_or_new(request, resume, reporter)

@@ -386,4 +386,4 @@ def save_reconstructions(run: Run, scorer: Scorer, *, size: int, fit: Fit) -> No
 def record_outcome(run: Run, **facts: object) -> None:
     """Write what the run found into its record and mark it finished."""
     finished = run.record.get("finished") or runs.now()
-    run.update(**facts, finished=finished, scored_last=runs.now())
+    run.update(**facts, finished=finished, scored_last=runs.tick())

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 RECORD = "run.json"
+TIME = "%Y-%m-%dT%H:%M:%SZ"
 SEAL = "digests.json"
 PREFIX = "mincurate_"
 SCORE, AUGMENT = "score", "augment"
@@ -39,7 +40,7 @@ def home() -> Path:
 
 def now() -> str:
     """The time, ISO 8601 in UTC to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.now(UTC).strftime(TIME)
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ def create(output: Path | None = None, **facts: object) -> Run:
         new.path.mkdir()
         while True:
             key = f"{PREFIX}{number}"
-            new.update(key=key, created=now(), finished=None, **facts)
+            new.update(key=key, created=tick(), finished=None, **facts)
             try:
                 os.rename(new.path, folder / key)  # fails where somebody else was quicker
                 return Run(folder / key)
@@ -249,7 +250,7 @@ def _create_outside(folder: Path, number: int, output: Path, facts: dict[str, ob
             number += 1
             place = folder / f"{PREFIX}{number}"
     run = Run(output.resolve())
-    run.update(key=place.name, created=now(), finished=None, **facts)
+    run.update(key=place.name, created=tick(), finished=None, **facts)
     return run
 
 
@@ -373,6 +374,18 @@ def find(key: str | None = None, *, kind: str | None = None) -> Run:
 def _last_used(run: Run) -> tuple[str, int]:
     record = run.record
     return str(record.get("scored_last") or record.get("created", "")), _number(run.path.name)
+
+
+def tick() -> str:
+    """The time now, or a second after the last time that any run has.
+
+    A clock that was set back must not make an older run the last one.
+    """
+    last = max((_last_used(run)[0] for run in all_runs()), default="")
+    present = now()
+    if present > last:
+        return present
+    return (datetime.strptime(last, TIME) + timedelta(seconds=1)).strftime(TIME)
 
 
 def last_dataset() -> str | None:
