@@ -36,6 +36,19 @@ SQUEEZENET = SHARED / "models" / "squeezenet1_0-imagenet-fp16.safetensors"
 CIFAR = SHARED / "data" / "cifar10-train.zip"
 
 
+LONGEST = [
+    *("test_cli_score.py", "test_engine.py", "test_dataset.py", "test_verify.py"),
+    *("test_panel_app.py", "test_cli_rebalance.py", "test_synthetic.py", "test_training.py"),
+    *("test_augmentation.py", "test_evaluation.py", "test_plugin_operators.py", "test_joining.py"),
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that the processes of a run end together."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh ``MINCURATE_HOME``."""
