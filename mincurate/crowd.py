@@ -127,8 +127,8 @@ def tail_agreement(vectors: Vectors, rows: NDArray[np.int64]) -> float:
     """Share of the rarest tenth that two rankings have in common, each by half of the features.
 
     Rare images differ in many features, chance in a few: the more the halves agree, the better the
-    ranking by all of them found the rare in the study (Spearman with its AUROC 0.74 and 0.54 on the
-    two sets of pairs).
+    ranking by all of them found the rare in the study (Spearman with its AUROC 0.68 on the pairs
+    for choosing).
 
     Args:
         vectors: ``(N, d)``, N at least 10 and d at least 2.

@@ -45,7 +45,7 @@ MEANINGS = {
         "Halves agree",
         "Share of the rarest tenth that two rankings by embedding have in common, each from half "
         "of the features.",
-        "Above 57 % such rankings found the rare well in the study, below 50 % mostly not.",
+        "Above 57 % such rankings found the rare well in the study, below 47 % mostly not.",
         lambda v: _grade(v, AGREEMENT["strong"], AGREEMENT["fair"]),
         ".0%",
     ),

@@ -8,7 +8,7 @@ from typing import Literal
 
 Level = Literal["strong", "fair", "weak"]
 
-AGREEMENT = {"strong": 0.575, "fair": 0.5}
+AGREEMENT = {"strong": 0.575, "fair": 0.47}
 """`crowd.tail_agreement` from which a ranking by embedding is strong, or fair."""
 HOUR = 60.0
 """Minutes of training below which a model's score is a guess: after ten, it was hardly better than
