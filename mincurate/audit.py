@@ -18,7 +18,7 @@ from mincurate.collection import Collection
 from mincurate.denoiser import Denoiser
 from mincurate.device import choose_device, choose_precision
 from mincurate.embedding import Embedder
-from mincurate.engine import Cluster
+from mincurate.engine import choose_engine
 from mincurate.errors import UserError
 from mincurate.images import Fit
 from mincurate.objects import remote as is_object
@@ -123,7 +123,7 @@ def score(
         umap: make the two-dimensional map.
         max_images: score a random sample of this many files.
         train_minutes: training budget when there is no model; ``train_steps`` is its exact form.
-        engine: ``local``, or ``ray`` to score in processes of a Ray cluster.
+        engine: ``local``, or ``ray`` to train and score in processes of a Ray cluster.
         address: of a running cluster; one is started on this machine when absent.
         num_workers: processes on Ray; one per GPU, or per CPU where there is none, when absent.
 
@@ -242,7 +242,13 @@ def score(
         denoiser = given
         if denoiser is None:
             denoiser = models.trained_model(
-                collection, plan, fit=fit, workers=workers, device=device, reporter=reporter
+                collection,
+                plan,
+                fit=fit,
+                workers=workers,
+                device=device,
+                cluster=cluster,
+                reporter=reporter,
             )
         distance = distance or perception.load(perceptual, denoiser, device=device)
         embedder = embedder or embeddings.load(embedding, denoiser, device=device)
@@ -321,25 +327,6 @@ def score(
 
 METHOD = 5
 """Raised when the definition of a score changes: older runs are then not gone on with."""
-
-
-def choose_engine(
-    engine: str, address: str | None, num_workers: int | None, device: str
-) -> Cluster | None:
-    """The cluster to compute on, or ``None`` for here.
-
-    Raises:
-        UserError: there is no such engine, or the options do not go together.
-    """
-    if engine not in ("local", "ray"):
-        raise UserError(f"--engine is local or ray, not {engine!r}.")
-    if num_workers is not None and num_workers < 1:
-        raise UserError(f"--num-workers is at least 1, not {num_workers}.")
-    if engine == "ray":
-        return Cluster(address, num_workers, gpus=device != "cpu")
-    if address is not None or num_workers is not None:
-        raise UserError("--address and --num-workers are for --engine ray.")
-    return None
 
 
 def describe(counts: dict[str, int], collection: Collection) -> str:

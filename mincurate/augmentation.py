@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mincurate import curated, generation, joining, models, quality, runs, seals
 from mincurate.classifier import Classifier, ClassifierTraining
+from mincurate.engine import choose_engine
 from mincurate.errors import UserError
 from mincurate.generation import Starts
 from mincurate.joining import Base
@@ -75,6 +76,9 @@ def guide(
     budget: Budget | None = None,
     seed: int = 0,
     device: str = "auto",
+    engine: str = "local",
+    address: str | None = None,
+    num_workers: int | None = None,
     reporter: Reporter = SILENT,
 ) -> Classifier:
     """Train the minority guidance of a scored run, or load what was trained before.
@@ -85,13 +89,25 @@ def guide(
         run: a run or its key; the one scored last when absent.
         model: a model of all noise levels to use as it is; by default the run's own, trained on.
         loss: ``ordinal`` or ``cross_entropy`` (the paper's).
+        engine: ``local``, or ``ray`` to train in processes of a Ray cluster, which all see the
+            run's folder and ``MINCURATE_HOME`` under the same path.
+        address: of a running cluster; one is started on this machine when absent.
+        num_workers: processes on Ray; one per GPU, or per CPU where there is none, when absent.
 
     Raises:
         UserError: something the user can mend.
     """
+    cluster = choose_engine(engine, address, num_workers, device)
     base = joining.open_base(find_scored(run))
     return open_workshop(
-        base, model=model, loss=loss, budget=budget, seed=seed, device=device, reporter=reporter
+        base,
+        model=model,
+        loss=loss,
+        budget=budget,
+        seed=seed,
+        device=device,
+        cluster=cluster,
+        reporter=reporter,
     ).classifier
 
 

@@ -10,7 +10,9 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.torch
@@ -19,7 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from mincurate import checkpoints
+from mincurate import checkpoints, distributed
 from mincurate.classifier import (
     CHECKPOINT,
     LOSSES,
@@ -34,6 +36,8 @@ from mincurate.classifier import (
 )
 from mincurate.denoiser import Denoiser
 from mincurate.device import precision, reduced_precision
+from mincurate.distributed import ALONE, Team
+from mincurate.engine import Cluster
 from mincurate.errors import StoppedError, UserError
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import fingerprint, write_atomically
@@ -56,6 +60,9 @@ class ClassifierInterruptedError(StoppedError):
         )
         self.folder, self.steps, self.planned = folder, steps, planned
 
+    def __reduce__(self) -> tuple[Any, ...]:  # from a worker to the caller
+        return type(self), (self.folder, self.steps, self.planned)
+
 
 def train(
     denoiser: Denoiser,
@@ -65,6 +72,7 @@ def train(
     training: ClassifierTraining,
     *,
     labels: Sequence[str | None] | None = None,
+    cluster: Cluster | None = None,
     reporter: Reporter = SILENT,
 ) -> Classifier:
     """Train the classifier on noised images and save it in ``folder``; go on with what is there.
@@ -78,9 +86,12 @@ def train(
         classes: ``(N,)`` in ``0 .. num_classes - 1``; images of class -1 are left out.
         labels: ``(N,)`` names, ``None`` where unknown; a second head learns them when there are at
             least two different ones.
+        cluster: where workers train together; this process alone when absent. The weights are the
+            same but for rounding. All of its nodes must see ``folder`` under the same path.
 
     Raises:
-        UserError: fewer than two classes, or the folder holds another classifier.
+        UserError: fewer than two classes, or the folder holds another classifier; no such cluster,
+            or its workers die again and again.
         ClassifierInterruptedError: on Ctrl-C, after the checkpoint was written.
     """
     if training.loss not in LOSSES:
@@ -96,10 +107,38 @@ def train(
     state = _Trainer(denoiser, images, members, folder, training, labels, reporter)
     if not finished(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        state.run()
+        if cluster is None:
+            state.run()
+        else:
+            origin, place = denoiser.copy_on("cpu"), folder.resolve()
+            distributed.on_ray(
+                partial(_work, origin, members, place, training, labels),
+                images,
+                folder,
+                cluster,
+                batch_size=training.batch_size,
+                reporter=reporter,
+            )
     elif record(folder)["fingerprint"] != state.fingerprint:
         raise UserError(_other_classifier(folder))
     return load(folder, denoiser)
+
+
+def _work(
+    denoiser: Denoiser,
+    classes: NDArray[np.int64],
+    folder: Path,
+    training: ClassifierTraining,
+    labels: Sequence[str | None] | None,
+    images: NDArray[np.uint8],
+    device: str,
+    reporter: Reporter,
+    team: Team,
+) -> None:
+    """Train as one of a team."""
+    if not team.agree(lambda: finished(folder)):  # a worker may die when all is done
+        there = denoiser.copy_on(device)
+        _Trainer(there, images, classes, folder, training, labels, reporter, team).run()
 
 
 def split(
@@ -158,7 +197,9 @@ class _Trainer:
         training: ClassifierTraining,
         labels: Sequence[str | None] | None,
         reporter: Reporter,
+        team: Team = ALONE,
     ) -> None:
+        self.team = team
         self.denoiser, self.images, self.classes = denoiser, images, classes
         self.folder, self.training, self.reporter = folder, training, reporter
         self.device = denoiser.device
@@ -188,11 +229,12 @@ class _Trainer:
 
     def run(self) -> None:
         """Train to the end, or to Ctrl-C."""
-        if (self.folder / CHECKPOINT).is_file():
-            self._restore()
+        if saved_state := self.team.agree(self._saved):
+            self._restore(saved_state)
             self.reporter.say(f"Going on with the classifier at step {self.step}/{self.planned}.")
         else:
-            self._standardise()
+            self.head.load_state_dict(self.team.agree(self._standardised))
+            self.best = (math.inf, copy.deepcopy(self.head.state_dict()))
             self.planned = self.planned or self._plan()
         if self.step == 0:
             self._save_checkpoint()
@@ -220,24 +262,27 @@ class _Trainer:
             self._save_checkpoint()
             raise ClassifierInterruptedError(self.folder, self.step, self.planned) from None
         self.seconds += time.monotonic() - started
-        self._save_classifier()
-        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        if self.team.rank == 0:
+            self._save_classifier()
+            (self.folder / CHECKPOINT).unlink(missing_ok=True)
 
     def _update(self, step: int) -> float:
         generator = _generator(self.training.seed, step)
-        size = self.training.batch_size
+        size, rows = self.training.batch_size, self.team.rows()
         index, timesteps = self._draw(generator)
-        x0 = self._batch(index)
-        flip = (torch.rand(size, 1, 1, 1, generator=generator) < 0.5).to(self.device)
-        loss = self._loss(torch.where(flip, x0.flip(3), x0), index, timesteps, generator)
+        x0 = self._batch(index[rows])
+        flip = (torch.rand(size, 1, 1, 1, generator=generator) < 0.5)[rows].to(self.device)
+        x0 = torch.where(flip, x0.flip(3), x0)
+        loss = self._loss(self._encode(x0, timesteps, generator, rows), index, rows)
         loss.backward()
+        value = self.team.add_up(loss, self.head.parameters())
         torch.nn.utils.clip_grad_norm_(self.head.parameters(), 1.0)
         for group in self.optimizer.param_groups:
             cosine = 0.5 * (1 + math.cos(math.pi * step / self.planned))
             group["lr"] = self.training.learning_rate * cosine
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return loss.item()
+        return value
 
     def _draw(self, generator: torch.Generator) -> tuple[NDArray[np.int64], Tensor]:
         """Images and timesteps of one batch."""
@@ -246,51 +291,58 @@ class _Trainer:
         u = torch.rand(size, generator=generator)
         return self.train_index[picks.numpy()], (len(self.denoiser.sigmas) * u**2).long()
 
-    def _standardise(self) -> None:
-        """Give the head the usual values of its features, over images and noise levels."""
+    def _standardised(self) -> dict[str, Tensor]:
+        """The head with the usual values of its features, over images and noise levels."""
         generator = _generator(self.training.seed, -1)
         pooled = []
         for _ in range(-(-STANDARDISED // self.training.batch_size)):
             index, timesteps = self._draw(generator)
             pooled.append(self.head.pool(self._encode(self._batch(index), timesteps, generator)[0]))
         self.head.standardise(torch.cat(pooled))
-        self.best = (math.inf, copy.deepcopy(self.head.state_dict()))
+        return self.head.state_dict()
 
     def _batch(self, index: NDArray[np.int64]) -> Tensor:
         pixels = torch.from_numpy(np.ascontiguousarray(self.images[index])).to(self.device)
         return pixels.float() / 127.5 - 1
 
     def _encode(
-        self, x0: Tensor, timesteps: Tensor, generator: torch.Generator
+        self,
+        x0: Tensor,
+        timesteps: Tensor,
+        generator: torch.Generator,
+        rows: slice = slice(None),
     ) -> tuple[list[Tensor], Tensor]:
-        """The encoder's view of ``x0``, noised to ``timesteps``: what a `Head` takes."""
-        timesteps = timesteps.to(self.device)
+        """The encoder's view of ``x0``, noised: what a `Head` takes.
+
+        Noise is drawn for the whole batch, whose levels are ``timesteps``; ``x0`` is its ``rows``.
+        """
+        eps = torch.randn((len(timesteps), *x0.shape[1:]), generator=generator)
+        eps = eps[rows].to(self.device)
+        timesteps = timesteps[rows].to(self.device)
         sigma = self.denoiser.sigmas.to(self.device)[timesteps].view(-1, 1, 1, 1)
-        eps = torch.randn(x0.shape, generator=generator).to(self.device)
         with torch.no_grad(), precision(self.device.type, self.dtype):
             encoded = self.denoiser.encode(x0 + sigma * eps, timesteps)
         return encoded.maps, encoded.embedded
 
     def _loss(
-        self,
-        x0: Tensor,
-        index: NDArray[np.int64],
-        timesteps: Tensor,
-        generator: torch.Generator,
+        self, encoded: tuple[list[Tensor], Tensor], index: NDArray[np.int64], rows: slice
     ) -> Tensor:
-        """Negative log-likelihood of the classes, plus that of the labels that are known."""
-        classes, labels = self.head(*self._encode(x0, timesteps, generator))
-        loss = F.nll_loss(classes, torch.from_numpy(self.classes[index]).to(self.device))
-        truth = torch.from_numpy(self.labels[index]).to(self.device)
-        if labels is not None and bool((truth >= 0).any()):
-            loss = loss + F.nll_loss(labels, truth, ignore_index=-1)
+        """Negative log-likelihood of the classes, plus that of the labels that are known.
+
+        ``index`` is the whole batch; the loss is the part that its ``rows`` have in the batch's.
+        """
+        classes, labels = self.head(*encoded)
+        truth = torch.from_numpy(self.classes[index[rows]]).to(self.device)
+        loss = F.nll_loss(classes, truth, reduction="sum") / len(index)
+        known = int((self.labels[index] >= 0).sum())
+        if labels is not None and known:
+            truth = torch.from_numpy(self.labels[index[rows]]).to(self.device)
+            loss = loss + F.nll_loss(labels, truth, ignore_index=-1, reduction="sum") / known
         return loss
 
     def _check(self, train_loss: float) -> None:
         """Held-out figures per noise level; the weights of the lowest log loss are kept."""
-        self.head.eval()
-        levels = self._evaluate()
-        self.head.train()
+        levels = self.team.agree(self._evaluate)
         error = sum(v["log_loss"] + v.get("label_log_loss", 0.0) for v in levels) / len(levels)
         self.curve.append({"step": self.step, "train_loss": train_loss, "held_out_loss": error})
         if error < self.best[0]:
@@ -300,6 +352,7 @@ class _Trainer:
     @torch.no_grad()
     def _evaluate(self) -> list[dict[str, float]]:
         """`figures` on the held-out images at noise levels spread as in training."""
+        self.head.eval()
         sigmas = self.denoiser.sigmas
         found = []
         spread = (len(sigmas) - 1) * np.linspace(0, 1, EVALUATED_LEVELS) ** 2
@@ -321,6 +374,7 @@ class _Trainer:
                 about = figures(values, truth[known], ordinal=False)
                 level |= {f"label_{key}": value for key, value in about.items()}
             found.append(level)
+        self.head.train()
         return found
 
     def _note(self) -> str:
@@ -337,20 +391,23 @@ class _Trainer:
         self.optimizer = self._new_optimizer()
         self._update(0)
         started, done = time.monotonic(), 0
-        while done < 3 or (time.monotonic() - started < 2 and done < 20):
+        while self.team.agree(partial(_too_few, done, started)):
             self._update(0)
             done += 1
         per_step = (time.monotonic() - started) / done
         self.head, self.optimizer = kept
-        return max(20, int(self.training.minutes * 60 / per_step))
+        return self.team.agree(lambda: max(20, int(self.training.minutes * 60 / per_step)))
 
     def _plan_again(self, seconds: float) -> None:
         """Correct the number of steps by the rate so far; the last fifth stays as planned."""
         if self.training.steps is None and self.step < 0.8 * self.planned:
             left = self.training.minutes * 60 - seconds
-            self.planned = self.step + max(1, round(left / (seconds / self.step)))
+            planned = self.step + max(1, round(left / (seconds / self.step)))
+            self.planned = self.team.agree(lambda: planned)
 
     def _save_checkpoint(self) -> None:
+        if self.team.rank != 0:
+            return
         checkpoints.write(
             self.folder / CHECKPOINT,
             {
@@ -367,8 +424,11 @@ class _Trainer:
             },
         )
 
-    def _restore(self) -> None:
-        saved = checkpoints.read(self.folder / CHECKPOINT, self.device)
+    def _saved(self) -> dict[str, Any] | None:
+        path = self.folder / CHECKPOINT
+        return checkpoints.read(path, self.device) if path.is_file() else None
+
+    def _restore(self, saved: dict[str, Any]) -> None:
         if saved["fingerprint"] != self.fingerprint:
             raise UserError(_other_classifier(self.folder))
         self.head.load_state_dict(saved["head"])
@@ -395,6 +455,11 @@ class _Trainer:
             "curve": self.curve,
         }
         write_atomically(self.folder / RECORD, json.dumps(about, indent=1).encode())
+
+
+def _too_few(done: int, started: float) -> bool:
+    """Whether so many steps since ``started`` are too few to tell how long one takes."""
+    return done < 3 or (time.monotonic() - started < 2 and done < 20)
 
 
 def _other_classifier(folder: Path) -> str:

@@ -6,11 +6,12 @@ one whose noise-to-signal ratio ``sigma = sqrt((1 - alphas_cumprod) / alphas_cum
 Tweedie's one-shot reconstruction *is* this call.
 """
 
+import copy
 import errno
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -110,6 +111,11 @@ class Denoiser:
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.unet.parameters()).device
+
+    def copy_on(self, device: str) -> "Denoiser":
+        """The same model on another device, which shares no weights with this one."""
+        unet = copy.deepcopy(self.unet).to(device)
+        return replace(self, unet=unet, alphas_cumprod=self.alphas_cumprod.to(device))
 
     def timestep(self, sigma: float) -> int:
         """The timestep whose noise level is nearest to ``sigma`` on a logarithmic scale."""

@@ -111,7 +111,7 @@ def on_ray(
     Raises:
         UserError: there is no such cluster, no worker starts, or workers die again and again.
     """
-    ray, ours = _connect(cluster)
+    ray, ours = connect(cluster)
     crew = _Crew(ray, build, cluster, reporter)
     try:
         yield from _drive(ray, crew, shards)
@@ -246,8 +246,34 @@ class _Crew(Generic[R]):
             self.ray.kill(worker)
 
 
-def _connect(cluster: Cluster) -> tuple[Any, bool]:
-    """Ray, connected, and whether the connection is ours to end."""
+def choose_engine(
+    engine: str, address: str | None, num_workers: int | None, device: str
+) -> Cluster | None:
+    """The cluster to compute on, or ``None`` for here.
+
+    Raises:
+        UserError: there is no such engine, or the options do not go together.
+    """
+    if engine not in ("local", "ray"):
+        raise UserError(f"--engine is local or ray, not {engine!r}.")
+    if num_workers is not None and num_workers < 1:
+        raise UserError(f"--num-workers is at least 1, not {num_workers}.")
+    if engine == "ray":
+        return Cluster(address, num_workers, gpus=device != "cpu")
+    if address is not None or num_workers is not None:
+        raise UserError("--address and --num-workers are for --engine ray.")
+    return None
+
+
+def connect(cluster: Cluster, shared_bytes: int = 0) -> tuple[Any, bool]:
+    """Ray, connected, and whether the connection is ours to end.
+
+    Args:
+        shared_bytes: of what is to be put into the object store, where it is started here.
+
+    Raises:
+        UserError: Ray is not installed, or no cluster answers.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a run is sent anywhere
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or it warns at every start
     try:
@@ -260,8 +286,8 @@ def _connect(cluster: Cluster) -> tuple[Any, bool]:
         return ray, False
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if cluster.address is None:
-        # Only numbers pass through the object store, a few hundred KB for each shard.
-        quiet |= {"include_dashboard": False, "object_store_memory": 200 * 2**20}
+        # But for training, numbers alone pass through the store, a few hundred KB for each shard.
+        quiet |= {"include_dashboard": False, "object_store_memory": 200 * 2**20 + shared_bytes}
         # Not RAY_ADDRESS, should it be set: a cluster is joined when it is named.
         ray.init("local", **quiet)
         return ray, True

@@ -9,6 +9,7 @@ from mincurate import runs, seals, training
 from mincurate.collection import Collection
 from mincurate.denoiser import Denoiser
 from mincurate.device import choose_device
+from mincurate.engine import Cluster, choose_engine
 from mincurate.errors import UserError
 from mincurate.images import Fit
 from mincurate.progress import SILENT, Reporter
@@ -33,6 +34,9 @@ def train(
     seed: int = 0,
     workers: int = 2,
     device: str = "auto",
+    engine: str = "local",
+    address: str | None = None,
+    num_workers: int | None = None,
     reporter: Reporter = SILENT,
 ) -> Denoiser:
     """Train a denoiser on the images of ``path`` and save it as a diffusers pipeline in ``output``.
@@ -41,11 +45,16 @@ def train(
         model: a model to go on from, in place of a new one.
         sigma: noise level to concentrate on; default as in `score`.
         all_levels: train every noise level, as generating images needs.
+        engine: ``local``, or ``ray`` to train in processes of a Ray cluster, which all see
+            ``output`` under the same path.
+        address: of a running cluster; one is started on this machine when absent.
+        num_workers: processes on Ray; one per GPU, or per CPU where there is none, when absent.
 
     Raises:
         UserError: something the user can mend.
         training.TrainingInterruptedError: Ctrl-C; give the same command again to go on.
     """
+    cluster = choose_engine(engine, address, num_workers, device)
     check_numbers(
         sigma=sigma,
         image_size=image_size,
@@ -85,7 +94,9 @@ def train(
     reporter.say(_training_words(plan, len(collection.unique), device))
     pixels = collections.training_pixels(collection, size=size, fit=fit, seed=seed, workers=workers)
     with seals.held(Run(folder)):
-        return training.train(pixels, folder, plan, start=start, device=device, reporter=reporter)
+        return training.train(
+            pixels, folder, plan, start=start, device=device, cluster=cluster, reporter=reporter
+        )
 
 
 def trained_model(
@@ -95,6 +106,7 @@ def trained_model(
     fit: Fit,
     workers: int,
     device: str,
+    cluster: Cluster | None,
     reporter: Reporter,
 ) -> Denoiser:
     """The model of these images and settings: from the cache, or trained now and kept there."""
@@ -111,7 +123,9 @@ def trained_model(
             pixels = collections.training_pixels(
                 collection, size=plan.image_size, fit=fit, seed=plan.seed, workers=workers
             )
-            return training.train(pixels, folder, plan, device=device, reporter=reporter)
+            return training.train(
+                pixels, folder, plan, device=device, cluster=cluster, reporter=reporter
+            )
     except OSError as error:
         raise UserError(
             f"Cannot write the model to {folder}: {error.strerror or error}; free some space or "

@@ -15,7 +15,9 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +26,12 @@ from diffusers import UNet2DModel
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mincurate import checkpoints
+from mincurate import checkpoints, distributed
 from mincurate import denoiser as denoisers
 from mincurate.denoiser import Denoiser
 from mincurate.device import precision, reduced_precision
+from mincurate.distributed import ALONE, Team
+from mincurate.engine import Cluster
 from mincurate.errors import StoppedError, UserError
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import write_atomically
@@ -97,6 +101,9 @@ class TrainingInterruptedError(StoppedError):
         )
         self.folder, self.steps, self.planned = folder, steps, planned
 
+    def __reduce__(self) -> tuple[Any, ...]:  # from a worker to the caller
+        return type(self), (self.folder, self.steps, self.planned)
+
 
 def new_unet(image_size: int, channels: tuple[int, ...]) -> UNet2DModel:
     """A small UNet on 2 x 2 pixel blocks: at 32 px it trains 1.5 times as fast as one on pixels."""
@@ -120,6 +127,7 @@ def train(
     *,
     start: Denoiser | None = None,
     device: str = "cpu",
+    cluster: Cluster | None = None,
     reporter: Reporter = SILENT,
 ) -> Denoiser:
     """Train on ``images`` and save a diffusers pipeline in ``folder``; go on with what is there.
@@ -128,9 +136,11 @@ def train(
         images: ``(N, 3, S, S)`` uint8 RGB, ``S = training.image_size``; may be memory-mapped.
         folder: where the checkpoint and the finished pipeline go.
         start: a model to go on from; a new one is made when absent.
+        cluster: where workers train together; this process alone when absent. The weights are the
+            same but for rounding. All of its nodes must see ``folder`` under the same path.
 
     Raises:
-        UserError: too few images.
+        UserError: too few images; no such cluster, or its workers die again and again.
         TrainingInterruptedError: on Ctrl-C, after the checkpoint was written.
     """
     if finished(folder):
@@ -141,9 +151,35 @@ def train(
             "give more images, or a trained model with --model."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    state = _Trainer(images, folder, training, start, device, reporter)
-    state.run()
+    if cluster is None:
+        _Trainer(images, folder, training, start, device, reporter).run()
+    else:
+        origin = start and start.copy_on("cpu")
+        distributed.on_ray(
+            partial(_work, folder=folder.resolve(), training=training, start=origin),
+            images,
+            folder,
+            cluster,
+            batch_size=training.batch_size,
+            reporter=reporter,
+        )
     return denoisers.load(str(folder), device)
+
+
+def _work(
+    images: NDArray[np.uint8],
+    device: str,
+    reporter: Reporter,
+    team: Team,
+    *,
+    folder: Path,
+    training: Training,
+    start: Denoiser | None,
+) -> None:
+    """Train as one of a team."""
+    if not team.agree(lambda: finished(folder)):  # a worker may die when all is done
+        origin = start and start.copy_on(device)
+        _Trainer(images, folder, training, origin, device, reporter, team).run()
 
 
 def finished(folder: Path) -> bool:
@@ -167,7 +203,9 @@ class _Trainer:
         start: Denoiser | None,
         device: str,
         reporter: Reporter,
+        team: Team = ALONE,
     ) -> None:
+        self.team = team
         self.folder, self.training, self.device, self.reporter = folder, training, device, reporter
         self.dtype = reduced_precision(device)
         self.start, self.denoiser = start, _network(training, start, device)
@@ -186,8 +224,8 @@ class _Trainer:
 
     def run(self) -> None:
         """Train to the end, or to Ctrl-C."""
-        if (self.folder / CHECKPOINT).is_file():
-            self._restore()
+        if saved_state := self.team.agree(self._saved):
+            self._restore(saved_state)
             self.reporter.say(f"Going on with the training at step {self.step} of {self.planned}.")
         elif not self.planned:
             self.planned = self._plan()
@@ -225,7 +263,8 @@ class _Trainer:
             raise TrainingInterruptedError(self.folder, self.step, self.planned) from None
         self.seconds += time.monotonic() - started
         self._save_model()
-        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        if self.team.rank == 0:
+            (self.folder / CHECKPOINT).unlink(missing_ok=True)
 
     def _update(self, step: int) -> float:
         generator = torch.Generator().manual_seed(_mix(self.training.seed, step))
@@ -234,14 +273,15 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
             group["lr"] = self.rate * warm_up * cosine
-        size = self.training.batch_size
+        size, rows = self.training.batch_size, self.team.rows()
         picks = torch.randint(len(self.train_index), (size,), generator=generator)
-        x0 = self._batch(self.train_index[picks.numpy()])
-        flip = (torch.rand(size, 1, 1, 1, generator=generator) < 0.5).to(self.device)
+        x0 = self._batch(self.train_index[picks.numpy()][rows])
+        flip = (torch.rand(size, 1, 1, 1, generator=generator) < 0.5)[rows].to(self.device)
         if self.training.sigmas is not None:
             x0 = torch.where(flip, x0.flip(3), x0)
-        loss = self._loss(x0, generator)
+        loss = self._loss(x0, generator, size, rows)
         loss.backward()
+        value = self.team.add_up(loss, self.denoiser.unet.parameters())
         self._clip()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -249,7 +289,6 @@ class _Trainer:
         with torch.no_grad():
             weights = self.denoiser.unet.state_dict()
             torch._foreach_lerp_(list(self.average.values()), list(weights.values()), 1 - decay)
-        value = loss.item()
         previous = value if math.isnan(self.running_loss) else self.running_loss
         self.running_loss = 0.95 * previous + 0.05 * value
         return value
@@ -266,13 +305,19 @@ class _Trainer:
         pixels = torch.from_numpy(np.ascontiguousarray(self.images[index])).to(self.device)
         return pixels.float() / 127.5 - 1
 
-    def _loss(self, x0: Tensor, generator: torch.Generator) -> Tensor:
-        """Mean squared error of what the network predicts (DDPM's simple loss)."""
+    def _loss(
+        self, x0: Tensor, generator: torch.Generator, size: int, rows: slice = slice(None)
+    ) -> Tensor:
+        """Mean squared error of what the network predicts (DDPM's simple loss).
+
+        Levels and noise are drawn for a batch of ``size``, of which ``x0`` is ``rows``; the loss is
+        their part of the batch's.
+        """
         timesteps = torch.multinomial(
-            self.level_weights, len(x0), replacement=True, generator=generator
-        ).to(self.device)
+            self.level_weights, size, replacement=True, generator=generator
+        )[rows].to(self.device)
         sigma = self.denoiser.sigmas.to(self.device)[timesteps].view(-1, 1, 1, 1)
-        eps = torch.randn(x0.shape, generator=generator).to(self.device)
+        eps = torch.randn((size, *x0.shape[1:]), generator=generator)[rows].to(self.device)
         x = x0 + sigma * eps
         with precision(self.device, self.dtype):
             prediction = self.denoiser.predict(x, timesteps)
@@ -282,7 +327,7 @@ class _Trainer:
             target = (eps - sigma * x0) / (1 + sigma**2).sqrt()
         else:
             target = x0
-        return F.mse_loss(prediction, target)
+        return F.mse_loss(prediction, target) * (len(x0) / size)
 
     def _plan(self) -> int:
         """Number of steps that fit the budget, by timing a few on a network that is thrown away."""
@@ -294,12 +339,12 @@ class _Trainer:
         for step in range(2):
             self._update(step)
         started, done = time.monotonic(), 0
-        while done < 5 or (time.monotonic() - started < 4 and done < 50):
+        while self.team.agree(partial(_too_few, done, started)):
             self._update(done)
             done += 1
         per_step = (time.monotonic() - started) / done
         self.denoiser, self.optimizer, self.average, self.running_loss, self.usual_norm = kept
-        return max(20, int(self.training.minutes * 60 / per_step))
+        return self.team.agree(lambda: max(20, int(self.training.minutes * 60 / per_step)))
 
     def _plan_again(self, seconds: float) -> None:
         """Correct the number of steps by the rate so far: a busy machine may have become free.
@@ -309,11 +354,21 @@ class _Trainer:
         """
         if self.training.steps is None and self.step < 0.8 * self.planned:
             left = self.training.minutes * 60 - seconds
-            self.planned = self.step + max(1, round(left / (seconds / self.step)))
+            planned = self.step + max(1, round(left / (seconds / self.step)))
+            self.planned = self.team.agree(lambda: planned)
 
-    @torch.no_grad()
     def _check(self, train_loss: float) -> None:
         """Error of the averaged weights on the held-out images; the best weights are kept."""
+        error = self.team.agree(self._held_out_error)
+        lowest = min((point[1] for point in self.curve), default=math.inf)
+        self.curve.append((self.step * self.training.batch_size, train_loss, error))
+        if error < self.best[0]:
+            self.best = (error, _copy(self.average))
+        elif not (error < DIVERGED * self.best[0] or train_loss < DIVERGED * lowest):
+            self._go_back(error)
+
+    @torch.no_grad()
+    def _held_out_error(self) -> float:
         current = _copy(self.denoiser.unet.state_dict())
         self.denoiser.unet.load_state_dict(self.average)
         generator = torch.Generator().manual_seed(_mix(self.training.seed, -1))
@@ -321,16 +376,11 @@ class _Trainer:
         try:
             for start in range(0, len(self.held_out), CHECKED_TOGETHER):
                 index = self.held_out[start : start + CHECKED_TOGETHER]
-                error += self._loss(self._batch(index), generator).item() * len(index)
+                loss = self._loss(self._batch(index), generator, len(index))
+                error += loss.item() * len(index)
         finally:
             self.denoiser.unet.load_state_dict(current)
-        error /= len(self.held_out)
-        lowest = min((point[1] for point in self.curve), default=math.inf)
-        self.curve.append((self.step * self.training.batch_size, train_loss, error))
-        if error < self.best[0]:
-            self.best = (error, _copy(self.average))
-        elif not (error < DIVERGED * self.best[0] or train_loss < DIVERGED * lowest):
-            self._go_back(error)
+        return error / len(self.held_out)
 
     def _go_back(self, error: float) -> None:
         """Go on from the best weights at half the rate, after the training ran away."""
@@ -351,6 +401,8 @@ class _Trainer:
         )
 
     def _save_checkpoint(self) -> None:
+        if self.team.rank != 0:
+            return
         checkpoints.write(
             self.folder / CHECKPOINT,
             {
@@ -368,8 +420,11 @@ class _Trainer:
             },
         )
 
-    def _restore(self) -> None:
-        saved = checkpoints.read(self.folder / CHECKPOINT, self.device)
+    def _saved(self) -> dict[str, Any] | None:
+        path = self.folder / CHECKPOINT
+        return checkpoints.read(path, self.device) if path.is_file() else None
+
+    def _restore(self, saved: dict[str, Any]) -> None:
         self.denoiser.unet.load_state_dict(saved["unet"])
         self.average, self.best = saved["average"], (saved["best_error"], saved["best"])
         self.optimizer.load_state_dict(saved["optimizer"])
@@ -379,6 +434,8 @@ class _Trainer:
 
     def _save_model(self) -> None:
         """Write the best weights as a pipeline, and the record of the training."""
+        if self.team.rank != 0:
+            return
         self.denoiser.unet.load_state_dict(self.best[1])
         self.denoiser.save(self.folder)
         about = {
@@ -420,6 +477,11 @@ def _network(training: Training, start: Denoiser | None, device: str) -> Denoise
         kind = "v_prediction"
     unet = unet.train().requires_grad_(True).to(device).to(memory_format=torch.channels_last)
     return Denoiser(unet, schedule, kind, "in training", training.image_size)
+
+
+def _too_few(done: int, started: float) -> bool:
+    """Whether so many steps since ``started`` are too few to tell how long one takes."""
+    return done < 5 or (time.monotonic() - started < 4 and done < 50)
 
 
 def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

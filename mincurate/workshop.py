@@ -29,6 +29,7 @@ from mincurate import denoiser as denoisers
 from mincurate.classifier import Classifier, ClassifierTraining
 from mincurate.denoiser import Denoiser
 from mincurate.device import choose_device, choose_precision
+from mincurate.engine import Cluster
 from mincurate.errors import UserError
 from mincurate.joining import Base
 from mincurate.manifest import read_png
@@ -74,6 +75,7 @@ class Workshop:
         loss: of the classifier.
         seed: of the trainings.
         reporter: hears of it.
+        cluster: where the trainings compute; this process when absent.
     """
 
     base: Base
@@ -84,6 +86,7 @@ class Workshop:
     loss: str
     seed: int
     reporter: Reporter
+    cluster: Cluster | None = None
 
     @cached_property
     def known(self) -> Denoiser:
@@ -120,6 +123,7 @@ class Workshop:
                 self._plan,
                 start=self.known,
                 device=self.device,
+                cluster=self.cluster,
                 reporter=self.reporter,
             )
 
@@ -267,6 +271,7 @@ class Workshop:
                 folder,
                 settings,
                 labels=labels,
+                cluster=self.cluster,
                 reporter=self.reporter,
             )
 
@@ -306,12 +311,13 @@ def open_workshop(
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
+    cluster: Cluster | None = None,
     reporter: Reporter = SILENT,
 ) -> Workshop:
     """The networks for generating on top of ``base``; trained when they are first used."""
     device = choose_device(device)
     dtype = choose_precision(precision, device)
-    return Workshop(base, device, dtype, budget or Budget(), model, loss, seed, reporter)
+    return Workshop(base, device, dtype, budget or Budget(), model, loss, seed, reporter, cluster)
 
 
 def estimate(

@@ -37,7 +37,13 @@ CIFAR = SHARED / "data" / "cifar10-train.zip"
 
 
 LONGEST = [
-    *("test_cli_score.py", "test_engine.py", "test_dataset.py", "test_verify.py"),
+    *(
+        "test_cli_score.py",
+        "test_engine.py",
+        "test_distributed.py",
+        "test_dataset.py",
+        "test_verify.py",
+    ),
     *("test_panel_app.py", "test_cli_rebalance.py", "test_synthetic.py", "test_training.py"),
     *("test_augmentation.py", "test_evaluation.py", "test_plugin_operators.py", "test_joining.py"),
 ]

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "mincurate"
 LAYERS = [
     {"errors", "progress", "ordinal", "visible", "appearance", "trust"},
     {"engine", "objects", "quantiles"},
-    {"sources"},
+    {"sources", "distributed"},
     {"images"},
     {"decoding"},
     {"denoiser", "device", "runs", "metrics", "rebalance", "downstream"},

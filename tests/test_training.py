@@ -145,7 +145,7 @@ def test_only_a_model_for_scores_sees_mirrored_images(tmp_path, monkeypatch, sig
     seen = []
     loss = training._Trainer._loss
     monkeypatch.setattr(
-        training._Trainer, "_loss", lambda self, x0, g: seen.append(x0) or loss(self, x0, g)
+        training._Trainer, "_loss", lambda self, x0, *a: seen.append(x0) or loss(self, x0, *a)
     )
     training.train(lit_left, tmp_path, replace(TINY, sigmas=sigmas, steps=6))
     assert bool((torch.cat(seen)[..., 0] < 0).any()) is mirrored

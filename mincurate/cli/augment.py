@@ -66,6 +66,28 @@ def guide(
     guide_steps: GuideSteps = None,
     seed: Seed = 0,
     device: Device = "auto",
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(
+            help="Train in this process, or in processes of a Ray cluster, which all must see "
+            "the run and MINCURATE_HOME under the same path."
+        ),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Running Ray cluster: auto, HOST:PORT or ray://HOST:PORT. Default: one is started "
+            "on this machine.",
+            show_default=False,
+        ),
+    ] = None,
+    num_workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes on Ray. Default: one per GPU, or per CPU where there is none.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train the minority guidance: a classifier of the ordinal classes at every noise level.
 
@@ -86,7 +108,16 @@ def guide(
     reporter = Terminal()
     budget = Budget(train_minutes, train_steps, guide_minutes, guide_steps)
     found = augmentation.guide(
-        run, model=model, loss=loss, budget=budget, seed=seed, device=device, reporter=reporter
+        run,
+        model=model,
+        loss=loss,
+        budget=budget,
+        seed=seed,
+        device=device,
+        engine=engine,
+        address=address,
+        num_workers=num_workers,
+        reporter=reporter,
     )
     levels = found.record["levels"]
     names = {"sigma": "noise (sigma)", "accuracy": "accuracy", "macro_f1": "macro F1"}

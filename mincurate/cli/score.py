@@ -155,7 +155,7 @@ def score(
     ] = None,
     engine: Annotated[
         Literal["local", "ray"],
-        typer.Option(help="Score in this process, or in processes of a Ray cluster."),
+        typer.Option(help="Train and score in this process, or in processes of a Ray cluster."),
     ] = "local",
     address: Annotated[
         str | None,

@@ -66,15 +66,39 @@ def train(
     seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
     workers: Annotated[int, typer.Option(help="Threads that decode images.")] = 2,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(
+            help="Train in this process, or in processes of a Ray cluster, which all must see "
+            "--output under the same path."
+        ),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Running Ray cluster: auto, HOST:PORT or ray://HOST:PORT. Default: one is started "
+            "on this machine.",
+            show_default=False,
+        ),
+    ] = None,
+    num_workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes on Ray. Default: one per GPU, or per CPU where there is none.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train an unconditional diffusion model on your images, or go on training one.
 
     The result is a diffusers pipeline folder for `mincurate score PATH --model FOLDER`. Ctrl-C
     keeps what is done; the same command goes on.
 
-    Example:
+    Examples:
 
         mincurate train ./images --output model --train-minutes 30
+
+        mincurate train ./images --output model --engine ray --num-workers 4
     """
     from mincurate import models
     from mincurate.device import keep_freed_memory
@@ -97,6 +121,9 @@ def train(
         seed=seed,
         workers=workers,
         device=device,
+        engine=engine,
+        address=address,
+        num_workers=num_workers,
         reporter=reporter,
     )
     reporter.say(f"Model: {output} ({sum(p.numel() for p in trained.unet.parameters()):,} weights)")

@@ -12,7 +12,7 @@ BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "faults.py"
 
 
 def test_killed_at_random_every_command_ends_with_the_files_of_an_undisturbed_one(tmp_path):
-    kills = os.environ.get("MINCURATE_KILLS", "12")
+    kills = os.environ.get("MINCURATE_KILLS", "8")
     call = [sys.executable, str(BENCHMARK), "--kills", kills, "--images", "20"]
     done = subprocess.run(
         [*call, "--keep", str(tmp_path)], capture_output=True, text=True, timeout=580, check=False
