@@ -135,6 +135,9 @@ def augment(
     precision: str = "auto",
     resume: bool = True,
     dataset: str | None = None,
+    engine: str = "local",
+    address: str | None = None,
+    num_workers: int | None = None,
     reporter: Reporter = SILENT,
 ) -> Augmented:
     """Generate ``n`` images of the rarest kind of a scored run, score and inspect them.
@@ -153,12 +156,17 @@ def augment(
         init: ``noise``, or ``real`` to start from real images of the target.
         strength: how far start images are noised, in (0, 1].
         dataset: FiftyOne dataset to add the images to; none when absent.
+        engine: ``local``, or ``ray`` to train and generate in processes of a Ray cluster, as
+            `guide` trains.
+        address: as of `guide`.
+        num_workers: as of `guide`.
 
     Raises:
         UserError: something the user can mend.
         StoppedError: Ctrl-C; the same call goes on.
     """
     check(n=n, sampler=sampler, init=init, strength=strength, batch_size=batch_size)
+    cluster = choose_engine(engine, address, num_workers, device)
     base = joining.open_base(find_scored(run))
     if dataset is not None:
         from mincurate import synthetic
@@ -172,6 +180,7 @@ def augment(
         seed=seed,
         device=device,
         precision=precision,
+        cluster=cluster,
         reporter=reporter,
     )
     target, starts = choose_target(
@@ -234,6 +243,7 @@ def augment(
             starts=_starts(workshop, starts, strength, seed)
             if settings["init"] == "real"
             else None,
+            cluster=cluster,
             reporter=reporter,
         )
         if len(manifest) > before:

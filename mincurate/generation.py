@@ -5,8 +5,9 @@ Images are made in batches that do not depend on what is there already, so that 
 generation that was stopped ends with the same bytes as one that was not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mincurate import engine
+from mincurate.device import keep_freed_memory
+from mincurate.engine import Cluster
 from mincurate.errors import StoppedError, UserError
 from mincurate.manifest import IMAGES, append, content_hash, png, repair
-from mincurate.progress import SILENT, Reporter
+from mincurate.progress import SILENT, Advance, Reporter
 from mincurate.runs import write_atomically
 from mincurate.sampling import OnStep, Sampler
 from mincurate.scoring import to_tensor
@@ -67,6 +71,7 @@ def generate(
     facts: dict[str, Any],
     first: int = 0,
     starts: Starts | None = None,
+    cluster: Cluster | None = None,
     reporter: Reporter = SILENT,
 ) -> list[dict[str, Any]]:
     """Generate ``n`` images into ``folder``, or those of them that are not there yet.
@@ -75,50 +80,46 @@ def generate(
         seed: of the whole generation; image i has `image_seed` (seed, first + i) of its own.
         first: how many images of other generations with this seed come before.
         facts: what every manifest line says besides index, file, seed and start.
+        cluster: where to compute instead of here; only this process writes.
 
     Returns:
         The manifest, one entry per image in order.
 
     Raises:
-        UserError: no room left on the disk, or the folder cannot be written.
+        UserError: no room left on the disk, or the folder cannot be written; no such cluster, or
+            its workers die again and again.
         GenerationStoppedError: on Ctrl-C; every image made so far is kept.
     """
     try:
         (folder / IMAGES).mkdir(parents=True, exist_ok=True)
         entries = {e["index"]: e for e in repair(folder) if e["index"] < n}
+        batches = enumerate(range(i, min(i + batch_size, n)) for i in range(0, n, batch_size))
+        todo = {number: batch for number, batch in batches if not entries.keys() >= set(batch)}
+        make = partial(_make, sampler, starts, seed, first)
         with reporter.task("Generating", n) as advance:
             advance(len(entries))
-            for start in range(0, n, batch_size):
-                indices = list(range(start, min(start + batch_size, n)))
-                missing = [i for i in indices if i not in entries]
-                if not missing:
-                    continue
-                seeds = [image_seed(seed, first + i) for i in indices]
-                x0, names = _starts(starts, [first + i for i in indices])
-                images = sampler(
-                    seeds,
-                    start=x0,
-                    strength=starts.strength if starts else 1.0,
-                    on_step=_interim(advance),
-                )
-                pixels = to_pixels(images)
+            made = (
+                _here(make, todo, advance)
+                if cluster is None
+                else _on_ray(make, todo, cluster, reporter)
+            )
+            for number, pixels in made:
                 lines = []
-                for i, image_seed_, picture, name in zip(
-                    indices, seeds, pixels, names, strict=True
-                ):
-                    if i not in missing:
+                for i, picture in zip(todo[number], pixels, strict=True):
+                    if i in entries:
                         continue
                     file = f"{IMAGES}/{i:06d}.png"
                     content = png(picture)
                     write_atomically(folder / file, content)
-                    entry = {"index": i, "file": file, "seed": image_seed_} | facts
+                    entry = {"index": i, "file": file, "seed": image_seed(seed, first + i)} | facts
                     entry["content_hash"] = content_hash(content)
-                    if name is not None and starts is not None:
+                    if starts is not None:
+                        name = starts.names[(first + i) % len(starts.names)]
                         entry |= {"start": name, "strength": starts.strength}
                     entries[i] = entry
                     lines.append(entry)
                 append(folder, lines)
-                advance(len(missing))
+                advance(len(lines))
     except KeyboardInterrupt:
         raise GenerationStoppedError(folder, len(repair(folder)), n) from None
     except OSError as error:
@@ -134,14 +135,55 @@ def to_pixels(images: Tensor) -> NDArray[np.uint8]:
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
 
 
-def _starts(starts: Starts | None, indices: list[int]) -> tuple[Tensor | None, list[str | None]]:
-    if starts is None:
-        return None, [None] * len(indices)
-    rows = [i % len(starts.pixels) for i in indices]
-    return to_tensor(starts.pixels[rows]), [starts.names[r] for r in rows]
+Make = Callable[..., NDArray[np.uint8]]
+Batches = dict[int, range]
+Made = Iterator[tuple[int, NDArray[np.uint8]]]
 
 
-def _interim(advance: Any) -> OnStep:
+def _make(
+    sampler: Sampler,
+    starts: Starts | None,
+    seed: int,
+    first: int,
+    indices: Sequence[int],
+    on_step: OnStep | None = None,
+) -> NDArray[np.uint8]:
+    """The images of these numbers, ``(N, 3, H, W)``."""
+    x0 = None
+    if starts is not None:
+        x0 = to_tensor(starts.pixels[[(first + i) % len(starts.pixels) for i in indices]])
+    images = sampler(
+        [image_seed(seed, first + i) for i in indices],
+        start=x0,
+        strength=starts.strength if starts else 1.0,
+        on_step=on_step,
+    )
+    return to_pixels(images)
+
+
+def _here(make: Make, todo: Batches, advance: Advance) -> Made:
+    for number, batch in todo.items():
+        yield number, make(batch, _interim(advance))
+
+
+def _on_ray(make: Make, todo: Batches, cluster: Cluster, reporter: Reporter) -> Made:
+    shards = [(number, [(str(i), "") for i in batch]) for number, batch in todo.items()]
+    for done in engine.on_ray(partial(_worker, make), shards, cluster, reporter):
+        if done.killers:
+            raise UserError(
+                "Workers die of generating a single image, perhaps for lack of memory: take fewer "
+                "--num-workers, then give the same command again; what is finished is kept."
+            )
+        yield done.shard, np.concatenate(done.results)
+
+
+def _worker(make: Make) -> Callable[[list[engine.Item]], NDArray[np.uint8]]:
+    """What a worker on a cluster does with the numbers it is given."""
+    keep_freed_memory()
+    return lambda items: make([int(number) for number, _ in items])
+
+
+def _interim(advance: Advance) -> OnStep:
     """Shows within a batch how far it is."""
 
     def on_step(done: int, steps: int) -> None:

@@ -49,6 +49,23 @@ def test_every_column_of_the_table_is_documented(generated):
     assert [name for name in frame if f"`{name}`" not in said] == []
 
 
+@pytest.mark.slow
+def test_on_ray_the_same_images_are_made(own):
+    pytest.importorskip("ray")
+    folder = own / "runs" / "mincurate_2"
+    whole = {path.name: read_png(path).astype(int) for path in (folder / "images").iterdir()}
+    lines = read_manifest(folder)
+    shutil.rmtree(folder)
+    on_ray = ("--engine", "ray", "--num-workers", 2)
+    assert "Ray: 2 workers on 1 node." in command(own, "augment", *GENERATE, *VARY, *on_ray)
+    assert {path.name for path in (folder / "images").iterdir()} == set(whole)
+    for name, pixels in whole.items():  # a worker has one thread, which may round otherwise
+        assert abs(read_png(folder / "images" / name) - pixels).max() <= 1
+    again = read_manifest(folder)
+    for one, other in zip(lines, again, strict=True):
+        assert {**one, "content_hash": ""} == {**other, "content_hash": ""}
+
+
 def test_a_killed_generation_goes_on_to_the_same_images(own):
     """`kill -9` after the images of the second batch, within the line that says they are there."""
     whole = images(own, "mincurate_2")

@@ -13,11 +13,11 @@ PACKAGE = Path(__file__).parents[1] / "mincurate"
 LAYERS = [
     {"errors", "progress", "ordinal", "visible", "appearance", "trust"},
     {"engine", "objects", "quantiles"},
-    {"sources", "distributed"},
+    {"sources"},
     {"images"},
     {"decoding"},
     {"denoiser", "device", "runs", "metrics", "rebalance", "downstream"},
-    {"quality", "export", "seals", "manifest", "checkpoints"},
+    {"quality", "export", "seals", "manifest", "checkpoints", "distributed"},
     {"backbone", "curated", "verdict"},
     {"perceptual"},
     {"training", "embedding", "classifier"},

@@ -51,6 +51,29 @@ GuideSteps = Annotated[
 Seed = Annotated[int, typer.Option(help="Decides everything random.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 
+Engine = Annotated[
+    Literal["local", "ray"],
+    typer.Option(
+        help="Compute in this process, or in processes of a Ray cluster, which all must see "
+        "the run and MINCURATE_HOME under the same path."
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Running Ray cluster: auto, HOST:PORT or ray://HOST:PORT. Default: one is started "
+        "on this machine.",
+        show_default=False,
+    ),
+]
+NumWorkers = Annotated[
+    int | None,
+    typer.Option(
+        help="Processes on Ray. Default: one per GPU, or per CPU where there is none.",
+        show_default=False,
+    ),
+]
+
 
 def guide(
     run: Annotated[
@@ -66,28 +89,9 @@ def guide(
     guide_steps: GuideSteps = None,
     seed: Seed = 0,
     device: Device = "auto",
-    engine: Annotated[
-        Literal["local", "ray"],
-        typer.Option(
-            help="Train in this process, or in processes of a Ray cluster, which all must see "
-            "the run and MINCURATE_HOME under the same path."
-        ),
-    ] = "local",
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="Running Ray cluster: auto, HOST:PORT or ray://HOST:PORT. Default: one is started "
-            "on this machine.",
-            show_default=False,
-        ),
-    ] = None,
-    num_workers: Annotated[
-        int | None,
-        typer.Option(
-            help="Processes on Ray. Default: one per GPU, or per CPU where there is none.",
-            show_default=False,
-        ),
-    ] = None,
+    engine: Engine = "local",
+    address: Address = None,
+    num_workers: NumWorkers = None,
 ) -> None:
     """Train the minority guidance: a classifier of the ordinal classes at every noise level.
 
@@ -199,6 +203,9 @@ def augment(
     seed: Seed = 0,
     batch_size: BatchSize = 64,
     device: Device = "auto",
+    engine: Engine = "local",
+    address: Address = None,
+    num_workers: NumWorkers = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -281,6 +288,9 @@ def augment(
         device=device,
         resume=resume,
         dataset=name,
+        engine=engine,
+        address=address,
+        num_workers=num_workers,
         reporter=reporter,
     )
     summarize(made, reporter)
