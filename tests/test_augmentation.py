@@ -50,6 +50,7 @@ def test_every_column_of_the_table_is_documented(generated):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_on_ray_the_same_images_are_made(own):
     pytest.importorskip("ray")
     folder = own / "runs" / "mincurate_2"

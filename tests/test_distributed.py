@@ -99,7 +99,6 @@ def test_without_ray_there_is_a_sentence(tmp_path, monkeypatch):
         train(cluster=TWO)
 
 
-@pytest.mark.long
 def test_two_workers_give_the_weights_of_one(tmp_path):
     here = training.train(IMAGES, tmp_path / "here", TINY)
     listener = At(1, None)
@@ -142,6 +141,7 @@ def kill_a_worker():
     trainers[-1].kill()
 
 
+@pytest.mark.long
 def test_a_worker_that_is_killed_does_not_end_the_training(tmp_path):
     plan = replace(TINY, steps=300)
     reporter = At(20, kill_a_worker)
@@ -171,6 +171,7 @@ def on_two(work, tmp_path, cluster=TWO):
     distributed.on_ray(work, IMAGES, tmp_path, cluster, batch_size=4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("work", [refuses, refuses_in_worker_0])
 def test_an_error_in_a_worker_is_the_trainings_own(cluster, work, tmp_path):
     with pytest.raises(UserError, match=r"^There is no such model\.$"):
@@ -218,6 +219,7 @@ def run(*arguments):
     return result.output
 
 
+@pytest.mark.long
 def test_the_commands_train_and_guide_on_ray(cluster, shapes, tmp_path):
     on_ray = ("--engine", "ray", "--num-workers", "2")
     out = run("train", shapes, "-o", tmp_path / "m", "--train-steps", 12, "--all-levels", *on_ray)

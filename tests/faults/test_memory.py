@@ -59,6 +59,7 @@ def scored(megabytes: int) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.long
 def test_a_batch_that_does_not_fit_is_scored_in_parts_with_the_same_scores():
     parts, largest, difference = map(float, scored(400).split())
     assert parts > 1 and largest < 192
