@@ -223,6 +223,7 @@ def build_allergic(recipe, reading, poison):
     return allergic
 
 
+@pytest.mark.long
 def test_an_image_that_kills_workers_is_unscorable_and_stays_so(shapes, tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "SHARD_IMAGES", 2)  # each further halving starts workers anew
     plain = {"fiftyone": False, "umap": False, "n_draws": 2, "train_steps": 2, "max_images": 12}

@@ -81,6 +81,7 @@ def run(home: Path, *arguments: object, **more: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_a_clock_that_jumps_by_decades_changes_no_result_and_no_order(
     pictures, tmp_path, monkeypatch
 ):
