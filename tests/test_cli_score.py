@@ -160,6 +160,7 @@ def test_a_table_of_paths_is_a_source(shapes, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_run_goes_on_to_the_same_table(shapes, tmp_path):
     """`kill -9` while training, while scoring and before the map; then once more to the end."""
 
