@@ -60,18 +60,19 @@ def neighborhood(
     if len(among) < 2:
         return far, factor
     k = max(1, round(CROWD * (len(among) - 1)))
+    lengths = (among.astype(np.float64) ** 2).sum(1)
     itself, place = np.arange(len(among)), np.full(len(vectors), -1)
     if rows is not None:
         place[rows] = itself
     parts = [
-        _nearest(among[i : i + CHUNK], among, itself[i : i + CHUNK], k)
+        _nearest(among[i : i + CHUNK], among, lengths, itself[i : i + CHUNK], k)
         for i in range(0, len(among), CHUNK)
     ]
     distance, index = (np.concatenate(part) for part in zip(*parts, strict=True))
     reach = distance.max(1)
     density = _density(distance, reach[index])
     for i in range(0, len(vectors), CHUNK):
-        distance, index = _nearest(vectors[i : i + CHUNK], among, place[i : i + CHUNK], k)
+        distance, index = _nearest(vectors[i : i + CHUNK], among, lengths, place[i : i + CHUNK], k)
         far[i : i + CHUNK] = distance.mean(1)
         own = _density(distance, reach[index])
         factor[i : i + CHUNK] = density[index].mean(1) / own
@@ -79,10 +80,17 @@ def neighborhood(
 
 
 def _nearest(
-    part: Vectors, among: Vectors, own: NDArray[np.int64], k: int
+    part: Vectors,
+    among: Vectors,
+    lengths: NDArray[np.float64],
+    own: NDArray[np.int64],
+    k: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Distances and rows of the ``k`` nearest, ``(n, k)`` each, in no order; never row ``own``."""
-    lengths = (among.astype(np.float64) ** 2).sum(1)
+    """Distances and rows of the ``k`` nearest, ``(n, k)`` each, in no order; never row ``own``.
+
+    Args:
+        lengths: ``(R,)``, squared, of ``among``.
+    """
     squared = (part.astype(np.float64) ** 2).sum(1)[:, None] + lengths - 2.0 * (part @ among.T)
     squared[own >= 0, own[own >= 0]] = np.inf
     index = np.argpartition(squared, k - 1, axis=1)[:, :k]

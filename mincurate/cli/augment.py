@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mincurate.cli.cluster import Address, NumWorkers
 from mincurate.cli.console import Terminal
 from mincurate.progress import duration
 
@@ -56,21 +57,6 @@ Engine = Annotated[
     typer.Option(
         help="Compute in this process, or in processes of a Ray cluster, which all must see "
         "the run and MINCURATE_HOME under the same path."
-    ),
-]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        help="Running Ray cluster: auto, HOST:PORT or ray://HOST:PORT. Default: one is started "
-        "on this machine.",
-        show_default=False,
-    ),
-]
-NumWorkers = Annotated[
-    int | None,
-    typer.Option(
-        help="Processes on Ray. Default: one per GPU, or per CPU where there is none.",
-        show_default=False,
     ),
 ]
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mincurate.cli.cluster import Address, NumWorkers
 from mincurate.cli.console import Terminal
 from mincurate.progress import duration
 
@@ -157,21 +158,8 @@ def score(
         Literal["local", "ray"],
         typer.Option(help="Train and score in this process, or in processes of a Ray cluster."),
     ] = "local",
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="Running Ray cluster: auto, HOST:PORT or ray://HOST:PORT. Default: one is started "
-            "on this machine.",
-            show_default=False,
-        ),
-    ] = None,
-    num_workers: Annotated[
-        int | None,
-        typer.Option(
-            help="Processes on Ray. Default: one per GPU, or per CPU where there is none.",
-            show_default=False,
-        ),
-    ] = None,
+    address: Address = None,
+    num_workers: NumWorkers = None,
 ) -> None:
     """Score every image, rank them, and show what is rare.
 

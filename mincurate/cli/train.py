@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mincurate.cli.cluster import Address, NumWorkers
 from mincurate.cli.console import Terminal
 
 
@@ -73,21 +74,8 @@ def train(
             "--output under the same path."
         ),
     ] = "local",
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="Running Ray cluster: auto, HOST:PORT or ray://HOST:PORT. Default: one is started "
-            "on this machine.",
-            show_default=False,
-        ),
-    ] = None,
-    num_workers: Annotated[
-        int | None,
-        typer.Option(
-            help="Processes on Ray. Default: one per GPU, or per CPU where there is none.",
-            show_default=False,
-        ),
-    ] = None,
+    address: Address = None,
+    num_workers: NumWorkers = None,
 ) -> None:
     """Train an unconditional diffusion model on your images, or go on training one.
 

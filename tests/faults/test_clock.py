@@ -1,25 +1,18 @@
 """A clock that is set while mincurate works."""
 
-import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from conftest import TINY
+from test_rivals import start
 
 from mincurate import runs
 from mincurate.verify import verify
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
-CODE = (
-    "from mincurate import training\nnetwork = training.new_unet\n"
-    "training.new_unet = lambda size, _: network(size, (32, 32))\n"
-    "from mincurate.cli import main; main()"
-)
 TIMES = ("@2041-03-01 12:00:00", "@2026-06-30 23:59:59")
 EARLIER = "@2009-02-13 23:31:30"
 
@@ -41,7 +34,6 @@ class Clock:
             "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(self.file),
             "FAKETIME_NO_CACHE": "1",
-            "DONT_FAKE_MONOTONIC": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
 
@@ -68,17 +60,11 @@ class Clock:
 
 
 def run(home: Path, *arguments: object, **more: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "MINCURATE_HOME": str(home), **more},
-        timeout=400,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
+    process = start(*arguments, MINCURATE_HOME=str(home), **more)
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == 0, out + err
+    assert "Traceback" not in err
+    return out + err
 
 
 @pytest.mark.long
