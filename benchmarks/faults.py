@@ -198,13 +198,14 @@ def load() -> None:
         models,
         report,
         shards,
+        trainer,
         training,
         verify,
     )
 
     torch.set_num_threads(1)
     shards.SHARD_IMAGES = 8
-    training.CHECKPOINT_SECONDS = classifier_training.CHECKPOINT_SECONDS = 0.3
+    trainer.CHECKPOINT_SECONDS = 0.3
     network = training.new_unet
     training.new_unet = lambda size, channels: network(size, (32, 32, 64))
 

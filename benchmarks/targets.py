@@ -104,9 +104,10 @@ def adaptive_draws(given):
         case: found[case]["share_of_draws"] for case in ("ten classes", "rarest tenth or not")
     }
     said = {c: f"{s:.0%}" if s else "more than 100%" for c, s in shares.items()}
-    share = shares["ten classes"]
-    figure = f"{said['ten classes']} (rarest tenth or not: {said['rarest tenth or not']})"
-    return f"{figure} of K = 6; not an option of score", bool(share) and share <= 0.6
+    share = shares["rarest tenth or not"]
+    figure = f"{said['rarest tenth or not']} of K = 6 for “rarest tenth or not” (score --adaptive)"
+    figure += f"; for all ten classes it would take {said['ten classes']}"
+    return figure, bool(share) and share <= 0.6
 
 
 def guided_sampling(given):

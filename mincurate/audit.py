@@ -1,7 +1,7 @@
 """Score a collection of images, end to end: the one call behind ``mincurate score``."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +65,7 @@ def score(
     model: str | None = None,
     sigma: float | None = None,
     n_draws: int = 6,
+    adaptive: bool = False,
     num_classes: int = 10,
     within_label: bool = False,
     rank_by: str = "auto",
@@ -103,6 +104,8 @@ def score(
             use (``mincurate_3``).
         sigma: noise level of the score; default 0.005 per pixel of the image side.
         n_draws: noise draws per image (K).
+        adaptive: two draws of every image, and K of those only that two draws do not put clearly
+            inside or outside the rarest class of the minority score.
         num_classes: number of ordinal classes (L), 0 = commonest.
         within_label: let ``rarity`` and ``minority_class`` rank an image among its own label.
         rank_by: ``embedding``, ``minority``, ``calibrated`` or ``neighbors``: what rarity and
@@ -129,12 +132,17 @@ def score(
 
     Raises:
         UserError: something the user can mend.
-        training.TrainingInterruptedError: Ctrl-C while training; nothing is lost.
+        trainer.TrainingInterruptedError: Ctrl-C while training; nothing is lost.
     """
     if rank_by not in ("auto", *ordinal.RANKINGS):
         raise UserError(f"--rank-by is auto, {', '.join(ordinal.RANKINGS)}, not {rank_by!r}.")
     if n_draws < 1 or num_classes < 1 or batch_size < 1:
         raise UserError("--n-draws, --num-classes and --batch-size are at least 1.")
+    if adaptive and (n_draws < 4 or num_classes < 2 or within_label):
+        raise UserError(
+            "--adaptive spends draws at the edge of the rarest class of all images: it goes with "
+            "4 or more --n-draws, 2 or more --num-classes, and not with --within-label."
+        )
     cluster = choose_engine(engine, address, num_workers, device)
     models.check_numbers(
         sigma=sigma,
@@ -199,6 +207,7 @@ def score(
             "model": given.content_hash() if given else str(plan),
             "scoring": [sigma, n_draws, perceptual, embedding, size, fit, seed, str(dtype)],
             "method": METHOD,
+            **({"adaptive": num_classes} if adaptive else {}),
         }
     )
     run = _open_run(request, Path(output).expanduser() if output else None, resume, reporter)
@@ -207,8 +216,9 @@ def score(
             given, plan, distance, embedder, n_draws=n_draws, device=device, dtype=dtype
         )
         reporter.say(
-            f"Scoring {n_draws} draws of {len(collection.unique):,} images at sigma {sigma:.3g} on "
-            f"{device} takes about {duration(seconds * len(collection.unique))}"
+            f"Scoring {f'2 to {n_draws}' if adaptive else n_draws} draws of "
+            f"{len(collection.unique):,} images at sigma {sigma:.3g} on {device} takes "
+            f"{'at most' if adaptive else 'about'} {duration(seconds * len(collection.unique))}"
             + (", after the training." if plan else ".")
         )
     with seals.held(run):
@@ -218,6 +228,7 @@ def score(
                 "model": model,
                 "sigma": sigma,
                 "n_draws": n_draws,
+                "adaptive": adaptive,
                 "num_classes": num_classes,
                 "within_label": within_label,
                 "rank_by": rank_by,
@@ -261,6 +272,11 @@ def score(
             seed=seed,
             dtype=dtype,
         )
+        reading = Reading(size, fit, batch_size, workers)
+        if adaptive:
+            scorer = replace(
+                scorer, edge=shards.pilot(run, collection, scorer, reading, num_classes, reporter)
+            )
         _check_fingerprint(run, collection, scorer, embedder, size, fit)
         recipe = Recipe(
             model=denoiser.name,
@@ -271,9 +287,9 @@ def score(
             n_draws=n_draws,
             seed=seed,
             dtype=dtype,
+            edge=scorer.edge,
             networks=shards.network_hashes(scorer),
         )
-        reading = Reading(size, fit, batch_size, workers)
         for index in runs.damaged_shards(run):
             reporter.say(f"Shard {index} of run {run.key} is damaged and is scored again.")
         lost = shards.score(
@@ -424,6 +440,7 @@ def _check_fingerprint(
             embedder.weights_hash,
             size,
             fit,
+            *([asdict(scorer.edge)] if scorer.edge else []),
         ]
     )
     before = run.record.get("fingerprint")

@@ -1,14 +1,10 @@
-"""Train the classifier of the ordinal classes on noised images, within a budget of minutes.
-
-Every step draws from ``(seed, step)`` alone and a checkpoint holds all that a step depends on: a
-training that was stopped goes on to the same weights.
-"""
+"""Train the classifier of the ordinal classes on noised images, within a budget of minutes."""
 
 import copy
 import json
 import math
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -21,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from mincurate import checkpoints, distributed
+from mincurate import distributed
 from mincurate.classifier import (
     CHECKPOINT,
     LOSSES,
@@ -38,30 +34,16 @@ from mincurate.denoiser import Denoiser
 from mincurate.device import precision, reduced_precision
 from mincurate.distributed import ALONE, Team
 from mincurate.engine import Cluster
-from mincurate.errors import StoppedError, UserError
+from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import fingerprint, write_atomically
+from mincurate.trainer import Trainer
 
-CHECKPOINT_SECONDS = 30.0
 EVALUATED_LEVELS = 8
 STANDARDISED = 512
 """Images, noised, over which the usual values of the features are taken."""
 HELD_OUT = (0.1, 1024)
 """Share of the images that is held out, and how many at most."""
-
-
-class ClassifierInterruptedError(StoppedError):
-    """Training was stopped by Ctrl-C; the checkpoint in ``folder`` holds all of its work."""
-
-    def __init__(self, folder: Path, steps: int, planned: int) -> None:
-        super().__init__(
-            f"The classifier's training is kept in {folder} at step {steps} of {planned}; give the "
-            "same command again to go on."
-        )
-        self.folder, self.steps, self.planned = folder, steps, planned
-
-    def __reduce__(self) -> tuple[Any, ...]:  # from a worker to the caller
-        return type(self), (self.folder, self.steps, self.planned)
 
 
 def train(
@@ -92,7 +74,7 @@ def train(
     Raises:
         UserError: fewer than two classes, or the folder holds another classifier; no such cluster,
             or its workers die again and again.
-        ClassifierInterruptedError: on Ctrl-C, after the checkpoint was written.
+        trainer.TrainingInterruptedError: on Ctrl-C, after the checkpoint was written.
     """
     if training.loss not in LOSSES:
         raise UserError(f"There is no loss {training.loss!r}: take one of {', '.join(LOSSES)}.")
@@ -104,7 +86,7 @@ def train(
             "The classifier needs images of at least 2 classes and found fewer; score more images, "
             "or ask for more classes with --classes."
         )
-    state = _Trainer(denoiser, images, members, folder, training, labels, reporter)
+    state = HeadTrainer(denoiser, images, members, folder, training, labels, reporter)
     if not finished(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if cluster is None:
@@ -138,7 +120,7 @@ def _work(
     """Train as one of a team."""
     if not team.agree(lambda: finished(folder)):  # a worker may die when all is done
         there = denoiser.copy_on(device)
-        _Trainer(there, images, classes, folder, training, labels, reporter, team).run()
+        HeadTrainer(there, images, classes, folder, training, labels, reporter, team).run()
 
 
 def split(
@@ -185,8 +167,11 @@ def figures(
     return found
 
 
-class _Trainer:
-    """The state of one training: head, optimiser, step, curve and the best weights so far."""
+class HeadTrainer(Trainer):
+    """The state of one training: head, optimiser, curve and the best weights so far."""
+
+    what, title = "the classifier's training", "Training the classifier"
+    checkpoint = CHECKPOINT
 
     def __init__(
         self,
@@ -199,10 +184,18 @@ class _Trainer:
         reporter: Reporter,
         team: Team = ALONE,
     ) -> None:
-        self.team = team
-        self.denoiser, self.images, self.classes = denoiser, images, classes
-        self.folder, self.training, self.reporter = folder, training, reporter
-        self.device = denoiser.device
+        super().__init__(
+            images,
+            folder,
+            denoiser.device,
+            steps=training.steps,
+            minutes=training.minutes,
+            batch_size=training.batch_size,
+            seed=training.seed,
+            team=team,
+            reporter=reporter,
+        )
+        self.denoiser, self.classes, self.training = denoiser, classes, training
         self.dtype = reduced_precision(self.device.type)
         names = sorted({n for n in labels or () if n is not None})
         self.label_names = names if len(names) > 1 else []
@@ -222,55 +215,21 @@ class _Trainer:
         )
         self.head = new_head(denoiser, training, len(self.label_names))
         self.optimizer = self._new_optimizer()
-        self.step, self.planned, self.seconds = 0, training.steps or 0, 0.0
         self.curve: list[dict[str, float]] = []
         self.best = (math.inf, copy.deepcopy(self.head.state_dict()))
         self.levels: list[dict[str, float]] = []
 
-    def run(self) -> None:
-        """Train to the end, or to Ctrl-C."""
-        if saved_state := self.team.agree(self._saved):
-            self._restore(saved_state)
-            self.reporter.say(f"Going on with the classifier at step {self.step}/{self.planned}.")
-        else:
-            self.head.load_state_dict(self.team.agree(self._standardised))
-            self.best = (math.inf, copy.deepcopy(self.head.state_dict()))
-            self.planned = self.planned or self._plan()
-        if self.step == 0:
-            self._save_checkpoint()
-        saved = started = time.monotonic()
-        losses: list[float] = []
-        batch = self.training.batch_size
-        try:
-            with self.reporter.task("Training the classifier", self.planned * batch) as advance:
-                advance(self.step * batch)
-                while self.step < self.planned:
-                    losses.append(self._update(self.step))
-                    self.step += 1
-                    if self.step % max(1, self.planned // 20) == 0 or self.step == self.planned:
-                        self._check(sum(losses) / len(losses))
-                        self._plan_again(self.seconds + time.monotonic() - started)
-                        losses.clear()
-                    note = f"loss {losses[-1]:.3f}" if losses else self._note()
-                    advance(batch, note, self.planned * batch)
-                    if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                        self.seconds += time.monotonic() - started
-                        self._save_checkpoint()
-                        saved = started = time.monotonic()
-        except KeyboardInterrupt:
-            self.seconds += time.monotonic() - started
-            self._save_checkpoint()
-            raise ClassifierInterruptedError(self.folder, self.step, self.planned) from None
-        self.seconds += time.monotonic() - started
-        if self.team.rank == 0:
-            self._save_classifier()
-            (self.folder / CHECKPOINT).unlink(missing_ok=True)
+    def begin(self) -> None:
+        """Give the head the usual values of its features."""
+        self.head.load_state_dict(self.team.agree(self._standardised))
+        self.best = (math.inf, copy.deepcopy(self.head.state_dict()))
 
-    def _update(self, step: int) -> float:
-        generator = _generator(self.training.seed, step)
-        size, rows = self.training.batch_size, self.team.rows()
+    def update(self, step: int) -> float:
+        """One step of AdamW under a cosine."""
+        generator = self.generator(step)
+        size, rows = self.batch_size, self.team.rows()
         index, timesteps = self._draw(generator)
-        x0 = self._batch(index[rows])
+        x0 = self.batch(index[rows])
         flip = (torch.rand(size, 1, 1, 1, generator=generator) < 0.5)[rows].to(self.device)
         x0 = torch.where(flip, x0.flip(3), x0)
         loss = self._loss(self._encode(x0, timesteps, generator, rows), index, rows)
@@ -286,24 +245,20 @@ class _Trainer:
 
     def _draw(self, generator: torch.Generator) -> tuple[NDArray[np.int64], Tensor]:
         """Images and timesteps of one batch."""
-        size = self.training.batch_size
+        size = self.batch_size
         picks = torch.randint(len(self.train_index), (size,), generator=generator)
         u = torch.rand(size, generator=generator)
         return self.train_index[picks.numpy()], (len(self.denoiser.sigmas) * u**2).long()
 
     def _standardised(self) -> dict[str, Tensor]:
         """The head with the usual values of its features, over images and noise levels."""
-        generator = _generator(self.training.seed, -1)
+        generator = self.generator(-1)
         pooled = []
-        for _ in range(-(-STANDARDISED // self.training.batch_size)):
+        for _ in range(-(-STANDARDISED // self.batch_size)):
             index, timesteps = self._draw(generator)
-            pooled.append(self.head.pool(self._encode(self._batch(index), timesteps, generator)[0]))
+            pooled.append(self.head.pool(self._encode(self.batch(index), timesteps, generator)[0]))
         self.head.standardise(torch.cat(pooled))
         return self.head.state_dict()
-
-    def _batch(self, index: NDArray[np.int64]) -> Tensor:
-        pixels = torch.from_numpy(np.ascontiguousarray(self.images[index])).to(self.device)
-        return pixels.float() / 127.5 - 1
 
     def _encode(
         self,
@@ -340,7 +295,7 @@ class _Trainer:
             loss = loss + F.nll_loss(labels, truth, ignore_index=-1, reduction="sum") / known
         return loss
 
-    def _check(self, train_loss: float) -> None:
+    def check(self, train_loss: float) -> float:
         """Held-out figures per noise level; the weights of the lowest log loss are kept."""
         levels = self.team.agree(self._evaluate)
         error = sum(v["log_loss"] + v.get("label_log_loss", 0.0) for v in levels) / len(levels)
@@ -348,6 +303,7 @@ class _Trainer:
         if error < self.best[0]:
             self.best = (error, copy.deepcopy(self.head.state_dict()))
             self.levels = levels
+        return error
 
     @torch.no_grad()
     def _evaluate(self) -> list[dict[str, float]]:
@@ -357,12 +313,12 @@ class _Trainer:
         found = []
         spread = (len(sigmas) - 1) * np.linspace(0, 1, EVALUATED_LEVELS) ** 2
         for t in np.unique(spread.round().astype(int)):
-            generator = _generator(self.training.seed, -2 - int(t))
+            generator = self.generator(-2 - int(t))
             parts = []
-            for start in range(0, len(self.held_out), self.training.batch_size):
-                index = self.held_out[start : start + self.training.batch_size]
+            for start in range(0, len(self.held_out), self.batch_size):
+                index = self.held_out[start : start + self.batch_size]
                 timesteps = torch.full((len(index),), int(t))
-                parts.append(self.head(*self._encode(self._batch(index), timesteps, generator)))
+                parts.append(self.head(*self._encode(self.batch(index), timesteps, generator)))
             classes = torch.cat([p[0] for p in parts]).double().cpu().numpy()
             level = {"timestep": int(t), "sigma": float(sigmas[t])}
             level |= figures(classes, self.classes[self.held_out])
@@ -377,67 +333,41 @@ class _Trainer:
         self.head.train()
         return found
 
-    def _note(self) -> str:
-        return f"held-out loss {self.curve[-1]['held_out_loss']:.3f}" if self.curve else ""
-
     def _new_optimizer(self) -> torch.optim.AdamW:
         rate = self.training.learning_rate
         return torch.optim.AdamW(self.head.parameters(), lr=rate, weight_decay=0.05)
 
-    def _plan(self) -> int:
-        """Number of steps that fit the budget, by timing a few on a head that is thrown away."""
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Steps of a head that is thrown away."""
         kept = self.head, self.optimizer
-        self.head, self.planned = copy.deepcopy(self.head), 1
+        self.head = copy.deepcopy(self.head)
         self.optimizer = self._new_optimizer()
-        self._update(0)
-        started, done = time.monotonic(), 0
-        while self.team.agree(partial(_too_few, done, started)):
-            self._update(0)
-            done += 1
-        per_step = (time.monotonic() - started) / done
+        yield
         self.head, self.optimizer = kept
-        return self.team.agree(lambda: max(20, int(self.training.minutes * 60 / per_step)))
 
-    def _plan_again(self, seconds: float) -> None:
-        """Correct the number of steps by the rate so far; the last fifth stays as planned."""
-        if self.training.steps is None and self.step < 0.8 * self.planned:
-            left = self.training.minutes * 60 - seconds
-            planned = self.step + max(1, round(left / (seconds / self.step)))
-            self.planned = self.team.agree(lambda: planned)
+    def state(self) -> dict[str, Any]:
+        """Weights, the best of them with their figures, the optimiser and the curve."""
+        return {
+            "fingerprint": self.fingerprint,
+            "head": self.head.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best_error": self.best[0],
+            "best": self.best[1],
+            "curve": self.curve,
+            "levels": self.levels,
+        }
 
-    def _save_checkpoint(self) -> None:
-        if self.team.rank != 0:
-            return
-        checkpoints.write(
-            self.folder / CHECKPOINT,
-            {
-                "fingerprint": self.fingerprint,
-                "head": self.head.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "best_error": self.best[0],
-                "best": self.best[1],
-                "step": self.step,
-                "planned": self.planned,
-                "seconds": self.seconds,
-                "curve": self.curve,
-                "levels": self.levels,
-            },
-        )
-
-    def _saved(self) -> dict[str, Any] | None:
-        path = self.folder / CHECKPOINT
-        return checkpoints.read(path, self.device) if path.is_file() else None
-
-    def _restore(self, saved: dict[str, Any]) -> None:
-        if saved["fingerprint"] != self.fingerprint:
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a `state`, if it is of this training."""
+        if state["fingerprint"] != self.fingerprint:
             raise UserError(_other_classifier(self.folder))
-        self.head.load_state_dict(saved["head"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.best = (saved["best_error"], saved["best"])
-        self.step, self.planned = saved["step"], saved["planned"]
-        self.seconds, self.curve, self.levels = saved["seconds"], saved["curve"], saved["levels"]
+        self.head.load_state_dict(state["head"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best = (state["best_error"], state["best"])
+        self.curve, self.levels = state["curve"], state["levels"]
 
-    def _save_classifier(self) -> None:
+    def save(self) -> None:
         """Write the best weights, then the record, which says that they are whole."""
         weights = {key: value.cpu().contiguous() for key, value in self.best[1].items()}
         write_atomically(self.folder / WEIGHTS, safetensors.torch.save(weights))
@@ -457,19 +387,8 @@ class _Trainer:
         write_atomically(self.folder / RECORD, json.dumps(about, indent=1).encode())
 
 
-def _too_few(done: int, started: float) -> bool:
-    """Whether so many steps since ``started`` are too few to tell how long one takes."""
-    return done < 3 or (time.monotonic() - started < 2 and done < 20)
-
-
 def _other_classifier(folder: Path) -> str:
     return (
         f"{folder} holds a classifier of other settings, classes or model; choose another folder "
         "or delete it."
     )
-
-
-def _generator(seed: int, step: int) -> torch.Generator:
-    """Random numbers of one step, drawn from ``(seed, step)`` alone."""
-    mixed = np.random.SeedSequence([seed % 2**32, step % 2**32]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(mixed) >> 1)

@@ -36,7 +36,10 @@ def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
     numbers: dict[str, float] = {}
     if len(known) >= 3:
         score = known["minority_score"].to_numpy(np.float64)
-        draws = np.stack([np.asarray(d, np.float64) for d in known["minority_score_draws"]])
+        all_draws = known["minority_score_draws"]
+        made = all_draws.map(len)
+        draws = np.stack([np.asarray(d, np.float64)[: made.min()] for d in all_draws])
+        numbers["draws_per_image"] = float(made.mean())
         numbers["spearman_complexity"] = _spearman(score, known["complexity"].to_numpy())
         numbers["agreement_neighbors"] = _spearman(score, known["neighbor_distance"].to_numpy())
         numbers["rank_stability"] = scoring.rank_stability(draws)

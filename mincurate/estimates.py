@@ -26,7 +26,8 @@ def scoring(n: int, *, n_draws: int | None = None, like: Run | None = None) -> f
     if found is None:
         return None
     speed, run = found
-    before = int((run.record.get("settings") or {}).get("n_draws") or 1)
+    planned = int((run.record.get("settings") or {}).get("n_draws") or 1)
+    before = float((run.record.get("diagnostics") or {}).get("draws_per_image") or planned)
     return n / speed * (n_draws or before) / before
 
 

@@ -17,14 +17,13 @@ from mincurate import crowd, ordinal, results, runs, scoring
 from mincurate import denoiser as denoisers
 from mincurate import embedding as embeddings
 from mincurate import perceptual as perception
-from mincurate.denoiser import Denoiser
 from mincurate.device import choose_precision
 from mincurate.embedding import NEIGHBORS
 from mincurate.errors import UserError
 from mincurate.images import Fit
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import Run
-from mincurate.scoring import Scorer
+from mincurate.scoring import Edge, Scorer
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,14 +134,8 @@ def scorer_of(run: Run, device: str) -> Scorer:
         raise UserError(
             f"The model {denoiser.name} is not the one any more that run {run.key} was scored with."
         )
-    return new_scorer(run, denoiser, settings["precision"], device)
-
-
-def new_scorer(run: Run, denoiser: Denoiser, precision: str, device: str) -> Scorer:
-    """A scorer with a run's settings on a model that is at hand."""
-    settings = run.record["settings"]
     embedder = embeddings.load(settings["embedding"], denoiser, device=device)
-    dtype = choose_precision(precision, device)
+    dtype = choose_precision(settings["precision"], device)
     return Scorer(
         denoiser=denoiser,
         perceptual=perception.load(settings["perceptual"], denoiser, device=device),
@@ -151,6 +144,7 @@ def new_scorer(run: Run, denoiser: Denoiser, precision: str, device: str) -> Sco
         n_draws=int(settings["n_draws"]),
         seed=int(settings["seed"]),
         dtype=dtype if dtype is not torch.float32 else None,
+        edge=Edge(**record["edge"]) if record.get("edge") else None,
     )
 
 
@@ -210,9 +204,7 @@ def place(
         {
             "path": paths,
             "content_hash": hashes,
-            "minority_score": draws.mean(1, dtype=np.float64),
-            "minority_score_se": scoring.standard_error(draws),
-            "minority_score_draws": list(draws),
+            **results.summary(draws),
             "layer_distances": list(layers),
             "neighbor_distance": far.mean(1),
             **dict(zip(crowd.NAMES, crowd.evidence(vectors, among), strict=True)),

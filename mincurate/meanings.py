@@ -62,6 +62,13 @@ MEANINGS = {
         lambda v: _grade(-v, -0.1, -0.2),
         ".1%",
     ),
+    "draws_per_image": Meaning(
+        "Draws per image",
+        "Noise draws that an image got, on average.",
+        "Fewer than asked for where --adaptive spared those that would not have changed the "
+        "rarest class.",
+        spec=".1f",
+    ),
     "denoising_error": Meaning(
         "Reconstruction error",
         "Mean squared error of the reconstructions, pixels in [-1, 1].",

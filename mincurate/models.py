@@ -52,7 +52,7 @@ def train(
 
     Raises:
         UserError: something the user can mend.
-        training.TrainingInterruptedError: Ctrl-C; give the same command again to go on.
+        trainer.TrainingInterruptedError: Ctrl-C; give the same command again to go on.
     """
     cluster = choose_engine(engine, address, num_workers, device)
     check_numbers(

@@ -161,12 +161,15 @@ def _facts(record: dict[str, Any], settings: dict[str, Any]) -> list[tuple[str, 
         name = str(model.get("name") or "").rstrip("/").rpartition("/")[2]
     sigma = record.get("sigma") or settings.get("sigma")
     draws = record.get("n_draws") or settings.get("n_draws")
+    said = f"sigma; {draws:,} draw{'s' if draws > 1 else ''} per image" if draws else "sigma"
+    if settings.get("adaptive"):
+        said = f"sigma; 2 draws per image, {draws:,} near the edge of the rarest class"
     facts = [
         ("model", name, side),
         (
             "noise level",
             f"{sigma:.3g}" if sigma else "",
-            f"sigma; {draws:,} draw{'s' if draws > 1 else ''} per image" if draws else "sigma",
+            said,
         ),
         (
             "distance",

@@ -13,6 +13,7 @@ REPEATED = (
 )
 """Settings that are repeated whenever they are known."""
 SWITCHED = {
+    "adaptive": {True: "--adaptive"},
     "labels": {True: "--labels", False: "--no-labels"},
     "within_label": {True: "--within-label"},
     "umap": {False: "--no-umap"},

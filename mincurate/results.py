@@ -161,13 +161,20 @@ def unique_table(table: pa.Table | None, *, rank_by: str) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "content_hash": table["content_hash"].to_pylist(),
-            "minority_score": draws.mean(1, dtype=np.float64),
-            "minority_score_se": scoring.standard_error(draws),
-            "minority_score_draws": list(draws),
+            **summary(draws),
             "layer_distances": list(layers),
             "denoising_error": table["denoising_error"].to_numpy(),
         }
     )
+
+
+def summary(draws: NDArray[np.float32]) -> dict[str, Any]:
+    """Columns of the minority score, of draws ``(N, K)``, NaN where they were spared."""
+    return {
+        "minority_score": np.nanmean(draws, axis=1, dtype=np.float64),
+        "minority_score_se": scoring.standard_error(draws),
+        "minority_score_draws": [row[np.isfinite(row)] for row in draws],
+    }
 
 
 def _calibrate(scored: pd.DataFrame) -> None:

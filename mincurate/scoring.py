@@ -25,7 +25,8 @@ class Scored:
     """What a batch of N images gave.
 
     Attributes:
-        draws: ``(N, K)`` float32, distance of every draw; their mean is the minority score.
+        draws: ``(N, K)`` float32, distance of every draw, NaN for those that were spared; their
+            mean is the minority score.
         layers: ``(N, L)`` float32, mean distance of every layer of the perceptual network.
         denoising_error: ``(N,)`` float32, mean squared error of the reconstructions.
         embeddings: ``(N, d)`` float32, L2-normalised.
@@ -35,6 +36,44 @@ class Scored:
     layers: NDArray[np.float32]
     denoising_error: NDArray[np.float32]
     embeddings: NDArray[np.float32]
+
+
+FIRST_DRAWS = 2
+"""Draws that every image gets: one opposite pair."""
+UNDECIDED = 2.0
+"""An image is undecided if the edge is within so many standard errors of its score (measured:
+`benchmarks/adaptive.py`)."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Where the rarest class of the minority score begins, as a sample of the images tells.
+
+    Attributes:
+        score: the edge.
+        error: standard error of the mean of a pair of draws, as a share of the score.
+    """
+
+    score: float
+    error: float
+
+    def undecided(self, draws: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Whose first pair of draws, ``(N, 2)``, does not tell the side of the edge."""
+        means = draws.mean(axis=1, dtype=np.float64)
+        return np.abs(means - self.score) < UNDECIDED * self.error * means
+
+
+def find_edge(draws: NDArray[np.floating], num_classes: int) -> Edge:
+    """The edge of the rarest of L classes.
+
+    Args:
+        draws: ``(N, 4)``, two pairs of draws of images that were taken at random.
+    """
+    pairs = draws.astype(np.float64).reshape(len(draws), 2, 2).mean(2)
+    means = pairs.mean(1)
+    relative = (pairs[:, 0] - pairs[:, 1]) / np.maximum(means, np.finfo(np.float32).tiny)
+    error = float(np.sqrt(np.mean(relative**2) / 2))
+    return Edge(score=float(np.quantile(means, 1 - 1 / num_classes)), error=error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +88,7 @@ class Scorer:
         n_draws: K, reconstructions per image.
         seed: of the run.
         dtype: precision of the networks; ``None`` is float32.
+        edge: where there is one, images that two draws put clearly on one side of it get no more.
     """
 
     denoiser: Denoiser
@@ -58,6 +98,7 @@ class Scorer:
     n_draws: int
     seed: int
     dtype: torch.dtype | None = None
+    edge: Edge | None = None
 
     @torch.inference_mode()
     def __call__(self, pixels: NDArray[np.uint8], identities: Sequence[str]) -> Scored:
@@ -68,20 +109,44 @@ class Scorer:
         with precision(device.type, self.dtype):
             reference = self.perceptual.features(x0)
             embeddings = self.embed(x0).float()
-        # All draws of all images go through the networks as one batch: (N * K, 3, H, W).
-        repeated = x0.repeat_interleave(self.n_draws, dim=0)
-        with precision(device.type, self.dtype):
-            x0hat = self.denoiser.denoise(repeated + self.sigma * eps.flatten(0, 1), self.sigma)
-            features = self.perceptual.features(x0hat)
-        reference = [layer.repeat_interleave(self.n_draws, dim=0) for layer in reference]
-        layers = perception.distance(reference, features).view(len(x0), self.n_draws, -1)
-        error = (x0hat - repeated).square().mean((1, 2, 3)).view(len(x0), self.n_draws)
+        if self.edge is None:
+            layers, error = self._compare(x0, reference, eps)
+        else:
+            shape = len(x0), self.n_draws
+            first, first_error = self._compare(x0, reference, eps[:, :FIRST_DRAWS])
+            layers = first.new_full((*shape, first.shape[2]), torch.nan)
+            error = first_error.new_full(shape, torch.nan)
+            layers[:, :FIRST_DRAWS], error[:, :FIRST_DRAWS] = first, first_error
+            undecided = self.edge.undecided(first.sum(2).cpu().numpy())
+            if undecided.any():
+                rows = torch.from_numpy(undecided).to(device)
+                known = [layer[rows] for layer in reference]
+                layers[rows, FIRST_DRAWS:], error[rows, FIRST_DRAWS:] = self._compare(
+                    x0[rows], known, eps[rows, FIRST_DRAWS:]
+                )
         return Scored(
             draws=layers.sum(2).cpu().numpy(),
-            layers=layers.mean(1).cpu().numpy(),
-            denoising_error=error.mean(1).cpu().numpy(),
+            layers=layers.nanmean(1).cpu().numpy(),
+            denoising_error=error.nanmean(1).cpu().numpy(),
             embeddings=torch.nn.functional.normalize(embeddings, dim=1).cpu().numpy(),
         )
+
+    def _compare(self, x0: Tensor, reference: list[Tensor], eps: Tensor) -> tuple[Tensor, Tensor]:
+        """Distances per layer ``(N, k, L)`` and squared errors ``(N, k)`` of k draws of ``x0``.
+
+        Args:
+            reference: perceptual features of ``x0``.
+            eps: ``(N, k, 3, H, W)``.
+        """
+        n, k = eps.shape[:2]
+        # All draws of all images go through the networks as one batch: (N * k, 3, H, W).
+        repeated = x0.repeat_interleave(k, dim=0)
+        with precision(x0.device.type, self.dtype):
+            x0hat = self.denoiser.denoise(repeated + self.sigma * eps.flatten(0, 1), self.sigma)
+            features = self.perceptual.features(x0hat)
+        reference = [layer.repeat_interleave(k, dim=0) for layer in reference]
+        layers = perception.distance(reference, features).view(n, k, -1)
+        return layers, (x0hat - repeated).square().mean((1, 2, 3)).view(n, k)
 
     @torch.inference_mode()
     def reconstruct(
@@ -120,18 +185,20 @@ def noise(identities: Sequence[str], n_draws: int, shape: tuple[int, ...], seed:
 def standard_error(draws: NDArray[np.floating]) -> NDArray[np.float64]:
     """Standard error of the mean over draws ``(N, K)``; NaN for a single draw.
 
-    Draws of an antithetic pair are correlated; how much is found over all N images together (it
-    cannot be with two draws, which are then taken to be independent).
+    Draws of an antithetic pair are correlated; how much is found over all images together that have
+    K draws (it cannot be with two draws, which are then taken to be independent). Draws that were
+    spared are NaN, and stand at the end.
     """
-    n, k = draws.shape
-    if k < 2:
-        return np.full(n, np.nan)
     values = draws.astype(np.float64)
-    variance = values.var(axis=1, ddof=1)
-    # Each mean holds 2 m of k^2 products that are correlated: Var = sigma^2 (k + 2 m rho) / k^2.
-    pairs = k // 2
-    share = 2 * pairs * pair_correlation(values) / k
-    return np.sqrt(variance / k * (1 + share) / (1 - share / (k - 1)))
+    made = np.isfinite(values).sum(axis=1)
+    rho = pair_correlation(values[made == values.shape[1]])
+    error = np.full(len(values), np.nan)
+    for k in np.unique(made[made > 1]):
+        variance = values[made == k, :k].var(axis=1, ddof=1)
+        # A mean holds 2 m of k^2 products that are correlated: Var = sigma^2 (k + 2 m rho) / k^2.
+        share = 2 * (k // 2) * rho / k
+        error[made == k] = np.sqrt(variance / k * (1 + share) / (1 - share / (k - 1)))
+    return error
 
 
 def pair_correlation(draws: NDArray[np.float64]) -> float:

@@ -6,7 +6,7 @@ run begun by one engine can be finished by the other.
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -25,10 +25,12 @@ from mincurate.errors import UserError
 from mincurate.images import Fit
 from mincurate.progress import Advance, Reporter
 from mincurate.runs import Run
-from mincurate.scoring import Scorer
+from mincurate.scoring import Edge, Scorer
 
 SHARD_IMAGES = 256
 """Images per shard: what a killed run loses at most."""
+PILOT = 512
+"""Images by which `pilot` tells the edge of the rarest class."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Recipe:
     n_draws: int
     seed: int
     dtype: torch.dtype | None
+    edge: Edge | None
     networks: tuple[str, str]
 
     def build(self) -> Scorer:
@@ -96,6 +99,7 @@ class Recipe:
             n_draws=self.n_draws,
             seed=self.seed,
             dtype=self.dtype,
+            edge=self.edge,
         )
         if network_hashes(scorer) != self.networks:
             raise UserError(
@@ -103,6 +107,33 @@ class Recipe:
                 "machine; keep models where all nodes see the same files."
             )
         return scorer
+
+
+def pilot(
+    run: Run,
+    collection: Collection,
+    scorer: Scorer,
+    reading: Reading,
+    num_classes: int,
+    reporter: Reporter,
+) -> Edge | None:
+    """Where the rarest class begins, by four draws of some images; ``None`` where none is read.
+
+    It is kept in the run's record, and read there by whoever goes on with the run.
+    """
+    if known := run.record.get("edge"):
+        return Edge(**known)
+    files = [(h, source.path) for h, (source, _) in collection.unique.items()]
+    rng = np.random.default_rng(scorer.seed)
+    chosen = np.sort(rng.permutation(len(files))[:PILOT])
+    scorer = replace(scorer, n_draws=2 * scoring.FIRST_DRAWS)
+    with reporter.task("Finding the edge of the rarest class", len(chosen)) as advance:
+        rows = score_files(scorer, [files[i] for i in chosen], reading, advance)
+    if not rows.parts:
+        return None
+    edge = scoring.find_edge(np.concatenate([p.draws for p in rows.parts]), num_classes)
+    run.update(edge=asdict(edge))
+    return edge
 
 
 def network_hashes(scorer: Scorer) -> tuple[str, str]:

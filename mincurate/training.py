@@ -3,17 +3,12 @@
 A score needs one noise level, so a model trained only to score sees the levels around it: from a
 little below to some ten times above, where it learns what the coarse structure of an image is. A
 model that is to generate sees all levels, most often those at which an image takes its shape.
-
-Every step draws its images, flips, noise levels and noise from ``(seed, step)`` alone, and all
-that a step depends on is in the checkpoint. A training of a given number of steps that was stopped
-therefore goes on to the same weights as one that was not. A budget of minutes becomes a number of
-steps by measuring, at the start and again on the way.
 """
 
 import json
 import math
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -26,19 +21,18 @@ from diffusers import UNet2DModel
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mincurate import checkpoints, distributed
 from mincurate import denoiser as denoisers
+from mincurate import distributed
 from mincurate.denoiser import Denoiser
 from mincurate.device import precision, reduced_precision
 from mincurate.distributed import ALONE, Team
 from mincurate.engine import Cluster
-from mincurate.errors import StoppedError, UserError
+from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import write_atomically
+from mincurate.trainer import Trainer
 
-CHECKPOINT = "checkpoint.pt"
 RECORD = "mincurate.json"
-CHECKPOINT_SECONDS = 30.0
 CHECKED_TOGETHER = 64
 """Held-out images that go through the network at once."""
 DIVERGED = 1.3
@@ -91,20 +85,6 @@ class Training:
     seed: int = 0
 
 
-class TrainingInterruptedError(StoppedError):
-    """Training was stopped by Ctrl-C; the checkpoint in ``folder`` holds all of its work."""
-
-    def __init__(self, folder: Path, steps: int, planned: int) -> None:
-        super().__init__(
-            f"The training is kept in {folder} at step {steps} of {planned}, with its best weights "
-            "so far as a model; give the same command again to go on."
-        )
-        self.folder, self.steps, self.planned = folder, steps, planned
-
-    def __reduce__(self) -> tuple[Any, ...]:  # from a worker to the caller
-        return type(self), (self.folder, self.steps, self.planned)
-
-
 def new_unet(image_size: int, channels: tuple[int, ...]) -> UNet2DModel:
     """A small UNet on 2 x 2 pixel blocks: at 32 px it trains 1.5 times as fast as one on pixels."""
     return UNet2DModel(
@@ -141,7 +121,7 @@ def train(
 
     Raises:
         UserError: too few images; no such cluster, or its workers die again and again.
-        TrainingInterruptedError: on Ctrl-C, after the checkpoint was written.
+        trainer.TrainingInterruptedError: on Ctrl-C, after the checkpoint was written.
     """
     if finished(folder):
         return denoisers.load(str(folder), device)
@@ -152,7 +132,7 @@ def train(
         )
     folder.mkdir(parents=True, exist_ok=True)
     if cluster is None:
-        _Trainer(images, folder, training, start, device, reporter).run()
+        DenoiserTrainer(images, folder, training, start, device, reporter).run()
     else:
         origin = start and start.copy_on("cpu")
         distributed.on_ray(
@@ -179,12 +159,12 @@ def _work(
     """Train as one of a team."""
     if not team.agree(lambda: finished(folder)):  # a worker may die when all is done
         origin = start and start.copy_on(device)
-        _Trainer(images, folder, training, origin, device, reporter, team).run()
+        DenoiserTrainer(images, folder, training, origin, device, reporter, team).run()
 
 
 def finished(folder: Path) -> bool:
     """Whether a training has been completed in ``folder``."""
-    return (folder / RECORD).is_file() and not (folder / CHECKPOINT).exists()
+    return (folder / RECORD).is_file() and not (folder / DenoiserTrainer.checkpoint).exists()
 
 
 def record(folder: Path) -> dict[str, object]:
@@ -192,8 +172,10 @@ def record(folder: Path) -> dict[str, object]:
     return json.loads((folder / RECORD).read_text()) if (folder / RECORD).is_file() else {}
 
 
-class _Trainer:
-    """The state of one training: network, running average, optimiser, step and loss curve."""
+class DenoiserTrainer(Trainer):
+    """The state of one training: network, running average, optimiser and loss curve."""
+
+    what, title, checkpoint = "the training", "Training", "checkpoint.pt"
 
     def __init__(
         self,
@@ -205,77 +187,42 @@ class _Trainer:
         reporter: Reporter,
         team: Team = ALONE,
     ) -> None:
-        self.team = team
-        self.folder, self.training, self.device, self.reporter = folder, training, device, reporter
+        super().__init__(
+            images,
+            folder,
+            torch.device(device),
+            steps=training.steps,
+            minutes=training.minutes,
+            batch_size=training.batch_size,
+            seed=training.seed,
+            team=team,
+            reporter=reporter,
+        )
+        self.training, self.start = training, start
         self.dtype = reduced_precision(device)
-        self.start, self.denoiser = start, _network(training, start, device)
+        self.denoiser = _network(training, start, device)
         self.optimizer = self._new_optimizer()
         self.average = _copy(self.denoiser.unet.state_dict())
-        self.running_loss = math.nan
         self.usual_norm, self.rate = math.nan, training.learning_rate
-        self.step, self.planned, self.seconds = 0, training.steps or 0, 0.0
         self.curve: list[tuple[int, float, float]] = []
         self.best: tuple[float, dict[str, Tensor]] = (math.inf, _copy(self.average))
         held_out = min(256, len(images) // 20)
         order = np.random.default_rng(training.seed).permutation(len(images))
-        self.images, self.train_index = images, order[held_out:]
+        self.train_index = order[held_out:]
         self.held_out = order[:held_out] if held_out else order[: min(64, len(order))]
         self.level_weights = _level_weights(self.denoiser.sigmas.cpu(), training)
 
-    def run(self) -> None:
-        """Train to the end, or to Ctrl-C."""
-        if saved_state := self.team.agree(self._saved):
-            self._restore(saved_state)
-            self.reporter.say(f"Going on with the training at step {self.step} of {self.planned}.")
-        elif not self.planned:
-            self.planned = self._plan()
-        if self.step == 0:
-            self._save_checkpoint()
-        saved, started, shown = time.monotonic(), time.monotonic(), 0.0
-        losses: list[float] = []
-        batch = self.training.batch_size
-        try:
-            with self.reporter.task("Training", self.planned * batch) as advance:
-                advance(self.step * batch, "")
-                while self.step < self.planned:
-                    losses.append(self._update(self.step))
-                    self.step += 1
-                    if self.step % max(1, self.planned // 20) == 0 or self.step == self.planned:
-                        self._check(sum(losses) / len(losses))
-                        self._plan_again(self.seconds + time.monotonic() - started)
-                        losses.clear()
-                        shown = self.curve[-1][2]
-                    note = f"loss {self.running_loss:.4f}"
-                    if shown:
-                        note += f", held-out {shown:.4f}"
-                    advance(batch, note, self.planned * batch)
-                    if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                        self.seconds += time.monotonic() - started
-                        started = time.monotonic()
-                        self._save_checkpoint()
-                        saved = time.monotonic()
-        except KeyboardInterrupt:
-            self.seconds += time.monotonic() - started
-            self._save_checkpoint()
-            # A usable model as of now; the checkpoint, which goes on, does not see this check.
-            self._check(self.running_loss)
-            self._save_model()
-            raise TrainingInterruptedError(self.folder, self.step, self.planned) from None
-        self.seconds += time.monotonic() - started
-        self._save_model()
-        if self.team.rank == 0:
-            (self.folder / CHECKPOINT).unlink(missing_ok=True)
-
-    def _update(self, step: int) -> float:
-        generator = torch.Generator().manual_seed(_mix(self.training.seed, step))
+    def update(self, step: int) -> float:
+        """One step of AdamW under warm-up and cosine, and of the running average."""
+        generator = self.generator(step)
         progress = step / self.planned
         warm_up = min(1.0, (step + 1) / min(100, 1 + self.planned // 10))
         for group in self.optimizer.param_groups:
             cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
             group["lr"] = self.rate * warm_up * cosine
-        size, rows = self.training.batch_size, self.team.rows()
+        size, rows = self.batch_size, self.team.rows()
         picks = torch.randint(len(self.train_index), (size,), generator=generator)
-        x0 = self._batch(self.train_index[picks.numpy()][rows])
+        x0 = self.batch(self.train_index[picks.numpy()][rows])
         flip = (torch.rand(size, 1, 1, 1, generator=generator) < 0.5)[rows].to(self.device)
         if self.training.sigmas is not None:
             x0 = torch.where(flip, x0.flip(3), x0)
@@ -289,8 +236,6 @@ class _Trainer:
         with torch.no_grad():
             weights = self.denoiser.unet.state_dict()
             torch._foreach_lerp_(list(self.average.values()), list(weights.values()), 1 - decay)
-        previous = value if math.isnan(self.running_loss) else self.running_loss
-        self.running_loss = 0.95 * previous + 0.05 * value
         return value
 
     def _clip(self) -> None:
@@ -300,10 +245,6 @@ class _Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self.denoiser.unet.parameters(), limit).item()
         seen = min(norm, limit)
         self.usual_norm = seen if math.isnan(usual) else 0.98 * usual + 0.02 * seen
-
-    def _batch(self, index: NDArray[np.int64]) -> Tensor:
-        pixels = torch.from_numpy(np.ascontiguousarray(self.images[index])).to(self.device)
-        return pixels.float() / 127.5 - 1
 
     def _loss(
         self, x0: Tensor, generator: torch.Generator, size: int, rows: slice = slice(None)
@@ -319,7 +260,7 @@ class _Trainer:
         sigma = self.denoiser.sigmas.to(self.device)[timesteps].view(-1, 1, 1, 1)
         eps = torch.randn((size, *x0.shape[1:]), generator=generator)[rows].to(self.device)
         x = x0 + sigma * eps
-        with precision(self.device, self.dtype):
+        with precision(self.device.type, self.dtype):
             prediction = self.denoiser.predict(x, timesteps)
         if self.denoiser.prediction_type == "epsilon":
             target = eps
@@ -329,54 +270,37 @@ class _Trainer:
             target = x0
         return F.mse_loss(prediction, target) * (len(x0) / size)
 
-    def _plan(self) -> int:
-        """Number of steps that fit the budget, by timing a few on a network that is thrown away."""
-        kept = self.denoiser, self.optimizer, self.average, self.running_loss, self.usual_norm
-        self.planned = 1
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Steps of a network that is thrown away."""
+        kept = self.denoiser, self.optimizer, self.average, self.usual_norm
         self.denoiser = _network(self.training, self.start, self.device)
-        self.optimizer = torch.optim.AdamW(self.denoiser.unet.parameters(), lr=1e-6)
+        self.optimizer = self._new_optimizer()
         self.average = _copy(self.denoiser.unet.state_dict())
-        for step in range(2):
-            self._update(step)
-        started, done = time.monotonic(), 0
-        while self.team.agree(partial(_too_few, done, started)):
-            self._update(done)
-            done += 1
-        per_step = (time.monotonic() - started) / done
-        self.denoiser, self.optimizer, self.average, self.running_loss, self.usual_norm = kept
-        return self.team.agree(lambda: max(20, int(self.training.minutes * 60 / per_step)))
+        yield
+        self.denoiser, self.optimizer, self.average, self.usual_norm = kept
 
-    def _plan_again(self, seconds: float) -> None:
-        """Correct the number of steps by the rate so far: a busy machine may have become free.
-
-        The last fifth is left as it is, so that the learning rate ends its descent smoothly. The
-        plan is part of the checkpoint.
-        """
-        if self.training.steps is None and self.step < 0.8 * self.planned:
-            left = self.training.minutes * 60 - seconds
-            planned = self.step + max(1, round(left / (seconds / self.step)))
-            self.planned = self.team.agree(lambda: planned)
-
-    def _check(self, train_loss: float) -> None:
+    def check(self, train_loss: float) -> float:
         """Error of the averaged weights on the held-out images; the best weights are kept."""
         error = self.team.agree(self._held_out_error)
         lowest = min((point[1] for point in self.curve), default=math.inf)
-        self.curve.append((self.step * self.training.batch_size, train_loss, error))
+        self.curve.append((self.step * self.batch_size, train_loss, error))
         if error < self.best[0]:
             self.best = (error, _copy(self.average))
         elif not (error < DIVERGED * self.best[0] or train_loss < DIVERGED * lowest):
             self._go_back(error)
+        return error
 
     @torch.no_grad()
     def _held_out_error(self) -> float:
         current = _copy(self.denoiser.unet.state_dict())
         self.denoiser.unet.load_state_dict(self.average)
-        generator = torch.Generator().manual_seed(_mix(self.training.seed, -1))
+        generator = self.generator(-1)
         error = 0.0
         try:
             for start in range(0, len(self.held_out), CHECKED_TOGETHER):
                 index = self.held_out[start : start + CHECKED_TOGETHER]
-                loss = self._loss(self._batch(index), generator, len(index))
+                loss = self._loss(self.batch(index), generator, len(index))
                 error += loss.item() * len(index)
         finally:
             self.denoiser.unet.load_state_dict(current)
@@ -400,49 +324,42 @@ class _Trainer:
             weights, lr=self.training.learning_rate, betas=(0.9, 0.99), fused=True
         )
 
-    def _save_checkpoint(self) -> None:
-        if self.team.rank != 0:
-            return
-        checkpoints.write(
-            self.folder / CHECKPOINT,
-            {
-                "unet": self.denoiser.unet.state_dict(),
-                "average": self.average,
-                "optimizer": self.optimizer.state_dict(),
-                "best_error": self.best[0],
-                "best": self.best[1],
-                "step": self.step,
-                "rate": self.rate,
-                "usual_norm": self.usual_norm,
-                "planned": self.planned,
-                "seconds": self.seconds,
-                "curve": self.curve,
-            },
-        )
+    def state(self) -> dict[str, Any]:
+        """Weights, their average, the best of them, the optimiser and the curve."""
+        return {
+            "unet": self.denoiser.unet.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "best_error": self.best[0],
+            "best": self.best[1],
+            "rate": self.rate,
+            "usual_norm": self.usual_norm,
+            "curve": self.curve,
+        }
 
-    def _saved(self) -> dict[str, Any] | None:
-        path = self.folder / CHECKPOINT
-        return checkpoints.read(path, self.device) if path.is_file() else None
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a `state`."""
+        self.denoiser.unet.load_state_dict(state["unet"])
+        self.average, self.best = state["average"], (state["best_error"], state["best"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rate, self.usual_norm = state["rate"], state["usual_norm"]
+        self.curve = state["curve"]
 
-    def _restore(self, saved: dict[str, Any]) -> None:
-        self.denoiser.unet.load_state_dict(saved["unet"])
-        self.average, self.best = saved["average"], (saved["best_error"], saved["best"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.step, self.planned = saved["step"], saved["planned"]
-        self.rate, self.usual_norm = saved["rate"], saved["usual_norm"]
-        self.seconds, self.curve = saved["seconds"], saved["curve"]
+    def interrupted(self) -> None:
+        """Write a usable model as of now. The checkpoint, which goes on, does not see this."""
+        self.check(self.running_loss)
+        if self.team.rank == 0:
+            self.save()
 
-    def _save_model(self) -> None:
+    def save(self) -> None:
         """Write the best weights as a pipeline, and the record of the training."""
-        if self.team.rank != 0:
-            return
         self.denoiser.unet.load_state_dict(self.best[1])
         self.denoiser.save(self.folder)
         about = {
             "training": asdict(self.training),
             "trained_sigmas": self.training.sigmas,
             "steps": self.step,
-            "images_seen": self.step * self.training.batch_size,
+            "images_seen": self.step * self.batch_size,
             "training_images": len(self.train_index),
             "minutes": self.seconds / 60,
             "curve": self.curve,
@@ -458,7 +375,7 @@ def untrained(training: Training, device: str = "cpu") -> Denoiser:
     return found
 
 
-def _network(training: Training, start: Denoiser | None, device: str) -> Denoiser:
+def _network(training: Training, start: Denoiser | None, device: str | torch.device) -> Denoiser:
     """A fresh network, or a copy of ``start`` that can be trained."""
     if start is None:
         with torch.random.fork_rng(devices=[]):
@@ -479,11 +396,6 @@ def _network(training: Training, start: Denoiser | None, device: str) -> Denoise
     return Denoiser(unet, schedule, kind, "in training", training.image_size)
 
 
-def _too_few(done: int, started: float) -> bool:
-    """Whether so many steps since ``started`` are too few to tell how long one takes."""
-    return done < 5 or (time.monotonic() - started < 4 and done < 50)
-
-
 def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in weights.items()}
 
@@ -499,11 +411,3 @@ def _level_weights(sigmas: Tensor, training: Training) -> Tensor:
         return (share + 1e-5).float()  # the highest are seen, too
     low, high = training.sigmas
     return ((sigmas >= low * 0.999) & (sigmas <= high * 1.001)).float()
-
-
-def _mix(seed: int, step: int) -> int:
-    """One 63-bit seed out of two numbers, so that neighbouring steps share nothing."""
-    return (
-        int(np.random.SeedSequence([seed % 2**32, step % 2**32]).generate_state(1, np.uint64)[0])
-        >> 1
-    )

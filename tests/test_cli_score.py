@@ -127,6 +127,23 @@ def test_batch_size_and_workers_do_not_change_float32_scores(scored, tmp_path):
     np.testing.assert_allclose(a["minority_score"], b["minority_score"], atol=1e-5)
 
 
+def test_adaptive_draws_are_spent_at_the_edge_of_the_rarest_class(scored, tmp_path):
+    output, _, home = scored
+    shapes = json.loads((output / "run.json").read_text())["source"]["value"]
+    more = ["--adaptive", "--n-draws", "8", "--rank-by", "minority"]
+    printed = score(shapes, tmp_path / "run", *more, MINCURATE_HOME=home)
+    assert "Scoring 2 to 8 draws of 60 images" in printed and "at most" in printed
+    frame, record = table(tmp_path / "run"), json.loads((tmp_path / "run/run.json").read_text())
+    draws = frame["minority_score_draws"].map(len)
+    assert set(draws) == {2, 8}
+    assert record["diagnostics"]["draws_per_image"] == pytest.approx(draws.mean())
+    away = (frame["minority_score"] / record["edge"]["score"] - 1).abs()
+    assert away[draws == 8].mean() < away[draws == 2].mean()
+    assert frame["minority_score_se"].notna().all()
+    page = (tmp_path / "run/report.html").read_text()
+    assert "2 draws per image, 8 near the edge" in page and "--adaptive" in page
+
+
 def test_duplicates_are_scored_once_and_odd_files_are_named(tmp_path):
     folder = tmp_path / "images"
     draw_shapes(folder, discs=20, crosses=3)
@@ -187,10 +204,10 @@ def test_a_killed_run_goes_on_to_the_same_table(shapes, tmp_path):
 
 KILLABLE = """
 import os, signal
-from mincurate import embedding, runs, shards, training
+from mincurate import embedding, runs, shards, trainer, training
 
 shards.SHARD_IMAGES = 10
-training.CHECKPOINT_SECONDS = 0.0
+trainer.CHECKPOINT_SECONDS = 0.0
 where = os.environ.get("KILL_AT", "")
 
 def die_at(module, name, matches):
@@ -202,7 +219,7 @@ def die_at(module, name, matches):
     setattr(module, name, wrapped)
 
 if where.startswith("training"):
-    die_at(training._Trainer, "_update", lambda self, step: step == 17 and self.planned > 1)
+    die_at(training.DenoiserTrainer, "update", lambda self, step: step == 17 and self.planned > 1)
 elif where.startswith("after"):
     die_at(runs, "write_shard", lambda run, index, table, lost: index == 2)
 elif where == "map":
@@ -233,6 +250,8 @@ def test_ctrl_c_while_training_says_how_to_go_on(shapes, tmp_path):
         (["score", "no-such-folder"], "no-such-folder"),
         (["score", ".", "--model", "./no-such-model"], "no-such-model"),
         (["score", ".", "--rank-by", "luck"], "rank-by"),
+        (["score", ".", "--adaptive", "--n-draws", "3"], "4 or more --n-draws"),
+        (["score", ".", "--adaptive", "--within-label"], "not with --within-label"),
         (["score", ".", "--n-draws", "0"], "--n-draws"),
         (["score", ".", "--sigma", "-1"], "--sigma"),
         (["score", ".", "--device", "quantum"], "quantum"),

@@ -17,7 +17,8 @@ from mincurate.classifier import ClassifierTraining
 from mincurate.denoiser import Denoiser, linear_alphas_cumprod
 from mincurate.engine import Cluster
 from mincurate.errors import UserError
-from mincurate.training import Training, TrainingInterruptedError
+from mincurate.trainer import TrainingInterruptedError
+from mincurate.training import Training
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -192,7 +192,7 @@ def test_a_lost_node_and_dying_workers_give_the_table_of_the_local_engine(
 
 
 def test_a_run_begun_here_is_finished_on_ray(small_shards, shapes, tmp_path, monkeypatch):
-    plain = {"fiftyone": False, "umap": False, "n_draws": 2, "train_steps": 2}
+    plain = {"fiftyone": False, "umap": False, "n_draws": 4, "adaptive": True, "train_steps": 2}
     whole = audit.score(shapes, output=tmp_path / "whole", **plain)
     written = runs.write_shard
 

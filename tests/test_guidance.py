@@ -11,12 +11,12 @@ from test_denoiser import tiny_unet
 
 from mincurate import classifier as classifiers
 from mincurate import classifier_training as training
-from mincurate import guidance
+from mincurate import guidance, trainer
 from mincurate.classifier import LOSSES, Classifier, ClassifierTraining, Head
-from mincurate.classifier_training import ClassifierInterruptedError
 from mincurate.denoiser import Denoiser, check_all_levels, linear_alphas_cumprod
 from mincurate.errors import UserError
 from mincurate.guidance import guided
+from mincurate.trainer import TrainingInterruptedError
 
 RNG = np.random.default_rng(0)
 CLASSES = np.arange(120) % 4
@@ -240,8 +240,8 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, s
     class Killed(BaseException):
         pass
 
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 1e9 if stop == "ctrl-c" else 0.0)
-    expected = ClassifierInterruptedError if stop == "ctrl-c" else Killed
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 1e9 if stop == "ctrl-c" else 0.0)
+    expected = TrainingInterruptedError if stop == "ctrl-c" else Killed
     reporter = StopAt(5, KeyboardInterrupt if stop == "ctrl-c" else Killed)
     with pytest.raises(expected):
         training.train(model, IMAGES, CLASSES, tmp_path / "parts", TINY, reporter=reporter)
@@ -284,17 +284,17 @@ def test_minutes_become_steps(tmp_path, monkeypatch):
     """By a clock on which an update takes 1 s, and half of that from the eleventh on."""
     clock, updates = [0.0], []
 
-    def update(self, step, whole=training._Trainer._update):
+    def update(self, step, whole=training.HeadTrainer.update):
         updates.append(step)
         clock[0] += 1.0 if step < 10 else 0.5
         return whole(self, step)
 
-    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(training._Trainer, "_update", update)
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(training.HeadTrainer, "update", update)
     plan = replace(TINY, steps=None, minutes=40 / 60)
     record = training.train(denoiser(), IMAGES, CLASSES, tmp_path, plan).record
-    assert updates[:4] == [0, 0, 0, 0]  # timed on a head that is thrown away
-    assert updates[4:] == list(range(record["steps"]))
+    assert updates[:6] == [0] * 6  # timed on a head that is thrown away
+    assert updates[6:] == list(range(record["steps"]))
     # 40 by the rate of the start, 70 by that of the end; the last fifth is not planned anew.
     assert 60 < record["steps"] <= 70
     assert record["minutes"] * 60 == pytest.approx(40, rel=0.05)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -156,6 +158,52 @@ def test_a_standard_error_of_two_draws_takes_them_to_be_independent():
     np.testing.assert_allclose(scoring.standard_error(draws), [0.5, 0.0])
     assert np.isnan(scoring.standard_error(draws[:, :1])).all()
     assert (scoring.standard_error(np.ones((4, 5))) == 0).all()
+
+
+def test_draws_that_were_spared_do_not_count_in_a_standard_error():
+    rng = np.random.default_rng(3)
+    draws = rng.normal(size=(200, 6))
+    draws[:, 1::2] = -0.5 * draws[:, ::2] + 0.75**0.5 * draws[:, 1::2]
+    spared = draws.copy()
+    spared[::2, 2:] = np.nan
+    found = scoring.standard_error(spared)
+    np.testing.assert_allclose(found[1::2], scoring.standard_error(draws[1::2]))
+    # The correlation of a pair is that of the others, and two draws differ by sqrt(2) sigma.
+    rho = scoring.pair_correlation(draws[1::2])
+    apart = np.abs(draws[::2, 0] - draws[::2, 1])
+    np.testing.assert_allclose(found[::2], apart / 2 * np.sqrt((1 + rho) / (1 - rho)))
+
+
+@given(st.floats(0.02, 0.2), st.integers(2, 20), st.integers(0, 2**32 - 1))
+@settings(max_examples=20)
+def test_the_edge_of_the_rarest_class_and_the_error_of_a_pair_are_found(error, classes, seed):
+    rng = np.random.default_rng(seed)
+    truth = rng.uniform(1, 2, 4000)
+    draws = truth[:, None] * (1 + error * rng.normal(size=(4000, 4)) * 2**0.5)
+    edge = scoring.find_edge(draws, classes)
+    assert edge.error == pytest.approx(error, rel=0.1)
+    assert edge.score == pytest.approx(np.quantile(draws.mean(1), 1 - 1 / classes))
+    undecided = edge.undecided(draws[:, :2])
+    wrong = (draws[:, :2].mean(1) > edge.score) != (truth > edge.score)
+    assert not wrong.any() or undecided[wrong].mean() > 0.85
+    assert undecided.mean() < 0.9
+
+
+def test_images_far_from_the_edge_are_spared_draws_and_the_others_get_them_all():
+    plain = scorer(6)(PIXELS, NAMES)
+    order = np.argsort(plain.draws[:, :2].mean(1))
+    edge = scoring.Edge(score=float(plain.draws[order[6], :2].mean()), error=1e-3)
+    found = replace(scorer(6), edge=edge)(PIXELS, NAMES)
+    whole = np.isfinite(found.draws).all(1)
+    assert whole[order[6]] and 0 < whole.sum() < 10
+    assert np.isnan(found.draws[~whole, 2:]).all()
+    np.testing.assert_allclose(found.draws[whole], plain.draws[whole], atol=1e-5)
+    np.testing.assert_allclose(found.draws[~whole, :2], plain.draws[~whole, :2], atol=1e-5)
+    np.testing.assert_allclose(found.layers[whole], plain.layers[whole], atol=1e-5)
+    np.testing.assert_allclose(
+        found.layers[~whole].sum(1), plain.draws[~whole, :2].mean(1), rtol=1e-3
+    )
+    assert np.isfinite(found.denoising_error).all()
 
 
 def test_rank_stability_foretells_the_correlation_of_a_second_run():

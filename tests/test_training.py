@@ -7,9 +7,10 @@ import torch
 from diffusers import DDPMPipeline
 
 from mincurate import denoiser as denoisers
-from mincurate import training
+from mincurate import trainer, training
 from mincurate.errors import UserError
-from mincurate.training import Training, TrainingInterruptedError
+from mincurate.trainer import TrainingInterruptedError
+from mincurate.training import Training
 
 RNG = np.random.default_rng(0)
 BASE = RNG.integers(0, 256, (1, 3, 4, 4)).repeat(4, 2).repeat(4, 3)
@@ -72,18 +73,18 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path):
 
 def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     whole = training.train(IMAGES, tmp_path / "whole", TINY)
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
 
     class Killed(BaseException):
         pass
 
-    def kill(self, step, update=training._Trainer._update):
+    def kill(self, step, update=training.DenoiserTrainer.update):
         if step == 7:
             raise Killed
         return update(self, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training._Trainer, "_update", kill)
+        patch.setattr(training.DenoiserTrainer, "update", kill)
         with pytest.raises(Killed):
             training.train(IMAGES, tmp_path / "parts", TINY)
     parts = training.train(IMAGES, tmp_path / "parts", TINY)
@@ -143,9 +144,11 @@ def test_only_a_model_for_scores_sees_mirrored_images(tmp_path, monkeypatch, sig
     lit_left = np.zeros((40, 3, 16, 16), np.uint8)
     lit_left[..., :8] = 255
     seen = []
-    loss = training._Trainer._loss
+    loss = training.DenoiserTrainer._loss
     monkeypatch.setattr(
-        training._Trainer, "_loss", lambda self, x0, *a: seen.append(x0) or loss(self, x0, *a)
+        training.DenoiserTrainer,
+        "_loss",
+        lambda self, x0, *a: seen.append(x0) or loss(self, x0, *a),
     )
     training.train(lit_left, tmp_path, replace(TINY, sigmas=sigmas, steps=6))
     assert bool((torch.cat(seen)[..., 0] < 0).any()) is mirrored
@@ -155,13 +158,13 @@ def test_minutes_become_steps(tmp_path, monkeypatch):
     """By a clock on which an update takes 1 s, and half of that from the eleventh on."""
     clock, updates = [0.0], []
 
-    def update(self, step, whole=training._Trainer._update):
+    def update(self, step, whole=training.DenoiserTrainer.update):
         updates.append(step)
         clock[0] += 1.0 if step < 10 else 0.5
         return whole(self, step)
 
-    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(training._Trainer, "_update", update)
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(training.DenoiserTrainer, "update", update)
     training.train(IMAGES, tmp_path, replace(TINY, steps=None, minutes=40 / 60))
     record = training.record(tmp_path)
     assert updates[-record["steps"] :] == list(range(record["steps"]))
@@ -192,14 +195,14 @@ def test_a_training_that_runs_away_goes_on_from_its_best_weights(tmp_path, monke
         def say(self, text):
             said.append(text)
 
-    def throw(self, step, update=training._Trainer._update):
+    def throw(self, step, update=training.DenoiserTrainer.update):
         if step == 100:
             with torch.no_grad():
                 for weights in self.denoiser.unet.parameters():
                     weights.mul_(8)
         return update(self, step)
 
-    monkeypatch.setattr(training._Trainer, "_update", throw)
+    monkeypatch.setattr(training.DenoiserTrainer, "update", throw)
     plan = Training(image_size=16, sigmas=(0.2, 0.5), steps=250, batch_size=8, channels=(32, 32))
     training.train(IMAGES, tmp_path, plan, reporter=Listener(10**6))
     curve = training.record(tmp_path)["curve"]

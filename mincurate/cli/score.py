@@ -40,6 +40,14 @@ def score(
         ),
     ] = None,
     n_draws: Annotated[int, typer.Option(help="Noise draws per image (K).")] = 6,
+    adaptive: Annotated[
+        bool,
+        typer.Option(
+            "--adaptive/--all-draws",
+            help="Make 2 draws of every image, and all --n-draws of those only that 2 do not put "
+            "clearly inside or outside the rarest class of the minority score.",
+        ),
+    ] = False,
     num_classes: Annotated[
         int, typer.Option(help="Ordinal classes (L); 0 is the commonest, L-1 the rarest.")
     ] = 10,
@@ -200,6 +208,7 @@ def score(
         model=model,
         sigma=sigma,
         n_draws=n_draws,
+        adaptive=adaptive,
         num_classes=num_classes,
         within_label=within_label,
         rank_by=rank_by,

@@ -45,7 +45,8 @@ def _settings(tail: LongTail) -> str:
         f"{counts.get('duplicates', 0):,} copies and {counts.get('unscorable', 0):,} unscorable",
         "ranked by": tail.column.replace("_", " ")
         + (", within every label" if tail.within_label else ""),
-        "noise": f"sigma {record.get('sigma')}, {record.get('n_draws')} draws",
+        "noise": f"sigma {record.get('sigma')}, "
+        f"{'2 to ' if settings.get('adaptive') else ''}{record.get('n_draws')} draws",
         "distance": record.get("perceptual"),
         "embedding": record.get("embedding"),
         "model": f"{model.get('name')} ({model.get('image_size')} px)",

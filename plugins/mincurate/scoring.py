@@ -20,6 +20,7 @@ RANKINGS = (
     ("calibrated", "Calibrated: texture regressed out, averaged with neighbours"),
     ("neighbors", "Distance to the nearest neighbours"),
 )
+ADAPTIVE = "All draws only for images near the edge of the rarest class, two for the others"
 
 
 class Score(LongRunning):
@@ -58,6 +59,8 @@ class Score(LongRunning):
         inputs.bool("within_label", default=False, label="Rank among images of the same label")
         inputs.bool("more", default=False, label="More options", view=types.SwitchView())
         if value(ctx, "more", False):
+            if _can_adapt(ctx):
+                inputs.bool("adaptive", default=False, label=ADAPTIVE)
             inputs.str("perceptual", default="auto", label="Perceptual distance")
             inputs.str("embedding", default="auto", label="Embedding")
             inputs.float("sigma", min=0.02, max=100, label="Noise level (empty: by size)")
@@ -82,7 +85,8 @@ class Score(LongRunning):
             shown.place(self._samples(ctx)),
             model=value(ctx, "model", None),
             sigma=p.get("sigma"),
-            n_draws=value(ctx, "n_draws", 5),
+            n_draws=value(ctx, "n_draws", 6),
+            adaptive=value(ctx, "adaptive", False) and _can_adapt(ctx),
             num_classes=value(ctx, "num_classes", 10),
             within_label=value(ctx, "within_label", False),
             rank_by=value(ctx, "rank_by", "auto"),
@@ -116,7 +120,7 @@ class Score(LongRunning):
         return ctx.view if target == "view" else ctx.dataset
 
     def _cost(self, ctx: Any, n: int) -> str:
-        draws = value(ctx, "n_draws", 5)
+        draws = value(ctx, "n_draws", 6)
         seconds = estimates.scoring(n, n_draws=draws, like=shown.current(ctx.dataset))
         cost = f"{n:,} images, {draws} draws each: {estimates.words(seconds)}."
         if not value(ctx, "model", ""):
@@ -124,6 +128,12 @@ class Score(LongRunning):
             cost += f" Before it a training of at most {minutes:g} minutes, unless these images "
             cost += "have a model already."
         return cost
+
+
+def _can_adapt(ctx: Any) -> bool:
+    """Whether the numbers that are filled in leave draws to spare."""
+    enough = value(ctx, "n_draws", 6) >= 4 and value(ctx, "num_classes", 10) >= 2
+    return enough and not value(ctx, "within_label", False)
 
 
 def _model_problem(model: str) -> str | None:
