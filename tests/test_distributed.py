@@ -1,5 +1,6 @@
 """Training in workers of a real Ray cluster on this machine: what dies, dies."""
 
+import importlib
 import os
 import sys
 from contextlib import contextmanager
@@ -47,6 +48,21 @@ def cluster():
     assert ours
     yield TWO
     joined.shutdown()
+
+
+def in_float32(module, *given, **more):
+    """A team's work on a machine without bfloat16, whose rounding would hide what is looked at."""
+    module = importlib.import_module(module)
+    module.reduced_precision = lambda device: None
+    module._work(*given, **more)
+
+
+@pytest.fixture
+def float32(monkeypatch):
+    """Both trainings compute in float32, here and in the workers."""
+    for module in (training, classifier_training):
+        monkeypatch.setattr(module, "reduced_precision", lambda device: None)
+        monkeypatch.setattr(module, "_work", partial(in_float32, module.__name__))
 
 
 class At:
@@ -100,7 +116,7 @@ def test_without_ray_there_is_a_sentence(tmp_path, monkeypatch):
         train(cluster=TWO)
 
 
-def test_two_workers_give_the_weights_of_one(tmp_path):
+def test_two_workers_give_the_weights_of_one(float32, tmp_path):
     here = training.train(IMAGES, tmp_path / "here", TINY)
     listener = At(1, None)
     there = training.train(IMAGES, tmp_path / "there", TINY, cluster=TWO, reporter=listener)
@@ -115,7 +131,17 @@ def test_two_workers_give_the_weights_of_one(tmp_path):
 
 
 @pytest.mark.long
-def test_a_training_begun_here_is_finished_on_ray_and_the_other_way_round(cluster, tmp_path):
+def test_workers_that_always_die_end_the_training_with_a_sentence(tmp_path, monkeypatch):
+    """On a cluster of its own, and before the shared one: Ray may leave its CPUs taken."""
+    monkeypatch.setattr(distributed, "MAX_FAILURES", 1)
+    with pytest.raises(UserError, match="Ray workers died 2 times"):
+        on_two(dies, tmp_path)
+
+
+@pytest.mark.long
+def test_a_training_begun_here_is_finished_on_ray_and_the_other_way_round(
+    float32, cluster, tmp_path
+):
     whole = training.train(IMAGES, tmp_path / "whole", TINY)
     for name, first, then in (("a", None, TWO), ("b", TWO, None)):
         folder, plan = tmp_path / name, TINY
@@ -179,13 +205,6 @@ def test_an_error_in_a_worker_is_the_trainings_own(cluster, work, tmp_path):
         on_two(work, tmp_path)
 
 
-@pytest.mark.long
-def test_workers_that_always_die_end_the_training_with_a_sentence(cluster, tmp_path, monkeypatch):
-    monkeypatch.setattr(distributed, "MAX_FAILURES", 1)
-    with pytest.raises(UserError, match="Ray workers died 2 times"):
-        on_two(dies, tmp_path)
-
-
 def test_more_workers_than_the_cluster_has_become_a_sentence(tmp_path):
     many = Cluster(num_workers=(os.cpu_count() or 1) + 1)
     with pytest.raises(UserError, match="take fewer --num-workers"):
@@ -193,7 +212,7 @@ def test_more_workers_than_the_cluster_has_become_a_sentence(tmp_path):
 
 
 @pytest.mark.long
-def test_two_workers_give_the_classifier_of_one(cluster, tmp_path):
+def test_two_workers_give_the_classifier_of_one(float32, cluster, tmp_path):
     unet = tiny_unet().requires_grad_(False)
     model = Denoiser(unet, linear_alphas_cumprod(), "epsilon", "tiny", 16)
     classes = np.arange(40) % 3
