@@ -34,7 +34,7 @@ def published(model, distance, pixels, n_draws, sigma, batch, names=None):
     """Scores of ``pixels`` as the research code computes them; with ``names``, on our noise."""
     import torch
 
-    from mincurate import perceptual, scoring
+    from mincurate import scoring
 
     generator = torch.Generator().manual_seed(1)
     scores = []
@@ -47,10 +47,23 @@ def published(model, distance, pixels, n_draws, sigma, batch, names=None):
             for k in range(n_draws):
                 eps = ours[:, k] if names else torch.randn(x0.shape, generator=generator)
                 x0hat = model.denoise(x0 + sigma * eps, sigma)
-                pair = distance.features(x0), distance.features(x0hat)
-                total += perceptual.distance(*pair).sum(1)
+                total += published_distance(distance, x0, x0hat)
             scores.append((total / n_draws).numpy())
     return np.concatenate(scores)
+
+
+def published_distance(distance, a, b):
+    """LPIPS as its package computes it, the features of both images anew."""
+    import torch
+
+    total = 0
+    for i, pair in enumerate(zip(distance.trunk(a), distance.trunk(b), strict=True)):
+        f, g = (v / (torch.sqrt(torch.sum(v**2, dim=1, keepdim=True)) + 1e-10) for v in pair)
+        apart = (f - g) ** 2
+        if distance.channel_weights is not None:
+            apart = apart * distance.channel_weights[i].view(1, -1, 1, 1)
+        total = total + apart.sum(1).mean((1, 2))
+    return total
 
 
 def side(name, folder, spec, n_draws, batch):
@@ -65,7 +78,6 @@ def side(name, folder, spec, n_draws, batch):
     distance = perceptual.load(spec, model)
     sigma = model.nearest_sigma(0.005 * model.image_size)
     names = [str(i) for i in range(len(pixels))]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if name == "published":
         model.unet.to(memory_format=torch.contiguous_format)
         contiguous_only()
@@ -90,7 +102,7 @@ def side(name, folder, spec, n_draws, batch):
         seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     np.save(folder / f"{name}.npy", scores)
-    print(json.dumps({"rate": len(pixels) / seconds, "peak_mb": (peak - before) / 1024}))
+    print(json.dumps({"rate": len(pixels) / seconds, "peak_mb": peak / 1024}))
 
 
 def contiguous_only():
@@ -132,6 +144,22 @@ def arithmetic(folder, spec, n_draws):
         a @ a
         best = max(best, 2 * 2048**3 / (time.perf_counter() - started))
     return counter.get_total_flops() / 8 / 1e9, best / 1e9
+
+
+def random_vgg(folder):
+    """Weights for the paper's distance, drawn at random: its own cannot be had everywhere, and
+    weights do not change its speed."""
+    import safetensors.torch
+    import torch
+    import torchvision
+
+    path = folder / "vgg16.safetensors"
+    if not path.exists():
+        torch.manual_seed(0)
+        state = torchvision.models.vgg16(weights=None).state_dict()
+        trunk = {key: v for key, v in state.items() if key.startswith("features.")}
+        safetensors.torch.save_file(trunk, path)
+    return path
 
 
 def prepare(source, folder, images, steps, model):
@@ -178,7 +206,7 @@ def main():
         name, folder, spec = options.side
         side(name, Path(folder), spec, options.draws, options.batch)
         return
-    specs = options.perceptual or ["unet"]
+    specs = options.perceptual or ["unet", "lpips-vgg"]
     if not options.perceptual and SQUEEZENET.exists():
         specs.append(f"torchvision:squeezenet1_0@{SQUEEZENET}")
     from rich.console import Console
@@ -189,7 +217,8 @@ def main():
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         what = prepare(options.source, folder, options.images, options.steps, options.model)
-        for spec in specs:
+        for name in specs:
+            spec = f"lpips-vgg@{random_vgg(folder)}" if name == "lpips-vgg" else name
             found = {"published": [], "mincurate": []}
             for _ in range(options.rounds):
                 for name in found:

@@ -21,6 +21,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from safetensors import SafetensorError
 from torch import Tensor
 
+from mincurate.channels_last import channels_last
 from mincurate.errors import UserError
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
@@ -299,7 +300,7 @@ def load(model: str, device: str = "cpu") -> Denoiser:
     size = unet.config.sample_size or 32
     side = size if isinstance(size, int) else size[0]
     return Denoiser(
-        unet=unet.to(device).to(memory_format=torch.channels_last),
+        unet=channels_last(unet.to(device)),
         alphas_cumprod=alphas_cumprod,
         prediction_type=prediction_type,
         name=model,

@@ -56,17 +56,21 @@ class Perceptual:
 
 def unit_normalise(features: Tensor, eps: float = 1e-10) -> Tensor:
     """Scale each position's channel vector of ``(N, C, h, w)`` to length 1, as LPIPS does."""
-    return features / (features.square().sum(1, keepdim=True).sqrt() + eps)
+    return features / (torch.linalg.vector_norm(features, dim=1, keepdim=True) + eps)
 
 
 def distance(a: list[Tensor], b: list[Tensor]) -> Tensor:
     """Distance per layer, ``(N, L)``, between two results of `Perceptual.features`.
 
     The LPIPS value is the sum over layers; it is 0 for equal images and grows with difference.
+    ``b`` may be of k times as many images, in rows of k for each of ``a``: then ``(k * N, L)``.
     """
-    return torch.stack(
-        [(x - y).square().sum(1).mean((1, 2)) for x, y in zip(a, b, strict=True)], dim=1
-    )
+    found = []
+    for x, y in zip(a, b, strict=True):
+        apart = y.unflatten(0, (len(x), -1)) - x.unsqueeze(1)
+        square = torch.linalg.vector_norm(apart, dim=(2, 3, 4)).square()
+        found.append(square.flatten() / (y.shape[2] * y.shape[3]))
+    return torch.stack(found, dim=1)
 
 
 def load(spec: str, denoiser: Denoiser | None = None, *, device: str = "cpu") -> Perceptual:

@@ -144,7 +144,6 @@ class Scorer:
         with precision(x0.device.type, self.dtype):
             x0hat = self.denoiser.denoise(repeated + self.sigma * eps.flatten(0, 1), self.sigma)
             features = self.perceptual.features(x0hat)
-        reference = [layer.repeat_interleave(k, dim=0) for layer in reference]
         layers = perception.distance(reference, features).view(n, k, -1)
         return layers, (x0hat - repeated).square().mean((1, 2, 3)).view(n, k)
 

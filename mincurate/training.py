@@ -23,6 +23,7 @@ from torch import Tensor
 
 from mincurate import denoiser as denoisers
 from mincurate import distributed
+from mincurate.channels_last import channels_last
 from mincurate.denoiser import Denoiser
 from mincurate.device import precision, reduced_precision
 from mincurate.distributed import ALONE, Team
@@ -392,7 +393,7 @@ def _network(training: Training, start: Denoiser | None, device: str | torch.dev
         # of digits after 700 steps: 0.147 with v, 0.422 with epsilon). A model that knew the low
         # levels alone, where the two are all but the same, goes over to v.
         kind = "v_prediction"
-    unet = unet.train().requires_grad_(True).to(device).to(memory_format=torch.channels_last)
+    unet = channels_last(unet.train().requires_grad_(True).to(device))
     return Denoiser(unet, schedule, kind, "in training", training.image_size)
 
 

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "mincurate"
 
 # A module may import only what stands in an earlier row.
 LAYERS = [
-    {"errors", "progress", "ordinal", "visible", "appearance", "trust"},
+    {"errors", "progress", "ordinal", "visible", "appearance", "trust", "channels_last"},
     {"engine", "objects", "quantiles"},
     {"sources"},
     {"images"},
