@@ -74,6 +74,14 @@ def test_the_denoisers_own_features_are_a_distance():
         assert (perceptual.distance(own.features(x), own.features(y)) > 0).all()
 
 
+def test_rows_of_draws_are_compared_with_their_own_image():
+    a, b = ([torch.randn(n, 5, 4, 4)] for n in (3, 6))
+    found = perceptual.distance(a, b)
+    for i in range(6):
+        alone = (a[0][i // 2] - b[0][i]).square().sum(0).mean()
+        torch.testing.assert_close(found[i], alone.view(1))
+
+
 def test_auto_takes_the_papers_distance_where_its_weights_lie(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     place = tmp_path / "checkpoints" / "vgg16-397923af.pth"
