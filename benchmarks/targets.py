@@ -1,6 +1,7 @@
 """The 13 targets, each measured now, in one table.
 
-    python benchmarks/targets.py [--images FOLDER --model FOLDER] [--only N ...] [--quick]
+    python benchmarks/targets.py [--images FOLDER --model FOLDER] [--run RUN --generator FOLDER]
+        [--only N ...] [--quick]
 
 Every target is measured by a benchmark of its own, in a process of its own, or by a few lines here;
 what one needs and does not find (a run that generates, a test) is said. Without ``--images`` they
@@ -45,6 +46,7 @@ class Given:
     model: str
     perceptual: str
     run: str | None
+    generator: str | None
     quick: bool
     place: Path
 
@@ -116,6 +118,7 @@ def guided_sampling(given):
     found = benchmark(
         given, "sampling", given.run, "--n", given.size(256, 64),
         "--settings", "minority/ancestral/250", "minority/sde-dpm++/25",
+        *(["--model", given.generator] if given.generator else []),
     )  # fmt: skip
     apart = found["rows"][1]["beyond_reference"]
     figure = ", ".join(apart) if apart else "all metrics within the intervals"
@@ -263,6 +266,9 @@ def main():
     parser.add_argument("--model", type=Path)
     parser.add_argument("--perceptual", default="unet")
     parser.add_argument("--run", help="of `mincurate score`, for target 4")
+    parser.add_argument(
+        "--generator", help="its model of all noise levels; without, it is trained for 20 minutes"
+    )
     parser.add_argument("--only", type=int, nargs="+", choices=TARGETS, metavar="N")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)
@@ -274,7 +280,15 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         images, model = prepare(options, place)
-        given = Given(images, model, options.perceptual, options.run, options.quick, place)
+        given = Given(
+            images,
+            model,
+            options.perceptual,
+            options.run,
+            options.generator,
+            options.quick,
+            place,
+        )
         for number in options.only or TARGETS:
             target = TARGETS[number]
             try:
