@@ -33,17 +33,23 @@ TRIED = (3, 50, 4.0)
 
 
 class TrainingInterruptedError(StoppedError):
-    """A training was stopped by Ctrl-C; the checkpoint in ``folder`` holds all of its work."""
+    """A training was stopped by Ctrl-C; the checkpoint in ``folder`` holds all of its work.
 
-    def __init__(self, what: str, folder: Path, steps: int, planned: int) -> None:
+    Args:
+        what: how the training is called in a sentence.
+        beside: what else is left, in words; may be empty.
+    """
+
+    def __init__(self, what: str, folder: Path, steps: int, planned: int, beside: str = "") -> None:
         super().__init__(
-            f"{what[0].upper()}{what[1:]} is kept in {folder} at step {steps} of {planned}; give "
-            "the same command again to go on."
+            f"{what[0].upper()}{what[1:]} is kept in {folder} at step {steps} of {planned}{beside};"
+            " give the same command again to go on."
         )
-        self.what, self.folder, self.steps, self.planned = what, folder, steps, planned
+        self.folder, self.steps, self.planned = folder, steps, planned
+        self._arguments = what, folder, steps, planned, beside
 
     def __reduce__(self) -> tuple[Any, ...]:  # from a worker to the caller
-        return type(self), (self.what, self.folder, self.steps, self.planned)
+        return type(self), self._arguments
 
 
 class Trainer(ABC):
@@ -119,8 +125,9 @@ class Trainer(ABC):
     def begin(self) -> None:  # noqa: B027
         """Prepare a training that has no checkpoint."""
 
-    def interrupted(self) -> None:  # noqa: B027
-        """Leave something to use after Ctrl-C; the checkpoint is written already."""
+    def interrupted(self) -> str:
+        """Leave something to use after Ctrl-C, and name it; the checkpoint is written already."""
+        return ""
 
     def run(self) -> None:
         """Train to the end.
@@ -161,9 +168,9 @@ class Trainer(ABC):
         except KeyboardInterrupt:
             self.seconds += time.monotonic() - since
             self._write_checkpoint()
-            self.interrupted()
+            beside = self.interrupted()
             raise TrainingInterruptedError(
-                self.what, self.folder, self.step, self.planned
+                self.what, self.folder, self.step, self.planned, beside
             ) from None
         self.seconds += time.monotonic() - since
         if self.team.rank == 0:

@@ -346,11 +346,12 @@ class DenoiserTrainer(Trainer):
         self.rate, self.usual_norm = state["rate"], state["usual_norm"]
         self.curve = state["curve"]
 
-    def interrupted(self) -> None:
+    def interrupted(self) -> str:
         """Write a usable model as of now. The checkpoint, which goes on, does not see this."""
         self.check(self.running_loss)
         if self.team.rank == 0:
             self.save()
+        return ", with its best weights so far as a model"
 
     def save(self) -> None:
         """Write the best weights as a pipeline, and the record of the training."""

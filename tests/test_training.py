@@ -64,6 +64,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path):
     with pytest.raises(TrainingInterruptedError) as stop:
         training.train(IMAGES, tmp_path / "parts", TINY, reporter=StopAt(5))
     assert (stop.value.steps, stop.value.planned) == (5, 12)
+    assert "at step 5 of 12, with its best weights so far as a model; give" in str(stop.value)
     assert not training.finished(tmp_path / "parts")
     denoisers.load(str(tmp_path / "parts"))  # the best weights so far are a usable model
     parts = training.train(IMAGES, tmp_path / "parts", TINY)
