@@ -141,11 +141,17 @@ def test_what_cannot_run_is_not_offered_but_explained(bare, name, words):
 
 def test_the_form_tells_the_cost_and_checks_what_is_typed(dataset):
     shown = form("score", dataset)
-    assert "44 images, 5 draws each: about" in shown["cost"].view.label
+    assert "44 images, 6 draws each: about" in shown["cost"].view.label
     assert "training" in shown["cost"].view.label and wrong(shown) == {}
     assert wrong(form("score", dataset, model="mincurate_99")) == {
         "model": "There is no run mincurate_99."
     }
+    more = {"more": True, "adaptive": True}
+    shown = form("score", dataset, **more)
+    assert "adaptive" in shown and "44 images, 2 to 6 draws each" in shown["cost"].view.label
+    for too_few in ({"n_draws": 3}, {"num_classes": 1}, {"within_label": True}):
+        shown = form("score", dataset, **more | too_few)
+        assert "adaptive" not in shown and "2 to" not in shown["cost"].view.label
     some = dataset.limit(4).values("id")
     shown = form("score", dataset, selected=some, target="selection", n_draws=2)
     assert "4 images, 2 draws" in shown["cost"].view.label

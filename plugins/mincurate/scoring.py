@@ -86,7 +86,7 @@ class Score(LongRunning):
             model=value(ctx, "model", None),
             sigma=p.get("sigma"),
             n_draws=value(ctx, "n_draws", 6),
-            adaptive=value(ctx, "adaptive", False) and _can_adapt(ctx),
+            adaptive=self._adaptive(ctx),
             num_classes=value(ctx, "num_classes", 10),
             within_label=value(ctx, "within_label", False),
             rank_by=value(ctx, "rank_by", "auto"),
@@ -119,10 +119,14 @@ class Score(LongRunning):
             return ctx.dataset.select(ctx.selected)
         return ctx.view if target == "view" else ctx.dataset
 
+    def _adaptive(self, ctx: Any) -> bool:
+        return value(ctx, "adaptive", False) and _can_adapt(ctx)
+
     def _cost(self, ctx: Any, n: int) -> str:
         draws = value(ctx, "n_draws", 6)
         seconds = estimates.scoring(n, n_draws=draws, like=shown.current(ctx.dataset))
-        cost = f"{n:,} images, {draws} draws each: {estimates.words(seconds)}."
+        said = f"2 to {draws}" if self._adaptive(ctx) else str(draws)
+        cost = f"{n:,} images, {said} draws each: {estimates.words(seconds)}."
         if not value(ctx, "model", ""):
             minutes = value(ctx, "train_minutes", 10.0)
             cost += f" Before it a training of at most {minutes:g} minutes, unless these images "
