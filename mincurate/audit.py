@@ -11,7 +11,18 @@ import torch
 
 from mincurate import collection as collections
 from mincurate import denoiser as denoisers
-from mincurate import diagnostics, models, ordinal, rerun, results, runs, seals, shards, training
+from mincurate import (
+    diagnostics,
+    estimates,
+    models,
+    ordinal,
+    rerun,
+    results,
+    runs,
+    seals,
+    shards,
+    training,
+)
 from mincurate import embedding as embeddings
 from mincurate import perceptual as perception
 from mincurate.collection import Collection
@@ -138,7 +149,7 @@ def score(
         raise UserError(f"--rank-by is auto, {', '.join(ordinal.RANKINGS)}, not {rank_by!r}.")
     if n_draws < 1 or num_classes < 1 or batch_size < 1:
         raise UserError("--n-draws, --num-classes and --batch-size are at least 1.")
-    if adaptive and (n_draws < 4 or num_classes < 2 or within_label):
+    if adaptive and not estimates.spares_draws(n_draws, num_classes, within_label):
         raise UserError(
             "--adaptive spends draws at the edge of the rarest class of all images: it goes with "
             "4 or more --n-draws, 2 or more --num-classes, and not with --within-label."

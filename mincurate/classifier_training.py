@@ -172,6 +172,7 @@ class HeadTrainer(Trainer):
 
     what, title = "the classifier's training", "Training the classifier"
     checkpoint = CHECKPOINT
+    training: ClassifierTraining
 
     def __init__(
         self,
@@ -184,18 +185,8 @@ class HeadTrainer(Trainer):
         reporter: Reporter,
         team: Team = ALONE,
     ) -> None:
-        super().__init__(
-            images,
-            folder,
-            denoiser.device,
-            steps=training.steps,
-            minutes=training.minutes,
-            batch_size=training.batch_size,
-            seed=training.seed,
-            team=team,
-            reporter=reporter,
-        )
-        self.denoiser, self.classes, self.training = denoiser, classes, training
+        super().__init__(images, folder, denoiser.device, training, team, reporter)
+        self.denoiser, self.classes = denoiser, classes
         self.dtype = reduced_precision(self.device.type)
         names = sorted({n for n in labels or () if n is not None})
         self.label_names = names if len(names) > 1 else []
@@ -227,7 +218,7 @@ class HeadTrainer(Trainer):
     def update(self, step: int) -> float:
         """One step of AdamW under a cosine."""
         generator = self.generator(step)
-        size, rows = self.batch_size, self.team.rows()
+        size, rows = self.training.batch_size, self.team.rows()
         index, timesteps = self._draw(generator)
         x0 = self.batch(index[rows])
         flip = (torch.rand(size, 1, 1, 1, generator=generator) < 0.5)[rows].to(self.device)
@@ -245,7 +236,7 @@ class HeadTrainer(Trainer):
 
     def _draw(self, generator: torch.Generator) -> tuple[NDArray[np.int64], Tensor]:
         """Images and timesteps of one batch."""
-        size = self.batch_size
+        size = self.training.batch_size
         picks = torch.randint(len(self.train_index), (size,), generator=generator)
         u = torch.rand(size, generator=generator)
         return self.train_index[picks.numpy()], (len(self.denoiser.sigmas) * u**2).long()
@@ -254,7 +245,7 @@ class HeadTrainer(Trainer):
         """The head with the usual values of its features, over images and noise levels."""
         generator = self.generator(-1)
         pooled = []
-        for _ in range(-(-STANDARDISED // self.batch_size)):
+        for _ in range(-(-STANDARDISED // self.training.batch_size)):
             index, timesteps = self._draw(generator)
             pooled.append(self.head.pool(self._encode(self.batch(index), timesteps, generator)[0]))
         self.head.standardise(torch.cat(pooled))
@@ -315,8 +306,8 @@ class HeadTrainer(Trainer):
         for t in np.unique(spread.round().astype(int)):
             generator = self.generator(-2 - int(t))
             parts = []
-            for start in range(0, len(self.held_out), self.batch_size):
-                index = self.held_out[start : start + self.batch_size]
+            for start in range(0, len(self.held_out), self.training.batch_size):
+                index = self.held_out[start : start + self.training.batch_size]
                 timesteps = torch.full((len(index),), int(t))
                 parts.append(self.head(*self._encode(self.batch(index), timesteps, generator)))
             classes = torch.cat([p[0] for p in parts]).double().cpu().numpy()

@@ -15,9 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -76,6 +78,11 @@ class Encoded:
             self.embedded.detach(),
             [m.detach() for m in self.maps],
         )
+
+
+def to_tensor(pixels: NDArray[np.uint8], device: str | torch.device = "cpu") -> Tensor:
+    """uint8 RGB ``(N, 3, H, W)`` as float32 in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).float() / 127.5 - 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 
 from mincurate import joining, scoring
+from mincurate.denoiser import to_tensor
 from mincurate.device import choose_device, precision
 from mincurate.errors import UserError
 from mincurate.figures import Picture
@@ -64,7 +65,7 @@ def heat_map(scorer: Scorer, pixels: NDArray[np.uint8], identity: str) -> NDArra
         identity: content hash, which decides the noise.
     """
     device = scorer.denoiser.device
-    x0 = scoring.to_tensor(pixels).to(device)
+    x0 = to_tensor(pixels, device)
     eps = scoring.noise([identity], scorer.n_draws, tuple(x0.shape[1:]), scorer.seed)[0].to(device)
     with precision(device.type, scorer.dtype):
         original = scorer.perceptual.features(x0)

@@ -15,6 +15,11 @@ def rate(kind: str, prefer: Run | None = None) -> tuple[float, Run] | None:
     return None
 
 
+def spares_draws(n_draws: int, num_classes: int, within_label: bool) -> bool:
+    """Whether ``adaptive`` draws can spare any: K has two pairs, and one edge holds for all."""
+    return n_draws >= 4 and num_classes >= 2 and not within_label
+
+
 def scoring(n: int, *, n_draws: int | None = None, like: Run | None = None) -> float | None:
     """Seconds of scoring ``n`` images, or ``None`` where no run tells.
 

@@ -33,7 +33,7 @@ from mincurate import collection as collections
 from mincurate import denoiser as denoisers
 from mincurate import evaluation_figures as pictures
 from mincurate import evaluation_page as pages
-from mincurate.denoiser import Denoiser
+from mincurate.denoiser import Denoiser, to_tensor
 from mincurate.device import choose_device, choose_precision
 from mincurate.downstream import Downstream
 from mincurate.errors import UserError
@@ -42,7 +42,7 @@ from mincurate.joining import Base
 from mincurate.manifest import read_manifest
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import Run
-from mincurate.scoring import Scorer, to_tensor
+from mincurate.scoring import Scorer
 from mincurate.verdict import Verdict, conclude
 
 BASELINE = "baseline"
@@ -238,7 +238,7 @@ def spatial_features(
                 path, reason = next(iter(bad.items()))
                 raise UserError(f"{path} cannot be read any more: {reason}.")
             with torch.inference_mode():
-                maps = scorer.perceptual.trunk(to_tensor(pixels).to(scorer.denoiser.device))
+                maps = scorer.perceptual.trunk(to_tensor(pixels, scorer.denoiser.device))
             wide = [i for i, m in enumerate(maps) if min(m.shape[2:]) >= SPATIAL_SIDE]
             layer = wide[-1] if wide else 0
             chosen = maps[layer].float().cpu().numpy()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mincurate import engine
+from mincurate.denoiser import to_tensor
 from mincurate.device import keep_freed_memory
 from mincurate.engine import Cluster
 from mincurate.errors import StoppedError, UserError
@@ -24,7 +25,6 @@ from mincurate.manifest import IMAGES, append, content_hash, png, repair
 from mincurate.progress import SILENT, Advance, Reporter
 from mincurate.runs import write_atomically
 from mincurate.sampling import OnStep, Sampler
-from mincurate.scoring import to_tensor
 
 
 class GenerationStoppedError(StoppedError):

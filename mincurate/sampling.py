@@ -28,7 +28,7 @@ from torch import Tensor
 
 from mincurate import perceptual as perception
 from mincurate.classifier import Classifier
-from mincurate.denoiser import Denoiser, Denoises, Encoded, betas, check_all_levels
+from mincurate.denoiser import Denoiser, Denoises, Encoded, betas, check_all_levels, to_tensor
 from mincurate.device import precision
 from mincurate.errors import UserError
 from mincurate.guidance import Guided, gradient_of, guided
@@ -346,8 +346,7 @@ def fit_hardness(
         generator = torch.Generator().manual_seed(seed)
         found = []
         for start in range(0, len(images), batch_size):
-            batch = np.ascontiguousarray(images[start : start + batch_size])
-            x0 = torch.from_numpy(batch).to(device).float() / 127.5 - 1
+            x0 = to_tensor(images[start : start + batch_size], device)
             eps = torch.randn(x0.shape, generator=generator).to(device)
             at = torch.full((len(x0),), t, device=device)
             sigma = float(denoiser.sigmas[t])

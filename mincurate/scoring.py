@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mincurate import perceptual as perception
-from mincurate.denoiser import Denoiser
+from mincurate.denoiser import Denoiser, to_tensor
 from mincurate.device import precision
 from mincurate.perceptual import Perceptual
 
@@ -104,7 +104,7 @@ class Scorer:
     def __call__(self, pixels: NDArray[np.uint8], identities: Sequence[str]) -> Scored:
         """Score ``pixels``, ``(N, 3, H, W)`` uint8 RGB, whose content hashes are ``identities``."""
         device = self.denoiser.device
-        x0 = to_tensor(pixels).to(device)
+        x0 = to_tensor(pixels, device)
         eps = noise(identities, self.n_draws, tuple(x0.shape[1:]), self.seed).to(device)
         with precision(device.type, self.dtype):
             reference = self.perceptual.features(x0)
@@ -152,16 +152,11 @@ class Scorer:
         self, pixels: NDArray[np.uint8], identities: Sequence[str]
     ) -> NDArray[np.uint8]:
         """The first draw's reconstructions, ``(N, 3, H, W)`` uint8: what the score looks at."""
-        x0 = to_tensor(pixels).to(self.denoiser.device)
+        x0 = to_tensor(pixels, self.denoiser.device)
         eps = noise(identities, 1, tuple(x0.shape[1:]), self.seed)[:, 0].to(x0.device)
         with precision(x0.device.type, self.dtype):
             x0hat = self.denoiser.denoise(x0 + self.sigma * eps, self.sigma)
         return ((x0hat + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
-
-
-def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
-    """uint8 RGB ``(N, 3, H, W)`` as float32 in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).float() / 127.5 - 1
 
 
 def noise(identities: Sequence[str], n_draws: int, shape: tuple[int, ...], seed: int) -> Tensor:

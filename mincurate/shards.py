@@ -123,7 +123,7 @@ def pilot(
     """
     if known := run.record.get("edge"):
         return Edge(**known)
-    files = [(h, source.path) for h, (source, _) in collection.unique.items()]
+    files = _files(collection)
     rng = np.random.default_rng(scorer.seed)
     chosen = np.sort(rng.permutation(len(files))[:PILOT])
     scorer = replace(scorer, n_draws=2 * scoring.FIRST_DRAWS)
@@ -159,7 +159,7 @@ def score(
     Returns:
         Reasons, by content hash, of images that have no score.
     """
-    files = [(h, source.path) for h, (source, _) in collection.unique.items()]
+    files = _files(collection)
     lost: dict[str, str] = {}
     todo: list[tuple[int, list[Item]]] = []
     started, scored = time.monotonic(), 0
@@ -273,6 +273,11 @@ def _out_of_memory(error: Exception) -> bool:
         or "not enough memory" in words
         or "could not create a primitive" in words  # oneDNN's word for it
     )
+
+
+def _files(collection: Collection) -> list[Item]:
+    """Content hash and path of every different image."""
+    return [(h, source.path) for h, (source, _) in collection.unique.items()]
 
 
 def _chunks(items: list[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:

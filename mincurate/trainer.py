@@ -13,13 +13,14 @@ import time
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mincurate.denoiser import to_tensor
 from mincurate.distributed import Team
 from mincurate.errors import StoppedError, UserError
 from mincurate.progress import Reporter
@@ -52,15 +53,32 @@ class TrainingInterruptedError(StoppedError):
         return type(self), self._arguments
 
 
+class Plan(Protocol):
+    """What a training says of its steps."""
+
+    @property
+    def steps(self) -> int | None:
+        """Exact number of steps, or ``None`` for as many as fit `minutes`."""
+
+    @property
+    def minutes(self) -> float:
+        """Budget."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images of a step, over the whole team."""
+
+    @property
+    def seed(self) -> int:
+        """Decides everything random."""
+
+
 class Trainer(ABC):
     """One training, in this process, alone or as one of a team.
 
     Args:
         images: ``(N, 3, S, S)`` uint8 RGB; may be memory-mapped.
         folder: where the checkpoint and what is trained go.
-        steps: exact number of steps, or ``None`` for as many as fit ``minutes``.
-        batch_size: images of a step, over the whole team.
-        seed: decides everything random.
 
     Attributes:
         step: steps that are done.
@@ -80,18 +98,13 @@ class Trainer(ABC):
         images: NDArray[np.uint8],
         folder: Path,
         device: torch.device,
-        *,
-        steps: int | None,
-        minutes: float,
-        batch_size: int,
-        seed: int,
+        training: Plan,
         team: Team,
         reporter: Reporter,
     ) -> None:
         self.images, self.folder, self.device = images, folder, device
-        self.exact, self.minutes, self.batch_size, self.seed = steps, minutes, batch_size, seed
-        self.team, self.reporter = team, reporter
-        self.step, self.planned, self.seconds = 0, steps or 0, 0.0
+        self.training, self.team, self.reporter = training, team, reporter
+        self.step, self.planned, self.seconds = 0, training.steps or 0, 0.0
         self.running_loss = math.nan
 
     @abstractmethod
@@ -148,7 +161,7 @@ class Trainer(ABC):
         written = since = time.monotonic()
         losses: list[float] = []
         held_out = ""
-        batch = self.batch_size
+        batch = self.training.batch_size
         try:
             with self.reporter.task(self.title, self.planned * batch) as advance:
                 advance(self.step * batch, "")
@@ -179,12 +192,11 @@ class Trainer(ABC):
 
     def batch(self, index: NDArray[np.int64]) -> Tensor:
         """Images ``index``, ``(n, 3, S, S)`` in -1..1, on the device."""
-        pixels = torch.from_numpy(np.ascontiguousarray(self.images[index])).to(self.device)
-        return pixels.float() / 127.5 - 1
+        return to_tensor(self.images[index], self.device)
 
     def generator(self, step: int) -> torch.Generator:
         """Random numbers that ``(seed, step)`` alone decide; neighbouring steps share nothing."""
-        entropy = [self.seed % 2**32, step % 2**32]
+        entropy = [self.training.seed % 2**32, step % 2**32]
         mixed = np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]
         return torch.Generator().manual_seed(int(mixed) >> 1)
 
@@ -211,15 +223,15 @@ class Trainer(ABC):
                 self.update(0)
                 done += 1
             per_step = (time.monotonic() - since) / done
-        return self.team.agree(lambda: max(20, int(self.minutes * 60 / per_step)))
+        return self.team.agree(lambda: max(20, int(self.training.minutes * 60 / per_step)))
 
     def _plan_again(self, seconds: float) -> None:
         """Correct the number of steps by the rate so far: a busy machine may have become free.
 
         The last fifth is left as it is, so that the learning rate ends its descent smoothly.
         """
-        if self.exact is None and self.step < 0.8 * self.planned:
-            left = self.minutes * 60 - seconds
+        if self.training.steps is None and self.step < 0.8 * self.planned:
+            left = self.training.minutes * 60 - seconds
             planned = self.step + max(1, round(left / (seconds / self.step)))
             self.planned = self.team.agree(lambda: planned)
 

@@ -177,6 +177,7 @@ class DenoiserTrainer(Trainer):
     """The state of one training: network, running average, optimiser and loss curve."""
 
     what, title, checkpoint = "the training", "Training", "checkpoint.pt"
+    training: Training
 
     def __init__(
         self,
@@ -188,18 +189,8 @@ class DenoiserTrainer(Trainer):
         reporter: Reporter,
         team: Team = ALONE,
     ) -> None:
-        super().__init__(
-            images,
-            folder,
-            torch.device(device),
-            steps=training.steps,
-            minutes=training.minutes,
-            batch_size=training.batch_size,
-            seed=training.seed,
-            team=team,
-            reporter=reporter,
-        )
-        self.training, self.start = training, start
+        super().__init__(images, folder, torch.device(device), training, team, reporter)
+        self.start = start
         self.dtype = reduced_precision(device)
         self.denoiser = _network(training, start, device)
         self.optimizer = self._new_optimizer()
@@ -221,7 +212,7 @@ class DenoiserTrainer(Trainer):
         for group in self.optimizer.param_groups:
             cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
             group["lr"] = self.rate * warm_up * cosine
-        size, rows = self.batch_size, self.team.rows()
+        size, rows = self.training.batch_size, self.team.rows()
         picks = torch.randint(len(self.train_index), (size,), generator=generator)
         x0 = self.batch(self.train_index[picks.numpy()][rows])
         flip = (torch.rand(size, 1, 1, 1, generator=generator) < 0.5)[rows].to(self.device)
@@ -285,7 +276,7 @@ class DenoiserTrainer(Trainer):
         """Error of the averaged weights on the held-out images; the best weights are kept."""
         error = self.team.agree(self._held_out_error)
         lowest = min((point[1] for point in self.curve), default=math.inf)
-        self.curve.append((self.step * self.batch_size, train_loss, error))
+        self.curve.append((self.step * self.training.batch_size, train_loss, error))
         if error < self.best[0]:
             self.best = (error, _copy(self.average))
         elif not (error < DIVERGED * self.best[0] or train_loss < DIVERGED * lowest):
@@ -361,7 +352,7 @@ class DenoiserTrainer(Trainer):
             "training": asdict(self.training),
             "trained_sigmas": self.training.sigmas,
             "steps": self.step,
-            "images_seen": self.step * self.batch_size,
+            "images_seen": self.step * self.training.batch_size,
             "training_images": len(self.train_index),
             "minutes": self.seconds / 60,
             "curve": self.curve,

@@ -27,7 +27,7 @@ from mincurate import (
 )
 from mincurate import denoiser as denoisers
 from mincurate.classifier import Classifier, ClassifierTraining
-from mincurate.denoiser import Denoiser
+from mincurate.denoiser import Denoiser, to_tensor
 from mincurate.device import choose_device, choose_precision
 from mincurate.engine import Cluster
 from mincurate.errors import UserError
@@ -36,7 +36,6 @@ from mincurate.manifest import read_png
 from mincurate.progress import SILENT, Reporter, duration
 from mincurate.runs import Run
 from mincurate.sampling import Sampler
-from mincurate.scoring import to_tensor
 from mincurate.targets import Target
 
 FAKES = 512
@@ -204,7 +203,7 @@ class Workshop:
         """What the classifier holds of images: chance of the target, label, its confidence."""
         classes, labels = [], []
         for start in range(0, len(pixels), 256):
-            x0 = to_tensor(pixels[start : start + 256]).to(self.device)
+            x0 = to_tensor(pixels[start : start + 256], self.device)
             of_classes, of_labels = classifiers.classify(self.denoiser, self.classifier, x0)
             classes.append(of_classes)
             if of_labels is not None:

@@ -136,8 +136,9 @@ class Score(LongRunning):
 
 def _can_adapt(ctx: Any) -> bool:
     """Whether the numbers that are filled in leave draws to spare."""
-    enough = value(ctx, "n_draws", 6) >= 4 and value(ctx, "num_classes", 10) >= 2
-    return enough and not value(ctx, "within_label", False)
+    return estimates.spares_draws(
+        value(ctx, "n_draws", 6), value(ctx, "num_classes", 10), value(ctx, "within_label", False)
+    )
 
 
 def _model_problem(model: str) -> str | None:
