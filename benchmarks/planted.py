@@ -139,14 +139,14 @@ def embed(pixels: np.ndarray, embedding: str) -> np.ndarray:
     import torch
 
     from mincurate import embedding as embeddings
-    from mincurate import scoring
+    from mincurate.denoiser import to_tensor
 
     embedder = embeddings.load(embedding, None)
     with torch.inference_mode():
         return np.concatenate(
             [
                 torch.nn.functional.normalize(
-                    embedder.embed(scoring.to_tensor(pixels[i : i + 64])).float(), dim=1
+                    embedder.embed(to_tensor(pixels[i : i + 64])).float(), dim=1
                 ).numpy()
                 for i in range(0, len(pixels), 64)
             ]

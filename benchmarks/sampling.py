@@ -3,6 +3,12 @@
     python benchmarks/sampling.py [RUN] [--n 256] [--model FOLDER] [--keep FOLDER]
         [--settings minority/ancestral/250 minority/dpm++/25 ...]
 
+A setting is sampler/solver/evaluations, and for guided ones optionally /guidance scale/loss of the
+classifier, so that the two losses can be compared:
+
+    python benchmarks/sampling.py --settings ddpm/sde-dpm++/25 minority/sde-dpm++/25/2/ordinal
+        minority/sde-dpm++/25/2/cross_entropy
+
 Takes a scored run (the last one), and its model, trained on to all noise levels, or ``--model``;
 makes N images of the rarest class per setting with the same seeds, and prints minority score,
 AvgkNN, LOF, precision and FID with 95 % intervals, the time per image, and for every guided setting
@@ -12,6 +18,7 @@ ones, and with ``--target-classes`` the same figures by target class. Writes JSO
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
@@ -121,17 +128,19 @@ def main():
 
     def row(setting, target, place):
         """One setting's figures."""
-        name, solver, steps = setting.split("/")
+        name, solver, steps, *more = setting.split("/")
         scale = options.guidance_scale if name == "minority" else None
-        sampler = workshop.sampler(name, target, solver, int(steps), scale)
+        scale = float(more[0]) if more else scale
+        its = of_loss(more[1] if len(more) > 1 else opened.loss)
+        sampler = its.sampler(name, target, solver, int(steps), scale)
         about = [
             setting,
             scale,
             list(target.classes),
             options.seed,
-            workshop.denoiser.content_hash(),
+            its.denoiser.content_hash(),
         ]
-        about += [workshop.classifier.record["fingerprint"]] if name == "minority" else []
+        about += [its.classifier.record["fingerprint"]] if name == "minority" else []
         folder = place / runs.fingerprint(about)
         there = len(read_manifest(folder))
         started = time.perf_counter()
@@ -153,6 +162,12 @@ def main():
         about = {"setting": setting, "target_classes": list(target.classes)}
         return about | {"seconds_per_image": None if there else spent / options.n} | found
 
+    workshops = {}
+
+    def of_loss(loss):
+        """The workshop with the classifier of a loss, which is trained when it is first asked."""
+        return workshops.setdefault(loss, dataclasses.replace(opened, loss=loss))
+
     def carry_out(place):
         rows = [row(setting, rarest, place) for setting in options.settings]
         guided = [s for s in options.settings if s.startswith("minority")]
@@ -166,16 +181,17 @@ def main():
         budget = Budget(
             options.train_minutes, options.train_steps, options.guide_minutes, options.guide_steps
         )
-        workshop = open_workshop(
+        opened = open_workshop(
             base, model=options.model, budget=budget, seed=options.seed, device=options.device,
             reporter=reporter,
         )  # fmt: skip
         rarest, _ = choose_target(
             base, target_class=options.target_class, top_fraction=0.1, label=None, like=None
         )
-        scorer, real = joining.scorer_of(base.run, workshop.device), base.vectors
+        scorer, real = joining.scorer_of(base.run, opened.device), base.vectors
         with tempfile.TemporaryDirectory() as temporary:
             rows, sweep = carry_out(options.keep or Path(temporary))
+        workshop = of_loss(opened.loss)
         cost = step_cost(workshop, rarest, options.batch, options.rounds)
     except UserError as error:
         sys.exit(f"Error: {error}")
@@ -195,6 +211,9 @@ def main():
         "feature_space": base.run.record["embedding"],
         "reference": reference and reference["setting"],
         "guided_evaluation": cost,
+        "classifiers": {
+            loss: w.classifier.record | {"curve": None} for loss, w in workshops.items()
+        },
         "rows": rows,
         "target_classes": sweep,
     }
@@ -220,6 +239,17 @@ def main():
                 f"{found['setting']}{f' (at most {FEW} evaluations)' if few else ''} against "
                 f"{reference['setting']}: {apart or 'all within the intervals'}."
             )
+    for loss, about in result["classifiers"].items():
+        levels = about["levels"]
+        figures = {
+            key: sum(level[key] for level in levels) / len(levels)
+            for key in ("log_loss", "accuracy", "macro_f1", "mean_absolute_error")
+        }
+        words = ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in figures.items())
+        console.print(
+            f"Classifier, {loss}, held-out, mean over {len(levels)} noise levels: {words} "
+            f"(log loss of chance: {np.log(base.num_classes):.3f}; {about['steps']} steps)."
+        )
     kept = "at most" if cost["ratio"] <= MOST_COST else "MORE than"
     console.print(
         f"One guided evaluation costs {cost['ratio']:.2f} plain ones ({kept} {MOST_COST})."

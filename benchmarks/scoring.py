@@ -36,12 +36,13 @@ def published(model, distance, pixels, n_draws, sigma, batch, names=None, seed=1
     import torch
 
     from mincurate import scoring
+    from mincurate.denoiser import to_tensor
 
     generator = torch.Generator().manual_seed(seed)
     scores = []
     with torch.no_grad():
         for start in range(0, len(pixels), batch):
-            x0 = scoring.to_tensor(pixels[start : start + batch])
+            x0 = to_tensor(pixels[start : start + batch])
             total = torch.zeros(len(x0))
             if names:
                 ours = scoring.noise(names[start : start + batch], n_draws, tuple(x0.shape[1:]), 0)

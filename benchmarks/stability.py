@@ -1,0 +1,121 @@
+"""Does the paper's score give the same order again? With other noise, and with another model.
+
+    python benchmarks/stability.py                   # four of the reported pairs of the study
+
+Of every pair (one class with 5 % of another, 1,000 images) two denoisers are trained, which differ
+in their seed alone (first weights, order of the images, noise), and the images are scored with
+both, with the first one twice. Prints and writes as JSON, for a perceptual network and for the
+denoiser's own features: Spearman correlation of two scores, the share of the rarest tenth that
+they have in common, and the average precision of each.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from planted import Planted, Pool, cases, pool
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+SIGMA = 0.16
+
+
+def trained(images: Pool, case: Planted, steps: int, seed: int):
+    """A denoiser of the images of a case."""
+    from mincurate import training
+    from mincurate.cli.console import Terminal
+
+    with tempfile.TemporaryDirectory() as folder:
+        plan = training.Training(32, training.around(SIGMA), steps=steps, seed=seed)
+        pixels = np.ascontiguousarray(images.pixels[case.rows])
+        return training.train(pixels, Path(folder) / "model", plan, reporter=Terminal())
+
+
+def scored(images: Pool, case: Planted, model, spec: str, n_draws: int, seed: int) -> np.ndarray:
+    """Minority scores ``(N,)`` of the images of a case."""
+    from mincurate import embedding, perceptual, scoring
+
+    distance = perceptual.load(spec, model)
+    embed = embedding.load("unet", model).embed
+    scorer = scoring.Scorer(model, distance, embed, model.nearest_sigma(SIGMA), n_draws, seed)
+    rows = case.rows
+    return np.concatenate(
+        [
+            scorer(images.pixels[rows[i : i + 32]], [str(r) for r in rows[i : i + 32]]).draws
+            for i in range(0, len(rows), 32)
+        ]
+    ).mean(1)
+
+
+def agreement(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """Spearman correlation of two scores, and the share of their rarest tenths in common."""
+    from scipy.stats import spearmanr
+
+    tenth = round(len(a) / 10)
+    first, second = (set(np.argsort(-s, kind="stable")[:tenth].tolist()) for s in (a, b))
+    return float(spearmanr(a, b).statistic), len(first & second) / tenth
+
+
+def main() -> None:
+    from sklearn.metrics import average_precision_score
+
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--data", type=Path, default=SHARED / "data" / "cifar10-train.zip")
+    weights = SHARED / "models" / "squeezenet1_0-imagenet-fp16.safetensors"
+    parser.add_argument("--perceptual", default=f"torchvision:squeezenet1_0@{weights}")
+    parser.add_argument("--pairs", type=int, default=4)
+    parser.add_argument("--images", type=int, default=1000, help="images of a case")
+    parser.add_argument("--per-class", type=int, default=1500, help="images read of every class")
+    parser.add_argument("--steps", type=int, default=600, help="of training, of 8 images each")
+    parser.add_argument("--draws", type=int, default=6)
+    parser.add_argument("--json", type=Path, default=Path("stability.json"))
+    options = parser.parse_args()
+
+    from mincurate import device
+
+    device.keep_freed_memory()  # as the command line does
+    images = pool(options.data, options.perceptual, options.per_class, None)
+    found = []
+    for case in [c for c in cases(images, "reported", options.images, 1) if c.trains][
+        : options.pairs
+    ]:
+        models = [trained(images, case, options.steps, seed) for seed in (0, 1)]
+        for spec in (options.perceptual, "unet"):
+            ours, noise, model = (
+                scored(images, case, models[m], spec, options.draws, seed)
+                for m, seed in ((0, 0), (0, 1), (1, 0))
+            )
+            row = {"case": case.name, "network": spec.split("@")[0]}
+            for name, other in (("noise", noise), ("model", model)):
+                row |= dict(
+                    zip((f"rho {name}", f"tenth {name}"), agreement(ours, other), strict=True)
+                )
+            row |= {
+                f"AP {name}": float(average_precision_score(case.rare, s))
+                for name, s in (("first", ours), ("second", model), ("mean", ours + model))
+            }
+            found.append(row)
+            print(
+                *(f"{k} {v:.3f}" if isinstance(v, float) else v for k, v in row.items()),
+                sep="  ",
+                flush=True,
+            )
+        result = {
+            "command": " ".join(sys.argv),
+            "machine": f"{os.uname().machine}, {os.cpu_count()} cores",
+            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+            "rows": found,
+        }
+        options.json.write_text(json.dumps(result, indent=1))
+    for network in dict.fromkeys(row["network"] for row in found):
+        of = [row for row in found if row["network"] == network]
+        means = {k: np.mean([row[k] for row in of]) for k in of[0] if k not in ("case", "network")}
+        print(f"mean of {len(of)}, {network}:", *(f"{k} {v:.3f}" for k, v in means.items()))
+
+
+if __name__ == "__main__":
+    main()
