@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 LOG_SECONDS = 15.0
 """Where the output is no terminal, a task writes a line at most this often."""
+RATE_LINES = 5
+"""Lines over which such a log takes its rate."""
 
 
 def console() -> "Console":
@@ -85,6 +88,8 @@ class Terminal:
     def _lines(self, title: str, total: int, unit: str) -> Iterator[Advance]:
         started = shown = time.monotonic()
         done, last_note = 0, ""
+        # The rate is that of the last lines; what the first call tells may have been there before.
+        marks: deque[tuple[float, int]] = deque(maxlen=RATE_LINES)
         self.console.print(f"{title}: {total:,} {unit}", markup=False)
 
         all_of_it = total
@@ -94,10 +99,14 @@ class Terminal:
             all_of_it = total or all_of_it
             done, last_note = done + n, note or last_note
             now = time.monotonic()
+            since, before = marks[0] if marks else (started, 0)
+            if not marks:
+                marks.append((now, done))
             if now - shown < LOG_SECONDS or done >= all_of_it:
                 return
             shown = now
-            rate = done / (now - started)
+            marks.append((now, done))
+            rate = (done - before) / max(now - since, 1e-3)
             left = (all_of_it - done) / rate if rate else 0
             tail = f", {last_note}" if last_note else ""
             self.console.print(
