@@ -75,7 +75,7 @@ def imports_of(module: Path) -> set[str]:
 def test_imports_point_one_way():
     rank = {name: i for i, layer in enumerate(LAYERS) for name in layer}
     for module in PACKAGE.glob("*.py"):
-        if module.stem == "__init__":
+        if module.stem in ("__init__", "__main__"):
             continue
         for imported in imports_of(module):
             # `collection` reads FiftyOne sources through `dataset`, inside the function that does.
@@ -138,3 +138,9 @@ def test_looking_at_runs_does_not_import_what_computes(command, home):
 
 def test_the_repository_does_not_shadow_fiftyones_plugins_package():
     assert not (PACKAGE.parent / "plugins" / "__init__.py").exists()
+
+
+def test_python_m_mincurate_is_the_command():
+    call = [sys.executable, "-m", "mincurate", "--help"]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert "Usage: mincurate" in done.stdout
