@@ -368,13 +368,12 @@ class HeadTrainer(Trainer):
 
     def save(self) -> None:
         """Write the best weights, then the record, which says that they are whole."""
-        figures_of: dict[int, dict[str, float]] = {}
-        for branch, (_, state, levels) in self.best.items():
+        for branch, (_, state, _) in self.best.items():
             self.head.get_submodule(branch).load_state_dict(state)
-            for level in levels:
-                of_labels = {k: v for k, v in level.items() if k.startswith("label_")}
-                new = of_labels if branch == "labels" else level
-                figures_of.setdefault(int(level["timestep"]), {}).update(new)
+        levels = [dict(level) for level in self.best["classes"][2]]
+        if "labels" in self.best:
+            for level, best in zip(levels, self.best["labels"][2], strict=True):
+                level |= {key: value for key, value in best.items() if key.startswith("label_")}
         weights = {key: value.cpu().contiguous() for key, value in self.head.state_dict().items()}
         write_atomically(self.folder / WEIGHTS, safetensors.torch.save(weights))
         about = {
@@ -387,7 +386,7 @@ class HeadTrainer(Trainer):
             "training_images": len(self.train_index),
             "held_out_images": len(self.held_out),
             "best_held_out": {BRANCHES[branch]: best[0] for branch, best in self.best.items()},
-            "levels": list(figures_of.values()),
+            "levels": levels,
             "curve": self.curve,
         }
         write_atomically(self.folder / RECORD, json.dumps(about, indent=1).encode())
