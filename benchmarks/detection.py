@@ -13,13 +13,12 @@ import argparse
 import json
 import os
 import random
-import sys
 import tempfile
 import zipfile
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from provenance import provenance
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -178,9 +177,7 @@ def main():
         f"{', '.join(options.common)} with {options.share:.1%} {options.rare}, {len(rare)} images"
     )
     result = {
-        "command": " ".join(sys.argv),
-        "machine": f"{os.uname().machine}, {os.cpu_count()} cores",
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        **provenance(),
         "case": case,
         "rows": rows,
     }

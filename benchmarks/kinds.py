@@ -10,14 +10,13 @@ among the rarest tenth is common to mincurate, however odd it is.
 
 import argparse
 import json
-import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 from planted import CHOOSING, REPORTED, Pool, embed, pool
+from provenance import provenance
 from study import SHARED
 
 PLANTED = {"rare": 30, "odd": 20, "blurred": 10, "blank": 5, "copy": 5}
@@ -97,8 +96,7 @@ def main() -> None:
     print(inside.div(inside.sum(axis=1), axis=0).map("{:.0%}".format).to_string())
     if options.json:
         result = {
-            "command": " ".join(sys.argv),
-            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+            **provenance(),
             "shares": shares.to_dict("index"),
             "in_tail": inside.to_dict("index"),
         }

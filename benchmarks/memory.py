@@ -10,13 +10,13 @@ table and writes JSON.
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
+
+from provenance import provenance
 
 
 def run(options, images, home):
@@ -55,9 +55,7 @@ def main():
     with tempfile.TemporaryDirectory() as home:
         rows = [run(options, images, home) for images in options.images]
     result = {
-        "command": " ".join(sys.argv),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        **provenance(),
         "rows": rows,
     }
     options.json.write_text(json.dumps(result, indent=1))

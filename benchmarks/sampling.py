@@ -20,15 +20,13 @@ ones, and with ``--target-classes`` the same figures by target class. Writes JSO
 import argparse
 import dataclasses
 import json
-import os
-import platform
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from provenance import provenance
 
 SETTINGS = (
     "ddpm/ancestral/250",
@@ -131,7 +129,7 @@ def main():
         name, solver, steps, *more = setting.split("/")
         scale = options.guidance_scale if name == "minority" else None
         scale = float(more[0]) if more else scale
-        its = of_loss(more[1] if len(more) > 1 else opened.loss)
+        its = of_loss(more[1] if len(more) > 1 else opened.loss) if name == "minority" else opened
         sampler = its.sampler(name, target, solver, int(steps), scale)
         about = [
             setting,
@@ -166,7 +164,10 @@ def main():
 
     def of_loss(loss):
         """The workshop with the classifier of a loss, which is trained when it is first asked."""
-        return workshops.setdefault(loss, dataclasses.replace(opened, loss=loss))
+        if loss not in workshops:
+            its = opened if loss == opened.loss else dataclasses.replace(opened, loss=loss)
+            workshops[loss] = its
+        return workshops[loss]
 
     def carry_out(place):
         rows = [row(setting, rarest, place) for setting in options.settings]
@@ -191,7 +192,8 @@ def main():
         scorer, real = joining.scorer_of(base.run, opened.device), base.vectors
         with tempfile.TemporaryDirectory() as temporary:
             rows, sweep = carry_out(options.keep or Path(temporary))
-        workshop = of_loss(opened.loss)
+        # One that has its classifier already, where there is one.
+        workshop = next(iter(workshops.values()), None) or of_loss(opened.loss)
         cost = step_cost(workshop, rarest, options.batch, options.rounds)
     except UserError as error:
         sys.exit(f"Error: {error}")
@@ -201,9 +203,7 @@ def main():
         if found is not reference:
             found["beyond_reference"] = beyond(found, reference)
     result = {
-        "command": " ".join(sys.argv),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {workshop.device}",
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        **provenance(workshop.device),
         "run": base.run.key,
         "model": {"name": workshop.denoiser.name, "hash": workshop.denoiser.content_hash()},
         "images": len(base.frame),
@@ -212,7 +212,8 @@ def main():
         "reference": reference and reference["setting"],
         "guided_evaluation": cost,
         "classifiers": {
-            loss: w.classifier.record | {"curve": None} for loss, w in workshops.items()
+            loss: {key: value for key, value in w.classifier.record.items() if key != "curve"}
+            for loss, w in workshops.items()
         },
         "rows": rows,
         "target_classes": sweep,

@@ -15,17 +15,16 @@ numbers. ``fiftyone`` writes a made-up run into a database of its own, twice.
 import argparse
 import json
 import os
-import platform
 import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from provenance import provenance
 
 PIECE = 1_000_000
 DEFAULTS = {"quantiles": 20_000_000, "partitions": 10_000_000, "map": 1_000_000, "fiftyone": 20_000}
@@ -215,8 +214,7 @@ def main():
         print(json.dumps(found | {"peak_gib": peak}))
         return
     found = measure(options.part, options.n) | {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        **provenance(),
     }
     print(json.dumps(found, indent=1))
     if options.json:

@@ -15,17 +15,15 @@ less arithmetic could be faster. Prints a table and writes JSON.
 
 import argparse
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from provenance import provenance
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SQUEEZENET = SHARED / "models" / "squeezenet1_0-imagenet-fp16.safetensors"
@@ -254,9 +252,7 @@ def main():
                 }
             )
     result = {
-        "command": " ".join(sys.argv),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        **provenance(),
         "images": what,
         "draws": options.draws,
         "rows": rows,

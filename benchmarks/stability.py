@@ -11,44 +11,19 @@ they have in common, and the average precision of each.
 
 import argparse
 import json
-import os
-import sys
-import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from planted import Planted, Pool, cases, pool
+from planted import cases, pool
+from provenance import provenance
+from study import scored, trained
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-SIGMA = 0.16
 
 
-def trained(images: Pool, case: Planted, steps: int, seed: int):
-    """A denoiser of the images of a case."""
-    from mincurate import training
-    from mincurate.cli.console import Terminal
-
-    with tempfile.TemporaryDirectory() as folder:
-        plan = training.Training(32, training.around(SIGMA), steps=steps, seed=seed)
-        pixels = np.ascontiguousarray(images.pixels[case.rows])
-        return training.train(pixels, Path(folder) / "model", plan, reporter=Terminal())
-
-
-def scored(images: Pool, case: Planted, model, spec: str, n_draws: int, seed: int) -> np.ndarray:
-    """Minority scores ``(N,)`` of the images of a case."""
-    from mincurate import embedding, perceptual, scoring
-
-    distance = perceptual.load(spec, model)
-    embed = embedding.load("unet", model).embed
-    scorer = scoring.Scorer(model, distance, embed, model.nearest_sigma(SIGMA), n_draws, seed)
-    rows = case.rows
-    return np.concatenate(
-        [
-            scorer(images.pixels[rows[i : i + 32]], [str(r) for r in rows[i : i + 32]]).draws
-            for i in range(0, len(rows), 32)
-        ]
-    ).mean(1)
+def minority_scores(*of) -> np.ndarray:
+    """Means over the draws of what `study.scored` gives, ``(N,)``."""
+    return np.concatenate([part.draws for part in scored(*of)]).mean(1)
 
 
 def agreement(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
@@ -86,7 +61,7 @@ def main() -> None:
         models = [trained(images, case, options.steps, seed) for seed in (0, 1)]
         for spec in (options.perceptual, "unet"):
             ours, noise, model = (
-                scored(images, case, models[m], spec, options.draws, seed)
+                minority_scores(images, case, models[m], spec, options.draws, seed)
                 for m, seed in ((0, 0), (0, 1), (1, 0))
             )
             row = {"case": case.name, "network": spec.split("@")[0]}
@@ -105,9 +80,7 @@ def main() -> None:
                 flush=True,
             )
         result = {
-            "command": " ".join(sys.argv),
-            "machine": f"{os.uname().machine}, {os.cpu_count()} cores",
-            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+            **provenance(),
             "rows": found,
         }
         options.json.write_text(json.dumps(result, indent=1))

@@ -23,16 +23,16 @@ interval (bootstrap over pairs, whose seeds and shares are not independent).
 import argparse
 import json
 import os
-import sys
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from planted import SPOILED, Planted, Pool, cases, pool
+from provenance import provenance
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+SIGMA = 0.16
 DEFAULT = "embedding"
 """The ranking that is compared with the others."""
 
@@ -105,33 +105,46 @@ def reference(case: Planted):
     return crowd.reference(map(str, case.rows))
 
 
-def denoised(images: Pool, case: Planted, vectors_say, options: argparse.Namespace):
-    """Rankings that need a denoiser, which is trained on the images of the case."""
+def trained(images: Pool, case: Planted, steps: int, seed: int):
+    """A denoiser of the images of a case."""
     import tempfile
 
-    from scipy.stats import rankdata
-
-    from mincurate import crowd, embedding, perceptual, scoring, training
+    from mincurate import training
     from mincurate.cli.console import Terminal
 
-    pixels = np.ascontiguousarray(images.pixels[case.rows])
-    started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        plan = training.Training(32, training.around(0.16), steps=options.steps, seed=case.seed)
-        model = training.train(pixels, Path(folder) / "model", plan, reporter=Terminal())
-    trained = time.monotonic() - started
+        plan = training.Training(32, training.around(SIGMA), steps=steps, seed=seed)
+        pixels = np.ascontiguousarray(images.pixels[case.rows])
+        return training.train(pixels, Path(folder) / "model", plan, reporter=Terminal())
+
+
+def scored(images: Pool, case: Planted, model, spec: str, n_draws: int, seed: int):
+    """What a scorer gives for the images of a case, in batches of 32."""
+    from mincurate import embedding, perceptual, scoring
+
+    distance = perceptual.load(spec, model)
+    embed = embedding.load("unet", model).embed
+    scorer = scoring.Scorer(model, distance, embed, model.nearest_sigma(SIGMA), n_draws, seed)
+    rows = case.rows
+    return [
+        scorer(images.pixels[rows[i : i + 32]], [str(r) for r in rows[i : i + 32]])
+        for i in range(0, len(rows), 32)
+    ]
+
+
+def denoised(images: Pool, case: Planted, vectors_say, options: argparse.Namespace):
+    """Rankings that need a denoiser, which is trained on the images of the case."""
+    from scipy.stats import rankdata
+
+    from mincurate import crowd, embedding, scoring
+
+    started = time.monotonic()
+    model = trained(images, case, options.steps, case.seed)
+    training_took = time.monotonic() - started
     for spec in (options.embedding, "unet"):
         started = time.monotonic()
-        distance = perceptual.load(spec, model)
-        embedder = embedding.load("unet", model)
-        scorer = scoring.Scorer(
-            model, distance, embedder.embed, model.nearest_sigma(0.16), options.draws, case.seed
-        )
-        parts = [
-            scorer(pixels[i : i + 32], [str(r) for r in case.rows[i : i + 32]])
-            for i in range(0, len(pixels), 32)
-        ]
-        seconds = trained + time.monotonic() - started
+        parts = scored(images, case, model, spec, options.draws, case.seed)
+        seconds = training_took + time.monotonic() - started
         score = np.concatenate([p.draws for p in parts]).mean(1)
         surprise = scoring.semantic_surprise(np.concatenate([p.layers for p in parts]))
         end = "" if spec != "unet" else " (unet)"
@@ -383,9 +396,7 @@ def main() -> None:
         print(f"{case.name}: best {best.method}, AP {best.ap:.3f}", flush=True)
         lines = summary(rows)
         result = {
-            "command": " ".join(sys.argv),
-            "machine": f"{os.uname().machine}, {os.cpu_count()} cores",
-            "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+            **provenance(),
             "summary": lines,
             "rows": [vars(r) for r in rows],
         }

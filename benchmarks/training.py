@@ -10,14 +10,13 @@ that decoding counts on either side; each runs in a process of its own, and they
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
+
+from provenance import provenance
 
 SIDE = 32
 LIMIT = 2000
@@ -132,8 +131,7 @@ def main():
             print(f"{name}: {found[-1]:.1f} images/s", flush=True)
     best = {name: max(found) for name, found in rates.items()}
     result = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        **provenance(),
         "steps": options.steps,
         "batch": options.batch,
         "images_per_s": best,

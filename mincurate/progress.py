@@ -1,8 +1,12 @@
 """How long work tells its caller how far it is; drawing it is the caller's business."""
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
+
+MARKS, MARK_SECONDS = 5, 15.0
+"""A rate is taken since the first of so many moments, so far apart at least."""
 
 
 class Advance(Protocol):
@@ -46,6 +50,36 @@ class _Silent:
 
 
 SILENT: Reporter = _Silent()
+
+
+class Pace:
+    """How far work is and how fast it goes, in units per second over the last minute or so.
+
+    What the first call tells may have been there before, and says nothing of the speed after it.
+
+    Attributes:
+        done: units that are done.
+        total: units in all.
+        rate: units per second.
+    """
+
+    def __init__(self, total: int, now: float) -> None:
+        self.done, self.total, self.rate = 0, total, 0.0
+        self._began = now
+        self._marks: deque[tuple[float, int]] = deque(maxlen=MARKS)
+
+    def advance(self, n: int, total: int | None, now: float) -> None:
+        """Take in an `Advance`, told at the time ``now`` in seconds."""
+        self.done, self.total = self.done + n, total or self.total
+        since, before = self._marks[0] if self._marks else (self._began, 0)
+        self.rate = (self.done - before) / max(now - since, 1e-3)
+        if not self._marks or now - self._marks[-1][0] >= MARK_SECONDS:
+            self._marks.append((now, self.done))
+
+    @property
+    def left(self) -> float:
+        """Seconds to the end; 0 where there is no rate."""
+        return (self.total - self.done) / self.rate if self.rate else 0.0
 
 
 def duration(seconds: float) -> str:

@@ -2,20 +2,17 @@
 
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mincurate.progress import Advance, duration
+from mincurate.progress import Advance, Pace, duration
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 LOG_SECONDS = 15.0
 """Where the output is no terminal, a task writes a line at most this often."""
-RATE_LINES = 5
-"""Lines over which such a log takes its rate."""
 
 
 def console() -> "Console":
@@ -87,32 +84,22 @@ class Terminal:
     @contextmanager
     def _lines(self, title: str, total: int, unit: str) -> Iterator[Advance]:
         started = shown = time.monotonic()
-        done, last_note = 0, ""
-        # The rate is that of the last lines; what the first call tells may have been there before.
-        marks: deque[tuple[float, int]] = deque(maxlen=RATE_LINES)
+        pace, last_note = Pace(total, started), ""
         self.console.print(f"{title}: {total:,} {unit}", markup=False)
 
-        all_of_it = total
-
         def advance(n: int, note: str = "", total: int | None = None) -> None:
-            nonlocal shown, done, last_note, all_of_it
-            all_of_it = total or all_of_it
-            done, last_note = done + n, note or last_note
+            nonlocal shown, last_note
+            last_note = note or last_note
             now = time.monotonic()
-            since, before = marks[0] if marks else (started, 0)
-            if not marks:
-                marks.append((now, done))
-            if now - shown < LOG_SECONDS or done >= all_of_it:
+            pace.advance(n, total, now)
+            if now - shown < LOG_SECONDS or pace.done >= pace.total:
                 return
             shown = now
-            marks.append((now, done))
-            rate = (done - before) / max(now - since, 1e-3)
-            left = (all_of_it - done) / rate if rate else 0
             tail = f", {last_note}" if last_note else ""
             self.console.print(
-                f"{title}: {done:,} of {all_of_it:,} ({done / all_of_it:.0%}), "
-                f"{rate:,.0f} {unit}/s, "
-                f"{duration(left)} left{tail}",
+                f"{title}: {pace.done:,} of {pace.total:,} ({pace.done / pace.total:.0%}), "
+                f"{pace.rate:,.0f} {unit}/s, "
+                f"{duration(pace.left)} left{tail}",
                 markup=False,
             )
 
@@ -120,6 +107,6 @@ class Terminal:
         seconds = time.monotonic() - started
         tail = f", {last_note}" if last_note else ""
         self.console.print(
-            f"{title}: {done:,} {unit} done in {duration(seconds)}{tail}", markup=False
+            f"{title}: {pace.done:,} {unit} done in {duration(seconds)}{tail}", markup=False
         )
         sys.stdout.flush()

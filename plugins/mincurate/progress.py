@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mincurate import worker
-from mincurate.progress import Advance, Reporter, duration
+from mincurate.progress import Advance, Pace, Reporter, duration
 
 EVERY = 1.0
 """Seconds between two looks at the database."""
@@ -36,21 +36,17 @@ class Told:
     @contextmanager
     def task(self, title: str, total: int, unit: str = "images") -> Iterator[Advance]:
         """A piece of long work."""
-        started, done, first, whole = time.monotonic(), 0, 0, total
+        pace = Pace(total, time.monotonic())
         with self.inner.task(title, total, unit) as told:
             self._tell(0.0, f"{title}: {total:,} {unit}", now=True)
 
             def advance(n: int, note: str = "", total: int | None = None) -> None:
-                nonlocal done, first, whole
-                whole = total or whole
-                if done == 0 and n and time.monotonic() - started < EVERY / 10:
-                    first = n  # done before: it says nothing of the speed
-                done += n
+                pace.advance(n, total, time.monotonic())
                 told(n, note, total)
-                rate = (done - first) / max(time.monotonic() - started, 1e-3)
-                left = f", {duration((whole - done) / rate)} left" if rate and done < whole else ""
-                share = min(1.0, done / whole) if whole else 0.0
-                self._tell(share, f"{title}: {done:,} of {whole:,} {unit}{left}")
+                going = pace.rate and pace.done < pace.total
+                left = f", {duration(pace.left)} left" if going else ""
+                share = min(1.0, pace.done / pace.total) if pace.total else 0.0
+                self._tell(share, f"{title}: {pace.done:,} of {pace.total:,} {unit}{left}")
                 if worker.STOPPING.is_set():
                     raise KeyboardInterrupt
 
