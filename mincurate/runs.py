@@ -326,7 +326,8 @@ GENERATED = (
 def all_runs(*, damaged: bool = False) -> list[Run]:
     """Every run this machine knows of, oldest first; or those whose record cannot be read."""
     folder = home() / "runs"
-    found = [p for p in folder.iterdir() if (p / RECORD).is_file()] if folder.is_dir() else []
+    named = [p for p in folder.iterdir() if _number(p.name)] if folder.is_dir() else []
+    found = [p for p in named if (p / RECORD).is_file()]  # not one that `create` is still making
     known = [Run(p) for p in sorted(found, key=lambda p: _number(p.name))]
     return [run for run in known if _readable(run) is not damaged]
 

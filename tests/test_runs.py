@@ -138,6 +138,20 @@ def test_a_run_says_from_its_first_moment_what_it_is(monkeypatch):
     assert runs.kind_of(made) == "augment"
 
 
+def test_nobody_goes_on_with_a_run_that_another_process_is_still_making(monkeypatch):
+    found = []
+    rename = os.rename
+
+    def look(source, target):
+        assert (source / "run.json").is_file()
+        found.extend(runs.all_runs() + runs.all_runs(damaged=True))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", look)
+    made = runs.begun_or_new("abc", True, SILENT, kind="score")
+    assert found == [] and runs.all_runs() == [made]
+
+
 def test_what_a_process_left_that_was_killed_while_it_made_a_run_goes():
     child = os.fork()
     if child == 0:
