@@ -105,26 +105,32 @@ def reference(case: Planted):
     return crowd.reference(map(str, case.rows))
 
 
-def trained(images: Pool, case: Planted, steps: int, seed: int):
-    """A denoiser of the images of a case."""
+def trained(images: Pool, case: Planted, steps: int, seed: int, sigmas="around"):
+    """A denoiser of the images of a case, trained for ``sigmas``: by default, for scoring."""
     import tempfile
 
     from mincurate import training
     from mincurate.cli.console import Terminal
 
     with tempfile.TemporaryDirectory() as folder:
-        plan = training.Training(32, training.around(SIGMA), steps=steps, seed=seed)
+        levels = training.around(SIGMA) if sigmas == "around" else sigmas
+        plan = training.Training(32, levels, steps=steps, seed=seed)
         pixels = np.ascontiguousarray(images.pixels[case.rows])
         return training.train(pixels, Path(folder) / "model", plan, reporter=Terminal())
 
 
-def scored(images: Pool, case: Planted, model, spec: str, n_draws: int, seed: int):
-    """What a scorer gives for the images of a case, in batches of 32."""
+def scorer_of(model, spec: str, n_draws: int, seed: int, sigma: float = SIGMA):
+    """A scorer as `mincurate score` makes it."""
     from mincurate import embedding, perceptual, scoring
 
     distance = perceptual.load(spec, model)
     embed = embedding.load("unet", model).embed
-    scorer = scoring.Scorer(model, distance, embed, model.nearest_sigma(SIGMA), n_draws, seed)
+    return scoring.Scorer(model, distance, embed, model.nearest_sigma(sigma), n_draws, seed)
+
+
+def scored(images: Pool, case: Planted, model, spec: str, n_draws: int, seed: int):
+    """What a scorer gives for the images of a case, in batches of 32."""
+    scorer = scorer_of(model, spec, n_draws, seed)
     rows = case.rows
     return [
         scorer(images.pixels[rows[i : i + 32]], [str(r) for r in rows[i : i + 32]])

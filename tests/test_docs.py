@@ -24,7 +24,11 @@ def commands(group=None, name=()):
 def test_every_command_and_option_says_what_it_does(name, command):
     assert command.help
     for parameter in command.params:
-        assert getattr(parameter, "help", None), f"{name} {parameter.name}"
+        said = getattr(parameter, "help", None)
+        assert said, f"{name} {parameter.name}"
+        if parameter.param_type_name == "option" and parameter.default is None:
+            told = parameter.required or "efault" in said or "instead" in said
+            assert told, f"{name} {parameter.name} has no default and does not say what then"
 
 
 @pytest.mark.parametrize(("name", "command"), [("", None), *commands()])

@@ -144,13 +144,13 @@ def augment(
         float | None, typer.Option(help="The rarest share instead, above 0 and at most 1.")
     ] = None,
     label: Annotated[
-        str | None, typer.Option(help="Rare images of this label only (sampler minority).")
+        str | None, typer.Option(help="Rare images of this label (sampler minority). Default: any.")
     ] = None,
     like: Annotated[
         str | None,
         typer.Option(
-            help="Vary these images: tag:NAME, view:NAME, or sample ids with commas between. "
-            "Needs a FiftyOne dataset.",
+            help="Vary these images instead of making new ones: tag:NAME, view:NAME, or sample ids "
+            "with commas between. Needs a FiftyOne dataset.",
             show_default=False,
         ),
     ] = None,

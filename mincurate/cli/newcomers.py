@@ -28,7 +28,7 @@ def score_new(
     batch_size: Annotated[
         int, typer.Option(help="Images per batch; does not change the scores.")
     ] = 32,
-    workers: Annotated[int, typer.Option(help="Threads that decode images.")] = 2,
+    workers: Annotated[int, typer.Option(help="Processes that decode images.")] = 2,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
 ) -> None:
     """Score the images that came since a run was scored, and add them to it.

@@ -52,7 +52,7 @@ def rebalance(
     weights: Annotated[
         Path | None,
         typer.Option(
-            help="Also write a CSV with the weight of every image, for WeightedRandomSampler.",
+            help="Write a CSV of weights for WeightedRandomSampler, one per image. Default: none.",
             show_default=False,
         ),
     ] = None,
@@ -161,7 +161,7 @@ def export(
         typer.Option(
             help="Column of the table, or field of the FiftyOne dataset, that was scored, with the "
             "split (train, test, ...) of every real image. Generated images go to train, and those "
-            "next to an image of another split are left out.",
+            "next to an image of another split are left out. Default: none.",
             show_default=False,
         ),
     ] = None,

@@ -28,7 +28,7 @@ def score(
         typer.Option(
             help="Diffusion model: a diffusers pipeline or UNet2DModel folder, a hub id, or a run "
             "whose model to use (mincurate_3). "
-            "Without one, a small model is trained on your images first."
+            "Default: a small one, trained on your images first."
         ),
     ] = None,
     sigma: Annotated[
@@ -125,7 +125,7 @@ def score(
     batch_size: Annotated[
         int, typer.Option(help="Images per batch; does not change the scores.")
     ] = 32,
-    workers: Annotated[int, typer.Option(help="Threads that decode images.")] = 2,
+    workers: Annotated[int, typer.Option(help="Processes that decode images.")] = 2,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
@@ -154,7 +154,7 @@ def score(
         bool, typer.Option("--umap/--no-umap", help="Make the 2-D map (of few images by PCA).")
     ] = True,
     max_images: Annotated[
-        int | None, typer.Option(help="Score a random sample of this many files.")
+        int | None, typer.Option(help="Score a random sample of this many files. Default: all.")
     ] = None,
     train_minutes: Annotated[
         float, typer.Option(help="Training budget in minutes, when no model is given.")
@@ -270,6 +270,8 @@ def summarize(result: "Result", reporter: Terminal) -> None:
         reporter.say(said)
     for warning in result.warnings:
         reporter.warn(warning)
+    if (texture := record["diagnostics"].get("spearman_complexity")) is not None:
+        reporter.say(f"Spearman of minority score and image complexity: {texture:.2f}")
     reporter.say(f"Trust in this ranking: {record['trust']['words']}")
     reporter.say(f"Table:   {result.run.path / 'scores.csv'} (and scores.parquet)")
     reporter.say(f"Report:  {result.report}")

@@ -22,7 +22,7 @@ def train(
     *,
     model: Annotated[
         str | None,
-        typer.Option(help="Model folder or hub id to go on from, in place of a new one."),
+        typer.Option(help="Model folder or hub id to go on from. Default: a new one."),
     ] = None,
     minutes: Annotated[
         float, typer.Option("--train-minutes", help="Training budget in minutes.")
@@ -62,10 +62,10 @@ def train(
         ),
     ] = "crop",
     max_images: Annotated[
-        int | None, typer.Option(help="Train on a random sample of this many files.")
+        int | None, typer.Option(help="Train on a random sample of this many files. Default: all.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
-    workers: Annotated[int, typer.Option(help="Threads that decode images.")] = 2,
+    workers: Annotated[int, typer.Option(help="Processes that decode images.")] = 2,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     engine: Annotated[
         Literal["local", "ray"],

@@ -14,7 +14,10 @@ def worker(
     ] = False,
     operation: Annotated[
         str | None,
-        typer.Option(help="Run this scheduled operation only, and end.", show_default=False),
+        typer.Option(
+            help="Run this scheduled operation only, and end. Default: all, as they come.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Run what was scheduled in the FiftyOne App, oldest first, until Ctrl-C.
