@@ -1,13 +1,17 @@
 """Would further draws for the undecided images alone do? Adaptive against fixed numbers of draws.
 
-    python benchmarks/adaptive.py [DRAWS.npz]
+    python benchmarks/adaptive.py [DRAWS.npz] [--in-a-run 2000]
 
 From a stored matrix of draws, in antithetic pairs: 20 draws of every image are the reference, the
 others are spent. Adaptive: one pair for every image, then another for those whose interval (z
 standard errors, the error of a pair being in proportion to the score) holds an edge of a class, up
 to the number of draws there is; and for the rarest tenth, what `mincurate score --adaptive` does
-(`mincurate.scoring.Edge`, the edge found by half of the images). Given are the share of images
-whose class is not that of the reference, and the draws spent. `--record` makes such a matrix.
+(`mincurate.scoring.Edge`). Given are the share of images whose class is not that of the reference,
+and the draws spent. `--record` makes such a matrix.
+
+The product finds the edge by four draws of `mincurate.shards.PILOT` images, which it throws away;
+they are spent as well, and weigh the less the more images there are: a run of ``--in-a-run`` images
+is counted, and it is said what becomes of the share as they grow.
 """
 
 import argparse
@@ -22,6 +26,8 @@ FIXED = 6
 PRODUCT = "mincurate score --adaptive"
 TARGET = 0.6
 """Draws, as a share of the fixed number's, at no more flips."""
+SIZES = (1_000, 2_000, 5_000, 10_000, 100_000, 1_000_000)
+"""Images of runs whose share is said."""
 
 
 def spend(pairs, classes_of, edges_of, z):
@@ -47,7 +53,14 @@ def as_score_does(draws, pilot, num_classes):
     return scores, np.where(undecided, draws.shape[1], FIRST_DRAWS)
 
 
-def compare(draws, num_classes, only_rarest, rounds, seed=0):
+def pilot_draws(images, pilot):
+    """What the pilot costs each image of a run."""
+    from mincurate.scoring import FIRST_DRAWS
+
+    return 2 * FIRST_DRAWS * min(pilot, images) / images
+
+
+def compare(draws, num_classes, only_rarest, rounds, pilot, seed=0):
     """Flips and draws of fixed and adaptive numbers, over random choices of the reference."""
     from mincurate.ordinal import class_edges, ordinal_classes
 
@@ -73,9 +86,9 @@ def compare(draws, num_classes, only_rarest, rounds, seed=0):
             flips = (classes_of(scores) != reference).mean()
             found.setdefault(f"adaptive, z = {z}", []).append((flips, 2 * spent.mean()))
         if only_rarest:
-            half = rng.permutation(len(draws))[: len(draws) // 2]
+            sample = rng.permutation(len(draws))[:pilot]
             columns = 2 * np.repeat(order[REFERENCE // 2 :], 2) + np.tile([0, 1], FIXED // 2)
-            scores, spent = as_score_does(draws[:, columns], half, num_classes)
+            scores, spent = as_score_does(draws[:, columns], sample, num_classes)
             flips = (classes_of(scores) != reference).mean()
             found.setdefault(PRODUCT, []).append((flips, spent.mean()))
     return {name: tuple(map(float, np.mean(values, axis=0))) for name, values in found.items()}
@@ -101,9 +114,13 @@ def record(options):
 
 
 def main():
+    from mincurate.shards import PILOT
+
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("draws", nargs="?", type=Path, default=STORED)
     parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--in-a-run", type=int, default=2000, help="images, for the pilot's share")
+    parser.add_argument("--pilot", type=int, default=PILOT, help="images of the pilot")
     parser.add_argument("--record", metavar="FOLDER", help="score its images, for such a matrix")
     parser.add_argument("--model", help="with --record")
     parser.add_argument("--perceptual", default="unet", help="with --record")
@@ -116,11 +133,11 @@ def main():
     from rich.table import Table
 
     draws = np.load(options.draws)["draws"]
-    result = {"images": len(draws)}
+    result = {"images": len(draws), "images_in_a_run": options.in_a_run}
     for case, only_rarest in (("ten classes", False), ("rarest tenth or not", True)):
-        found = compare(draws, 10, only_rarest, options.rounds)
+        found = compare(draws, 10, only_rarest, options.rounds, options.pilot)
         flips, spent = found[f"fixed, K = {FIXED}"]
-        table = Table(title=f"{len(draws)} images, {case}")
+        table = Table(title=f"{len(draws)} images, {case}, without the pilot")
         for name in ("draws", "class flips", "draws spent", f"of K = {FIXED}"):
             table.add_column(name, justify="left" if name == "draws" else "right")
         for name, (f, d) in found.items():
@@ -128,7 +145,13 @@ def main():
         Console().print(table)
         if only_rarest:
             f, d = found[PRODUCT]
-            best = d / spent if f <= flips + 0.001 else None
+            shares = {n: (d + pilot_draws(n, options.pilot)) / spent for n in SIZES}
+            best = (d + pilot_draws(options.in_a_run, options.pilot)) / spent
+            result["share_by_images"] = shares
+            said = ", ".join(f"{share:.0%} of {n:,}" for n, share in shares.items())
+            print(f"{PRODUCT}, pilot of {options.pilot} images included: {said} images")
+            if f > flips + 0.001:
+                best = None
         else:
             fit = [d / spent for n, (f, d) in found.items() if n[0] == "a" and f <= flips + 0.001]
             best = min(fit, default=None)

@@ -4,69 +4,96 @@
 
 Local is one process with as many threads as the machine has CPUs, Ray as many processes with one
 thread each. Timed is the scoring alone, without the start of Python and of the cluster, which a
-long run does not notice: with Ray from the first worker that is ready on. The tables are compared.
-``--fault`` loses a node and five workers on the way.
+long run does not notice: all images, from the moment the first process has its networks to the
+last image. Training, too, is timed by what it says of itself, in steps of the same images, without
+its start. The tables are compared. ``--fault`` loses a node and five workers on the way.
 """
 
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from provenance import provenance
 
 
 class Watch:
-    """A reporter that notes when every image was done."""
-
-    def __init__(self):
-        self.times = []
+    """A reporter that notes when scoring began here, and when the last image was done."""
 
     def say(self, text):
         pass
 
     warn = say
 
+    @contextmanager
     def task(self, title, total, unit="images"):
-        from contextlib import contextmanager
+        noted = title == "Scoring"
+        if noted:
+            self.began = self.ended = time.monotonic()
 
-        @contextmanager
-        def entered():
-            def advance(n, note="", total=None):
-                if title == "Scoring":
-                    self.times.append((time.perf_counter(), n))
+        def advance(n, note="", total=None):
+            if noted:
+                self.ended = time.monotonic()
 
-            yield advance
+        yield advance
 
-        return entered()
 
-    @property
-    def rate(self):
-        """Images a second, from the first images that are done on."""
-        images = sum(n for _, n in self.times[1:])
-        return images / (self.times[-1][0] - self.times[0][0])
+def told(recipe, reading, folder, work):
+    """The work, which says when a worker is ready for it; all processes here share the clock."""
+    score_files = work(recipe, reading)
+    (Path(folder) / f"{time.monotonic():.3f}").touch()
+    return score_files
 
 
 def score(options, folder, engine, address=None):
-    from mincurate import audit
+    """The table, images a second while scoring, and seconds in all."""
+    from mincurate import audit, shards
 
-    watch = Watch()
+    watch, work = Watch(), shards.build_work
     more = {"engine": engine, "address": address} if engine == "ray" else {}
     started = time.perf_counter()
-    done = audit.score(
+    with tempfile.TemporaryDirectory() as ready:
+        shards.build_work = partial(told, folder=ready, work=work)
+        try:
+            done = audit.score(
+                options.source,
+                model=str(options.model),
+                perceptual=options.perceptual,
+                output=folder,
+                fiftyone=False,
+                umap=False,
+                max_images=options.images,
+                reporter=watch,
+                **more,
+            )
+        finally:
+            shards.build_work = work
+        # None is told of here, where the networks were there before the scoring began.
+        began = min(map(float, os.listdir(ready)), default=watch.began)
+    return done.frame, options.images / (watch.ended - began), time.perf_counter() - started
+
+
+def train(options, folder, engine):
+    """Images a second of a training."""
+    from mincurate import models, training
+
+    more = {"engine": engine, "num_workers": 2} if engine == "ray" else {}
+    models.train(
         options.source,
-        model=str(options.model),
-        perceptual=options.perceptual,
-        output=folder,
-        fiftyone=False,
-        umap=False,
+        folder,
+        image_size=options.train_size,
+        steps=options.train_steps,
         max_images=options.images,
-        reporter=watch,
         **more,
     )
-    return done.frame, watch.rate, time.perf_counter() - started
+    record = training.record(folder)
+    return record["images_seen"] / (60 * record["minutes"])
 
 
 def frail(recipe, reading, folder, work):
@@ -85,15 +112,11 @@ def frail(recipe, reading, folder, work):
 
 def with_faults(options, place):
     """A run on two nodes, one of which is lost, with five workers that die."""
-    import sys
-    from functools import partial
-
     import ray
     from ray.cluster_utils import Cluster
 
     from mincurate import runs, shards
 
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     memory = {"object_store_memory": 100 * 2**20}
     machines = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False, **memory})
     nodes = [machines.add_node(num_cpus=1, **memory) for _ in range(2)]
@@ -132,16 +155,22 @@ def main():
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--shard", type=int, default=64, help="images per shard")
+    parser.add_argument("--train-steps", type=int, default=300, help="of 8 images; 0: no training")
+    parser.add_argument("--train-size", type=int, default=32, help="side in pixels")
     parser.add_argument("--fault", action="store_true", help="lose a node and five workers")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray lowers it otherwise
+    import ray
+
     from mincurate import shards
     from mincurate.device import keep_freed_memory
 
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     keep_freed_memory()
     shards.SHARD_IMAGES = options.shard
     rates = {"local": [], "ray": []}
+    trained = {engine: [] for engine in rates}
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         os.environ["MINCURATE_HOME"] = str(place / "home")
@@ -152,13 +181,24 @@ def main():
                 tables[engine] = frame
                 rates[engine].append(rate)
                 print(f"{engine}: {rate:.1f} images/s, {seconds:.0f} s in all", flush=True)
+            for engine in trained if options.train_steps else ():
+                trained[engine].append(train(options, place / f"model-{engine}{i}", engine))
+                print(f"{engine}: trains {trained[engine][-1]:.1f} images/s", flush=True)
         best = {engine: max(found) for engine, found in rates.items()}
         result = {
+            **provenance(),
             "images": options.images,
             "images_per_s": best,
             "overhead": best["local"] / best["ray"] - 1,
             "greatest_difference": difference(tables["local"], tables["ray"]),
         }
+        if options.train_steps:
+            fastest = {engine: max(found) for engine, found in trained.items()}
+            result["training"] = {
+                "steps": options.train_steps,
+                "images_per_s": fastest,
+                "overhead": fastest["local"] / fastest["ray"] - 1,
+            }
         if options.fault:
             frame, faults = with_faults(options, place)
             faults["greatest_difference"] = difference(tables["local"], frame)

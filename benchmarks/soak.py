@@ -1,7 +1,7 @@
 """Score, add images, score the new ones, augment, delete: in a loop, and watch what grows.
 
 One process and a MongoDB of its own. Memory, files, database and open handles must stay flat
-after the first loops, which fill caches.
+after the first loops, which fill caches; the exit code is 1 where one grows beyond its bound.
 
     python benchmarks/soak.py --minutes 30
     python benchmarks/soak.py --minutes 8 --no-fiftyone      # mincurate alone
@@ -23,6 +23,17 @@ from typing import Any
 
 COLUMNS = ("loop", "minutes", "memory MiB", "files", "disk MiB", "database MiB", "collections")
 COLUMNS += ("handles", "threads", "processes")
+BOUNDS = {
+    "memory MiB": 150,
+    "files": 0,
+    "disk MiB": 0.5,
+    "database MiB": 0.5,
+    "collections": 0,
+    "handles": 4,
+    "threads": 8,
+    "processes": 1,
+}
+"""What may be added in half an hour: what comes and goes (measured), and FiftyOne's classes."""
 
 
 def serve(folder: Path) -> "subprocess.Popen[bytes]":
@@ -143,7 +154,9 @@ def main() -> int:
     growth = {name: last[name] - settled[name] for name in COLUMNS[2:]}
     print(f"from loop {settled['loop']} to {last['loop']}, {spent:.1f} minutes: ", end="")
     print(", ".join(f"{name} {value:+g}" for name, value in growth.items()))
-    return 0
+    beyond = [name for name, value in growth.items() if value > BOUNDS[name]]
+    print("beyond its bound: " + ", ".join(beyond) if beyond else "all within their bounds")
+    return 1 if beyond else 0
 
 
 if __name__ == "__main__":

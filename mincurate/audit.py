@@ -435,7 +435,17 @@ def _open_run(request: str, output: Path | None, resume: bool, reporter: Reporte
 def _check_fingerprint(
     run: Run, collection: Collection, scorer: Scorer, embedder: Embedder, size: int, fit: Fit
 ) -> None:
-    """Record what the scores depend on; scores that depend on something else are not mixed in."""
+    """Record what the scores depend on; scores that depend on something else are not mixed in.
+
+    Other versions of what decodes and computes are refused only while scores are missing: a
+    finished run may still be shown and stored after an upgrade.
+    """
+    begun, now = run.record.get("scored_with"), computing()
+    if begun and begun != now and not run.finished:
+        raise UserError(
+            f"The run {run.key} was begun with {_listed(begun)}, and here is {_listed(now)}: go on "
+            "with those, or start anew with --fresh."
+        )
     current = runs.fingerprint(
         [
             METHOD,
@@ -460,4 +470,13 @@ def _check_fingerprint(
             f"The run {run.key} was scored with another model or other weights; "
             "start anew with --fresh."
         )
-    run.update(fingerprint=current)
+    run.update(fingerprint=current, scored_with=begun or now)
+
+
+def computing() -> dict[str, str]:
+    """Versions, to the second number, of what decides over the last digits of a score."""
+    return {name: ".".join(version(name).split(".")[:2]) for name in ("torch", "pillow")}
+
+
+def _listed(versions: dict[str, str]) -> str:
+    return " and ".join(f"{name} {number}" for name, number in versions.items())

@@ -21,8 +21,8 @@ CROWD = 0.1
 """Share of the images that say how far an image is from what is common."""
 REFERENCE = 4096
 """Images that every image is compared with, at most."""
-CHUNK = 1024
-"""Vectors that are compared at a time."""
+CHUNK = 256
+"""Vectors that are compared at a time: with `REFERENCE`, some 30 MB of distances and rows."""
 
 Vectors = NDArray[np.float32]
 Evidence = tuple[NDArray[np.float64], ...]
@@ -60,7 +60,7 @@ def neighborhood(
     if len(among) < 2:
         return far, factor
     k = max(1, round(CROWD * (len(among) - 1)))
-    lengths = (among.astype(np.float64) ** 2).sum(1)
+    lengths = _lengths(among)
     itself, place = np.arange(len(among)), np.full(len(vectors), -1)
     if rows is not None:
         place[rows] = itself
@@ -91,10 +91,23 @@ def _nearest(
     Args:
         lengths: ``(R,)``, squared, of ``among``.
     """
-    squared = (part.astype(np.float64) ** 2).sum(1)[:, None] + lengths - 2.0 * (part @ among.T)
+    product = part @ among.T
+    product *= 2
+    squared = _lengths(part)[:, None] + lengths
+    squared -= product
     squared[own >= 0, own[own >= 0]] = np.inf
-    index = np.argpartition(squared, k - 1, axis=1)[:, :k]
+    # A copy: a view of the nearest would keep the order of all of them in memory.
+    index = np.argpartition(squared, k - 1, axis=1)[:, :k].copy()
     return np.sqrt(np.maximum(np.take_along_axis(squared, index, axis=1), 0)), index
+
+
+def _lengths(vectors: Vectors) -> NDArray[np.float64]:
+    """Squared lengths, ``(N,)``, in double precision of few vectors at a time."""
+    found = np.empty(len(vectors))
+    for start in range(0, len(vectors), CHUNK):
+        part = vectors[start : start + CHUNK].astype(np.float64)
+        found[start : start + CHUNK] = (part**2).sum(1)
+    return found
 
 
 def _density(distance: NDArray[np.float64], reach: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -112,8 +125,11 @@ def deviation(vectors: Vectors, among: Vectors) -> NDArray[np.float64]:
         vectors: ``(N, d)``.
         among: ``(R, d)``, the `reference` images, whose means and deviations count.
     """
-    values = among.astype(np.float64)
-    middle, spread = values.mean(0), values.std(0) + 1e-6
+    middle, spread = np.empty((2, vectors.shape[1]))
+    for start in range(0, len(middle), CHUNK):
+        values = among[:, start : start + CHUNK].astype(np.float64)
+        middle[start : start + CHUNK] = values.mean(0)
+        spread[start : start + CHUNK] = values.std(0) + 1e-6
     found = np.empty(len(vectors))
     for start in range(0, len(vectors), CHUNK):
         part = vectors[start : start + CHUNK]

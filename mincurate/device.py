@@ -1,11 +1,24 @@
 """Which hardware computes, and in which precision."""
 
+import json
+import platform
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
 
 import torch
 
 from mincurate.errors import UserError
+from mincurate.runs import home
+
+FINDINGS = "device.json"
+"""In ``MINCURATE_HOME``: what was found about this processor."""
+SLOWER = 1.5
+"""Times float32's: so slow, bfloat16 is not computed by the hardware, whatever it says of itself.
+Where it is emulated it takes 80 times as long, and where it is not, less than float32 does: a
+machine that is busy with other things must not be able to blur the difference."""
 
 
 def choose_device(device: str) -> str:
@@ -39,14 +52,67 @@ def choose_precision(precision: str, device: str) -> torch.dtype | None:
 def reduced_precision(device: str) -> torch.dtype | None:
     """bfloat16 where this device computes it in hardware, else ``None`` (stay in float32).
 
-    On a CPU without such instructions bfloat16 is emulated and many times slower.
+    Emulated, bfloat16 is many times slower. Of a CPU it is therefore asked whether it has the
+    instructions, and tried whether they are as fast as they should be: once, the answer is kept.
     """
     if device.startswith("cuda"):
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
+        real = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if real else None
     if device != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
         return None
     found = torch.cpu.get_capabilities()
-    return torch.bfloat16 if found.get("avx512_bf16") or found.get("amx_bf16") else None
+    has = found.get("avx512_bf16") or found.get("amx_bf16")
+    return torch.bfloat16 if has and _tried_before(_processor()) else None
+
+
+@cache
+def _tried_before(processor: str) -> bool:
+    """Whether bfloat16 is fast here, as this process or an earlier one has found."""
+    kept = home() / FINDINGS
+    known: dict[str, bool] = {}
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        known = dict(json.loads(kept.read_text())["fast_bfloat16"])
+    if processor not in known:
+        known[processor] = _bfloat16_is_fast()
+        with suppress(OSError):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps({"fast_bfloat16": known}))
+    return known[processor]
+
+
+def _processor() -> str:
+    """Its name, and the version of PyTorch, on which it depends what is made of it."""
+    name = platform.processor() or platform.machine()
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line for line in lines if line.startswith("model name")).split(":")[1].strip()
+    return f"{name}, torch {torch.__version__}"
+
+
+def _bfloat16_is_fast() -> bool:
+    """Time a convolution of the size of the networks' in either precision: best of five each."""
+    layer = torch.nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
+    x = torch.zeros(16, 64, 16, 16).contiguous(memory_format=torch.channels_last)
+    seconds = {False: float("inf"), True: float("inf")}
+    with torch.inference_mode():
+        for _ in range(6):  # of which the first prepares
+            for reduced in seconds:
+                started = time.perf_counter()
+                with torch.autocast("cpu", dtype=torch.bfloat16, enabled=reduced):
+                    layer(x)
+                seconds[reduced] = min(seconds[reduced], time.perf_counter() - started)
+    return seconds[True] < SLOWER * seconds[False]
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out; PyTorch has a class of its own for this on a GPU alone."""
+    words = str(error)
+    return (
+        isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        or "can't allocate memory" in words
+        or "not enough memory" in words
+        or "could not create a primitive" in words  # oneDNN's word for it
+    )
 
 
 @contextmanager

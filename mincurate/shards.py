@@ -19,7 +19,7 @@ from mincurate import embedding as embeddings
 from mincurate import engine, results, runs, scoring
 from mincurate import perceptual as perception
 from mincurate.collection import Collection
-from mincurate.device import choose_device, keep_freed_memory
+from mincurate.device import choose_device, keep_freed_memory, out_of_memory
 from mincurate.engine import Cluster, Item
 from mincurate.errors import UserError
 from mincurate.images import Fit
@@ -248,7 +248,7 @@ def _score_batch(
     try:
         return [scorer(pixels, identities)]
     except (RuntimeError, MemoryError) as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
     if len(identities) == 1:
         raise UserError(
@@ -262,17 +262,6 @@ def _score_batch(
         *_score_batch(scorer, pixels[:half], identities[:half]),
         *_score_batch(scorer, pixels[half:], identities[half:]),
     ]
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """PyTorch has a class of its own for this on a GPU alone."""
-    words = str(error)
-    return (
-        isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        or "can't allocate memory" in words
-        or "not enough memory" in words
-        or "could not create a primitive" in words  # oneDNN's word for it
-    )
 
 
 def _files(collection: Collection) -> list[Item]:

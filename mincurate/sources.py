@@ -39,6 +39,7 @@ TABLE_SUFFIXES = frozenset((".csv", ".tsv", ".parquet", ".pq"))
 PATH_COLUMNS = ["path", "filepath", "file_path", "file", "filename", "image", "image_path", "img"]
 LABEL_COLUMNS = ["label", "class", "category", "target", "ground_truth"]
 
+_LEADS_OUT = "symbolic link out of the folder, not followed"
 _MAGIC = tuple(
     (re.compile(pattern, re.DOTALL), kind)
     for pattern, kind in (
@@ -204,7 +205,7 @@ def _walk(root: str) -> Iterator[tuple[str, str | None]]:
                     continue
                 if not Path(real).is_relative_to(real_root):
                     if named or os.path.isdir(real):
-                        yield rel_path, "symbolic link out of the folder, not followed"
+                        yield rel_path, _LEADS_OUT
                     continue
             if entry.is_dir():
                 if named:
@@ -224,8 +225,11 @@ def find_table(table: Path, labels: bool | None = None) -> list[Source]:
     """The images that a CSV, TSV or Parquet table names, in its order; repeated rows count once.
 
     The path column is the first of ``PATH_COLUMNS`` that the table has, the label column the first
-    of ``LABEL_COLUMNS`` (``labels``: True demands one, False ignores it). Relative paths start at
-    the table's folder.
+    of ``LABEL_COLUMNS`` (``labels``: True demands one, False ignores it).
+
+    A table may come from a stranger. Relative paths start at its folder and stay below it, also
+    where links lead: what leaves it is listed with a reason. An absolute path, or the URL of an
+    object, is read as it stands there; to read files outside, or behind links, name them so.
     """
     try:
         columns, values = _open_table(table)
@@ -256,10 +260,11 @@ def find_table(table: Path, labels: bool | None = None) -> list[Source]:
             "give a column of text."
         )
     folder = os.path.dirname(os.path.abspath(table))
+    real = os.path.realpath(folder)
     sources: dict[str, Source] = {}
     for row, (path, name) in enumerate(zip(paths, names, strict=True), start=1):
         label = None if name is None or str(name) == "" else str(name)
-        source = _row(folder, str(path or ""), row, label)
+        source = _row(folder, real, str(path or ""), row, label)
         sources.setdefault(source.rel_path, source)
     return list(sources.values())
 
@@ -280,12 +285,14 @@ def column(table: Path, name: str) -> dict[str, str]:
         what = why(error) if isinstance(error, OSError) else str(error).partition("\n")[0]
         raise UserError(f"{table} cannot be read as a table: {what}.") from error
     folder = os.path.dirname(os.path.abspath(table))
+    real = os.path.realpath(folder)
     pairs = zip(paths, found, strict=True)
-    rows = [(_row(folder, str(path or ""), 0, None).path, value) for path, value in pairs]
+    rows = [(_row(folder, real, str(path or ""), 0, None).path, value) for path, value in pairs]
     return {path: str(value) for path, value in reversed(rows) if value not in (None, "")}
 
 
-def _row(folder: str, path: str, row: int, label: str | None) -> Source:
+def _row(folder: str, real: str, path: str, row: int, label: str | None) -> Source:
+    """A row of a table in ``folder``, which is ``real`` when links are followed."""
     if not path.strip():
         return Source("", f"row {row}", label, reason="no path in the table")
     path = objects.local(path)
@@ -293,10 +300,18 @@ def _row(folder: str, path: str, row: int, label: str | None) -> Source:
         return Source(path, path, label)
     if objects.scheme(path):
         return Source(path, path, label, reason="a URL of a kind that is not read")
+    absolute = os.path.isabs(path)
     path = os.path.normpath(os.path.join(folder, path))
     below = Path(path).is_relative_to(folder)
     rel_path = Path(os.path.relpath(path, folder) if below else path).as_posix()
-    return Source(path, rel_path, label, reason=None if os.path.exists(path) else "file not found")
+    reason = None
+    if not (absolute or below):
+        reason = "relative path out of the table's folder, not read"
+    elif not os.path.exists(path):
+        reason = "file not found"
+    elif not absolute and not Path(os.path.realpath(path)).is_relative_to(real):
+        reason = _LEADS_OUT
+    return Source(path, rel_path, label, reason=reason)
 
 
 def _open_table(table: Path) -> tuple[list[str], Callable[[str], list[object]]]:

@@ -3,7 +3,8 @@
 A step draws what is random from ``(seed, step)`` alone, and all that it depends on is in the
 checkpoint. A training of a given number of steps that was stopped therefore goes on to the same
 weights as one that was not. A budget of minutes becomes a number of steps by measuring, at the
-start and again on the way; the number is part of the checkpoint.
+start and again on the way; the number is part of the checkpoint. A batch that does not fit into
+memory is computed in parts, whose gradients add up.
 """
 
 import io
@@ -11,6 +12,7 @@ import math
 import pickle
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mincurate.denoiser import to_tensor
+from mincurate.device import out_of_memory
 from mincurate.distributed import Team
 from mincurate.errors import StoppedError, UserError
 from mincurate.progress import Reporter
@@ -84,6 +87,7 @@ class Trainer(ABC):
         step: steps that are done.
         planned: steps in all.
         seconds: time spent, up to the last checkpoint.
+        parts: in so many a batch is computed.
     """
 
     what: ClassVar[str]
@@ -105,7 +109,7 @@ class Trainer(ABC):
         self.images, self.folder, self.device = images, folder, device
         self.training, self.team, self.reporter = training, team, reporter
         self.step, self.planned, self.seconds = 0, training.steps or 0, 0.0
-        self.running_loss = math.nan
+        self.running_loss, self.parts = math.nan, 1
 
     @abstractmethod
     def update(self, step: int) -> float:
@@ -193,6 +197,43 @@ class Trainer(ABC):
     def batch(self, index: NDArray[np.int64]) -> Tensor:
         """Images ``index``, ``(n, 3, S, S)`` in -1..1, on the device."""
         return to_tensor(self.images[index], self.device)
+
+    def backward(
+        self, loss: Callable[[slice], Tensor], size: int, parameters: Iterable[Tensor]
+    ) -> Tensor:
+        """Gradients of a batch, in twice as many parts as before where memory runs out; its loss.
+
+        Args:
+            loss: what some of its rows have in the loss of the batch.
+            size: its rows.
+            parameters: what has gradients, and has none yet.
+
+        Raises:
+            UserError: not even a single image fits.
+        """
+        while True:
+            try:
+                rows = -(-size // self.parts)
+                total = torch.zeros((), device=self.device)
+                for start in range(0, size, rows):
+                    value = loss(slice(start, start + rows))
+                    value.backward()
+                    total += value.detach()
+                return total
+            except (RuntimeError, MemoryError) as error:
+                # In a team an error of ours would end this worker alone, and the others wait.
+                if not out_of_memory(error) or (self.parts >= size and self.team.world > 1):
+                    raise
+            if self.parts >= size:
+                raise UserError(
+                    f"A single image needs more memory for {self.what} than {self.device} has: "
+                    "take a smaller --image-size or another --device."
+                )
+            self.parts *= 2
+            for parameter in parameters:
+                parameter.grad = None
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def generator(self, step: int) -> torch.Generator:
         """Random numbers that ``(seed, step)`` alone decide; neighbouring steps share nothing."""

@@ -218,9 +218,13 @@ class DenoiserTrainer(Trainer):
         flip = (torch.rand(size, 1, 1, 1, generator=generator) < 0.5)[rows].to(self.device)
         if self.training.sigmas is not None:
             x0 = torch.where(flip, x0.flip(3), x0)
-        loss = self._loss(x0, generator, size, rows)
-        loss.backward()
-        value = self.team.add_up(loss, self.denoiser.unet.parameters())
+        timesteps, eps = (drawn[rows] for drawn in self._draw(x0.shape[1:], generator, size))
+
+        def loss(part: slice) -> Tensor:
+            return self._loss(x0[part], timesteps[part], eps[part]) * (len(x0[part]) / size)
+
+        parameters = list(self.denoiser.unet.parameters())
+        value = self.team.add_up(self.backward(loss, len(x0), parameters), parameters)
         self._clip()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -238,19 +242,19 @@ class DenoiserTrainer(Trainer):
         seen = min(norm, limit)
         self.usual_norm = seen if math.isnan(usual) else 0.98 * usual + 0.02 * seen
 
-    def _loss(
-        self, x0: Tensor, generator: torch.Generator, size: int, rows: slice = slice(None)
-    ) -> Tensor:
-        """Mean squared error of what the network predicts (DDPM's simple loss).
-
-        Levels and noise are drawn for a batch of ``size``, of which ``x0`` is ``rows``; the loss is
-        their part of the batch's.
-        """
+    def _draw(
+        self, shape: torch.Size, generator: torch.Generator, size: int
+    ) -> tuple[Tensor, Tensor]:
+        """Timesteps ``(size,)`` and noise ``(size, *shape)`` of a batch."""
         timesteps = torch.multinomial(
             self.level_weights, size, replacement=True, generator=generator
-        )[rows].to(self.device)
+        )
+        return timesteps, torch.randn((size, *shape), generator=generator)
+
+    def _loss(self, x0: Tensor, timesteps: Tensor, eps: Tensor) -> Tensor:
+        """Mean squared error of what the network predicts (DDPM's simple loss)."""
+        timesteps, eps = timesteps.to(self.device), eps.to(self.device)
         sigma = self.denoiser.sigmas.to(self.device)[timesteps].view(-1, 1, 1, 1)
-        eps = torch.randn((size, *x0.shape[1:]), generator=generator)[rows].to(self.device)
         x = x0 + sigma * eps
         with precision(self.device.type, self.dtype):
             prediction = self.denoiser.predict(x, timesteps)
@@ -260,7 +264,7 @@ class DenoiserTrainer(Trainer):
             target = (eps - sigma * x0) / (1 + sigma**2).sqrt()
         else:
             target = x0
-        return F.mse_loss(prediction, target) * (len(x0) / size)
+        return F.mse_loss(prediction, target)
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
@@ -292,7 +296,8 @@ class DenoiserTrainer(Trainer):
         try:
             for start in range(0, len(self.held_out), CHECKED_TOGETHER):
                 index = self.held_out[start : start + CHECKED_TOGETHER]
-                loss = self._loss(self.batch(index), generator, len(index))
+                x0 = self.batch(index)
+                loss = self._loss(x0, *self._draw(x0.shape[1:], generator, len(index)))
                 error += loss.item() * len(index)
         finally:
             self.denoiser.unet.load_state_dict(current)

@@ -1,5 +1,7 @@
 """Rarity from vectors: who is far from the crowd, and who is unusual."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -56,6 +58,32 @@ def test_the_size_of_the_chunks_changes_nothing(monkeypatch, chunk):
     whole = crowd.evidence(vectors, vectors[rows], rows)
     monkeypatch.setattr(crowd, "CHUNK", chunk)
     np.testing.assert_allclose(crowd.evidence(vectors, vectors[rows], rows), whole, rtol=1e-3)
+
+
+def test_neither_values_nor_ranks_of_many_vectors_depend_on_the_size_of_the_chunks(monkeypatch):
+    vectors = np.random.default_rng(4).normal(size=(1500, 40)).astype(np.float32)
+    rows = np.random.default_rng(5).permutation(1500)[:700]
+    found = []
+    for chunk in (256, 1024):
+        monkeypatch.setattr(crowd, "CHUNK", chunk)
+        found.append(crowd.evidence(vectors, vectors[rows], rows))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
+        assert (np.argsort(one) == np.argsort(other)).all()
+
+
+def test_memory_of_the_comparison_is_that_of_a_chunk():
+    """Beside what is given and found: the nearest tenth of every reference image."""
+    vectors = np.random.default_rng(6).normal(size=(6000, 32)).astype(np.float32)
+    rows = np.arange(crowd.REFERENCE)
+    among = vectors[rows]
+    crowd.evidence(vectors, among, rows)
+    tracemalloc.start()
+    crowd.evidence(vectors, among, rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    nearest = crowd.REFERENCE * crowd.CROWD * crowd.REFERENCE * 8
+    assert peak < 5 * nearest + 4 * crowd.CHUNK * crowd.REFERENCE * 8
 
 
 def test_the_images_that_are_compared_with_do_not_depend_on_the_order(monkeypatch):

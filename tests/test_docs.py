@@ -76,3 +76,24 @@ def test_every_column_is_documented():
 
     columns = (ROOT / "docs" / "files.md").read_text()
     assert [name for name in COLUMNS if f"`{name}`" not in columns] == []
+
+
+def test_the_merging_of_partitions_in_the_plan_gives_the_classes_of_all(tmp_path, monkeypatch):
+    import numpy as np
+    import pandas as pd
+
+    from mincurate.ordinal import ordinal_classes
+
+    scores = np.random.default_rng(0).gamma(3, 0.3, 500).round(2)  # some are equal
+    for number, part in enumerate(np.array_split(scores, 3)):
+        folder = tmp_path / "runs" / f"{number:04d}"
+        folder.mkdir(parents=True)
+        unreadable = pd.Series([*part, None], dtype="Float64")
+        pd.DataFrame({"minority_score": unreadable}).to_parquet(folder / "scores.parquet")
+    plan = (ROOT / "docs" / "scale.md").read_text()
+    [example] = re.findall(r"```python\n(.*?)```", plan, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    exec(compile(example, "scale.md", "exec"), found)
+    classes = np.searchsorted(found["tops"], scores)
+    assert (classes == ordinal_classes(scores, 10)).all()

@@ -5,7 +5,7 @@ import hashlib
 import pandas as pd
 import pytest
 
-from mincurate import audit, collection, images, objects, sources
+from mincurate import audit, collection, images, objects, shards, sources
 from mincurate.errors import UserError
 
 moto_server = pytest.importorskip("moto.server")
@@ -109,3 +109,20 @@ def test_objects_get_the_scores_that_their_files_get(stored, shapes, tmp_path):
     there = audit.score(stored, output=tmp_path / "there", **plain)
     pd.testing.assert_frame_equal(there.frame.drop(columns="path"), here.frame.drop(columns="path"))
     assert there.report.is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_two_workers_of_a_cluster_give_objects_the_table_of_this_process(
+    stored, tmp_path, monkeypatch
+):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    monkeypatch.setattr(shards, "SHARD_IMAGES", 10)
+    plain = {"fiftyone": False, "umap": False, "n_draws": 2, "train_steps": 20}
+    here = audit.score(stored, output=tmp_path / "here", **plain)
+    on_ray = {"engine": "ray", "num_workers": 2, "output": tmp_path / "there"}
+    there = audit.score(stored, **on_ray, **plain)
+    assert (there.frame["status"] == "ok").all() and len(there.frame) == 60
+    assert there.frame["path"].str.startswith("s3://photos/shapes/").all()
+    pd.testing.assert_frame_equal(there.frame, here.frame, check_exact=False, rtol=1e-4, atol=1e-5)

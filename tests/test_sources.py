@@ -254,26 +254,45 @@ def test_columns_are_known_by_their_usual_names(tmp_path: Path, column: str, lab
     assert find_table(tmp_path / "t.csv", labels=False)[0].label is None
 
 
-def test_paths_outside_of_the_folder_of_the_table_and_urls(tmp_path: Path) -> None:
+def test_a_row_leaves_the_folder_of_the_table_by_an_absolute_path_alone(tmp_path: Path) -> None:
     outside = put(tmp_path / "outside.png")
+    other = put(tmp_path / "other.png")
     folder = tmp_path / "folder"
     put(folder / "a.png")
-    rows = [
-        "path",
-        "../outside.png",
-        str(outside),
-        "./x/../a.png",
-        "S3://b/a.png",
-        "HTTP://a/b.png",
-    ]
+    put(folder / "sub" / "b.png")
+    (folder / "out.png").symlink_to("../outside.png")
+    (folder / "up").symlink_to("..")
+    (folder / "in.png").symlink_to("a.png")
+    rows = ["path", "../outside.png", str(other), "./x/../a.png", "up/outside.png", "out.png"]
+    rows += ["in.png", "sub/../../folder/sub/b.png", "S3://b/a.png", "HTTP://a/b.png"]
     (folder / "t.csv").write_text("\n".join(rows) + "\n")
-    url = "a URL of a kind that is not read"
+    link = "symbolic link out of the folder, not followed"
     assert reasons(find_table(folder / "t.csv")) == {
-        outside.as_posix(): None,
+        outside.as_posix(): "relative path out of the table's folder, not read",
+        other.as_posix(): None,
         "a.png": None,
+        "up/outside.png": link,
+        "out.png": link,
+        "in.png": None,
+        "sub/b.png": None,
         "S3://b/a.png": None,
-        "HTTP://a/b.png": url,
+        "HTTP://a/b.png": "a URL of a kind that is not read",
     }
+
+
+def test_a_link_out_of_the_folder_is_followed_where_a_row_names_it_whole(tmp_path: Path) -> None:
+    put(tmp_path / "outside.png")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "out.png").symlink_to("../outside.png")
+    (tmp_path / "folder" / "t.csv").write_text(f"path\n{tmp_path / 'folder' / 'out.png'}\n")
+    assert reasons(find_table(tmp_path / "folder" / "t.csv")) == {"out.png": None}
+
+
+def test_a_table_in_a_folder_behind_a_link_names_the_files_beside_it(tmp_path: Path) -> None:
+    put(tmp_path / "real" / "a.png")
+    (tmp_path / "real" / "t.csv").write_text("path\na.png\n")
+    (tmp_path / "link").symlink_to("real")
+    assert reasons(find_table(tmp_path / "link" / "t.csv")) == {"a.png": None}
 
 
 def test_a_table_row_with_quotes_commas_and_newlines_is_read(tmp_path: Path) -> None:

@@ -92,6 +92,69 @@ def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     assert same_weights(whole, parts)
 
 
+@pytest.fixture
+def float32(monkeypatch):
+    """Rounding of bfloat16 would hide what is looked at."""
+    monkeypatch.setattr(training, "reduced_precision", lambda device: None)
+
+
+def apart(a, b):
+    """Difference of the weights, relative to their length."""
+    a, b = (torch.cat([w.flatten() for w in m.unet.parameters()]).double() for m in (a, b))
+    return float((a - b).norm() / a.norm())
+
+
+def small_memory(monkeypatch, room):
+    """Let the network fail as the allocator does for more than ``room`` images; what it took."""
+    seen = []
+
+    def predict(self, x, timesteps, predict=denoisers.Denoiser.predict):
+        if torch.is_grad_enabled():
+            if len(x) > room:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+            seen.append(len(x))
+        return predict(self, x, timesteps)
+
+    monkeypatch.setattr(denoisers.Denoiser, "predict", predict)
+    return seen
+
+
+def test_a_batch_that_does_not_fit_into_memory_gives_the_weights_of_one_that_does(
+    float32, tmp_path, monkeypatch
+):
+    plan = replace(TINY, batch_size=8)
+    whole = training.train(IMAGES, tmp_path / "whole", plan)
+    seen = small_memory(monkeypatch, room=4)
+    parts = training.train(IMAGES, tmp_path / "parts", plan)
+    assert seen == [4] * 2 * plan.steps
+    assert apart(whole, parts) < 1e-4 < apart(whole, training.untrained(plan))
+
+
+@pytest.mark.parametrize(("size", "rows"), [(8, [3, 3, 2]), (5, [3, 2])])
+def test_parts_add_up_to_the_gradient_of_the_batch(float32, tmp_path, monkeypatch, size, rows):
+    plan = replace(TINY, batch_size=size)
+
+    def step(parts):
+        made = training.DenoiserTrainer(IMAGES, tmp_path, plan, None, "cpu", StopAt(0))
+        made.planned, made.parts = 1, parts
+        made.optimizer.zero_grad = lambda set_to_none: None
+        monkeypatch.setattr(made, "_clip", lambda: None)
+        loss = made.update(0)
+        return loss, torch.cat([p.grad.flatten() for p in made.denoiser.unet.parameters()])
+
+    loss, whole = step(1)
+    seen = small_memory(monkeypatch, room=size)
+    other, gradients = step(len(rows))
+    assert seen == rows and other == pytest.approx(loss, rel=1e-5)
+    torch.testing.assert_close(gradients, whole, rtol=1e-3, atol=1e-6)
+
+
+def test_memory_for_not_even_one_image_is_a_sentence(tmp_path, monkeypatch):
+    small_memory(monkeypatch, room=0)
+    with pytest.raises(UserError, match="more memory for the training than cpu has"):
+        training.train(IMAGES, tmp_path, TINY)
+
+
 def test_another_seed_gives_another_model(tmp_path):
     from dataclasses import replace
 

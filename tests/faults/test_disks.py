@@ -4,12 +4,15 @@ import contextlib
 import errno
 import os
 import resource
+import runpy
+import shutil
 import signal
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from conftest import TINY as QUICK
+from conftest import VARY
 
 from mincurate import runs
 from mincurate.verify import verify
@@ -71,6 +74,91 @@ def test_a_full_disk_leaves_a_finished_run_as_it_is(pictures, say, disk, monkeyp
     assert (run.path / "scores.parquet").read_bytes() == wanted
 
 
+class Failing:
+    """A disk that answers every flush from the n-th on with an I/O error, as a dying one does."""
+
+    def __init__(self, flush):
+        self.flush = flush
+        self.never()
+
+    def never(self) -> None:
+        self.after(10**9)
+
+    def after(self, n: int) -> None:
+        self.count, self.first = 0, n
+
+    def __call__(self, file: int) -> None:
+        self.count += 1
+        if self.count >= self.first:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        self.flush(file)
+
+
+@pytest.fixture
+def failing(monkeypatch) -> Failing:
+    disk = Failing(os.fsync)
+    monkeypatch.setattr(os, "fsync", disk)
+    return disk
+
+
+FASTER = ("--train-steps", 3, "--guide-steps", 3)
+COMMANDS = {
+    "train": ("--train-steps", 3),
+    "guide": FASTER,
+    "augment": (*VARY, *FASTER, "--steps", 2, "--no-fiftyone"),
+}
+contents = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "faults.py"))["contents"]
+"""Digests of all files below a folder, times left out."""
+
+
+def command(name: str, pictures: Path, home: Path) -> tuple[object, ...]:
+    place = (pictures, "--output", home / "model") if name == "train" else ()
+    return (name, *place, *COMMANDS[name])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_full_disk_stops_what_follows_the_scoring_with_a_sentence_and_costs_nothing(
+    pictures, say, disk, monkeypatch, name
+):
+    home = disk("size=80m") / "home"
+    monkeypatch.setenv("MINCURATE_HOME", str(home))
+    assert say("score", pictures, *QUICK)[0] == 0
+    before, run = contents(home), runs.find()
+    filler = home.parent / "filler"
+    fill(filler)
+    code, said = say(*command(name, pictures, home))
+    assert code == 1 and "No space left" in said, said
+    assert before.items() <= contents(home).items() and verify(run) == []
+    filler.unlink()
+    code, said = say(*command(name, pictures, home))
+    assert code == 0, said
+    assert not list(home.rglob("*.partial")) and verify(run) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
+def test_an_error_at_any_write_of_what_follows_the_scoring_is_one_sentence_and_costs_nothing(
+    pictures, say, home, failing, name, share
+):
+    scored = home.with_name("scored")
+    assert say("score", pictures, *QUICK)[0] == 0
+    shutil.copytree(home, scored, symlinks=True)
+    failing.never()
+    assert say(*command(name, pictures, home))[0] == 0
+    wanted, flushes = contents(home), failing.count
+    shutil.rmtree(home)
+    shutil.copytree(scored, home, symlinks=True)
+    failing.after(max(1, int(share * flushes)))
+    code, said = say(*command(name, pictures, home))
+    assert code == 1 and "Input/output error" in said, said
+    before = contents(scored)
+    assert {k: v for k, v in contents(home).items() if k in before} == before
+    failing.never()
+    assert say(*command(name, pictures, home))[0] == 0
+    assert contents(home) == wanted
+
+
 def test_a_disk_that_became_read_only_is_one_sentence(pictures, say, disk, monkeypatch, tmp_path):
     home = disk("size=60m") / "home"
     monkeypatch.setenv("MINCURATE_HOME", str(home))
@@ -92,27 +180,16 @@ def test_a_disk_that_became_read_only_is_one_sentence(pictures, say, disk, monke
 
 @pytest.mark.parametrize("share", [0.1, 0.35, 0.6, 0.85, 0.99])
 def test_an_error_at_any_write_is_one_sentence_and_costs_nothing(
-    pictures, say, home, monkeypatch, wanted, share
+    pictures, say, home, monkeypatch, wanted, failing, share
 ):
-    """The disk answers every flush from the n-th on with an I/O error, as a dying one does."""
-    monkeypatch.setenv("MINCURATE_HOME", str(home))
-    flush, count, broken_from = os.fsync, 0, None
-
-    def fsync(file: int) -> None:
-        nonlocal count
-        count += 1
-        if broken_from is not None and count >= broken_from:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        flush(file)
-
-    monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setenv("MINCURATE_HOME", str(home / "counted"))
+    failing.never()
     assert say("score", pictures, *QUICK)[0] == 0
     monkeypatch.setenv("MINCURATE_HOME", str(home / "broken"))
-    broken_from, count = max(1, int(share * count)), 0
+    failing.after(max(1, int(share * failing.count)))
     code, said = say("score", pictures, *QUICK)
     assert code == 1 and "Input/output error" in said
-    broken_from = None
+    failing.never()
     assert say("score", pictures, *QUICK)[0] == 0
     run = runs.find()
     assert (run.path / "scores.parquet").read_bytes() == wanted and verify(run) == []

@@ -76,6 +76,20 @@ def test_a_folder_of_them_is_a_table_with_a_row_each(pillow):
     assert len({s.rel_path for s in listed}) == len(listed)
 
 
+@pytest.mark.long
+def test_scoring_the_folder_of_them_gives_a_row_each_with_a_status(tiny, say, pillow):
+    listed = sources.find(pillow)
+    code, said = say("score", pillow, "--image-size", 16, *TINY)
+    assert code == 0, said
+    table = runs.find().frame()
+    assert sorted(table["rel_path"]) == sorted(s.rel_path for s in listed)
+    fine = table["status"] == "ok"
+    assert fine.sum() > 200 and np.isfinite(table.loc[fine, "minority_score"]).all()
+    assert set(table.loc[~fine, "status"]) == {"unscorable"}
+    assert (table.loc[~fine, "reason"].str.len() > 5).all()
+    assert say("verify")[0] == 0
+
+
 def originals() -> list[bytes]:
     """Good files of every format that is read, each different."""
     rng = np.random.default_rng(0)
@@ -167,13 +181,20 @@ def test_a_trap_in_a_folder_of_a_model_does_not_spring(tiny, pictures, say, tmp_
 
 
 def test_a_table_of_traps_reads_and_writes_nothing_outside(tiny, say, pictures, tmp_path, home):
-    """Paths that leave the folder are read as the table says; what is written stays inside."""
+    """An image outside is read where a row names it by its absolute path, and else is not."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret.txt").write_text("secret")
-    (pictures / "link.png").symlink_to(outside / "secret.txt")
+    rng = np.random.default_rng(4)
+    for name in ("climbed", "linked", "asked"):
+        noise = rng.integers(0, 255, (16, 16, 3), np.uint8)
+        Image.fromarray(noise).save(outside / f"{name}.png")
+    (pictures / "link.png").symlink_to(outside / "linked.png")
+    (pictures / "up").symlink_to(outside)
     rows = [str(p) for p in sorted(pictures.rglob("*.png")) if not p.is_symlink()]
-    rows += ["link.png", "../outside/secret.txt", str(outside / "secret.txt"), "/etc/passwd"]
+    kept_out = {"link.png": "link", "up/linked.png": "link", "../outside/climbed.png": "relative"}
+    rows += [*kept_out, str(outside / "asked.png")]
+    rows += ["../outside/secret.txt", str(outside / "secret.txt"), "/etc/passwd"]
     rows += ["file:///etc/passwd", "http://127.0.0.1:9/x.png", "| touch proof", "$(touch proof)"]
     # Two of them name a file that an earlier row names already.
     rows += ["\0", "con\nfig", "/dev/zero", "/proc/self/mem", "-rf"]
@@ -183,7 +204,11 @@ def test_a_table_of_traps_reads_and_writes_nothing_outside(tiny, say, pictures, 
     assert say("score", pictures / "table.parquet", *TINY)[0] == 0
     run = runs.find()
     table = run.frame()
-    assert len(table) == len(rows) - 2 and (table["status"] == "ok").sum() == 20
+    assert len(table) == len(rows) - 2 and (table["status"] == "ok").sum() == 21
+    reason = table.set_index("path")["reason"]
+    assert pd.isna(reason[str(outside / "asked.png")])
+    for name, why in kept_out.items():
+        assert why in reason[os.path.normpath(pictures / name)]
     assert "secret" not in (run.path / "report.html").read_text().replace("secret.txt", "")
     assert say("export", tmp_path / "exported", "--copy")[0] == 0
     exported = tmp_path / "exported"
