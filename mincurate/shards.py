@@ -29,8 +29,9 @@ from mincurate.scoring import Edge, Scorer
 
 SHARD_IMAGES = 256
 """Images per shard: what a killed run loses at most."""
-PILOT = 512
-"""Images by which `pilot` tells the edge of the rarest class."""
+PILOT = 256
+"""Images by which `pilot` tells the edge of the rarest class: as well as 512 do (measured:
+`benchmarks/adaptive.py`), and their draws, which are not used again, count for less."""
 
 
 @dataclass(frozen=True)
