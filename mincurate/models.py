@@ -88,7 +88,7 @@ def train(
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        marker.write_text(identity)
+        runs.write_atomically(marker, identity.encode())
     except OSError as error:
         raise UserError(f"Cannot write to {folder}: {error.strerror}.") from error
     reporter.say(_training_words(plan, len(collection.unique), device))

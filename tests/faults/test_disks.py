@@ -139,9 +139,9 @@ def test_a_full_disk_stops_what_follows_the_scoring_with_a_sentence_and_costs_no
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
 def test_an_error_at_any_write_of_what_follows_the_scoring_is_one_sentence_and_costs_nothing(
-    pictures, say, home, failing, name, share
+    pictures, say, home, tmp_path, failing, name, share
 ):
-    scored = home.with_name("scored")
+    scored = tmp_path / "scored"
     assert say("score", pictures, *QUICK)[0] == 0
     shutil.copytree(home, scored, symlinks=True)
     failing.never()
