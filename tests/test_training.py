@@ -131,23 +131,41 @@ def test_a_batch_that_does_not_fit_into_memory_gives_the_weights_of_one_that_doe
     assert apart(whole, parts) < 0.01 * apart(whole, training.untrained(plan))
 
 
+def gradients(plan, folder, parts=1):
+    """Loss and gradients of a first step that begins with so many parts."""
+    made = training.DenoiserTrainer(IMAGES, folder, plan, None, "cpu", StopAt(0))
+    made.planned, made.parts = 1, parts
+    made.optimizer.zero_grad = lambda set_to_none: None
+    made._clip = lambda: None
+    loss = made.update(0)
+    return loss, torch.cat([p.grad.flatten() for p in made.denoiser.unet.parameters()])
+
+
 @pytest.mark.parametrize(("size", "rows"), [(8, [3, 3, 2]), (5, [3, 2])])
 def test_parts_add_up_to_the_gradient_of_the_batch(float32, tmp_path, monkeypatch, size, rows):
     plan = replace(TINY, batch_size=size)
-
-    def step(parts):
-        made = training.DenoiserTrainer(IMAGES, tmp_path, plan, None, "cpu", StopAt(0))
-        made.planned, made.parts = 1, parts
-        made.optimizer.zero_grad = lambda set_to_none: None
-        monkeypatch.setattr(made, "_clip", lambda: None)
-        loss = made.update(0)
-        return loss, torch.cat([p.grad.flatten() for p in made.denoiser.unet.parameters()])
-
-    loss, whole = step(1)
+    loss, whole = gradients(plan, tmp_path)
     seen = small_memory(monkeypatch, room=size)
-    other, gradients = step(len(rows))
+    other, together = gradients(plan, tmp_path, len(rows))
     assert seen == rows and other == pytest.approx(loss, rel=1e-5)
-    torch.testing.assert_close(gradients, whole, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(together, whole, rtol=1e-3, atol=1e-6)
+
+
+def test_what_a_part_left_when_memory_ran_out_is_not_counted_twice(float32, tmp_path, monkeypatch):
+    plan = replace(TINY, batch_size=8)
+    _, whole = gradients(plan, tmp_path)
+    seen = []
+
+    def predict(self, x, timesteps, predict=denoisers.Denoiser.predict):
+        seen.append(len(x))
+        if len(seen) == 2:
+            raise torch.OutOfMemoryError
+        return predict(self, x, timesteps)
+
+    monkeypatch.setattr(denoisers.Denoiser, "predict", predict)
+    _, again = gradients(plan, tmp_path, 2)
+    assert seen == [4, 4, 2, 2, 2, 2]
+    torch.testing.assert_close(again, whole, rtol=1e-3, atol=1e-6)
 
 
 def test_memory_for_not_even_one_image_is_a_sentence(tmp_path, monkeypatch):
