@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,8 @@ import pandas as pd
 import pytest
 from conftest import GENERATE, VARY, command, refused
 
-from mincurate import augmentation, curated, generation, quality, runs
+from mincurate import augmentation, curated, generation, quality, runs, sampling
+from mincurate.errors import UserError
 from mincurate.manifest import read_manifest, read_png
 from mincurate.workshop import Budget
 
@@ -180,6 +182,83 @@ def test_a_dry_run_makes_nothing(own):
     assert "generate 500 images" in said and there() == before
 
 
+def test_a_dry_run_tells_every_part_of_the_work(own):
+    def parts(*options):
+        said = command(own, "augment", "--dry-run", "--no-fiftyone", "--n", 8, *options)
+        return [line.strip().split(":")[0] for line in said.splitlines() if line.startswith("  ")]
+
+    classifier = "train the classifier, if it is not there yet"
+    end = ["generate 8 images", "score and inspect them"]
+    assert parts() == ["train on to all noise levels", classifier, *end]
+    low = parts("--sampler", "low-density")
+    assert re.fullmatch(r"generate \d+ plain images, if they are not there yet", low[1])
+    assert low[2] == "learn to tell them from real ones"
+    assert low[3:] == [classifier, *end]  # the classifier gives the images their labels
+    without_labels()
+    assert parts("--sampler", "self-guided") == ["train on to all noise levels", *end]
+
+
+def without_labels():
+    base = runs.find("1")
+    base.frame().assign(label=pd.Series(dtype="string")).to_parquet(base.path / "scores.parquet")
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "self-guided", "boost-and-skip", "low-density"])
+def test_every_sampler_makes_images_and_says_how(own, sampler):
+    made = augmentation.augment(**QUICK | {"n": 4}, sampler=sampler)
+    line = read_manifest(made.run.path)[0]
+    assert len(made.frame) == 4 and made.frame["content_hash"].is_unique
+    assert line["guidance_scale"] == sampling.GUIDANCE_SCALES.get(sampler)
+    assert line["solver"] == ("ancestral" if sampler == "self-guided" else "sde-dpm++")
+    assert made.frame["label"].isin(["disc", "cross"]).all()
+
+
+def test_the_scale_that_an_image_was_made_with_is_recorded(generated):
+    line = read_manifest(generated / "runs" / "mincurate_2")[0]
+    assert line["guidance_scale"] == sampling.GUIDANCE_SCALES["minority"]
+
+
+def test_without_labels_a_sampler_that_needs_no_classifier_trains_none(own):
+    shutil.rmtree(own / "runs" / "mincurate_1" / "guidance")
+    without_labels()
+    made = augmentation.augment(**QUICK | {"n": 4}, sampler="boost-and-skip")
+    assert not (own / "runs" / "mincurate_1" / "guidance").exists()
+    assert made.run.record["gate"]["floor"] is None
+    assert made.frame["label"].isna().all() and made.frame["target_probability"].isna().all()
+    assert "not-believed" not in set(made.frame["reason"])
+
+
+def test_what_tells_real_from_generated_is_another_for_another_seed(own):
+    for seed in (0, 1, 0):
+        augmentation.augment(**QUICK | {"n": 4}, sampler="low-density", seed=seed)
+    assert len(list((own / "runs" / "mincurate_1" / "guidance").glob("real-*"))) == 2
+
+
+def test_a_model_of_the_users_generates_as_it_is(own, capsys):
+    shutil.rmtree(own / "runs" / "mincurate_2")
+    said = command(own, "augment", *GENERATE, "--n", 4)
+    generator = Path(runs.find("2").record["model"]["name"])
+    before = {p: p.stat().st_mtime_ns for p in generator.rglob("*")}
+    assert "knows only the noise levels" not in said  # it was trained on for the fixture
+    copied = shutil.copytree(generator, own / "mine")
+    said = command(own, "augment", *GENERATE, "--n", 4, "--model", copied)
+    assert "knows only" not in said and runs.find("3").record["model"]["name"] == str(copied)
+    assert before == {p: p.stat().st_mtime_ns for p in generator.rglob("*")}
+    score_model = runs.find("1").record["model"]["name"]
+    with pytest.raises(UserError, match="noise levels"):
+        augmentation.augment(**QUICK, model=score_model)
+
+
+def test_the_gates_floor_rests_on_images_that_the_classifier_has_not_learned():
+    rng = np.random.default_rng(0)
+    kind, held_out = np.ones(400, dtype=bool), np.arange(0, 400, 10)
+    chance = np.where(np.isin(np.arange(400), held_out), 0.3, 0.9) + 0.05 * rng.random(400)
+    counted = augmentation._unbiased(chance, kind, held_out)
+    assert np.isfinite(counted).sum() == 40 and np.nanmax(counted) < 0.4
+    few = augmentation._unbiased(chance, kind & (np.arange(400) < 150), held_out)
+    assert np.array_equal(few, chance)  # 15 of the kind do not tell one in twenty
+
+
 def test_runs_are_listed_with_their_kind_and_deleted_whole(own):
     listed = command(own, "runs", "list")
     assert "score" in listed and "augment" in listed
@@ -199,7 +278,10 @@ def test_runs_are_listed_with_their_kind_and_deleted_whole(own):
         (["augment", "--top-fraction", 2], "--top-fraction"),
         (["augment", "--label", "ghost"], "ghost"),
         (["augment", "--label", "disc", "--sampler", "ddpm"], "--sampler minority"),
-        (["augment", "--sampler", "self-guided"], "ancestral"),
+        (["augment", "--sampler", "self-guided", "--solver", "ddim"], "ancestral"),
+        (["augment", "--dry-run", "--n", 0], "--n"),
+        (["augment", "--dry-run", "--sampler", "self-guided", "--solver", "ddim"], "ancestral"),
+        (["augment", "--dry-run", "--label", "disc", "--sampler", "ddpm"], "--sampler minority"),
         (["augment", "--sampler", "ddpm", "--guidance-scale", 2], "--guidance-scale"),
         (["augment", "--strength", 0], "--strength"),
         (["augment", "--like", "tag:x"], "has none"),
