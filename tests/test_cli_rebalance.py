@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -128,6 +129,26 @@ def test_a_split_column_keeps_neighbours_of_test_images_out(own, tmp_path, monke
     assert "no column 'x'" in wrong
 
 
+def test_a_copy_in_the_test_folder_keeps_its_neighbours_out_of_training(
+    own, tmp_path, monkeypatch, capsys
+):
+    run = runs.find("1")
+    near = pd.read_parquet(own / "runs" / "mincurate_2" / "synthetic.parquet")["nearest_real"]
+    frame = run.frame()
+    frame["rel_path"] = "train/" + frame["rel_path"]
+    copied = frame["path"] == near.iloc[0]
+    twin = frame[copied].assign(rel_path="test/disc/twin.png", duplicate_of="x")
+    twin["path"] = shutil.copy(near.iloc[0], tmp_path / "twin.png")
+    pd.concat([frame, twin]).to_parquet(run.path / "scores.parquet")
+    said = say(monkeypatch, capsys, "export", tmp_path / "a", "--split-folders")
+    left_out = (near == near.iloc[0]).sum()
+    assert f"{left_out} near an image of another split" in said
+    exported = pd.read_csv(tmp_path / "a" / "provenance.csv")
+    assert exported["split"].value_counts().to_dict() == {"train": 72 - left_out, "test": 1}
+    both = ["--split-folders", "--split-column", "part"]
+    assert "not both" in refused(monkeypatch, capsys, "export", tmp_path / "b", *both)
+
+
 def test_an_image_of_two_generations_counts_once_and_old_classes_are_forgotten(own):
     scored = runs.find("1")
     folder = runs.find("2").path
@@ -154,6 +175,7 @@ def test_an_image_of_two_generations_counts_once_and_old_classes_are_forgotten(o
         (["rebalance", "mincurate_2"], "mincurate_1"),
         (["export", "x", "--run", "mincurate_2"], "mincurate_1"),
         (["export", "x", "--split-column", "part"], "--split-column"),
+        (["export", "x", "--split-folders"], "no such folder"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(
