@@ -76,6 +76,31 @@ def test_what_is_missing_is_generated_and_what_was_made_is_not_made_again(own, m
     assert not set(seeds[0]) & set(seeds[1])
 
 
+def test_a_label_is_filled_up_with_images_that_were_made_for_it(own, monkeypatch, capsys):
+    scored = runs.find("1")
+    have = Counter(curated.in_use(curated.gather(scored))["label"])
+    goal = have["disc"] + 2  # both labels lack some, and the rare one more than the cap
+    said = say(monkeypatch, capsys, "rebalance", "--to", goal, "--cap", 3, *GENERATE, "--yes")
+    made = [run for run in curated.generations(scored) if run.key != "mincurate_2"]
+    settings = [run.record["settings"] for run in made]
+    assert [(s["label"], s["n"], s["sampler"]) for s in settings] == [
+        ("cross", 3, "minority"), ("disc", 2, "minority"),
+    ]  # fmt: skip
+    assert all(s["target_classes"] == [0, 1, 2, 3, 4] for s in settings)
+    assert "To generate: 5 images of" in said and "(--cap 3 per class)" in said
+    landed = 0
+    for run, wanted in zip(made, ("cross", "disc"), strict=True):
+        frame = pd.read_parquet(run.path / "synthetic.parquet")
+        landed += int((frame["accepted"] & (frame["label"] == wanted)).sum())
+        row = next(line for line in said.splitlines() if run.key in line and wanted in line)
+        assert str(int(frame["accepted"].sum())) in row
+    assert (f"{5 - landed} images were rejected" in said) == (landed < 5)
+    after = Counter(curated.in_use(curated.gather(scored))["label"])
+    assert sum(after.values()) - sum(have.values()) == sum(
+        pd.read_parquet(run.path / "synthetic.parquet")["accepted"].sum() for run in made
+    )
+
+
 def test_real_and_accepted_images_are_exported_with_where_they_are_from(
     own, tmp_path, monkeypatch, capsys
 ):

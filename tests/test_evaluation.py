@@ -11,6 +11,8 @@ import pytest
 from conftest import command, refused
 
 from mincurate import augmentation, downstream, evaluation, evaluation_page, metrics, runs, sampling
+from mincurate.cli.console import Terminal
+from mincurate.cli.evaluate import summarize
 from mincurate.manifest import read_manifest, read_png
 from mincurate.verdict import conclude, look_up
 from mincurate.workshop import Budget
@@ -176,7 +178,7 @@ def test_none_accepted_is_judged_all_the_same_but_gives_nothing_to_train_with(ow
     assert "accepted" not in set(evaluation.evaluate().table["set"])
 
 
-def test_a_classifier_is_trained_without_and_with_the_accepted_images(own, monkeypatch):
+def test_a_classifier_is_trained_without_and_with_the_accepted_images(own, monkeypatch, capsys):
     monkeypatch.setattr(downstream, "STEPS", 12)
     compare, given = downstream.compare, {}
 
@@ -197,6 +199,10 @@ def test_a_classifier_is_trained_without_and_with_the_accepted_images(own, monke
     frame = pd.read_parquet(found.run.path / "synthetic.parquet")
     assert about["near_held_out"] + len(given["synthetic"][1]) == len(frame)
     assert "Does a classifier profit?" in found.page.read_text()
+    summarize(found, Terminal())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "cross (rare)" in said and "disc (rare)" not in said and "beyond copies" in said
+    assert "The 15 held-out images are new to these trainings only" in said
 
 
 @pytest.mark.parametrize(
