@@ -48,9 +48,7 @@ def look_up(table: pd.DataFrame, name: str, metric: str, reference: str = "all")
     return float(rows[0, 0]), float(rows[0, 1]), float(rows[0, 2])
 
 
-def conclude(
-    table: pd.DataFrame, accepted: int, total: int, cause: str = "Guidance"
-) -> Verdict:
+def conclude(table: pd.DataFrame, accepted: int, total: int, cause: str = "Guidance") -> Verdict:
     """The verdict on a table of `mincurate.evaluation`.
 
     Args:

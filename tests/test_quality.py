@@ -89,8 +89,8 @@ def test_a_floor_from_images_the_classifier_knows_would_send_back_too_many_fresh
     believed = rng.beta(5, 2, 2000)
     believed[seen] = 1 - 0.3 * (1 - believed[seen])  # it believes what it was trained on more
     flagged = {}
-    for name, given in (("all", believed), ("unseen", quality.unseen(believed, seen, like))):
-        gate = quality.calibrate(real, feature_space="test", like=like, probability=given)
+    for name, known in (("all", believed), ("unseen", quality.unseen(believed, seen, like))):
+        gate = quality.calibrate(real, feature_space="test", like=like, probability=known)
         flagged[name] = (fresh < gate.floor).mean()
     assert flagged["all"] > 0.1
     assert flagged["unseen"] == pytest.approx(0.05, abs=0.025)
@@ -113,9 +113,7 @@ def test_images_of_which_nothing_is_known_do_not_move_the_floor():
     floor = quality.calibrate(real, feature_space="test", probability=some).floor
     only = np.where(np.arange(200) % 2, believed, 0.0)
     like = np.arange(200) % 2 == 1
-    assert floor == quality.calibrate(
-        real, feature_space="test", probability=only, like=like
-    ).floor
+    assert floor == quality.calibrate(real, feature_space="test", probability=only, like=like).floor
     with pytest.raises(ValueError, match="no probability is known"):
         quality.calibrate(real, feature_space="test", probability=np.full(200, np.nan))
 

@@ -41,5 +41,5 @@ def test_the_rarest_tenth_of_a_run_with_any_number_of_classes(home, num_classes,
 
 @pytest.mark.parametrize("fraction", [0, -0.1, 1.1, float("nan")])
 def test_a_share_that_is_none_is_one_sentence(fraction):
-    with pytest.raises(UserError, match="^--top-fraction[^\\n]*$"):
+    with pytest.raises(UserError, match=r"^--top-fraction[^\n]*$"):
         targets.rarest_classes(10, fraction)

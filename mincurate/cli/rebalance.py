@@ -169,7 +169,7 @@ def export(
         bool,
         typer.Option(
             "--split-folders",
-            help="The same with the first folder of every image (train/..., test/...) as its split.",
+            help="The same, with an image's first folder (train/..., test/...) as its split.",
         ),
     ] = False,
 ) -> None:
