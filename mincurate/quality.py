@@ -109,9 +109,9 @@ def unseen(
 ) -> NDArray[np.float64]:
     """The probabilities to `calibrate` a floor on: those of images the classifier did not train on.
 
-    It believes its training images more than fresh ones, so that a floor which the former pass
-    sends back too many of the latter. Where fewer than ``1 / rate`` others of the kind are left,
-    too few to keep the rate, all count.
+    It believes its training images more than fresh ones: a floor for those would send back too
+    many of these. Where fewer than ``1 / rate`` others of the kind are left, too few to keep the
+    rate, all count.
 
     Args:
         probability: ``(N,)``, as in `calibrate`.

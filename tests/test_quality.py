@@ -103,7 +103,7 @@ def test_where_too_few_images_are_unseen_all_of_them_count():
         known = quality.unseen(believed, np.arange(50, 100 - left), like)
         assert np.isnan(known[50:]).sum() == (50 - left if left == 20 else 0)
         assert not np.isnan(known[:50]).any()
-    np.testing.assert_array_equal(quality.unseen(believed, []), believed)
+    np.testing.assert_array_equal(quality.unseen(believed, np.zeros(100, bool)), believed)
 
 
 def test_images_of_which_nothing_is_known_do_not_move_the_floor():
