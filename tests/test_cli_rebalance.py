@@ -163,7 +163,7 @@ def test_a_copy_in_the_test_folder_keeps_its_neighbours_out_of_training(
     frame["rel_path"] = "train/" + frame["rel_path"]
     copied = frame["path"] == near.iloc[0]
     twin = frame[copied].assign(rel_path="test/disc/twin.png", duplicate_of="x")
-    twin["path"] = shutil.copy(near.iloc[0], tmp_path / "twin.png")
+    twin["path"] = shutil.copy(near.iloc[0], str(tmp_path / "twin.png"))
     pd.concat([frame, twin]).to_parquet(run.path / "scores.parquet")
     said = say(monkeypatch, capsys, "export", tmp_path / "a", "--split-folders")
     left_out = (near == near.iloc[0]).sum()
