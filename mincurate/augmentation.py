@@ -310,20 +310,6 @@ def _starts(workshop: Workshop, members: NDArray[np.bool_], strength: float, see
     return Starts(workshop.pixels[order], hashes[order].tolist(), strength)
 
 
-def _unbiased(
-    probability: NDArray[np.float64], kind: NDArray[np.bool_], held_out: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """``probability`` of the images that the classifier was not trained on, NaN for the others.
-
-    All of them where too few of the ``kind`` were held out to keep the gate's rate.
-    """
-    fresh = np.zeros(len(kind), dtype=bool)
-    fresh[held_out] = True
-    if (kind & fresh).sum() < 1 / quality.NOT_BELIEVED_RATE:
-        return probability
-    return np.where(fresh, probability, np.nan)
-
-
 def _inspect(
     made: Run,
     workshop: Workshop,
@@ -350,7 +336,8 @@ def _inspect(
         kind &= np.array([name == target.label for name in workshop.labels])
     if judged_by_classifier:
         believed, labels, confidence = workshop.belief(target, generated)
-        known = _unbiased(workshop.belief(target, workshop.pixels)[0], kind, workshop.held_out)
+        known = workshop.belief(target, workshop.pixels)[0]
+        known = quality.unseen(known, workshop.trained_on, kind)
     gate = quality.calibrate(
         base.vectors,
         feature_space=str(base.run.record["embedding"]),

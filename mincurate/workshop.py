@@ -158,9 +158,9 @@ class Workshop:
         return sampler == "minority" or any(self.labels)
 
     @property
-    def held_out(self) -> NDArray[np.int64]:
-        """Rows of the images that `classifier` was not trained on."""
-        return classifier_training.split(self.classes, self.seed)[1]
+    def trained_on(self) -> NDArray[np.int64]:
+        """Rows of the images that `classifier` was trained on."""
+        return classifier_training.split(self.classes, self.seed)[0]
 
     def sampler(
         self, name: str, target: Target, solver: str, steps: int, scale: float | None

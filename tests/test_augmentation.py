@@ -249,14 +249,12 @@ def test_a_model_of_the_users_generates_as_it_is(own):
         augmentation.augment(**QUICK, model=score_model)
 
 
-def test_the_gates_floor_rests_on_images_that_the_classifier_has_not_learned():
-    rng = np.random.default_rng(0)
-    kind, held_out = np.ones(400, dtype=bool), np.arange(0, 400, 10)
-    chance = np.where(np.isin(np.arange(400), held_out), 0.3, 0.9) + 0.05 * rng.random(400)
-    counted = augmentation._unbiased(chance, kind, held_out)
-    assert np.isfinite(counted).sum() == 40 and np.nanmax(counted) < 0.4
-    few = augmentation._unbiased(chance, kind & (np.arange(400) < 150), held_out)
-    assert np.array_equal(few, chance)  # 15 of the kind do not tell one in twenty
+def test_guide_shows_its_held_out_figures_and_draws_them(own):
+    said = command(own, "guide", "--train-steps", 20, "--guide-steps", 20)
+    assert "accuracy of labels" in " ".join(said.split()) and "chance would give 0.20" in said
+    plot = Path(said.split("Plot: ")[1].split(" (and in")[0].replace("\n", ""))
+    assert plot.read_bytes()[:4] == b"\x89PNG" and plot.parent.parent.name == "guidance"
+    assert 'id="guidance"' in (own / "runs" / "mincurate_1" / "report.html").read_text()
 
 
 def test_runs_are_listed_with_their_kind_and_deleted_whole(own):

@@ -98,7 +98,7 @@ def guide(
     """
     from rich.table import Table
 
-    from mincurate import augmentation
+    from mincurate import augmentation, evaluation_figures, report, runs
     from mincurate.device import keep_freed_memory
     from mincurate.workshop import Budget
 
@@ -120,6 +120,8 @@ def guide(
     levels = found.record["levels"]
     names = {"sigma": "noise (sigma)", "accuracy": "accuracy", "macro_f1": "macro F1"}
     names["mean_absolute_error"] = "mean class error"
+    if "label_accuracy" in levels[0]:
+        names["label_accuracy"] = "accuracy of labels"
     table = Table(title="Held-out images, by noise level", expand=False)
     for name in names.values():
         table.add_column(name, justify="right")
@@ -127,6 +129,10 @@ def guide(
         table.add_row(*(f"{level[key]:.3g}" for key in names))
     reporter.console.print(table)
     reporter.say(f"Classes: {found.num_classes}; chance would give {1 / found.num_classes:.2f}.")
+    scored = runs.find(run, kind=runs.SCORE)
+    plot = evaluation_figures.guidance_plot(scored, found.record["fingerprint"])
+    report.write_report(scored)
+    reporter.say(f"Plot: {plot} (and in the run's report)")
     reporter.say("Use it: mincurate augment --top-decile")
 
 
