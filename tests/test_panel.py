@@ -70,13 +70,13 @@ def panel(dataset):
     return Client(dataset)
 
 
-MANY, LABELS, GROUP, NEAR = 360, 40, 12, 300
+MANY, LABELS, GROUP, NEAR = 360, 40, 7, 300
 RED, GREEN = (220, 30, 30), (30, 200, 60)
 
 
 @pytest.fixture(scope="module")
 def planted(database, tmp_path_factory):
-    """A made-up run of 360 pictures with 40 labels, ranked as they are numbered: the rarest twelve
+    """A made-up run of 360 pictures with 40 labels, ranked as they are numbered: the rarest seven
     are red and lie close together, and a common one, which is green, lies near to them.
     """
     rng = np.random.default_rng(0)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -210,6 +211,7 @@ def launched(folder, home, *options):
     for line in server.stdout:
         said += line
         if "Ctrl-C closes" in line:
+            time.sleep(1)  # it says so a moment before it listens
             server.send_signal(signal.SIGINT)
     assert server.wait(60) == 0 and "Closed." in said, said
     return said
