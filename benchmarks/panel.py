@@ -223,7 +223,9 @@ def browser(port: int, panel: str, classes: int) -> list[dict[str, object]]:
                 page.get_by_text("every scored image, rarest first").wait_for(timeout=60_000)
                 wait_for_others(page, before)
                 rows.append(seen(f"{panel}: all, rarest first", kinds[1], started, sent))
-            page.reload()
+                # The middle button closes it; a page that is loaded anew has it open.
+                tab = page.locator("[data-cy^=panel-tab-]").filter(has_text=panel)
+                tab.click(button="middle")
         chromium.close()
     return rows
 
