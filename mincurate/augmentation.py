@@ -207,7 +207,13 @@ def augment(
     reporter.say(plan_words(base, settings, target))
     drawn = workshop.sampler(sampler, target, solver, steps, guidance_scale)
     request = runs.fingerprint(
-        [curated.identity(base.run), workshop.denoiser.content_hash(), str(budget), settings]
+        [
+            base.run.key,
+            curated.identity(base.run),
+            workshop.denoiser.content_hash(),
+            str(budget),
+            settings,
+        ]
     )
     made = runs.begun_or_new(request, resume, reporter, kind=KIND)
     with seals.held(made):

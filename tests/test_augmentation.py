@@ -166,6 +166,14 @@ def test_a_run_that_is_ranked_anew_is_generated_for_anew(own):
     assert made.run.key == again.run.key != other.run.key
 
 
+def test_the_generation_of_another_run_of_the_same_images_is_another(own):
+    made = augmentation.augment(**QUICK)
+    other = shutil.copytree(own / "runs" / "mincurate_1", own / "runs" / "mincurate_9")
+    runs.Run(other).update(key="mincurate_9")
+    again = augmentation.augment("mincurate_9", **QUICK)
+    assert again.run.key != made.run.key and made.run.record["base"] == "mincurate_1"
+
+
 def test_seeds_of_images_all_differ():
     found = {generation.image_seed(3, i) for i in range(50_000)}
     assert len(found) == 50_000 and all(0 <= seed < 2**32 for seed in found)
