@@ -244,16 +244,20 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600, help="of a training, of 8 images")
     parser.add_argument("--draws", type=int, default=4)
     parser.add_argument("--cache", type=Path, help="keep the vectors of the images in this file")
-    parser.add_argument("--json", type=Path, default=Path("tried.json"))
+    parser.add_argument(
+        "--json", type=Path, default=Path("tried.json"), help="cases that are in it are kept"
+    )
     options = parser.parse_args()
 
     from mincurate import device
 
     device.keep_freed_memory()  # as the command line does
     images = pool(options.data, options.embedding, options.per_class, options.cache)
-    found = []
+    found = json.loads(options.json.read_text())["rows"] if options.json.exists() else []
     for common, rare in CHOOSING[: options.pairs]:
         planted = hide(images, common, rare, 0.05, 0, options.images)
+        if any(row["case"] == planted.name for row in found):
+            continue
         case = Case(images, planted, options)
         for kind, ways in (("scores", scores(case, options.embedding)), ("own", own_vectors(case))):
             for name, ranking in ways:

@@ -67,8 +67,8 @@ def open_app(
     if wait:
         if has_map and not long_tail:
             reporter.say("The map: click minority_umap there, and colour it by minority_class.")
-        reporter.say("Ctrl-C closes the App.")
         try:
+            reporter.say("Ctrl-C closes the App.")
             while True:
                 time.sleep(3600)
         except KeyboardInterrupt:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mincurate import curated, generation, joining, models, quality, runs, seals
+from mincurate import curated, generation, joining, models, quality, runs, sampling, seals
 from mincurate.classifier import Classifier, ClassifierTraining
 from mincurate.engine import choose_engine
 from mincurate.errors import UserError
@@ -26,7 +26,6 @@ from mincurate.joining import Base
 from mincurate.manifest import read_manifest, read_png
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import Run
-from mincurate.sampling import SAMPLERS
 from mincurate.targets import Target, choose_target
 from mincurate.workshop import Budget, Workshop, open_workshop
 
@@ -121,8 +120,8 @@ def augment(
     label: str | None = None,
     like: Sequence[str] | None = None,
     sampler: str = "minority",
-    solver: str = "sde-dpm++",
-    steps: int = 25,
+    solver: str | None = None,
+    steps: int | None = None,
     guidance_scale: float | None = None,
     init: str = "noise",
     strength: float = 0.6,
@@ -150,9 +149,10 @@ def augment(
         label: only rare images of this label.
         like: content hashes of images of the run to vary; implies ``init="real"``.
         sampler: one of `sampling.SAMPLERS`.
-        solver: one of `sampling.SOLVERS`.
-        steps: noise levels, which is the number of network evaluations.
-        guidance_scale: the paper's w; ``None`` takes the sampler's default.
+        solver: one of `sampling.SOLVERS`; ``None`` takes the sampler's own.
+        steps: noise levels, which is the number of network evaluations; ``None`` takes as many as
+            the solver does well with.
+        guidance_scale: the paper's w; ``None`` takes the sampler's own.
         init: ``noise``, or ``real`` to start from real images of the target.
         strength: how far start images are noised, in (0, 1].
         dataset: FiftyOne dataset to add the images to; none when absent.
@@ -165,7 +165,8 @@ def augment(
         UserError: something the user can mend.
         StoppedError: Ctrl-C; the same call goes on.
     """
-    check(n=n, sampler=sampler, init=init, strength=strength, batch_size=batch_size)
+    check(n=n, init=init, strength=strength, batch_size=batch_size)
+    solver, steps, guidance_scale = settle(sampler, label, solver, steps, guidance_scale)
     cluster = choose_engine(engine, address, num_workers, device)
     base = joining.open_base(find_scored(run))
     if dataset is not None:
@@ -206,7 +207,13 @@ def augment(
     reporter.say(plan_words(base, settings, target))
     drawn = workshop.sampler(sampler, target, solver, steps, guidance_scale)
     request = runs.fingerprint(
-        [curated.identity(base.run), workshop.denoiser.content_hash(), str(budget), settings]
+        [
+            base.run.key,
+            curated.identity(base.run),
+            workshop.denoiser.content_hash(),
+            str(budget),
+            settings,
+        ]
     )
     made = runs.begun_or_new(request, resume, reporter, kind=KIND)
     with seals.held(made):
@@ -249,7 +256,7 @@ def augment(
         if len(manifest) > before:
             rate = (len(manifest) - before) / (time.monotonic() - begin)
             made.update(images_per_second=rate)
-        frame = _inspect(made, workshop, target, manifest, reporter)
+        frame = _inspect(made, workshop, target, manifest, workshop.judges(sampler), reporter)
         counted = quality.counts(frame["reason"])
         made.update(
             counts={"images": len(frame)} | counted,
@@ -267,12 +274,24 @@ def find_scored(run: str | Run | None) -> Run:
     return run if isinstance(run, Run) else runs.find(run, kind=runs.SCORE)
 
 
-def check(*, n: int, sampler: str, init: str, strength: float, batch_size: int) -> None:
+def settle(
+    sampler: str,
+    label: str | None,
+    solver: str | None,
+    steps: int | None,
+    guidance_scale: float | None,
+) -> tuple[str, int, float | None]:
+    """As `sampling.settle`, for a generation that may be of one ``label``."""
+    settled = sampling.settle(sampler, solver, steps, guidance_scale)
+    if label is not None and sampler != "minority":
+        raise UserError(f"--label needs --sampler minority; {sampler} knows no labels.")
+    return settled
+
+
+def check(*, n: int, init: str, strength: float, batch_size: int) -> None:
     """Raise `UserError` for what cannot be."""
     if n < 1 or batch_size < 1:
         raise UserError("--n and --batch-size are at least 1.")
-    if sampler not in SAMPLERS:
-        raise UserError(f"There is no sampler {sampler!r}: take one of {', '.join(SAMPLERS)}.")
     if init not in ("noise", "real"):
         raise UserError(f"--init is noise or real, not {init!r}.")
     if not 0 < strength <= 1:
@@ -302,6 +321,7 @@ def _inspect(
     workshop: Workshop,
     target: Target,
     manifest: list[dict[str, Any]],
+    judged_by_classifier: bool,
     reporter: Reporter,
 ) -> pd.DataFrame:
     """Score what was generated, place it among the run's images, and judge every image."""
@@ -314,23 +334,28 @@ def _inspect(
         base, scorer, list(zip(hashes, paths, strict=True)), reporter=reporter
     )
     generated = np.stack([read_png(Path(p)) for p in paths])
-    believed = workshop.belief(target, generated)
+    believed = known = None
+    labels: list[str | None] = [None] * len(generated)
+    confidence = np.full(len(generated), np.nan)
     kind = np.isin(workshop.classes, target.classes)
     if target.label is not None:
         kind &= np.array([name == target.label for name in workshop.labels])
-    known = workshop.belief(target, workshop.pixels)
+    if judged_by_classifier:
+        believed, labels, confidence = workshop.belief(target, generated)
+        known = workshop.belief(target, workshop.pixels)[0]
+        known = quality.unseen(known, workshop.trained_on, kind)
     gate = quality.calibrate(
         base.vectors,
         feature_space=str(base.run.record["embedding"]),
         like=kind,
-        probability=known[0],
+        probability=known,
     )
-    judged = quality.inspect(gate, base.vectors, vectors, believed[0])
+    judged = quality.inspect(gate, base.vectors, vectors, believed)
     frame["reason"] = judged["reason"].to_numpy()
     frame["accepted"] = judged["reason"].isna().to_numpy()
     frame["target_probability"] = judged["probability"].to_numpy()
     frame["ball_ratio"] = judged["ball_ratio"].to_numpy()
-    frame["label"], frame["label_confidence"] = believed[1], believed[2]
+    frame["label"], frame["label_confidence"] = labels, confidence
     nearest = base.frame.set_index("content_hash")["path"]
     frame["nearest_real"] = frame["nearest_real"].map(nearest).to_numpy()
     facts = pd.DataFrame(manifest)

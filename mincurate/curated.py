@@ -10,6 +10,7 @@ import pandas as pd
 
 from mincurate import runs, sources
 from mincurate.errors import UserError
+from mincurate.export import DROP_TAG, TRAIN
 from mincurate.runs import Run
 
 TABLE = "synthetic.parquet"
@@ -72,7 +73,7 @@ def gather(
         parts.append(made.assign(source="synthetic", run=run.key))
     table = pd.concat(parts, ignore_index=True)
     again = (table["source"] == "synthetic") & table.duplicated("content_hash")
-    table = table[~again].drop(columns="content_hash").reset_index(drop=True)
+    table = table[~again].reset_index(drop=True)
     found = tags or {}
     table["tags"] = [list(found.get(path, ())) for path in table["path"]]
     return table.astype(object).where(table.notna(), None)
@@ -80,8 +81,6 @@ def gather(
 
 def in_use(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of `gather` that count: real images and accepted generated ones, none dropped."""
-    from mincurate.export import DROP_TAG
-
     dropped = table["tags"].map(lambda tags: DROP_TAG in tags)
     accepted = (table["source"] == "real") | (table.get("accepted") == True)  # noqa: E712
     return table[accepted & ~dropped]
@@ -100,3 +99,21 @@ def table_column(scored: Run, column: str) -> dict[str, str]:
             f"one of a {source.get('kind')}."
         )
     return sources.column(Path(str(source["value"])), column)
+
+
+def folder_splits(scored: Run) -> dict[str, str]:
+    """The first folder below the source in which an image lies, by absolute path; else left out.
+
+    Raises:
+        UserError: no such folder is called ``train``.
+    """
+    frame = scored.frame()
+    known = frame[frame["status"] == "ok"]
+    parts = known["rel_path"].str.partition("/")
+    inside = (parts[0] != "") & (parts[1] != "")
+    if TRAIN not in set(parts.loc[inside, 0]):
+        raise UserError(
+            f"--split-folders needs images in folders that are named like their splits, one of "
+            f"them {TRAIN}, and {scored.key} has no such folder."
+        )
+    return dict(zip(known.loc[inside, "path"], parts.loc[inside, 0], strict=True))

@@ -7,7 +7,7 @@ import io
 import json
 import math
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from mincurate.device import choose_device, choose_precision
 from mincurate.downstream import Downstream
 from mincurate.errors import UserError
 from mincurate.figures import Picture
+from mincurate.generation import Starts
 from mincurate.joining import Base
 from mincurate.manifest import read_manifest
 from mincurate.progress import SILENT, Reporter
@@ -148,7 +149,7 @@ def evaluate(
             for f, v in ((frame, vectors), (plain_frame, plain_vectors))
         )
         table = judge(base, known, guided, ddpm, reporter)
-        told = conclude(table, int(frame["accepted"].sum()), size)
+        told = conclude(table, int(frame["accepted"].sum()), size, cause(made))
         compared = trial.run(device, reporter) if trial else None
         drawn = _draw(made, base, guided, ddpm)
         facts = _facts(made, base, size, where, trial)
@@ -179,6 +180,9 @@ def plain(
 ) -> tuple[pd.DataFrame, Vectors]:
     """The baseline: ``n`` images of the same model, seeds, solver and steps without guidance.
 
+    They start where the guided ones do, so that guidance is all that differs. Where nothing
+    guided images that vary real ones, the start is all: then the baseline starts from noise.
+
     Returns:
         As `joining.join`. Images and scores are kept, and computed once.
     """
@@ -190,8 +194,16 @@ def plain(
         solver=str(settings["solver"]),
         dtype=choose_precision(str(settings.get("precision", "auto")), device),
     )
-    if len(read_manifest(folder)) < n:
-        reporter.say(f"Making {n:,} plain (ddpm) images of the same model and seeds to compare.")
+    starts = _starts(made, base, denoiser.image_size) if same_start(made) else None
+    known = read_manifest(folder)
+    if starts is not None and any("start" not in entry for entry in known):
+        shutil.rmtree(folder)  # an earlier version always started from noise
+        known = []
+    if len(known) < n:
+        reporter.say(
+            f"Making {n:,} plain (ddpm) images of the same model and seeds to compare"
+            f"{', from the same real images' if starts is not None else ''}."
+        )
     manifest = generation.generate(
         folder,
         sampler,
@@ -201,6 +213,7 @@ def plain(
         batch_size=int(settings["batch_size"]),
         facts={"sampler": "ddpm", "model": denoiser.content_hash(), "run": made.key}
         | {key: settings[key] for key in ("solver", "steps")},
+        starts=starts,
         reporter=reporter,
     )
     paths = [str(folder.resolve() / entry["file"]) for entry in manifest]
@@ -218,6 +231,33 @@ def plain(
     table = pa.Table.from_pandas(frame, preserve_index=False)
     runs.write_table(folder / augmentation.TABLE, table)
     return frame, vectors
+
+
+def same_start(made: Run) -> bool:
+    """Whether the plain images start from the real images that the guided ones vary."""
+    settings = made.record["settings"]
+    return bool(settings["init"] == "real" and settings["sampler"] != "ddpm")
+
+
+def cause(made: Run) -> str:
+    """What the guided images have that the plain ones have not."""
+    settings = made.record["settings"]
+    varied = settings["init"] == "real" and not same_start(made)
+    return "Starting from real images" if varied else "Guidance"
+
+
+def _starts(made: Run, base: Base, side: int) -> Starts:
+    """The real images that the guided ones vary, as the manifest tells them."""
+    settings = made.record["settings"]
+    names = [str(entry["start"]) for entry in read_manifest(made.path)]
+    turn = names[: len(set(names))]  # they take turns
+    chosen = base.frame["content_hash"].isin(turn).to_numpy()
+    some = replace(base, frame=base.frame[chosen], vectors=base.vectors[chosen])
+    place = {name: i for i, name in enumerate(some.frame["content_hash"])}
+    # Image i of a generation takes number first + i.
+    order = np.roll([place[name] for name in turn], int(settings.get("first", 0)))
+    hashes = some.frame["content_hash"].to_numpy()
+    return Starts(some.pixels(size=side)[order], hashes[order].tolist(), settings["strength"])
 
 
 def spatial_features(
@@ -495,6 +535,7 @@ def _facts(made: Run, base: Base, n: int, where: str, trial: _Trial | None) -> d
         "feature_space": f"{base.run.record['embedding']} at {base.size} px",
         "spatial_feature_space": where,
         "settings": made.record["settings"],
+        "plain_start": "the same real images" if same_start(made) else "noise",
     }
     if trial is not None:
         facts["downstream"] = {

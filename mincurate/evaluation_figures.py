@@ -1,6 +1,7 @@
 """Pictures of an evaluation: how rare the generated images are, and what they look like."""
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,10 +11,13 @@ from numpy.typing import ArrayLike
 
 from mincurate import runs
 from mincurate.figures import GONE, INK, MUTED, Picture
+from mincurate.runs import Run
 
 COLORS = {"real": MUTED, "ddpm": "#4c78a8"}
 """Of the sets one expects; the others take `OTHERS` in turn."""
 OTHERS = ("#d1242f", "#8250df", "#bf8700", "#1a7f37")
+CLASSIFIERS = "guidance/[0-9a-f]*/classifier.json"
+"""Records of the classifiers of a run's classes; others, such as ``real-...``, tell fakes."""
 ACROSS = 6
 """Pictures in a row of a grid."""
 
@@ -89,7 +93,7 @@ def levels_plot(levels: Sequence[Mapping[str, float]], num_classes: int) -> Figu
 
     Args:
         levels: ``sigma``, ``accuracy``, ``macro_f1`` and ``mean_absolute_error`` of each, as in
-            the classifier's record.
+            the classifier's record, which has ``label_accuracy``, too, where there are labels.
     """
     figure = Figure(figsize=(7.5, 3), layout="constrained")
     axes = figure.subplots(1, 2)
@@ -100,6 +104,11 @@ def levels_plot(levels: Sequence[Mapping[str, float]], num_classes: int) -> Figu
     ):
         values = [level[key] for level in levels]
         axes[0].plot(sigmas, values, "o-", color=color, label=name, markersize=4)
+    if levels and "label_accuracy" in levels[0]:
+        values = [level["label_accuracy"] for level in levels]
+        axes[0].plot(
+            sigmas, values, "s:", color=OTHERS[3], label="accuracy of labels", markersize=4
+        )
     axes[0].axhline(1 / num_classes, color=MUTED, linewidth=0.8, linestyle="--", label="chance")
     axes[0].set_ylim(0, 1.03)
     axes[0].set_ylabel("share (1 is best)", color=INK)
@@ -114,6 +123,27 @@ def levels_plot(levels: Sequence[Mapping[str, float]], num_classes: int) -> Figu
         for name in ("top", "right"):
             side.spines[name].set_visible(False)
     return figure
+
+
+def guidance_plot(run: Run, fingerprint: str | None = None) -> Path | None:
+    """Draw `levels_plot` of a scored run's classifier into its folder, as ``levels.png``.
+
+    Args:
+        fingerprint: of the classifier, from its record; the one trained last when absent.
+
+    Returns:
+        the file; ``None`` where there is no such classifier.
+    """
+    # `mincurate.classifier` would import torch to read it.
+    found = {path: json.loads(path.read_text()) for path in run.path.glob(CLASSIFIERS)}
+    fit = [p for p, about in found.items() if fingerprint in (None, about["fingerprint"])]
+    if not fit:
+        return None
+    newest = max(fit, key=lambda path: path.stat().st_mtime_ns)
+    about = found[newest]
+    path = newest.with_name("levels.png")
+    save(levels_plot(about["levels"], about["training"]["num_classes"]), path)
+    return path
 
 
 def save(figure: Figure, path: Path) -> None:

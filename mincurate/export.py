@@ -4,6 +4,7 @@ The input is a table with one row per image; columns that are missing count as e
 
 ==================  ===============================================================================
 ``path``            the file; needed, each once
+``content_hash``    of the file, the same for copies
 ``source``          ``real`` or ``synthetic``; needed
 ``label``           name of its class
 ``minority_class``  ordinal class
@@ -151,8 +152,9 @@ def select(
     """The rows fit for export, with every described column, and how many are not, by reason.
 
     Where real images have splits, a synthetic image (of ``train`` unless it says otherwise) is fit
-    only if the image it started from and all its nearest real images are of its own split: else a
-    test would ask for what training has all but shown. Where that is not known it is not fit.
+    only if the image it started from, all its nearest real images and all copies of these are of
+    its own split: else a test would ask for what training has all but shown. Where that is not
+    known it is not fit.
 
     Raises:
         UserError: the table is not as described.
@@ -167,11 +169,11 @@ def select(
         unsplit = int(rows["split"].isna().sum())
         if unsplit:
             raise UserError(f"{unsplit} real images have no split; give one to all or to none.")
-        split_of = dict(zip(rows["path"][~synthetic], rows["split"][~synthetic], strict=True))
+        splits_of = _splits_by_path(rows[~synthetic])
         for i in np.flatnonzero(synthetic):
             near = _texts(rows["nearest_real"].iloc[i])
-            kin = {split_of.get(path) for path in [*near, *_texts(rows["start"].iloc[i])]}
-            if kin - {rows["split"].iloc[i], None}:
+            kin = [splits_of.get(path) for path in [*near, *_texts(rows["start"].iloc[i])]]
+            if any(splits and splits - {rows["split"].iloc[i]} for splits in kin):
                 reasons[i] = "near an image of another split"
             elif not near or None in kin:
                 reasons[i] = "split of its nearest real image not known"
@@ -181,6 +183,13 @@ def select(
     reasons[dropped] = f"tagged {DROP_TAG}"
     kept = np.array([reason is None for reason in reasons], dtype=bool)
     return rows[kept].copy(), dict(sorted(Counter(reasons[~kept].tolist()).items()))
+
+
+def _splits_by_path(real: pd.DataFrame) -> dict[str, set[str]]:
+    """The splits that hold an image: its own, and those of its copies."""
+    content = real["content_hash"].where(real["content_hash"].notna(), real["path"])
+    splits = real.groupby(content)["split"].agg(set)
+    return dict(zip(real["path"], content.map(splits), strict=True))
 
 
 def _complete(frame: pd.DataFrame) -> pd.DataFrame:
@@ -196,7 +205,7 @@ def _complete(frame: pd.DataFrame) -> pd.DataFrame:
     if len(doubled):
         raise UserError(f"The table to export holds {str(doubled.iloc[0])!r} more than once.")
     names = ["path", "source", "label", "minority_class", "split", "tags", "accepted", "reason"]
-    names += ["nearest_real", "start", "run", "seed"]
+    names += ["nearest_real", "start", "run", "seed", "content_hash"]
     rows = frame.reindex(columns=names).astype(object)
     return rows.reset_index(drop=True)
 

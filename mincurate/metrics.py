@@ -64,21 +64,25 @@ def neighbor_distance(
     return _neighbors(real, generated, k)[0].mean(1)
 
 
-def lof(real: ArrayLike, generated: ArrayLike, neighbors: int = LOF_NEIGHBORS) -> Values:
+def lof(
+    real: ArrayLike, generated: ArrayLike | None = None, neighbors: int = LOF_NEIGHBORS
+) -> Values:
     """Local outlier factor with respect to real images, ``(M,)``; 1 is inside, higher is rarer.
 
     Breunig et al., "LOF: Identifying Density-Based Local Outliers", SIGMOD 2000;
-    `sklearn.neighbors.LocalOutlierFactor` does it. Not for the real images themselves: each would
-    be its own neighbour.
+    `sklearn.neighbors.LocalOutlierFactor` does it.
 
     Args:
+        generated: None for the real images themselves, each among the others.
         neighbors: at most ``N - 1`` are used.
     """
     from sklearn.neighbors import LocalOutlierFactor
 
-    known, new = _both(real, generated, 1)
-    model = LocalOutlierFactor(n_neighbors=min(neighbors, len(known) - 1), novelty=True)
-    return -model.fit(known).score_samples(new).astype(np.float64)
+    known, new = _pair(real, generated, 1)
+    k = min(neighbors, len(known) - 1)
+    model = LocalOutlierFactor(n_neighbors=k, novelty=new is not None).fit(known)
+    found = model.negative_outlier_factor_ if new is None else model.score_samples(new)
+    return -found.astype(np.float64)
 
 
 # Balls around real images
@@ -426,6 +430,7 @@ def _real_values(real: Vectors) -> dict[str, ArrayLike]:
     far = nearest(real)[0]
     return {
         "avg_knn": neighbor_distance(real),
+        "lof": lof(real),
         "rarity": scores,
         "off_manifold": np.isnan(scores),
         "precision": ~np.isnan(scores),

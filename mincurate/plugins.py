@@ -5,6 +5,8 @@ and knows no entry points. The plugin is linked there, so that it is always the 
 """
 
 import os
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -76,6 +78,9 @@ def state() -> State:
 def install() -> tuple[State, str]:
     """Link the plugin into FiftyOne's folder of plugins; again, it changes nothing.
 
+    A copy of the plugin that is there gives way and is kept as ``.mincurate-VERSION-DIGITS`` beside
+    the link, where FiftyOne does not look: somebody may have changed it.
+
     Returns:
         What is there now, and what was done: ``installed``, ``updated`` or ``unchanged``.
 
@@ -86,16 +91,21 @@ def install() -> tuple[State, str]:
     if now.current:
         return now, "unchanged"
     link, dangling = now.link, now.link.is_symlink() and not now.link.exists()
-    if os.path.lexists(link) and not dangling and not (now.installed and link.is_symlink()):
-        what = "a copy of the plugin" if now.installed else "something else"
-        raise UserError(f"{link} is {what}, not a link of ours; move it away and install again.")
+    if os.path.lexists(link) and not dangling and not now.installed:
+        raise UserError(
+            f"{link} is something else than mincurate's plugin; move it away and install again."
+        )
+    beside = link.with_name(f".{FOLDER}-{os.getpid()}")
     try:
         link.parent.mkdir(parents=True, exist_ok=True)
-        # In one step, so that a running App never finds half of it.
-        beside = link.with_name(f".{FOLDER}-{os.getpid()}")
         beside.symlink_to(now.source, target_is_directory=True)
+        if now.installed and not link.is_symlink():
+            link.rename(link.with_name(f".{FOLDER}-{now.version}-{time.time_ns()}"))
+        # In one step, so that a running App never finds half of it.
         beside.replace(link)
     except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
         raise UserError(
             f"Cannot link the plugin into {link.parent}: {error.strerror}; choose another folder "
             "with FIFTYONE_PLUGINS_DIR."

@@ -62,8 +62,8 @@ def calibrate(
             manifold of the others far more often than common ones, and a gate calibrated on all
             would send back what was asked for.
         probability: ``(N,)`` in [0, 1], the classifier's probability of the generated class for
-            the real images, at low noise; None without a classifier. From images the classifier
-            was not trained on, where there are enough: it believes the others too much.
+            the real images, at low noise; NaN where it is not known, which leaves an image out of
+            the floor (see `unseen`); None without a classifier.
         near_copy_rate: share of fresh real images that would be called near copies.
         off_manifold_rate: share of fresh real images of the kind that would be called off the
             manifold, at most.
@@ -88,7 +88,10 @@ def calibrate(
         believed = np.asarray(probability, dtype=np.float64)
         if believed.shape != ratios.shape:
             raise ValueError(f"{believed.shape} probabilities for {len(ratios)} real images")
-        floor = -_bound(-believed[kind], not_believed_rate)
+        known = believed[kind][~np.isnan(believed[kind])]
+        if len(known) == 0:
+            raise ValueError("no probability is known of a real image of the kind")
+        floor = -_bound(-known, not_believed_rate)
     return Gate(
         near_copy=metrics.near_copy_distance(real, near_copy_rate),
         allowance=max(1.0, _bound(ratios[kind], off_manifold_rate)),
@@ -96,6 +99,38 @@ def calibrate(
         k=k,
         feature_space=feature_space,
     )
+
+
+def unseen(
+    probability: ArrayLike,
+    seen: ArrayLike,
+    like: ArrayLike | None = None,
+    rate: float = NOT_BELIEVED_RATE,
+) -> NDArray[np.float64]:
+    """The probabilities to `calibrate` a floor on: those of images the classifier did not train on.
+
+    It believes its training images more than fresh ones: a floor for those would send back too
+    many of these. Where fewer than ``1 / rate`` others of the kind are left, too few to keep the
+    rate, all count.
+
+    Args:
+        probability: ``(N,)``, as in `calibrate`.
+        seen: ``(N,)`` true for the images that the classifier was trained on, or their indices.
+        like: as in `calibrate`.
+
+    Returns:
+        ``(N,)``, NaN for the images that do not count.
+    """
+    believed = np.array(probability, dtype=np.float64)
+    fresh = np.ones(len(believed), dtype=bool)
+    fresh[np.asarray(seen)] = False
+    kind = np.ones(len(believed), dtype=bool)
+    if like is not None:
+        kind[:] = False
+        kind[np.asarray(like)] = True
+    if (fresh & kind).sum() >= 1 / rate:
+        believed[~fresh] = np.nan
+    return believed
 
 
 def inspect(

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from mincurate import (
+    evaluation_figures,
     figures,
     hovermap,
     kinds,
@@ -96,6 +97,7 @@ def write_report(run: Run) -> Path:
             labels=_labels(known["label"], tail, num_classes),
             duplicates=_duplicates(frame),
             unscorable=_unscorable(frame),
+            guidance=_guidance(run),
             diagnostics=meanings.diagnostics(record.get("diagnostics") or {}),
             curve=meanings.curve(model.get("curve") or []),
             command=rerun.command(run),
@@ -227,6 +229,14 @@ def _histogram(
         "ticks": [low + span * part for part in (0, 0.25, 0.5, 0.75, 1)],
         "tallest": int(counts.max()),
     }
+
+
+def _guidance(run: Run) -> str | None:
+    """The picture of the classifier that was trained last, if there is one."""
+    path = evaluation_figures.guidance_plot(run)
+    if path is None:
+        return None
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def _kinds(run: Run, frame: pd.DataFrame) -> dict[str, Any]:

@@ -37,6 +37,10 @@ from mincurate.perceptual import Perceptual
 SOLVERS = ("ancestral", "ddim", "dpm++", "sde-dpm++")
 STOCHASTIC = ("ancestral", "sde-dpm++")
 """Solvers that add noise at every step, which also corrects errors of earlier steps."""
+STEPS = {"ancestral": 250, "ddim": 50, "dpm++": 25, "sde-dpm++": 25}
+"""Evaluations that a solver is given where nothing is said (`benchmarks/sampling.py`)."""
+GUIDANCE_SCALES = {"minority": 2.0, "self-guided": 0.3, "low-density": 0.5}
+"""Guidance scale where nothing is said; the other samplers are not guided."""
 
 Push = Callable[[Tensor, float, int, list[torch.Generator]], Tensor | None]
 """``(x, sigma, index of the step, generators)`` to what the mean of the next ``x_t`` is moved by,
@@ -149,7 +153,7 @@ def minority(
     *,
     target_class: int | Sequence[int] | None,
     label: str | None = None,
-    guidance_scale: float = 2.0,
+    guidance_scale: float = GUIDANCE_SCALES["minority"],
     steps: int = 250,
     solver: str = "ancestral",
     dtype: torch.dtype | None = None,
@@ -173,7 +177,7 @@ def self_guided(
     denoiser: Denoiser,
     perceptual: Perceptual,
     *,
-    guidance_scale: float = 0.3,
+    guidance_scale: float = GUIDANCE_SCALES["self-guided"],
     steps: int = 250,
     perturb: float = 0.8,
     every: int = 5,
@@ -220,7 +224,7 @@ def low_density(
     hardness: "Hardness",
     realness: Classifier,
     *,
-    guidance_scale: float = 0.5,
+    guidance_scale: float = GUIDANCE_SCALES["low-density"],
     real_scale: float = 1.0,
     steps: int = 250,
     solver: str = "ancestral",
@@ -262,6 +266,31 @@ SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "boost-and-skip": boost_and_skip,
     "low-density": low_density,
 }
+
+
+def settle(
+    sampler: str,
+    solver: str | None = None,
+    steps: int | None = None,
+    guidance_scale: float | None = None,
+) -> tuple[str, int, float | None]:
+    """Solver, evaluations and guidance scale of a sampler: its own where ``None`` is given.
+
+    Raises:
+        UserError: there is no such sampler, or it does not take what is given.
+    """
+    if sampler not in SAMPLERS:
+        raise UserError(f"There is no sampler {sampler!r}: take one of {', '.join(SAMPLERS)}.")
+    if sampler == "self-guided" and solver not in (None, "ancestral"):
+        raise UserError(f"The sampler {sampler} takes ancestral steps only: --solver ancestral.")
+    if guidance_scale is not None and sampler not in GUIDANCE_SCALES:
+        raise UserError(f"The sampler {sampler} is not guided; it takes no --guidance-scale.")
+    solver = solver or ("ancestral" if sampler == "self-guided" else "sde-dpm++")
+    if solver not in SOLVERS:
+        raise UserError(f"There is no solver {solver!r}: take one of {', '.join(SOLVERS)}.")
+    if guidance_scale is None:
+        guidance_scale = GUIDANCE_SCALES.get(sampler)
+    return solver, STEPS[solver] if steps is None else steps, guidance_scale
 
 
 def self_guidance(

@@ -48,12 +48,13 @@ def look_up(table: pd.DataFrame, name: str, metric: str, reference: str = "all")
     return float(rows[0, 0]), float(rows[0, 1]), float(rows[0, 2])
 
 
-def conclude(table: pd.DataFrame, accepted: int, total: int) -> Verdict:
+def conclude(table: pd.DataFrame, accepted: int, total: int, cause: str = "Guidance") -> Verdict:
     """The verdict on a table of `mincurate.evaluation`.
 
     Args:
         accepted: guided images that the gate let pass.
         total: guided images.
+        cause: what the guided images have that the plain ones have not.
     """
     rarer = {metric: _compare(table, metric) for metric in RARER_BY}
     kept, precision = _precision(table)
@@ -69,15 +70,16 @@ def conclude(table: pd.DataFrame, accepted: int, total: int) -> Verdict:
     headline: str
     tone: Tone
     if said == {"more"}:
-        headline, tone = "Guidance made the images rarer", "good"
+        headline, tone = f"{cause} made the images rarer", "good"
     elif "more" in said and "less" not in said:
-        headline, tone = "Guidance made the images rarer by some measures only", "fair"
+        headline, tone = f"{cause} made the images rarer by some measures only", "fair"
     elif "more" in said:
-        headline, tone = "The measures disagree on whether guidance made the images rarer", "fair"
+        headline = f"The measures disagree on whether {cause.lower()} made the images rarer"
+        tone = "fair"
     elif said == {"unclear"}:
-        headline, tone = "Guidance made no difference that these images could show", "poor"
+        headline, tone = f"{cause} made no difference that these images could show", "poor"
     else:
-        headline, tone = "Guidance made the images less rare", "poor"
+        headline, tone = f"{cause} made the images less rare", "poor"
     faults = []
     if not kept >= PRECISION_KEPT:
         known = not math.isnan(kept)

@@ -40,8 +40,8 @@ from mincurate.targets import Target
 
 FAKES = 512
 """Plain samples that low-density sampling learns to tell from real images."""
-GUIDED_COST = 1.4
-"""One guided evaluation in plain ones (``benchmarks/sampling.py``), for estimates of time."""
+GUIDED_COST = {"minority": 1.5, "low-density": 1.5, "self-guided": 4.0}
+"""One evaluation in plain ones (``benchmarks/sampling.py``), for estimates of time."""
 
 
 @dataclass(frozen=True)
@@ -144,23 +144,8 @@ class Workshop:
     @cached_property
     def classifier(self) -> Classifier:
         """``p(l | x, sigma)``: trained now, or before."""
-        settings = ClassifierTraining(
-            num_classes=self.base.num_classes,
-            loss=self.loss,
-            minutes=self.budget.guide_minutes,
-            steps=self.budget.guide_steps,
-            seed=self.seed,
-        )
-        key = runs.fingerprint(
-            [
-                classifiers.LAYOUT,
-                str(settings),
-                self.denoiser.content_hash(),
-                self.classes.tolist(),
-                self.labels,
-            ]
-        )
-        folder = self.base.run.path / "guidance" / key
+        settings = self._guidance(self.base.num_classes, self.loss)
+        folder = self._guidance_place("", settings, self.classes.tolist(), self.labels)
         if not classifiers.finished(folder):
             self.reporter.say(
                 f"Training the classifier of {self.base.num_classes} classes on "
@@ -168,25 +153,24 @@ class Workshop:
             )
         return self._fit_classifier(folder, settings, self.pixels, self.classes, self.labels)
 
+    def judges(self, sampler: str) -> bool:
+        """Whether the classifier has a say in what a sampler made: it guided, or knows labels."""
+        return sampler == "minority" or any(self.labels)
+
+    @property
+    def trained_on(self) -> NDArray[np.int64]:
+        """Rows of the images that `classifier` was trained on."""
+        return classifier_training.split(self.classes, self.seed)[0]
+
     def sampler(
         self, name: str, target: Target, solver: str, steps: int, scale: float | None
     ) -> Sampler:
-        """The sampler called ``name``.
-
-        Args:
-            scale: the guidance scale; ``None`` takes the sampler's own default.
-        """
+        """The sampler called ``name``; see `sampling.settle` for the rest."""
         more: dict[str, Any] = {"steps": steps, "dtype": self.dtype}
-        if name in ("ddpm", "minority", "boost-and-skip", "low-density"):
+        if name != "self-guided":
             more["solver"] = solver
-        elif solver != "ancestral":
-            raise UserError(f"The sampler {name} takes ancestral steps only: --solver ancestral.")
-        if scale is not None and name in ("ddpm", "boost-and-skip"):
-            raise UserError(f"The sampler {name} is not guided; it takes no --guidance-scale.")
         if scale is not None:
             more["guidance_scale"] = scale
-        if target.label is not None and name != "minority":
-            raise UserError(f"--label needs --sampler minority; {name} knows no labels.")
         if name == "ddpm":
             return sampling.ddpm(self.denoiser, **more)
         if name == "boost-and-skip":
@@ -223,7 +207,7 @@ class Workshop:
             found = found * chances[:, names.index(target.label)]
         return found, [names[i] for i in chances.argmax(1)], chances.max(1).astype(np.float64)
 
-    def seconds_per_image(self, steps: int, *, guided: bool, batch_size: int) -> float:
+    def seconds_per_image(self, sampler: str, steps: int, batch_size: int) -> float:
         """Time of generating one image, measured with the model that is known."""
         side = self.known.image_size
         n = min(batch_size, 16)
@@ -235,12 +219,12 @@ class Workshop:
             for _ in range(3):
                 self.known.denoise(x, sigma)
         plain = (time.monotonic() - started) / 3 / n
-        return plain * steps * (GUIDED_COST if guided else 1.0)
+        return plain * steps * GUIDED_COST.get(sampler, 1.0)
 
     def _realness(self, solver: str, steps: int) -> Classifier:
         """Tells generated images (0) from real ones (1), at every noise level."""
-        key = runs.fingerprint([classifiers.LAYOUT, self.denoiser.content_hash()])
-        folder = self.base.run.path / "guidance" / f"real-{key}"
+        settings = self._guidance(2, "cross_entropy")
+        folder = self._guidance_place("real-", settings, solver, steps)
         n = min(FAKES, len(self.pixels))
         plain = sampling.ddpm(self.denoiser, steps=steps, solver=solver, dtype=self.dtype)
         self.reporter.say(f"Low-density sampling first needs {n} plain samples to compare with.")
@@ -249,16 +233,23 @@ class Workshop:
         )
         fakes = np.stack([read_png(folder / e["file"]) for e in made])
         real = self.pixels[np.random.default_rng(self.seed).permutation(len(self.pixels))[:n]]
-        settings = ClassifierTraining(
-            num_classes=2,
-            loss="cross_entropy",
+        both = np.concatenate([fakes, real])
+        kinds = np.repeat(np.array([0, 1], np.int64), [len(fakes), len(real)])
+        return self._fit_classifier(folder, settings, both, kinds, None)
+
+    def _guidance(self, num_classes: int, loss: str) -> ClassifierTraining:
+        return ClassifierTraining(
+            num_classes=num_classes,
+            loss=loss,
             minutes=self.budget.guide_minutes,
             steps=self.budget.guide_steps,
             seed=self.seed,
         )
-        both = np.concatenate([fakes, real])
-        kinds = np.repeat(np.array([0, 1], np.int64), [len(fakes), len(real)])
-        return self._fit_classifier(folder, settings, both, kinds, None)
+
+    def _guidance_place(self, kind: str, settings: ClassifierTraining, *more: object) -> Path:
+        """Where a classifier is kept: another folder for whatever would make it another one."""
+        facts = [classifiers.LAYOUT, str(settings), self.denoiser.content_hash(), *more]
+        return self.base.run.path / "guidance" / f"{kind}{runs.fingerprint(facts)}"
 
     def _fit_classifier(
         self,
@@ -329,19 +320,28 @@ def open_workshop(
 def estimate(
     workshop: Workshop, *, n: int, sampler: str, steps: int, batch_size: int
 ) -> list[tuple[str, str]]:
-    """What `augment` would do, in order, and how long each part takes about."""
+    """What `augment` would do, in order, and how long each part takes about.
+
+    Args:
+        steps: evaluations of an image.
+    """
     parts = []
     if not workshop.ready:
         b = workshop.budget
         budget = f"{b.train_steps} steps" if b.train_steps else duration(b.train_minutes * 60)
         parts.append(("train on to all noise levels", budget))
-    if sampler == "minority":
-        b = workshop.budget
-        budget = f"{b.guide_steps} steps" if b.guide_steps else duration(b.guide_minutes * 60)
+    b = workshop.budget
+    budget = f"{b.guide_steps} steps" if b.guide_steps else duration(b.guide_minutes * 60)
+    if sampler == "low-density":
+        fakes = min(FAKES, len(workshop.base.frame))
+        seconds = workshop.seconds_per_image("ddpm", steps, batch_size) * fakes
+        parts.append(
+            (f"generate {fakes:,} plain images, if they are not there yet", duration(seconds))
+        )
+        parts.append(("learn to tell them from real ones", f"at most {budget}"))
+    if workshop.judges(sampler):
         parts.append(("train the classifier, if it is not there yet", f"at most {budget}"))
-    seconds = workshop.seconds_per_image(
-        steps, guided=sampler not in ("ddpm", "boost-and-skip"), batch_size=batch_size
-    )
+    seconds = workshop.seconds_per_image(sampler, steps, batch_size)
     parts.append((f"generate {n:,} images", duration(seconds * n)))
     rate = workshop.base.run.record.get("images_per_second")
     if rate:

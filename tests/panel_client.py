@@ -82,7 +82,7 @@ class Client:
 
     def buttons(self):
         """Labels of the buttons in sight that can be clicked."""
-        return [v.get("label") for v in self._views("Button") if not v.get("disabled")]
+        return [v.get("label") for v in self.views("Button") if not v.get("disabled")]
 
     def pictures(self):
         """Pictures in sight: what a click on each says, and its data."""
@@ -92,11 +92,12 @@ class Client:
                 found.append((view.get("params") or {}, self.data.get(path)))
         return found
 
+    def views(self, name):
+        """What FiftyOne was told of all parts of a kind, such as Button."""
+        return [v for _, _, _, v in self._walk(self.layout["type"], "") if v.get("name") == name]
+
     def _parts(self):
         return ((p, v.get("name"), d) for p, _, d, v in self._walk(self.layout["type"], ""))
-
-    def _views(self, name):
-        return [v for _, _, _, v in self._walk(self.layout["type"], "") if v.get("name") == name]
 
     def _walk(self, kind, path):
         for name, part in (kind.get("properties") or {}).items():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,8 @@ import pandas as pd
 import pytest
 from conftest import GENERATE, VARY, command, refused
 
-from mincurate import augmentation, curated, generation, quality, runs
+from mincurate import augmentation, curated, generation, quality, runs, sampling
+from mincurate.errors import UserError
 from mincurate.manifest import read_manifest, read_png
 from mincurate.workshop import Budget
 
@@ -164,6 +166,14 @@ def test_a_run_that_is_ranked_anew_is_generated_for_anew(own):
     assert made.run.key == again.run.key != other.run.key
 
 
+def test_the_generation_of_another_run_of_the_same_images_is_another(own):
+    made = augmentation.augment(**QUICK)
+    other = shutil.copytree(own / "runs" / "mincurate_1", own / "runs" / "mincurate_9")
+    runs.Run(other).update(key="mincurate_9")
+    again = augmentation.augment("mincurate_9", **QUICK)
+    assert again.run.key != made.run.key and made.run.record["base"] == "mincurate_1"
+
+
 def test_seeds_of_images_all_differ():
     found = {generation.image_seed(3, i) for i in range(50_000)}
     assert len(found) == 50_000 and all(0 <= seed < 2**32 for seed in found)
@@ -178,6 +188,81 @@ def test_a_dry_run_makes_nothing(own):
     said = command(own, "augment", "--dry-run", "--n", 500, "--no-fiftyone")
     assert "Would make 500 images of class 4 of run mincurate_1" in said
     assert "generate 500 images" in said and there() == before
+
+
+def test_a_dry_run_tells_every_part_of_the_work(own):
+    def parts(*options):
+        said = command(own, "augment", "--dry-run", "--no-fiftyone", "--n", 8, *options)
+        return [line.strip().split(":")[0] for line in said.splitlines() if line.startswith("  ")]
+
+    classifier = "train the classifier, if it is not there yet"
+    end = ["generate 8 images", "score and inspect them"]
+    assert parts() == ["train on to all noise levels", classifier, *end]
+    low = parts("--sampler", "low-density")
+    assert re.fullmatch(r"generate \d+ plain images, if they are not there yet", low[1])
+    assert low[2] == "learn to tell them from real ones"
+    assert low[3:] == [classifier, *end]  # the classifier gives the images their labels
+    without_labels()
+    assert parts("--sampler", "self-guided") == ["train on to all noise levels", *end]
+
+
+def without_labels():
+    base = runs.find("1")
+    base.frame().assign(label=pd.Series(dtype="string")).to_parquet(base.path / "scores.parquet")
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "self-guided", "boost-and-skip", "low-density"])
+def test_every_sampler_makes_images_and_says_how(own, sampler):
+    made = augmentation.augment(**QUICK | {"n": 4}, sampler=sampler)
+    line = read_manifest(made.run.path)[0]
+    assert len(made.frame) == 4 and made.frame["content_hash"].is_unique
+    assert line["guidance_scale"] == sampling.GUIDANCE_SCALES.get(sampler)
+    assert line["solver"] == ("ancestral" if sampler == "self-guided" else "sde-dpm++")
+    assert made.frame["label"].isin(["disc", "cross"]).all()
+
+
+def test_the_scale_that_an_image_was_made_with_is_recorded(generated):
+    line = read_manifest(generated / "runs" / "mincurate_2")[0]
+    assert line["guidance_scale"] == sampling.GUIDANCE_SCALES["minority"]
+
+
+def test_without_labels_a_sampler_that_needs_no_classifier_trains_none(own):
+    shutil.rmtree(own / "runs" / "mincurate_1" / "guidance")
+    without_labels()
+    made = augmentation.augment(**QUICK | {"n": 4}, sampler="boost-and-skip")
+    assert not (own / "runs" / "mincurate_1" / "guidance").exists()
+    assert made.run.record["gate"]["floor"] is None
+    assert made.frame["label"].isna().all() and made.frame["target_probability"].isna().all()
+    assert "not-believed" not in set(made.frame["reason"])
+
+
+def test_what_tells_real_from_generated_is_another_for_another_seed(own):
+    for seed in (0, 1, 0):
+        augmentation.augment(**QUICK | {"n": 4}, sampler="low-density", seed=seed)
+    assert len(list((own / "runs" / "mincurate_1" / "guidance").glob("real-*"))) == 2
+
+
+def test_a_model_of_the_users_generates_as_it_is(own):
+    shutil.rmtree(own / "runs" / "mincurate_2")
+    said = command(own, "augment", *GENERATE, "--n", 4)
+    generator = Path(runs.find("2").record["model"]["name"])
+    before = {p: p.stat().st_mtime_ns for p in generator.rglob("*")}
+    assert "knows only the noise levels" not in said  # it was trained on for the fixture
+    copied = shutil.copytree(generator, own / "mine")
+    said = command(own, "augment", *GENERATE, "--n", 4, "--seed", 1, "--model", copied)
+    assert "knows only" not in said and runs.find("3").record["model"]["name"] == str(copied)
+    assert before == {p: p.stat().st_mtime_ns for p in generator.rglob("*")}
+    score_model = runs.find("1").record["model"]["name"]
+    with pytest.raises(UserError, match="noise levels"):
+        augmentation.augment(**QUICK, model=score_model)
+
+
+def test_guide_shows_its_held_out_figures_and_draws_them(own):
+    said = command(own, "guide", "--train-steps", 20, "--guide-steps", 20)
+    assert "accuracy of labels" in " ".join(said.split()) and "chance would give 0.20" in said
+    plot = Path(said.split("Plot: ")[1].split(" (and in")[0].replace("\n", ""))
+    assert plot.read_bytes()[:4] == b"\x89PNG" and plot.parent.parent.name == "guidance"
+    assert 'id="guidance"' in (own / "runs" / "mincurate_1" / "report.html").read_text()
 
 
 def test_runs_are_listed_with_their_kind_and_deleted_whole(own):
@@ -199,7 +284,10 @@ def test_runs_are_listed_with_their_kind_and_deleted_whole(own):
         (["augment", "--top-fraction", 2], "--top-fraction"),
         (["augment", "--label", "ghost"], "ghost"),
         (["augment", "--label", "disc", "--sampler", "ddpm"], "--sampler minority"),
-        (["augment", "--sampler", "self-guided"], "ancestral"),
+        (["augment", "--sampler", "self-guided", "--solver", "ddim"], "ancestral"),
+        (["augment", "--dry-run", "--n", 0], "--n"),
+        (["augment", "--dry-run", "--sampler", "self-guided", "--solver", "ddim"], "ancestral"),
+        (["augment", "--dry-run", "--label", "disc", "--sampler", "ddpm"], "--sampler minority"),
         (["augment", "--sampler", "ddpm", "--guidance-scale", 2], "--guidance-scale"),
         (["augment", "--strength", 0], "--strength"),
         (["augment", "--like", "tag:x"], "has none"),

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -75,6 +76,31 @@ def test_what_is_missing_is_generated_and_what_was_made_is_not_made_again(own, m
     assert not set(seeds[0]) & set(seeds[1])
 
 
+def test_a_label_is_filled_up_with_images_that_were_made_for_it(own, monkeypatch, capsys):
+    scored = runs.find("1")
+    have = Counter(curated.in_use(curated.gather(scored))["label"])
+    goal = have["disc"] + 2  # both labels lack some, and the rare one more than the cap
+    said = say(monkeypatch, capsys, "rebalance", "--to", goal, "--cap", 3, *GENERATE, "--yes")
+    made = [run for run in curated.generations(scored) if run.key != "mincurate_2"]
+    settings = [run.record["settings"] for run in made]
+    assert [(s["label"], s["n"], s["sampler"]) for s in settings] == [
+        ("cross", 3, "minority"), ("disc", 2, "minority"),
+    ]  # fmt: skip
+    assert all(s["target_classes"] == [0, 1, 2, 3, 4] for s in settings)
+    assert "To generate: 5 images of" in said and "(--cap 3 per class)" in said
+    landed = 0
+    for run, wanted in zip(made, ("cross", "disc"), strict=True):
+        frame = pd.read_parquet(run.path / "synthetic.parquet")
+        landed += int((frame["accepted"] & (frame["label"] == wanted)).sum())
+        row = next(line for line in said.splitlines() if run.key in line and wanted in line)
+        assert str(int(frame["accepted"].sum())) in row
+    assert (f"{5 - landed} images were rejected" in said) == (landed < 5)
+    after = Counter(curated.in_use(curated.gather(scored))["label"])
+    assert sum(after.values()) - sum(have.values()) == sum(
+        pd.read_parquet(run.path / "synthetic.parquet")["accepted"].sum() for run in made
+    )
+
+
 def test_real_and_accepted_images_are_exported_with_where_they_are_from(
     own, tmp_path, monkeypatch, capsys
 ):
@@ -128,6 +154,26 @@ def test_a_split_column_keeps_neighbours_of_test_images_out(own, tmp_path, monke
     assert "no column 'x'" in wrong
 
 
+def test_a_copy_in_the_test_folder_keeps_its_neighbours_out_of_training(
+    own, tmp_path, monkeypatch, capsys
+):
+    run = runs.find("1")
+    near = pd.read_parquet(own / "runs" / "mincurate_2" / "synthetic.parquet")["nearest_real"]
+    frame = run.frame()
+    frame["rel_path"] = "train/" + frame["rel_path"]
+    copied = frame["path"] == near.iloc[0]
+    twin = frame[copied].assign(rel_path="test/disc/twin.png", duplicate_of="x")
+    twin["path"] = shutil.copy(near.iloc[0], str(tmp_path / "twin.png"))
+    pd.concat([frame, twin]).to_parquet(run.path / "scores.parquet")
+    said = say(monkeypatch, capsys, "export", tmp_path / "a", "--split-folders")
+    left_out = (near == near.iloc[0]).sum()
+    assert f"{left_out} near an image of another split" in said
+    exported = pd.read_csv(tmp_path / "a" / "provenance.csv")
+    assert exported["split"].value_counts().to_dict() == {"train": 72 - left_out, "test": 1}
+    both = ["--split-folders", "--split-column", "part"]
+    assert "not both" in refused(monkeypatch, capsys, "export", tmp_path / "b", *both)
+
+
 def test_an_image_of_two_generations_counts_once_and_old_classes_are_forgotten(own):
     scored = runs.find("1")
     folder = runs.find("2").path
@@ -154,6 +200,7 @@ def test_an_image_of_two_generations_counts_once_and_old_classes_are_forgotten(o
         (["rebalance", "mincurate_2"], "mincurate_1"),
         (["export", "x", "--run", "mincurate_2"], "mincurate_1"),
         (["export", "x", "--split-column", "part"], "--split-column"),
+        (["export", "x", "--split-folders"], "no such folder"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(

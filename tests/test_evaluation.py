@@ -10,9 +10,12 @@ import pandas as pd
 import pytest
 from conftest import command, refused
 
-from mincurate import downstream, evaluation, evaluation_page, metrics, runs, sampling
-from mincurate.manifest import read_manifest
+from mincurate import augmentation, downstream, evaluation, evaluation_page, metrics, runs, sampling
+from mincurate.cli.console import Terminal
+from mincurate.cli.evaluate import summarize
+from mincurate.manifest import read_manifest, read_png
 from mincurate.verdict import conclude, look_up
+from mincurate.workshop import Budget
 
 pytestmark = pytest.mark.slow  # a generation and its baseline
 
@@ -42,6 +45,8 @@ def test_the_command_makes_baseline_table_page_and_verdict(own):
     assert [e["seed"] for e in plain] == [e["seed"] for e in guided]
     assert {(e["sampler"], e["solver"], e["steps"]) for e in plain} == {("ddpm", "sde-dpm++", 3)}
     assert {e["model"] for e in plain} == {e["model"] for e in guided}
+    assert [(e["start"], e["strength"]) for e in plain] == [(e["start"], 0.5) for e in guided]
+    assert "from the same real images" in said
 
     table = pd.read_csv(folder / "evaluation.csv")
     assert set(table["reference"]) == {"all", "tail"}
@@ -95,6 +100,39 @@ def test_again_nothing_is_generated_or_scored_and_the_numbers_are_the_same(evalu
     assert (fewer.table["n"][fewer.table["set"] == "guided"] == 7).all()
 
 
+def test_plain_images_vary_the_same_real_images_as_the_guided_ones(own):
+    """Without guidance nothing is left between them: the same starts, seeds and strength."""
+    options = {"sampler": "minority", "guidance_scale": 0.0, "init": "real", "strength": 0.2}
+    made = augmentation.augment(
+        n=7, first=5, steps=3, batch_size=4, top_fraction=1.0, **options,
+        budget=Budget(train_steps=20, guide_steps=20),
+    )  # fmt: skip
+    evaluation.evaluate(made.run)
+    for entry in read_manifest(made.run.path):
+        one, two = (read_png(f / entry["file"]).astype(int) for f in
+                    (made.run.path, made.run.path / "baseline"))  # fmt: skip
+        assert abs(one - two).max() <= 1
+
+
+def test_a_baseline_from_noise_of_an_earlier_version_is_made_anew(own):
+    folder = own / "runs" / "mincurate_2" / "baseline"
+    evaluation.evaluate()
+    lines = [json.loads(line) for line in (folder / "manifest.jsonl").open()]
+    old = [{k: v for k, v in line.items() if k not in ("start", "strength")} for line in lines]
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in old))
+    evaluation.evaluate()
+    assert [e["start"] for e in read_manifest(folder)] == [line["start"] for line in lines]
+
+
+def test_without_guidance_the_start_itself_is_judged(own):
+    run = runs.find("2")
+    run.update(settings=run.record["settings"] | {"sampler": "ddpm"})
+    found = evaluation.evaluate()
+    assert not any("start" in e for e in read_manifest(run.path / "baseline"))
+    assert "starting from real images made" in found.verdict.headline.lower()
+    assert "plain samples start from noise" in found.page.read_text()
+
+
 def test_a_baseline_that_was_stopped_goes_on(own, monkeypatch):
     folder = own / "runs" / "mincurate_2" / "baseline"
     generate = sampling.Sampler.__call__
@@ -140,7 +178,7 @@ def test_none_accepted_is_judged_all_the_same_but_gives_nothing_to_train_with(ow
     assert "accepted" not in set(evaluation.evaluate().table["set"])
 
 
-def test_a_classifier_is_trained_without_and_with_the_accepted_images(own, monkeypatch):
+def test_a_classifier_is_trained_without_and_with_the_accepted_images(own, monkeypatch, capsys):
     monkeypatch.setattr(downstream, "STEPS", 12)
     compare, given = downstream.compare, {}
 
@@ -161,6 +199,10 @@ def test_a_classifier_is_trained_without_and_with_the_accepted_images(own, monke
     frame = pd.read_parquet(found.run.path / "synthetic.parquet")
     assert about["near_held_out"] + len(given["synthetic"][1]) == len(frame)
     assert "Does a classifier profit?" in found.page.read_text()
+    summarize(found, Terminal())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "cross (rare)" in said and "disc (rare)" not in said and "beyond copies" in said
+    assert "The 15 held-out images are new to these trainings only" in said
 
 
 @pytest.mark.parametrize(
@@ -228,7 +270,7 @@ RARER = {"minority_score": 2.0, "avg_knn": 2.0, "lof": 2.0}
     [
         (RARER, "good", "Guidance made the images rarer, and they are as real"),
         (RARER | {"lof": 1.0}, "fair", "by some measures only"),
-        (RARER | {"lof": 0.5}, "fair", "The measures disagree"),
+        (RARER | {"lof": 0.5}, "fair", "The measures disagree on whether guidance made"),
         ({}, "poor", "no difference"),
         (dict.fromkeys(RARER, 0.5), "poor", "less rare"),
         (RARER | {"precision": 0.5}, "poor", "rarer, but they are less real"),

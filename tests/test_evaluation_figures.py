@@ -1,7 +1,11 @@
+import json
+import shutil
+
 import numpy as np
 import pytest
 
 from mincurate import evaluation_figures as figures
+from mincurate import report, runs
 
 RNG = np.random.default_rng(0)
 
@@ -34,6 +38,36 @@ def test_the_classifier_is_drawn_over_the_noise_levels():
     assert left.get_xscale() == right.get_xscale() == "log"
     names = {line.get_label(): line.get_ydata()[0] for line in left.lines}
     assert names == {"accuracy": 0.5, "macro F1": 0.4, "chance": 0.2}
+    told = [level | {"label_accuracy": 0.7} for level in levels]
+    left, _ = figures.levels_plot(told, num_classes=5).axes
+    assert {line.get_label(): line.get_ydata()[0] for line in left.lines} == names | {
+        "accuracy of labels": 0.7
+    }
+
+
+def test_the_classifier_trained_last_or_the_one_that_is_named_is_drawn(own):
+    run = runs.find("1")
+    (first,) = run.path.glob("guidance/*")
+    about = json.loads((first / "classifier.json").read_text())
+    later = first.with_name("abc")
+    later.mkdir()
+    (later / "classifier.json").write_text(json.dumps(about | {"fingerprint": "another"}))
+    other = first.with_name("real-abc")  # tells fakes from real images
+    other.mkdir()
+    (other / "classifier.json").write_text(json.dumps(about | {"fingerprint": "fakes"}))
+    assert figures.guidance_plot(run) == later / "levels.png"
+    assert figures.guidance_plot(run, about["fingerprint"]) == first / "levels.png"
+    assert (first / "levels.png").read_bytes()[:4] == b"\x89PNG"
+    assert figures.guidance_plot(run, "fakes") is None
+    shutil.rmtree(run.path / "guidance")
+    assert figures.guidance_plot(run) is None
+
+
+def test_the_report_shows_the_classifier_once_there_is_one(own):
+    run = runs.find("1")
+    assert "The classifier that guides" in report.write_report(run).read_text()
+    shutil.rmtree(run.path / "guidance")
+    assert "The classifier that guides" not in report.write_report(run).read_text()
 
 
 def test_grids_show_every_picture_and_give_the_same_bytes_again(tmp_path):

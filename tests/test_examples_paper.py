@@ -1,10 +1,13 @@
 """The paper's experiments on a model that has learnt next to nothing: they run, and leave both."""
 
+import re
+import shlex
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import draw_shapes
 
 from mincurate import metrics, runs
 
@@ -24,17 +27,22 @@ def run(monkeypatch, name, *arguments):
     import runpy
 
     monkeypatch.setattr(sys, "path", [str(PAPER), *sys.path])
-    monkeypatch.setattr(sys, "argv", [f"{name}.py", *TINY, "12", *arguments])
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
     runpy.run_path(str(PAPER / f"{name}.py"), run_name="__main__")
 
 
-def test_every_experiment_leaves_a_figure_and_a_table(own, tmp_path, monkeypatch, capsys):
-    whole = metrics.frechet_interval  # most of the time; its width is tested elsewhere
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    """The intervals of Fréchet distances take most of the time; their width is tested elsewhere."""
+    whole = metrics.frechet_interval
     monkeypatch.setattr(
         metrics, "frechet_interval", lambda *sets, **more: whole(*sets, **more | {"resamples": 3})
     )
+
+
+def test_every_experiment_leaves_a_figure_and_a_table(own, tmp_path, monkeypatch, capsys):
     for name, (sets, arguments) in EXPECTED.items():
-        run(monkeypatch, name, "--output", str(tmp_path), *arguments)
+        run(monkeypatch, name, *TINY, "12", "--output", str(tmp_path), *arguments)
         assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
         table = pd.read_csv(tmp_path / f"{name}.csv")
         assert set(table["set"]) == sets
@@ -54,6 +62,37 @@ def test_every_experiment_leaves_a_figure_and_a_table(own, tmp_path, monkeypatch
     ]
 
 
+SMALL = {"--n": "8", "--steps": "4", "--train-minutes": "0.02", "--guide-minutes": "0.02"}
+SMALL |= {"--device": "cpu"}
+"""In place of the sizes and the device of the full commands; their other flags stay."""
+
+
+@pytest.mark.long
+def test_the_full_size_commands_run_with_only_size_and_device_changed(
+    tiny, home, tmp_path, monkeypatch, say
+):
+    _, _, after = (PAPER / "README.md").read_text().partition("Full size on a GPU")
+    block = re.search(r"```\n(.*?)```", after, re.DOTALL).group(1)
+    block = block.replace("$FULL", re.search(r'^FULL="(.*)"$', block, re.MULTILINE).group(1))
+    draw_shapes(tmp_path / "cifar10", discs=90, crosses=30)
+    monkeypatch.chdir(tmp_path)
+    ran = []
+    for line in block.splitlines():
+        words = shlex.split(line)
+        words = [SMALL.get(before, word) for before, word in zip(["", *words], words, strict=False)]
+        if words[0] == "mincurate":
+            assert say(*words[1:])[0] == 0
+        elif words[0] == "python":
+            run(monkeypatch, Path(words[1]).stem, *words[2:])
+            ran.append(Path(words[1]).stem)
+    assert sorted(ran) == sorted(EXPECTED)
+    for name in ran:
+        assert (tmp_path / "paper" / f"{name}.png").is_file()
+        assert (pd.read_csv(tmp_path / "paper" / f"{name}.csv")["n_real"] <= 120).all()
+    made = [r.record["settings"] for r in runs.all_runs() if runs.kind_of(r) == runs.AUGMENT]
+    assert {(s["solver"], s["batch_size"], s["n"]) for s in made} == {("ancestral", 500, 8)}
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "words"),
     [
@@ -64,6 +103,6 @@ def test_every_experiment_leaves_a_figure_and_a_table(own, tmp_path, monkeypatch
 )
 def test_what_is_wrong_is_one_sentence(own, monkeypatch, name, arguments, words):
     with pytest.raises(SystemExit) as end:
-        run(monkeypatch, name, *arguments)
+        run(monkeypatch, name, *TINY, "12", *arguments)
     assert words in str(end.value) and str(end.value).startswith("Error: ")
     assert "\n" not in str(end.value)

@@ -48,6 +48,8 @@ def test_local_outlier_factor_is_that_of_scikit_learn():
     real, made = cloud(200, 6), cloud(50, 6, 1, 2.0)
     theirs = -LocalOutlierFactor(novelty=True).fit(real).score_samples(made)
     np.testing.assert_allclose(metrics.lof(real, made), theirs)
+    among = -LocalOutlierFactor().fit(real).negative_outlier_factor_
+    np.testing.assert_allclose(metrics.lof(real), among)
     assert metrics.lof(real, np.zeros((1, 6)))[0] < 1.1 < metrics.lof(real, np.full((1, 6), 4.0))[0]
 
 
@@ -150,6 +152,19 @@ def test_frechet_distance_is_that_of_the_matrix_root():
     assert metrics.frechet_distance(one, two) == pytest.approx(expected, rel=1e-6)
 
 
+def test_frechet_distance_is_that_of_torchmetrics():
+    fid = pytest.importorskip("torchmetrics.image.fid")
+    import torch
+
+    features = torch.nn.Flatten()
+    features.num_features = 12
+    theirs = fid.FrechetInceptionDistance(feature=features, normalize=True).set_dtype(torch.float64)
+    one, two = cloud(400, 12) @ cloud(12, 12, 5), cloud(300, 12, 1, 1.4, 0.3) @ cloud(12, 12, 6)
+    for vectors, real in ((one, True), (two, False)):
+        theirs.update(torch.from_numpy(vectors).view(-1, 3, 2, 2).double(), real=real)
+    assert metrics.frechet_distance(one, two) == pytest.approx(float(theirs.compute()), rel=1e-5)
+
+
 def test_frechet_distance_holds_for_fewer_images_than_dimensions():
     points = cloud(20, 300)
     assert metrics.frechet_distance(points, points) == pytest.approx(0, abs=1e-3)
@@ -242,6 +257,7 @@ def test_judge_tells_a_rare_set_from_a_common_one_and_a_copying_one():
     wide = table[table["reference"] == "all"].pivot(index="metric", columns="set", values="value")
     for metric in ("avg_knn", "rarity"):
         assert wide.loc[metric, "rare"] > wide.loc[metric, "common"], metric
+    assert wide.loc["lof", "real"] == pytest.approx(metrics.lof(real).mean())
     assert wide.loc["fid", "rare"] > wide.loc["fid", "common"]
     assert wide.loc["near_copies", "copies"] == 1 > 0.1 > wide.loc["near_copies", "common"]
     tail = table[table["reference"] == "tail"].pivot(index="metric", columns="set", values="value")

@@ -1,16 +1,22 @@
 """The panel “Long tail”, asked as the App asks it, on a real mongod with a tiny real model."""
 
+import io
+import json
+from base64 import b64decode
 from importlib import import_module
 
 import fiftyone as fo
 import fiftyone.operators as foo
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import draw_shapes
 from panel_client import URI, Client
+from PIL import Image
 
 import mincurate
-from mincurate import plugins, runs, synthetic
+from mincurate import dataset as storage
+from mincurate import ordinal, plugins, runs, seals, synthetic
 from mincurate.export import DROP_TAG
 from mincurate.review import KEEP_TAG, MISLABELLED_TAG, SEEN_TAG
 
@@ -62,6 +68,67 @@ def dataset(scored):
 @pytest.fixture
 def panel(dataset):
     return Client(dataset)
+
+
+MANY, LABELS, GROUP, NEAR = 360, 40, 7, 300
+RED, GREEN = (220, 30, 30), (30, 200, 60)
+
+
+@pytest.fixture(scope="module")
+def planted(database, tmp_path_factory):
+    """A made-up run of 360 pictures with 40 labels, ranked as they are numbered: the rarest seven
+    are red and lie close together, and a common one, which is green, lies near to them.
+    """
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("planted")
+    colors = rng.integers(60, 200, (MANY, 1)).repeat(3, 1)
+    colors[:GROUP], colors[NEAR] = RED, GREEN
+    paths = [folder / f"{i:04d}.png" for i in range(MANY)]
+    for path, color in zip(paths, colors, strict=True):
+        Image.new("RGB", (16, 16), tuple(map(int, color))).save(path)
+    vectors, centre = rng.normal(size=(MANY, 64)), rng.normal(size=64)
+    vectors[:GROUP] = centre + 0.1 * rng.normal(size=(GROUP, 64))
+    vectors[NEAR] = centre + 0.3 * rng.normal(size=64)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    score = np.linspace(3, 1, MANY)
+    hashes = [f"{i:032x}" for i in range(MANY)]
+    frame = pd.DataFrame(
+        {
+            "path": [str(path) for path in paths], "rel_path": [path.name for path in paths],
+            "content_hash": hashes, "duplicate_of": pd.Series([None] * MANY, dtype="string"),
+            "label": [f"label {i % LABELS:02d}" for i in range(MANY)], "minority_score": score,
+            "minority_score_se": score / 20, "rarity": ordinal.percentile(score),
+            "minority_class": pd.array(ordinal.ordinal_classes(score, CLASSES), "Int64"),
+            "neighbor_distance": score, "minority_score_calibrated": score, "complexity": 1.0,
+            "width": 16, "height": 16, "map_x": score, "map_y": score, "status": "ok",
+            "reason": pd.Series([None] * MANY, dtype="string"),
+        }
+    )  # fmt: skip
+    frame.to_parquet(folder / "scores.parquet")
+    frame[["content_hash"]].to_parquet(folder / "embeddings.parquet")
+    np.save(folder / "embeddings.npy", vectors.astype(np.float32))
+    record = {
+        "key": "mincurate_900", "source": {"kind": "folder", "value": str(folder)},
+        "settings": {"rank_by": "minority"}, "fingerprint": "", "sigma": 0.1, "n_draws": 2,
+        "num_classes": CLASSES, "seed": 0, "class_edges": [], "perceptual": "unet",
+        "embedding": "unet", "warnings": [], "versions": {}, "model": {"name": "", "hash": ""},
+        "created": "2026-01-01T00:00:00Z", "finished": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(record))
+    storage.write_run(runs.Run(folder), "panel-planted")
+    return frame
+
+
+def color(uri):
+    """The colour of a picture that the panel was sent, on the whole."""
+    sent = Image.open(io.BytesIO(b64decode(uri.partition(",")[2]))).convert("RGB")
+    return np.asarray(sent, float).mean((0, 1))
+
+
+def files(panel):
+    """The files whose pictures are in sight, and these by file."""
+    shown = {params["file"]: uri for params, uri in panel.pictures()}
+    return list(shown), shown
 
 
 def known(scored):
@@ -154,6 +221,66 @@ def test_kinds_are_shown_with_pictures_and_selected(panel, scored):
     assert [sample["id"] for sample in panel.asked[0][1]["samples"]] == panel.ids(chosen)
 
 
+def test_a_kind_shows_the_images_that_were_planted_beside_the_common_one_near_to_them(planted):
+    panel = Client(fo.load_dataset("panel-planted"))
+    panel("on_tab", tab="kinds")
+    assert panel.texts()["kinds.kind0.title"] == f"**Kind 1 · {GROUP} images**"
+    shown, sent = files(panel)
+    strip, common = shown[:5], shown[5]
+    assert set(strip) < set(planted["path"][:GROUP]) and common == planted["path"][NEAR]
+    assert all(np.abs(color(sent[file]) - RED).max() < 20 for file in strip)
+    assert np.abs(color(sent[common]) - GREEN).max() < 20
+    panel("on_kind", kind=0)
+    assert set(panel.shown()) == set(planted["path"][:GROUP])
+
+
+def test_every_cell_of_many_labels_comes_into_sight_and_is_clicked(planted):
+    panel = Client(fo.load_dataset("panel-planted"))
+    panel("on_tab", tab="labels")
+    rows = panel.data["labels.heat"][0]["y"]
+    assert rows == list(range(30)) and "Labels 1 to 30 of 40" in str(panel.texts())
+    assert "share of the label" in panel.texts()["labels.how"]
+    [more] = [view["params"] for view in panel.views("Button") if view.get("label") == "Next 30"]
+    panel("on_page", **more)
+    heat, axis = panel.data["labels.heat"][0], panel.views("PlotlyView")[0]["layout"]["yaxis"]
+    assert heat["y"] == axis["tickvals"] == list(range(30, 40))
+    assert "Previous 30" in panel.buttons() and "Next 30" not in panel.buttons()
+    name, counts = axis["ticktext"][-1], heat["text"][-1]
+    number = int(np.argmax(counts))
+    panel("on_cell", x=number, y=heat["y"][-1])
+    cell = planted[(planted["label"] == name) & (planted["minority_class"] == number)]
+    assert panel.shown() == cell["path"].tolist() and len(cell) == counts[number] > 0
+
+
+def test_turning_pages_shows_the_pictures_of_other_labels(planted):
+    panel = Client(fo.load_dataset("panel-planted"))
+    panel("on_tab", tab="labels")
+    first, _ = files(panel)
+    assert "Previous" not in panel.buttons()
+    panel("on_page", step=1)
+    second, sent = files(panel)
+    assert "(6 to 10)" in panel.texts()["labels.head.title"]
+    assert not set(first) & set(second) and all(uri.startswith("data:") for uri in sent.values())
+    panel("on_page", step=-1)
+    assert files(panel)[0] == first
+    panel("on_page", step=-1)
+    assert files(panel)[0] == first, "there is no page before the first"
+    panel("on_page", step=500)
+    assert "(36 to 40)" in panel.texts()["labels.head.title"] and "Next" not in panel.buttons()
+
+
+def test_another_dataset_begins_anew(panel, planted):
+    panel("on_tab", tab="labels")
+    panel("on_bar", trace_idx=2)
+    before = dict(panel.state)
+    panel.dataset = fo.load_dataset("panel-planted")
+    panel("on_change_dataset")
+    assert "labels.heat" not in panel.data and "ranking.how" in panel.texts()
+    assert sum(sum(trace["y"]) for trace in panel.data["ranking.histogram"]) == MANY
+    assert before["shown"] and not panel.state["shown"] and not panel.state.get("stages")
+    assert (panel.state["low"], panel.state["high"]) == (0, CLASSES - 1)
+
+
 def test_the_selected_image_is_reconstructed(panel, scored):
     panel("on_tab", tab="image")
     assert "Select an image" in panel.texts()["image.none"]
@@ -198,6 +325,16 @@ def test_verdicts_are_tags_and_the_review_counts_them(panel, scored):
     assert set(panel.shown()) == set(paths[:2])
     panel("on_verdict", selected=panel.ids(paths[:1]), tag="")
     assert panel.dataset.match_tags(KEEP_TAG).values("filepath") == paths[1:2]
+
+
+def test_what_was_seen_counts_and_is_no_verdict(panel, scored):
+    paths = known(scored)["path"].tolist()
+    panel("on_verdict", selected=panel.ids(paths[:2]), tag=SEEN_TAG)
+    assert panel.said() == [f"2 images tagged {SEEN_TAG}"]
+    assert set(panel.dataset.match_tags(SEEN_TAG).values("filepath")) == set(paths[:2])
+    assert "2 of 12 images looked at" in str(panel.layout) and SEEN_TAG not in panel.buttons()
+    panel("on_unseen")
+    assert panel.shown() == paths[2:12]
 
 
 def test_buttons_that_need_a_selection_wait_for_one(panel, scored):
@@ -253,11 +390,22 @@ def test_what_was_kept_is_varied_and_the_panel_shows_what_came_out(panel, scored
     panel.dataset.reload()
     panel("on_tab", tab="made")
     assert "6 images" in panel.texts()["made.words"]
+    made = runs.all_runs()[-1]
+    frame = pd.read_parquet(made.path / "synthetic.parquet")
+    frame["accepted"], frame["reason"] = [True, True, False, False, False, False], "odd"
+    frame["minority_class"], frame["target_class"] = [4, 0, 4, 4, 4, 4], 4
+    with seals.held(made):
+        frame.to_parquet(made.path / "synthetic.parquet")
+    panel("on_tab", tab="made")
+    assert "Of those that passed, 50% are as rare as asked for" in panel.texts()["made.words"]
     curves = panel.data["made.spread"]
     assert curves[0]["name"] == "real (120)"
     assert sum(int(c["name"].rpartition("(")[2][:-1]) for c in curves[1:]) == 6
+    stranger = fo.Sample(filepath="/other.png", tags=["synthetic", "mincurate_77"])
+    panel.dataset.add_sample(stranger)
     panel("on_generated")
-    assert len(panel.shown()) == 6
+    assert len(panel.shown()) == 6, "those of another run are left out"
+    panel.dataset.delete_samples(stranger)
     panel("on_all")
     assert len(panel.shown()) == 121, "generated images are no part of the ranking"
 

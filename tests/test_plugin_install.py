@@ -3,8 +3,11 @@
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -24,16 +27,24 @@ import fiftyone as fo, fiftyone.operators as foo
 from fiftyone.operators.registry import OperatorRegistry
 registry = OperatorRegistry()
 ours = [op for op in registry.list_operators() if op.uri.startswith("@mincurate/")]
-said = {}
+said, panels = {}, {}
 for op in ours:
+    executor = foo.executor.Executor()
+    request = {"params": {"__method__": "on_load", "panel_id": "p", "panel_state": {}}}
+    ctx = foo.executor.ExecutionContext(request, executor=executor, operator_uri=op.uri)
     if not isinstance(op, foo.Panel):
-        ctx = foo.executor.ExecutionContext({"params": {}}, operator_uri=op.uri)
         form = op.resolve_input(ctx)
         bad = [p.error_message for p in form.type.properties.values() if p.invalid] if form else []
         said[op.name] = bad
-panels = [op.name for op in ours if isinstance(op, foo.Panel)]
+    elif sys.argv[1:] == ["open"]:
+        op.execute(ctx)
+        [shown] = [r.params["output"]["type"] for r in executor._requests if "output" in r.params]
+        panels[op.name] = [part["default"] for part in shown["properties"].values()]
+    else:
+        panels[op.name] = None
 print(json.dumps({"operators": said, "panels": panels, "errors": registry.list_errors()}))
 """
+"""What FiftyOne finds of ours, and what the forms refuse with; ``open``: what the panels say."""
 
 
 @pytest.fixture
@@ -46,10 +57,10 @@ def folder(tmp_path, monkeypatch, database):
     return place
 
 
-def discover(folder, cwd=ROOT, **more):
+def discover(folder, *arguments, cwd=ROOT, **more):
     """What FiftyOne finds; at the root of the checkout a package called plugins would harm it."""
     done = subprocess.run(
-        [sys.executable, "-c", DISCOVER],
+        [sys.executable, "-c", DISCOVER, *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, "FIFTYONE_PLUGINS_DIR": str(folder), **more},
@@ -100,31 +111,47 @@ def test_a_link_to_nothing_is_mended(folder):
     assert plugins.install()[1] == "updated"
 
 
-@pytest.mark.parametrize("what", ["copy", "strange"])
-def test_what_is_not_ours_to_replace_is_left_alone(folder, what):
-    if what == "copy":
-        shutil.copytree(SOURCE, folder / "mincurate")
-    else:
-        (folder / "mincurate").mkdir(parents=True)
+@pytest.mark.parametrize("manifest", [None, "name: '@somebody/else'\n", "- no manifest\n"])
+def test_what_is_not_ours_to_replace_is_left_alone(folder, manifest):
+    (folder / "mincurate").mkdir(parents=True)
+    if manifest:
+        (folder / "mincurate" / "fiftyone.yml").write_text(manifest)
     with pytest.raises(UserError, match="move it away"):
         plugins.install()
     with pytest.raises(UserError, match="delete it yourself"):
         plugins.uninstall()
-    assert (folder / "mincurate").is_dir()
+    assert [place.name for place in folder.iterdir()] == ["mincurate"]
 
 
-def test_another_version_is_one_sentence_in_every_form(folder):
+@pytest.fixture
+def old_copy(folder):
+    """A copy of the plugin, not a link, that calls itself version 9.9.9."""
     copy = shutil.copytree(SOURCE, folder / "mincurate")
     manifest = (copy / "fiftyone.yml").read_text()
     (copy / "fiftyone.yml").write_text(
         manifest.replace(f"version: {MANIFEST['version']}", "version: 9.9.9")
     )
-    found = discover(folder)
+    return copy
+
+
+def test_another_version_is_one_sentence_in_every_form_and_panel(folder, old_copy):
+    found = discover(folder, "open")
     assert sorted(found["operators"]) == sorted(MANIFEST["operators"])
     assert sorted(found["panels"]) == sorted(MANIFEST["panels"])
-    for said in found["operators"].values():
+    for said in [*found["operators"].values(), *found["panels"].values()]:
         [sentence] = said
         assert "9.9.9" in sentence and "mincurate plugins install" in sentence
+
+
+def test_what_the_sentence_says_replaces_a_copy_and_keeps_it_out_of_sight(folder, old_copy):
+    assert plugins.state().version == "9.9.9"
+    found, done = plugins.install()
+    assert done == "updated" and found.current and old_copy.is_symlink()
+    [kept] = folder.glob(".mincurate-9.9.9-*")
+    assert "9.9.9" in (kept / "fiftyone.yml").read_text()
+    found = discover(folder)
+    assert found["errors"] == [] and sorted(found["panels"]) == sorted(MANIFEST["panels"])
+    assert not any("9.9.9" in str(said) for said in found["operators"].values())
 
 
 def test_a_missing_package_is_one_sentence_too(folder, tmp_path):
@@ -144,6 +171,49 @@ def test_the_commands_install_and_uninstall(tmp_path, monkeypatch, home):
     assert "Installed" in command(home, "plugins", "install")
     assert (tmp_path / "plugins" / "mincurate" / "fiftyone.yml").is_file()
     assert "Removed" in command(home, "plugins", "uninstall")
+
+
+@pytest.mark.slow
+def test_launch_installs_the_plugin_and_says_so_unless_it_is_told_not_to(folder, shapes, home):
+    import fiftyone as fo
+
+    made = fo.Dataset("launched", persistent=True, overwrite=True)
+    made.add_sample(fo.Sample(filepath=str(next(shapes.rglob("*.png")))))
+    made.save_view("most-minority", made.view())
+    link = folder / "mincurate"
+    try:
+        assert "plugin" not in launched(folder, home, "--no-plugin") and not os.path.lexists(link)
+        said = launched(folder, home)
+        assert f"plugin is installed: {link}" in said and "--no-plugin" in said
+        assert link.resolve() == plugins.path()
+    finally:
+        made.delete()
+
+
+def launched(folder, home, *options):
+    """What `mincurate launch` prints until the App is up and Ctrl-C closes it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    code = "from mincurate.cli import main; main()"
+    server = subprocess.Popen(
+        [sys.executable, "-c", code, "launch", "launched", "--port", port, "--remote", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={
+            **os.environ,
+            **{"COLUMNS": "300", "MINCURATE_HOME": str(home), "FIFTYONE_PLUGINS_DIR": str(folder)},
+        },
+    )
+    said = ""
+    for line in server.stdout:
+        said += line
+        if "Ctrl-C closes" in line:
+            time.sleep(1)  # it says so a moment before it listens
+            server.send_signal(signal.SIGINT)
+    assert server.wait(60) == 0 and "Closed." in said, said
+    return said
 
 
 @pytest.mark.slow

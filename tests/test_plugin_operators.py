@@ -3,14 +3,21 @@
 import asyncio
 import re
 import shutil
+import subprocess
+import sys
 import threading
 import time
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 
 import fiftyone as fo
 import fiftyone.operators as foo
 import numpy as np
+import pandas as pd
 import pytest
-from conftest import draw_shapes
+from conftest import accept_all, draw_shapes
+from fiftyone.core.view import DatasetView
 from fiftyone.operators.executor import (
     ExecutionContext,
     ExecutionError,
@@ -18,7 +25,8 @@ from fiftyone.operators.executor import (
 )
 
 import mincurate
-from mincurate import plugins, runs, worker
+from mincurate import perceptual, plugins, runs, seals, worker
+from mincurate.manifest import read_manifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("database", "linked")]
 URI = "@mincurate/mincurate/"
@@ -158,6 +166,56 @@ def test_the_form_tells_the_cost_and_checks_what_is_typed(dataset):
     assert "other 40 images" in shown["rest"].view.label
 
 
+@pytest.mark.parametrize(
+    ("field", "typed", "words"),
+    [
+        ("perceptual", "vgg", "There is no perceptual distance 'vgg'"),
+        ("perceptual", "torchvision:", "There is no perceptual distance"),
+        ("perceptual", "lpips-vgg@/nowhere.pth", "There is no weights file /nowhere.pth."),
+        ("embedding", "torchvision:vgg16@/nowhere.pth", "There is no weights file /nowhere.pth."),
+        ("embedding", "resnet18", "There is no embedding 'resnet18'"),
+        ("embedding", "/nowhere/model", "There is no embedding '/nowhere/model'"),
+    ],
+)
+def test_a_network_that_cannot_be_is_marked_as_it_is_typed(dataset, field, typed, words):
+    said = wrong(form("score", dataset, more=True, **{field: typed}))
+    assert list(said) == [field] and said[field].startswith(words)
+
+
+def test_networks_that_there_are_can_be_typed(dataset, tmp_path):
+    weights = tmp_path / "weights.pth"
+    weights.touch()
+    scoring = import_module(type(foo.get_operator(URI + "score")).__module__)
+    assert set(scoring.DISTANCES) == {*perceptual.LPIPS_NETS, "unet"}
+    known = ["auto", *scoring.DISTANCES, "torchvision:resnet18", f"lpips-vgg@{weights}"]
+    for spec in known:
+        assert wrong(form("score", dataset, more=True, perceptual=spec)) == {}
+    for spec in ("auto", "unet", f"torchvision:resnet18@{weights}"):
+        assert wrong(form("score", dataset, more=True, embedding=spec)) == {}
+    for spec in (str(tmp_path), "facebook/dinov2-small"):
+        said = wrong(form("score", dataset, more=True, embedding=spec))
+        assert said == {} if find_spec("transformers") else "mincurate[hub]" in said["embedding"]
+
+
+@pytest.fixture(scope="module")
+def unlabelled(images, place, dataset):
+    """The same images without labels, scored with the same model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINCURATE_HOME", str(place))
+        model = dataset.info["mincurate"]["current"]
+        mincurate.score(images, dataset="unlabelled", labels=False, model=model, **QUICK)
+    return fo.load_dataset("unlabelled")
+
+
+def test_what_needs_labels_is_offered_only_where_there_are_some(dataset, unlabelled, tmp_path):
+    assert "within_label" in form("score", dataset)
+    assert "within_label" not in form("score", unlabelled)
+    assert form("export", dataset)["by"].type.values == ["label", "class"]
+    assert form("export", unlabelled)["by"].type.values == ["class"]
+    run("export", unlabelled, folder=str(tmp_path / "out"))
+    assert {place.name for place in (tmp_path / "out").iterdir() if place.is_dir()} == set("01234")
+
+
 def test_scoring_a_dataset_from_python_immediately(bare):
     done = foo.get_operator(URI + "score")(bare, **QUICK)
     bare.reload()
@@ -288,6 +346,53 @@ def test_evaluating_gives_a_verdict_and_a_page(dataset, generated):
     assert (runs.find(generated).path / "evaluation.html").is_file()
 
 
+def test_a_classifier_is_offered_where_there_is_something_to_train_it_with(
+    dataset, unlabelled, generated
+):
+    made = runs.find(generated)
+    before = pd.read_parquet(made.path / "synthetic.parquet")
+
+    def table(**columns):
+        with seals.held(made):
+            before.assign(**columns).to_parquet(made.path / "synthetic.parquet")
+        return form("evaluate", dataset, run=generated, downstream=True)
+
+    fit = {"accepted": True, "reason": None, "label": "disc"}
+    shown = table(**fit)
+    assert "downstream" in shown and "nine small classifiers" in shown["cost"].view.label
+    assert "classifiers" not in form("evaluate", dataset, run=generated)["cost"].view.label
+    for useless in ({"accepted": False}, {"label": None}, {"label": "unknown"}):
+        shown = table(**fit | useless)
+        assert "downstream" not in shown and "classifiers" not in shown["cost"].view.label
+    table()
+    # With a seed of its own: the same images with the same model and seed are one generation.
+    bare = run("augment", unlabelled, **GENERATE, seed=5)["run"]
+    accept_all(runs.find(bare).path)
+    assert "downstream" not in form("evaluate", unlabelled, run=bare)
+
+
+def test_exporting_as_folders_keeps_the_splits_of_a_field_apart(dataset, generated, tmp_path):
+    real = dataset.match_tags("synthetic", bool=False)
+    paths = sorted(real.values("filepath"))
+    split_of = {path: "train" if i % 4 else "test" for i, path in enumerate(paths)}
+    real.set_values("part", [split_of[path] for path in real.values("filepath")])
+    asked = {"folder": str(tmp_path / "out"), "split_field": "part", "include_rejected": True}
+    said = form("export", dataset, **asked)["cost"].view.label
+    done = run("export", dataset, **asked)
+    dataset.delete_sample_field("part")
+    table = pd.read_csv(tmp_path / "out" / "provenance.csv")
+    assert all((tmp_path / "out" / file).is_file() for file in table["file"])
+    kept, made = (table[table["provenance"] == kind] for kind in ("real", "synthetic"))
+    assert said.startswith(f"{len(kept)} real and {len(made)} generated images.")
+    assert (len(kept), len(made)) == (done["real"], done["synthetic"]) and done["real"] == 44
+    for original, file in zip(kept["original"], kept["file"], strict=True):
+        label, name = Path(original).parts[-2:]
+        assert file == f"{split_of[original]}/{label}/{name}"
+    assert all(file.startswith("train/") for file in made["file"])
+    assert all(split_of[path] == "train" for path in made["nearest_real"])
+    assert len(made) + sum(done["excluded"].values()) == len(dataset.match_tags("synthetic"))
+
+
 def test_exporting_leaves_out_what_is_tagged(dataset, tmp_path):
     real = dataset.match_tags("synthetic", bool=False)
     one = real.limit(1)
@@ -309,7 +414,13 @@ def test_two_runs_are_compared_and_one_is_deleted(dataset, images):
     assert "there is one" in refusal("compare_runs", dataset)
     second = mincurate.score(images, dataset="plugin", model=first.key, seed=1, **QUICK).run
     dataset.reload()
-    done = run("compare_runs", dataset, first=first.key, second=second.key, top=5)
+    asked = {"first": first.key, "second": second.key, "top": 5}
+    found = foo.execute_operator(URI + "compare_runs", {"dataset": dataset}, params=asked)
+    done, [request] = found.result, found.executor.to_json()["requests"]
+    assert request["operator_uri"] == "set_view"
+    view = DatasetView._build(dataset, request["params"]["view"])
+    assert view.values("id") == done["moved"]
+    assert [row["path"] for row in done["rows"]] == view.values("filepath"), "most moved first"
     assert -1 <= done["correlation"] <= 1 and len(done["moved"]) == 5 and done["images"] == 44
     changes = [abs(row["change"]) for row in done["rows"]]
     assert changes == sorted(changes, reverse=True)
@@ -319,6 +430,22 @@ def test_two_runs_are_compared_and_one_is_deleted(dataset, images):
     done = run("delete_run", dataset, run=second.key)
     assert done["dataset_remains"] and not second.path.exists()
     assert dataset.info["mincurate"]["current"] == first.key
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_generation_is_deleted_and_its_images_unless_they_are_to_stay(dataset, generated, kept):
+    made = run("augment", dataset, **GENERATE | {"n": 2, "seed": 20 + kept})["run"]
+    folder = runs.find(made).path
+    asked = {"run": made, "keep_dataset": kept}
+    told = form("delete_run", dataset, **asked)["what"].view.label
+    assert ("FiftyOne dataset plugin" in told) is not kept
+    assert len(dataset.match_tags(made)) == 2
+    done = run("delete_run", dataset, **asked)
+    assert done["dataset_remains"] and not folder.exists()
+    assert len(dataset.match_tags(made)) == (2 if kept else 0)
+    assert len(dataset.match_tags(generated)) == 6
+    assert len(dataset.match_tags("synthetic", bool=False).exists("rarity")) == 44
+    dataset.delete_samples(dataset.match_tags(made))
 
 
 def test_every_operator_but_the_one_that_shows_can_be_scheduled(images, tmp_path):
@@ -429,16 +556,65 @@ def test_ctrl_c_in_the_worker_keeps_what_is_done(bare, place):
     assert "give the same command again to go on" in state(key).result.error
 
 
-def test_the_panel_shows_what_runs_and_reloads_when_it_ends(dataset):
+def test_fiftyones_own_command_runs_what_is_scheduled(dataset, tmp_path):
+    weights = tmp_path / "weights.csv"
+    operator = foo.get_operator(URI + "rebalance_plan")
+    key = operator(dataset, delegate=True, by="label", weights=str(weights))["id"]
+    fiftyone = Path(sys.executable).with_name("fiftyone")
+    service = subprocess.Popen([fiftyone, "delegated", "launch"], stdout=subprocess.DEVNULL)
+    try:
+        until(lambda: state(key).run_state in ("completed", "failed"))
+    finally:
+        service.terminate()
+        service.wait(30)
+    done = state(key)
+    assert done.run_state == "completed", done.result.error
+    assert done.result.result["message"].startswith("To generate") and weights.is_file()
+
+
+def event(method, dataset, **params):
+    """What the panel Work does, asked by the App: the panel, and what it calls in the App."""
+    request = {"__method__": method, "panel_id": "p", "panel_state": {}, **params}
+    executor, uri = foo.executor.Executor(), URI + "mincurate_work"
+    ctx = ExecutionContext(
+        {"dataset_name": dataset.name, "params": request}, executor=executor, operator_uri=uri
+    )
+    foo.get_operator(uri).execute(ctx)
+    return [asked.operator_uri for asked in executor._requests]
+
+
+def test_stop_in_the_panel_keeps_the_images_that_are_made(dataset, generated):
+    many = {**GENERATE, "n": 40, "steps": 40, "batch_size": 2, "seed": 9}
+    foo.get_operator(URI + "augment")(dataset, delegate=True, **many)
+    key = last_scheduled(dataset)
+    working = threading.Thread(target=worker.work, kwargs={"until_idle": True})
+    working.start()
+    until(lambda: newest(runs.AUGMENT).record.get("settings", {}).get("n") == 40)
+    made = newest(runs.AUGMENT)
+    until(lambda: len(read_manifest(made.path)) >= 4)
+    event("on_stop", dataset, operation=str(key))
+    working.join(60)
+    assert not working.is_alive() and state(key).run_state == "failed"
+    assert "kept" in state(key).result.error
+    files = [made.path / image["file"] for image in read_manifest(made.path)]
+    kept = {file: file.stat().st_mtime_ns for file in files}
+    assert 4 <= len(kept) < 40
+    done = run("augment", dataset, **many)
+    assert done["run"] == made.key and done["images"] == len(dataset.match_tags(made.key)) == 40
+    assert {file: file.stat().st_mtime_ns for file in files} == kept, "none was made again"
+
+
+def test_the_panel_shows_what_runs_and_reloads_when_it_ends(dataset, unlabelled):
     foo.get_operator(URI + "rebalance_plan")(dataset, delegate=True)
     key = str(last_scheduled(dataset))
+    for opened in ("on_load", "on_change_dataset"):
+        assert URI + "watch" in event(opened, dataset)
+        assert URI + "watch" not in event(opened, unlabelled)
+    event("on_stop", dataset, operation="none of these")
     request = {"dataset_name": dataset.name, "params": {"panel_id": "p", "panel_state": {}}}
     executor = foo.executor.Executor()
     ctx = ExecutionContext(request, executor=executor, operator_uri=URI + "watch")
     panel = foo.get_operator(URI + "mincurate_work")
-    ctx.params["__method__"] = "on_load"
-    panel.execute(ctx)
-    assert URI + "watch" in [r.operator_uri for r in executor._requests]
     shown = panel.render(ctx).type.properties
     assert "waits for a worker" in shown[f"words_{key}"].default and f"stop_{key}" in shown
     button = shown[f"stop_{key}"].view.to_json()

@@ -81,6 +81,43 @@ def test_probabilities_are_needed_exactly_where_there_is_a_floor():
         quality.inspect(gate, real, real)
 
 
+def test_a_floor_from_images_the_classifier_knows_would_send_back_too_many_fresh_ones():
+    real = cloud(2000)
+    rng = np.random.default_rng(1)
+    like, seen = rng.random(2000) < 0.5, rng.random(2000) < 0.8
+    fresh = rng.beta(5, 2, 4000)
+    believed = rng.beta(5, 2, 2000)
+    believed[seen] = 1 - 0.3 * (1 - believed[seen])  # it believes what it was trained on more
+    flagged = {}
+    for name, known in (("all", believed), ("unseen", quality.unseen(believed, seen, like))):
+        gate = quality.calibrate(real, feature_space="test", like=like, probability=known)
+        flagged[name] = (fresh < gate.floor).mean()
+    assert flagged["all"] > 0.1
+    assert flagged["unseen"] == pytest.approx(0.05, abs=0.025)
+
+
+def test_where_too_few_images_are_unseen_all_of_them_count():
+    believed = np.linspace(0.1, 1, 100)
+    like = np.arange(100) >= 50
+    for left in (19, 20):  # 1 / 0.05 are needed
+        known = quality.unseen(believed, np.arange(50, 100 - left), like)
+        assert np.isnan(known[50:]).sum() == (50 - left if left == 20 else 0)
+        assert not np.isnan(known[:50]).any()
+    np.testing.assert_array_equal(quality.unseen(believed, np.zeros(100, bool)), believed)
+
+
+def test_images_of_which_nothing_is_known_do_not_move_the_floor():
+    real = cloud(200)
+    believed = np.linspace(0.2, 1, 200)
+    some = np.where(np.arange(200) % 2, believed, np.nan)
+    floor = quality.calibrate(real, feature_space="test", probability=some).floor
+    only = np.where(np.arange(200) % 2, believed, 0.0)
+    like = np.arange(200) % 2 == 1
+    assert floor == quality.calibrate(real, feature_space="test", probability=only, like=like).floor
+    with pytest.raises(ValueError, match="no probability is known"):
+        quality.calibrate(real, feature_space="test", probability=np.full(200, np.nan))
+
+
 def test_a_probability_that_is_no_number_is_no_belief():
     real = cloud(100)
     gate = quality.calibrate(real, feature_space="test", probability=np.ones(100))

@@ -112,6 +112,25 @@ def test_more_like_these_starts_from_the_tagged_images(world):
     assert len(load().match_tags(made.run.key)) == 6
 
 
+def test_more_like_these_takes_a_saved_view_without_what_was_generated(world):
+    from mincurate import synthetic
+
+    dataset = load()
+    picked = dataset.match_tags("synthetic", bool=False).take(4, seed=1)
+    both = [*picked.values("id"), *dataset.match_tags("synthetic").take(2, seed=1).values("id")]
+    dataset.save_view("keep-these", dataset.select(both))
+    dataset.save_view("nothing-real", dataset.match_tags("synthetic"))
+    found = synthetic.selection("synthetic-test", "view:keep-these")
+    assert sorted(found) == sorted(picked.values("content_hash"))
+    for like, words in (
+        ("view:keep-those", "no saved view 'keep-those'; its views are: .*keep-these"),
+        ("view:nothing-real", "None of the images of 'view:nothing-real'"),
+        ("view:", "--like is tag:NAME, view:NAME"),
+    ):
+        with pytest.raises(mincurate.UserError, match=words):
+            synthetic.selection("synthetic-test", like)
+
+
 def test_deleting_the_run_removes_exactly_its_samples_and_files(world):
     from typer.testing import CliRunner
 

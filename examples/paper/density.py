@@ -22,7 +22,7 @@ def compare(one: Experiment) -> None:
         "minority": one.make("minority", guidance_scale=one.options.guidance_scale),
     }
     tail = evaluation.rarest_tenth(one.base)
-    own = {"avg_knn": metrics.neighbor_distance(real), "lof": experiment.real_lof(real)}
+    own = {"avg_knn": metrics.neighbor_distance(real), "lof": metrics.lof(real)}
     among = {"avg_knn": metrics.neighbor_distance, "lof": metrics.lof}
     figure, axes = panels.panels(len(own), height=3.4)
     rows = []

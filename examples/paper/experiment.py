@@ -133,14 +133,6 @@ class Experiment:
             self.reporter.console.print(shown)
 
 
-def real_lof(real: np.ndarray) -> np.ndarray:
-    """LOF of every real image among the others: `metrics.lof` would find each in itself."""
-    from sklearn.neighbors import LocalOutlierFactor
-
-    neighbors = min(metrics.LOF_NEIGHBORS, len(real) - 1)
-    return -LocalOutlierFactor(n_neighbors=neighbors).fit(real).negative_outlier_factor_
-
-
 def arguments(what: str) -> argparse.ArgumentParser:
     """The options of every experiment; their defaults are for two cores."""
     parser = argparse.ArgumentParser(description=what)

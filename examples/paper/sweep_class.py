@@ -33,7 +33,7 @@ def sweep(one: Experiment) -> None:
     values = {
         "minority_score": frame["minority_score"].to_numpy(float),
         "avg_knn": metrics.neighbor_distance(real),
-        "lof": experiment.real_lof(real),
+        "lof": metrics.lof(real),
     }
     own = frame["minority_class"].to_numpy(int)
     means = {name: [float(v[own == k].mean()) for k in classes] for name, v in values.items()}

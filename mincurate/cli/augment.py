@@ -11,14 +11,22 @@ from mincurate.progress import duration
 
 if TYPE_CHECKING:
     from mincurate.augmentation import Augmented
-    from mincurate.targets import Target
-    from mincurate.workshop import Workshop
 
 Solver = Annotated[
-    Literal["sde-dpm++", "dpm++", "ddim", "ancestral"],
-    typer.Option(help="The first three need few steps; ancestral is the paper's, 250 steps."),
+    Literal["sde-dpm++", "dpm++", "ddim", "ancestral"] | None,
+    typer.Option(
+        help="The first three need few steps; ancestral is the paper's. Default: sde-dpm++ "
+        "(ancestral for self-guided).",
+        show_default=False,
+    ),
 ]
-Steps = Annotated[int, typer.Option(help="Noise levels = evaluations of the network.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        help="Noise levels = evaluations of the network. Default: 25 (ddim 50, ancestral 250).",
+        show_default=False,
+    ),
+]
 BatchSize = Annotated[int, typer.Option(help="Images per batch; changes no image but in rounding.")]
 IntoDataset = Annotated[
     bool,
@@ -90,7 +98,7 @@ def guide(
     """
     from rich.table import Table
 
-    from mincurate import augmentation
+    from mincurate import augmentation, evaluation_figures, report, runs
     from mincurate.device import keep_freed_memory
     from mincurate.workshop import Budget
 
@@ -112,6 +120,8 @@ def guide(
     levels = found.record["levels"]
     names = {"sigma": "noise (sigma)", "accuracy": "accuracy", "macro_f1": "macro F1"}
     names["mean_absolute_error"] = "mean class error"
+    if "label_accuracy" in levels[0]:
+        names["label_accuracy"] = "accuracy of labels"
     table = Table(title="Held-out images, by noise level", expand=False)
     for name in names.values():
         table.add_column(name, justify="right")
@@ -119,6 +129,10 @@ def guide(
         table.add_row(*(f"{level[key]:.3g}" for key in names))
     reporter.console.print(table)
     reporter.say(f"Classes: {found.num_classes}; chance would give {1 / found.num_classes:.2f}.")
+    scored = runs.find(run, kind=runs.SCORE)
+    plot = evaluation_figures.guidance_plot(scored, found.record["fingerprint"])
+    report.write_report(scored)
+    reporter.say(f"Plot: {plot} (and in the run's report)")
     reporter.say("Use it: mincurate augment --top-decile")
 
 
@@ -158,12 +172,13 @@ def augment(
         Literal["minority", "ddpm", "self-guided", "boost-and-skip", "low-density"],
         typer.Option(help="minority is the paper's guidance, ddpm plain sampling."),
     ] = "minority",
-    solver: Solver = "sde-dpm++",
-    steps: Steps = 25,
+    solver: Solver = None,
+    steps: Steps = None,
     guidance_scale: Annotated[
         float | None,
         typer.Option(
-            help="The paper's w: more is rarer and less real. Default: the sampler's own.",
+            help="The paper's w: more is rarer and less real. Default: 2 (self-guided 0.3, "
+            "low-density 0.5).",
             show_default=False,
         ),
     ] = None,
@@ -243,6 +258,8 @@ def augment(
     budget = Budget(train_minutes, train_steps, guide_minutes, guide_steps)
     fraction = 0.1 if top_fraction is None else top_fraction
     if dry_run:
+        augmentation.check(n=n, init=init, strength=strength, batch_size=batch_size)
+        _, evaluations, _ = augmentation.settle(sampler, label, solver, steps, guidance_scale)
         base = joining.open_base(scored)
         wanted, members = choose_target(
             base, target_class=target_class, top_fraction=fraction, label=label, like=chosen
@@ -251,7 +268,19 @@ def augment(
             base, model=model, loss=loss, budget=budget, device=device, reporter=reporter
         )
         have = int(members.sum())
-        say_plan(workshop, wanted, have, n, sampler, steps, batch_size, reporter)
+        begins = strength if init == "real" or like is not None else 1.0
+        reporter.say(
+            f"Would make {n:,} images of {wanted} of run {base.run.key}, which has {have:,} of "
+            f"{len(base.frame):,} images of this kind:"
+        )
+        for what, how_long in workshops.estimate(
+            workshop,
+            n=n,
+            sampler=sampler,
+            steps=max(1, round(begins * evaluations)),
+            batch_size=batch_size,
+        ):
+            reporter.say(f"  {what}: {how_long}")
         return
     made = augmentation.augment(
         scored,
@@ -281,31 +310,6 @@ def augment(
     )
     summarize(made, reporter)
     reporter.say(f"Done in {duration(time.monotonic() - started)}.")
-
-
-def say_plan(
-    workshop: "Workshop",
-    target: "Target",
-    have: int,
-    n: int,
-    sampler: str,
-    steps: int,
-    batch_size: int,
-    reporter: Terminal,
-) -> None:
-    """What `augment` would do, and for how long; ``have`` images of the run are of the kind."""
-
-    base = workshop.base
-    reporter.say(
-        f"Would make {n:,} images of {target} of run {base.run.key}, which has {have:,} of "
-        f"{len(base.frame):,} images of this kind:"
-    )
-    from mincurate.workshop import estimate
-
-    for what, how_long in estimate(
-        workshop, n=n, sampler=sampler, steps=steps, batch_size=batch_size
-    ):
-        reporter.say(f"  {what}: {how_long}")
 
 
 def summarize(made: "Augmented", reporter: Terminal) -> None:

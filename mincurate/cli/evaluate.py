@@ -106,7 +106,7 @@ def summarize(found: "Evaluation", reporter: Terminal) -> None:
             for numbers in frame.to_dict("records"):
                 row = {str(key): value for key, value in numbers.items()}
                 table.add_row(
-                    Text(str(row[key])),
+                    Text(str(row[key]) + (" (rare)" if row.get("rare") else "")),
                     f"{row['recall_without']:.3f}",
                     f"{row['recall_oversampled']:.3f}",
                     f"{row['recall_with']:.3f}",
@@ -115,6 +115,12 @@ def summarize(found: "Evaluation", reporter: Terminal) -> None:
                 )
             table.add_section()
         reporter.console.print(table)
+        if classes["rare"].any():
+            reporter.say("Rare are the labels with the fewest images, a third of all.")
+        reporter.say(
+            f"The {classes['n_test'].sum():,} held-out images are new to these trainings only: the "
+            "generating model and the classifier that gives its images their labels have seen them."
+        )
     told = found.verdict
     reporter.console.print(told.headline, style=f"bold {STYLES[told.tone]}", markup=False)
     for tone, words in told.points:

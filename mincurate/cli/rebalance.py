@@ -57,11 +57,11 @@ def rebalance(
         ),
     ] = None,
     cap: Annotated[int, typer.Option(help="Generate at most so many images per class.")] = 5000,
-    solver: Solver = "sde-dpm++",
-    steps: Steps = 25,
+    solver: Solver = None,
+    steps: Steps = None,
     guidance_scale: Annotated[
         float | None,
-        typer.Option(help="The paper's w. Default: the sampler's own.", show_default=False),
+        typer.Option(help="The paper's w. Default: 2.", show_default=False),
     ] = None,
     model: Model = None,
     train_minutes: TrainMinutes = 20.0,
@@ -165,6 +165,13 @@ def export(
             show_default=False,
         ),
     ] = None,
+    split_folders: Annotated[
+        bool,
+        typer.Option(
+            "--split-folders",
+            help="The same, with an image's first folder (train/..., test/...) as its split.",
+        ),
+    ] = False,
 ) -> None:
     """Write a dataset: the run's real images and the accepted ones that were generated for it.
 
@@ -181,7 +188,9 @@ def export(
     reporter = Terminal()
     scored = runs.find(run, kind=runs.SCORE)
     table = curated.gather(
-        scored, tags=_tags(scored, reporter), splits=_splits(scored, split_column)
+        scored,
+        tags=_tags(scored, reporter),
+        splits=_splits(scored, split_column, split_folders),
     )
     done = exports.export(
         table,
@@ -212,7 +221,14 @@ def _tags(scored: "Run", reporter: Terminal) -> dict[str, list[str]]:
         return {}
 
 
-def _splits(scored: "Run", column: str | None) -> dict[str, str]:
+def _splits(scored: "Run", column: str | None, folders: bool) -> dict[str, str]:
+    from mincurate import curated
+    from mincurate.errors import UserError
+
+    if folders and column is not None:
+        raise UserError("Give one of --split-column and --split-folders, not both.")
+    if folders:
+        return curated.folder_splits(scored)
     if column is None:
         return {}
     source = scored.record.get("source") or {}
@@ -220,8 +236,6 @@ def _splits(scored: "Run", column: str | None) -> dict[str, str]:
         from mincurate import marks
 
         return marks.field(str(source["value"]).partition("/")[0], column)
-    from mincurate import curated
-
     return curated.table_column(scored, column)
 
 

@@ -3,8 +3,9 @@
 from typing import Any
 
 import fiftyone.operators.types as types
+import pandas as pd
 
-from mincurate import estimates, shown
+from mincurate import curated, estimates, longtail, shown
 from mincurate.errors import UserError
 from mincurate.progress import Reporter
 
@@ -36,20 +37,22 @@ class Evaluate(LongRunning):
             raise UserError(f"The dataset has no generation {ctx.params['run']!r}.")
         total = int(run.record["counts"]["images"])
         inputs.int("n", min=6, max=total, label="Judge the first so many only (empty: all)")
-        inputs.bool(
-            "downstream",
-            default=False,
-            label="Also train a classifier of the labels without and with them",
-        )
-        n, settings = int(value(ctx, "n", total)), run.record["settings"]
         base = shown.find(ctx.dataset, run.record["base"])
+        tried = _can_train(base, run)
+        if tried:
+            inputs.bool(
+                "downstream",
+                default=False,
+                label="Also train a classifier of the labels without and with them",
+            )
+        n, settings = int(value(ctx, "n", total)), run.record["settings"]
         seconds = estimates.generating(n, steps=int(settings["steps"]), scored=base)
-        notice(
-            inputs,
-            "cost",
-            f"As many plain images, {n:,}, are made and scored first, unless they are there: "
-            f"{estimates.words(seconds)}.",
-        )
+        cost = f"As many plain images, {n:,}, are made and scored first, unless they are there: "
+        cost += f"{estimates.words(seconds)}."
+        if tried and value(ctx, "downstream", False):
+            cost += " Then nine small classifiers are trained (three each without them, with "
+            cost += "copies in their place, and with them), for which no earlier run gives a time."
+        notice(inputs, "cost", cost)
 
     def work(self, ctx: Any, reporter: Reporter) -> dict[str, Any]:
         """Judge."""
@@ -79,6 +82,15 @@ class Evaluate(LongRunning):
                 "augment)."
             )
         return found
+
+
+def _can_train(base: Any, made: Any) -> bool:
+    """Whether there are two labels to tell apart, and images of them that passed the gate."""
+    counts = longtail.look(base).images["label"].value_counts()
+    names = counts.index[counts >= 2]
+    table = pd.read_parquet(made.path / curated.TABLE, columns=["label", "accepted"])
+    fit = table["accepted"].astype(bool) & table["label"].isin(names)
+    return len(names) >= 2 and bool(fit.any())
 
 
 def _target(run: Any) -> str:

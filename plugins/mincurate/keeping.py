@@ -9,7 +9,7 @@ import fiftyone.core.fields as fof
 import fiftyone.core.labels as fol
 import fiftyone.operators.types as types
 
-from mincurate import curated, deletion, marks, shown
+from mincurate import curated, deletion, longtail, marks, shown
 from mincurate import export as exports
 from mincurate.errors import UserError
 from mincurate.presentation import SYNTHETIC, VIEWS
@@ -36,12 +36,13 @@ class Export(LongRunning):
 
     def form(self, ctx: Any, inputs: types.Object) -> None:
         """Where to, how, and how many."""
-        shown.find(ctx.dataset)
+        default = self._by(ctx)
         folder = inputs.str("folder", required=True, label="Folder (a new one, on the server)")
         invalid(folder, _folder_problem(value(ctx, "folder", "")))
         choose(inputs, "format", FORMATS, label="Format", default="folder")
-        by = [("label", "Labels"), ("class", "Ordinal classes")]
-        choose(inputs, "by", by, label="Classes are", default="label")
+        by = [("label", "Labels")] if default == "label" else []
+        by.append(("class", "Ordinal classes"))
+        choose(inputs, "by", by, label="Classes are", default=default)
         inputs.bool("copy", default=False, label="Copy the files (else hard links)")
         inputs.bool("include_rejected", default=False, label="Also what the gate sent back")
         fields = _split_fields(ctx.dataset)
@@ -68,7 +69,7 @@ class Export(LongRunning):
             self._table(ctx),
             Path(ctx.params["folder"]).expanduser(),
             format=value(ctx, "format", "folder"),
-            classes="label" if value(ctx, "by", "label") == "label" else "minority_class",
+            classes="label" if value(ctx, "by", self._by(ctx)) == "label" else "minority_class",
             files="copy" if value(ctx, "copy", False) else "link",
             include_rejected=value(ctx, "include_rejected", False),
             reporter=reporter,
@@ -80,6 +81,10 @@ class Export(LongRunning):
             "excluded": done.excluded,
             "message": f"{done.real:,} real and {done.synthetic:,} generated images: {done.folder}",
         }
+
+    def _by(self, ctx: Any) -> str:
+        """Labels are the classes unless the run has none."""
+        return "class" if longtail.look(shown.find(ctx.dataset)).labels is None else "label"
 
     def _table(self, ctx: Any) -> Any:
         name, field = ctx.dataset.name, value(ctx, "split_field", "")

@@ -158,7 +158,7 @@ class LongTail(foo.Panel):
 
     @told
     def on_generated(self, ctx: Any) -> None:
-        """The generated images."""
+        """The images generated from this run."""
         self._show(ctx, samples.generated(ctx.dataset), "generated, rarest first")
 
     @told

@@ -5,7 +5,7 @@ from typing import Any
 from mincurate.kinds import Kind, kinds
 from mincurate.longtail import LongTail
 
-from .panel_parts import button, pictures, quoted, row, said, strip
+from .panel_parts import button, pictures, quoted, row, said, strip, together
 
 PAGE = 5
 """Kinds that are shown at a time."""
@@ -38,8 +38,10 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
         images = row(body, f"images{i}")
         strip(images, "typical", tail.images.iloc[kind.members[:TYPICAL]], panel.on_open)
         if kind.common is not None:
-            said(images, "near", "common:")
-            strip(images, "common", tail.images.iloc[[kind.common]], panel.on_open)
+            # One part, so that the word stays with its picture where the row is broken.
+            near = together(images, "near")
+            said(near, "word", "common:")
+            strip(near, "common", tail.images.iloc[[kind.common]], panel.on_open)
     turn = row(body, "turn")
     if first:
         button(turn, "back", "Previous", panel.on_page, params={"step": -1})
@@ -53,7 +55,7 @@ def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
     for i, kind in enumerate(page_of(ctx, tail)[1]):
         found |= pictures(f"images{i}.typical", tail.images.iloc[kind.members[:TYPICAL]])
         if kind.common is not None:
-            found |= pictures(f"images{i}.common", tail.images.iloc[[kind.common]])
+            found |= pictures(f"images{i}.near.common", tail.images.iloc[[kind.common]])
     return found
 
 

@@ -2,16 +2,19 @@
 
 from typing import Any
 
+import pandas as pd
+
 from mincurate.longtail import LongTail
 from mincurate.visible import short
 
 from . import panel_plots as plots
 from .panel_parts import button, pictures, plot, quoted, row, said, strip
 
-ROWS = 30
-"""Labels in the heat map, at most."""
 PAGE = 5
 """Labels whose rarest images are shown at a time."""
+PAGES = 6
+"""So many times more are in the heat map, which goes on with them."""
+ROWS = PAGE * PAGES
 RAREST = 7
 
 
@@ -21,17 +24,28 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     if table is None:
         said(body, "none", "The images of this run have no labels.")
         return
-    shown = table.head(ROWS)
-    some = f" The {ROWS} rarest of {len(table):,} labels." if len(table) > ROWS else ""
+    first, last, names = page_of(ctx, tail)
+    shown = rows_of(first, table)
     said(
         body,
         "how",
-        "Images of each label in each class; the label that leans most to the tail is on top. "
-        f"Click a cell to see its images.{some}",
+        "How many images of each label are in each class; the colour is their share of the label, "
+        "which is a row. The label that leans most to the tail is on top. Click a cell to see its "
+        "images.",
     )
+    if len(table) > ROWS:
+        block = row(body, "block")
+        said(block, "title", f"Labels {shown.start + 1:,} to {shown.stop:,} of {len(table):,}")
+        page = first // PAGE
+        for name, words, start in (
+            ("back", f"Previous {ROWS}", shown.start - ROWS),
+            ("on", f"Next {ROWS}", shown.stop),
+        ):
+            if 0 <= start < len(table):
+                step = {"step": start // PAGE - page}
+                button(block, name, words, panel.on_page, params=step)
     height = 70 + 26 * len(shown)
-    plot(body, "heat", plots.label_layout(shown), height, on_click=panel.on_cell)
-    first, last, names = page_of(ctx, tail)
+    plot(body, "heat", plots.label_layout(table, shown), height, on_click=panel.on_cell)
     head = row(body, "head")
     said(head, "title", f"**The rarest images of each label** ({first + 1} to {last})")
     if first:
@@ -51,8 +65,9 @@ def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
     """The cells, and the pictures of the labels in sight."""
     if tail.labels is None:
         return {}
-    found: dict[str, Any] = {"heat": plots.label_map(tail.labels.head(ROWS))}
-    for i, name in enumerate(page_of(ctx, tail)[2]):
+    first, _, names = page_of(ctx, tail)
+    found: dict[str, Any] = {"heat": plots.label_map(tail.labels, rows_of(first, tail.labels))}
+    for i, name in enumerate(names):
         found |= pictures(f"strip{i}", tail.of_label(name).head(RAREST))
     return found
 
@@ -63,3 +78,9 @@ def page_of(ctx: Any, tail: LongTail) -> tuple[int, int, list[str]]:
     first = min(PAGE * int(ctx.panel.get_state("page") or 0), PAGE * ((len(names) - 1) // PAGE))
     last = min(first + PAGE, len(names))
     return first, last, names[first:last]
+
+
+def rows_of(first: int, table: pd.DataFrame) -> range:
+    """Rows of the table that the heat map shows when the strips begin with the label ``first``."""
+    start = ROWS * (first // ROWS)
+    return range(start, min(start + ROWS, len(table)))

@@ -55,7 +55,7 @@ def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
 
 def generated(ctx: Any) -> pd.DataFrame | None:
     """Every image generated from the run that is shown; ``None`` without any."""
-    tables = [folder / TABLE for folder in samples.generations(ctx.dataset)]
+    tables = [run.path / TABLE for run in samples.generations(ctx.dataset)]
     found = [pd.read_parquet(table) for table in tables if table.is_file()]
     if not found:
         return None
@@ -79,5 +79,7 @@ def _words(made: pd.DataFrame) -> str:
     words = f"{len(made):,} images, {int(passed.sum()):,} passed"
     if len(reasons):
         words += "; flagged: " + ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
-    target = made["minority_class"] >= made["target_class"]
-    return f"{words}. {target.mean():.0%} came out as rare as asked for, or rarer."
+    if not passed.any():
+        return f"{words}."
+    hits = (made["minority_class"] >= made["target_class"])[passed]
+    return f"{words}. Of those that passed, {hits.mean():.0%} are as rare as asked for, or rarer."

@@ -13,8 +13,6 @@ NARROW = {"item": {"sx": {"width": "auto"}}}
 SMALL = NARROW | {
     "button": {"sx": {"padding": "2px 8px", "minWidth": "auto", "fontSize": "0.85rem"}}
 }
-
-
 CONFIG = {"displayModeBar": False, "scrollZoom": False, "responsive": True}
 """Of figures: the wheel scrolls the panel."""
 
@@ -35,6 +33,15 @@ def button(parent: Any, name: str, label: str, on_click: Any, **more: Any) -> No
     parent.btn(name, label=label, on_click=on_click, **props)
 
 
+def tab(parent: Any, name: str, label: str, on_click: Any, *, chosen: bool, **more: Any) -> None:
+    """A button that looks like a tab: the chosen one is underlined."""
+    line = "var(--fo-palette-primary-main)" if chosen else "transparent"
+    look = {"padding": "4px 10px", "minWidth": "auto", "fontSize": "0.9rem", "borderRadius": 0}
+    look |= {"backgroundColor": "transparent", "borderBottom": "2px solid"}
+    props = NARROW | {"button": {"sx": look | {"borderColor": line, "borderBottomColor": line}}}
+    button(parent, name, label, on_click, variant="square", componentsProps=props, **more)
+
+
 def plot(parent: Any, name: str, layout: dict[str, Any], height: int, **events: Any) -> None:
     """A Plotly figure whose traces are data of the panel.
 
@@ -49,6 +56,13 @@ def plot(parent: Any, name: str, layout: dict[str, Any], height: int, **events: 
 def row(parent: Any, name: str) -> Any:
     """Things beside one another, on as many lines as they need."""
     return parent.grid(name, orientation="2d", gap=1, align_y="center", componentsProps=NARROW)
+
+
+def together(parent: Any, name: str) -> Any:
+    """Things beside one another on one line, whatever its width."""
+    return parent.grid(
+        name, orientation="horizontal", gap=1, align_y="center", componentsProps=NARROW
+    )
 
 
 def strip(parent: Any, name: str, rows: pd.DataFrame, on_open: Any) -> None:

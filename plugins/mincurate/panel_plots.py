@@ -100,18 +100,18 @@ def dots_layout(revision: str) -> dict[str, Any]:
     }
 
 
-def label_map(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Labels by classes: the share of a label's images in each class, first label on top."""
-    counts = table.to_numpy(np.int64)
+def label_map(table: pd.DataFrame, rows: range) -> list[dict[str, Any]]:
+    """Some labels by classes: the share of a label's images in each class, first label on top."""
+    counts = table.to_numpy(np.int64)[rows.start : rows.stop]
     share = counts / counts.sum(1, keepdims=True)
-    names = [plain(str(name)) for name in table.index]
+    names = [plain(str(table.index[i])) for i in rows]
     return [
         {
             "type": "heatmap",
             "z": share.round(4).tolist(),
             "x": list(range(counts.shape[1])),
-            # Numbers, named by the axis: two labels may read the same when they are cut short.
-            "y": list(range(len(names))),
+            # Rows of the table, named by the axis: cut short, two labels may read the same.
+            "y": list(rows),
             "text": counts.tolist(),
             "texttemplate": "%{text}" if counts.shape[1] <= 12 else "",
             "hovertext": [
@@ -127,7 +127,7 @@ def label_map(table: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def label_layout(table: pd.DataFrame) -> dict[str, Any]:
+def label_layout(table: pd.DataFrame, rows: range) -> dict[str, Any]:
     """Every label is named, and every class; the first label is on top."""
     return {
         "margin": {"t": 4, "b": 40, "l": 10, "r": 8},
@@ -140,8 +140,8 @@ def label_layout(table: pd.DataFrame) -> dict[str, Any]:
         },
         "yaxis": {
             "autorange": "reversed",
-            "tickvals": list(range(len(table))),
-            "ticktext": [plain(str(name)) for name in table.index],
+            "tickvals": list(rows),
+            "ticktext": [plain(str(table.index[i])) for i in rows],
             "showgrid": False,
             "fixedrange": True,
         },

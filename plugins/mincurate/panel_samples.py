@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
@@ -15,6 +14,7 @@ from mincurate.errors import UserError
 from mincurate.longtail import NO_LABEL, LongTail
 from mincurate.presentation import LABELS, SYNTHETIC
 from mincurate.review import OPPOSITE, SEEN_TAG, VERDICTS, Review, review
+from mincurate.runs import Run
 
 
 def shown(dataset: Any) -> LongTail:
@@ -26,10 +26,10 @@ def shown(dataset: Any) -> LongTail:
     return longtail.look(datasets.find(dataset))
 
 
-def generations(dataset: Any) -> list[Path]:
-    """Folders of what was generated from the run that is shown, the first made first."""
+def generations(dataset: Any) -> list[Run]:
+    """What was generated from the run that is shown, the first made first."""
     base = datasets.find(dataset).key
-    return [run.path for run in datasets.generations(dataset) if run.record.get("base") == base]
+    return [run for run in datasets.generations(dataset) if run.record.get("base") == base]
 
 
 def ranked(dataset: Any) -> Any:
@@ -61,8 +61,9 @@ def of_label(dataset: Any, tail: LongTail, label: str) -> Any:
 
 
 def generated(dataset: Any) -> Any:
-    """The generated images, rarest first."""
-    return dataset.match_tags(SYNTHETIC).sort_by("rarity", reverse=True)
+    """The images generated from the run that is shown, rarest first."""
+    keys = [run.key for run in generations(dataset)]
+    return dataset.match_tags(SYNTHETIC).match_tags(keys).sort_by("rarity", reverse=True)
 
 
 def of_tail(dataset: Any, tail: LongTail) -> Any:

@@ -13,7 +13,7 @@ from mincurate.review import KEEP_TAG, MISLABELLED_TAG, SEEN_TAG, Review
 
 from . import panel_image, panel_kinds, panel_labels, panel_made, panel_ranking, panel_run
 from . import panel_samples as samples
-from .panel_parts import button, row, said
+from .panel_parts import button, row, said, tab
 
 TABS = {
     "ranking": ("Ranking", panel_ranking),
@@ -42,8 +42,7 @@ def layout(panel: Any, ctx: Any, tail: LongTail | None) -> Any:
     for value, (title, _) in TABS.items():
         if value == "run" and warnings:
             title += f" · {warnings} warning{'s' if warnings > 1 else ''}"
-        variant = "contained" if value == name else "outlined"
-        button(bar, value, title, panel.on_tab, params={"tab": value}, variant=variant)
+        tab(bar, value, title, panel.on_tab, chosen=value == name, params={"tab": value})
     body = view.v_stack(name, gap=1, align_x="stretch")
     TABS[name][1].layout(body, panel, ctx, tail)
     return types.Property(view, view=types.VStackView(gap=1, pad_x=2, pad_y=1, align_x="stretch"))

@@ -1,13 +1,17 @@
 """Operators that score: a dataset, a view or a selection, and what has been added since."""
 
 import os
+import re
+from importlib.util import find_spec
 from typing import Any
 
+import fiftyone.core.fields as fof
+import fiftyone.core.labels as fol
 import fiftyone.operators.types as types
 
 from mincurate import arrivals, estimates, runs, shown
 from mincurate.errors import UserError
-from mincurate.presentation import SYNTHETIC
+from mincurate.presentation import LABELS, SYNTHETIC
 from mincurate.progress import Reporter
 
 from .forms import choose, from_app, invalid, notice, value
@@ -20,6 +24,8 @@ RANKINGS = (
     ("calibrated", "Calibrated: texture regressed out, averaged with neighbours"),
     ("neighbors", "Distance to the nearest neighbours"),
 )
+DISTANCES = ("lpips-vgg", "lpips-alex", "lpips-squeeze", "unet")
+"""As `mincurate.perceptual` knows them, which takes seconds to load."""
 ADAPTIVE = "All draws only for images near the edge of the rarest class, two for the others"
 
 
@@ -56,13 +62,16 @@ class Score(LongRunning):
         inputs.int("n_draws", default=6, min=1, max=1000, label="Draws per image")
         inputs.int("num_classes", default=10, min=1, max=1000, label="Ordinal classes")
         choose(inputs, "rank_by", RANKINGS, label="Rank by", default="auto")
-        inputs.bool("within_label", default=False, label="Rank among images of the same label")
+        if _labelled(samples):
+            inputs.bool("within_label", default=False, label="Rank among images of the same label")
         inputs.bool("more", default=False, label="More options", view=types.SwitchView())
         if value(ctx, "more", False):
             if _can_adapt(ctx):
                 inputs.bool("adaptive", default=False, label=ADAPTIVE)
-            inputs.str("perceptual", default="auto", label="Perceptual distance")
-            inputs.str("embedding", default="auto", label="Embedding")
+            distance = inputs.str("perceptual", default="auto", label="Perceptual distance")
+            invalid(distance, _distance_problem(value(ctx, "perceptual", "auto")))
+            embedding = inputs.str("embedding", default="auto", label="Embedding")
+            invalid(embedding, _embedding_problem(value(ctx, "embedding", "auto")))
             inputs.float("sigma", min=0.02, max=100, label="Noise level (empty: by size)")
             inputs.int("seed", default=0, min=0, max=2**32 - 1, label="Seed")
             inputs.int("train_steps", min=1, label="Exact number of training steps")
@@ -148,6 +157,49 @@ def _model_problem(model: str) -> str | None:
     if model.startswith(("/", "~", ".")) and not os.path.isdir(os.path.expanduser(model)):
         return f"There is no folder {model}."
     return None
+
+
+def _distance_problem(spec: str) -> str | None:
+    """Why there cannot be such a perceptual distance, as far as its name and the disk tell."""
+    name, _, file = spec.partition("@")
+    if spec == "auto" or name in DISTANCES or _of_torchvision(name):
+        return _file_problem(file)
+    return (
+        f"There is no perceptual distance {spec!r}: take auto, {', '.join(DISTANCES)}, or "
+        "torchvision:NAME; weights of your own follow as @FILE."
+    )
+
+
+def _embedding_problem(spec: str) -> str | None:
+    """The same of an embedding, which may be a folder or a hub id, too."""
+    name, _, file = spec.partition("@")
+    if spec in ("auto", "unet") or _of_torchvision(name):
+        return _file_problem(file)
+    if not os.path.isdir(spec) and not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", spec):
+        return (
+            f"There is no embedding {spec!r}: take auto, unet, torchvision:NAME[@FILE], a folder, "
+            "or a hub id such as facebook/dinov2-small."
+        )
+    if find_spec("transformers") is None:
+        return "Folders and hub ids need transformers: pip install 'mincurate[hub]'."
+    return None
+
+
+def _of_torchvision(name: str) -> bool:
+    return re.fullmatch(r"torchvision:\w+", name) is not None
+
+
+def _file_problem(file: str) -> str | None:
+    there = not file or os.path.isfile(os.path.expanduser(file))
+    return None if there else f"There is no weights file {file}."
+
+
+def _labelled(samples: Any) -> bool:
+    """Whether scoring these samples would find labels (see `mincurate.dataset.read_sources`)."""
+    kinds = samples.get_field_schema(fof.EmbeddedDocumentField)
+    found = [name for name, kind in kinds.items() if kind.document_type is fol.Classification]
+    field = LABELS if LABELS in found else next(iter(found), None)
+    return field is not None and len(samples.exists(f"{field}.label").limit(1)) > 0
 
 
 class ScoreNew(LongRunning):
