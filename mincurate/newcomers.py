@@ -44,8 +44,9 @@ NUMBERS = [
     *crowd.NAMES,
     *("minority_score_calibrated", "denoising_error"),
     *("rarity_kind", "map_x", "map_y", "minority_score_draws", "layer_distances"),
+    *(*results.PERCENTILES, "rare_group"),
 ]
-"""Columns that an exact copy takes over."""
+"""Columns that an exact copy takes over, as far as the run has them."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ def _score(
                 "joined": runs.now(),
             }
         )
-    copied = [*NUMBERS, *(name for name in ("rarity_low", "rarity_high") if name in frame)]
+    copied = [name for name in NUMBERS if name in frame]
     numbers = [first[["content_hash", *copied]].astype(object)]
     vectors = np.zeros((0, base.vectors.shape[1]), np.float32)
     if files:
@@ -227,13 +228,19 @@ def _score(
             base, scorer, pairs, batch_size=batch_size, workers=workers, reporter=reporter
         )
         rank_by_label(base, scored, [source.label for source in files.values()], reporter)
-        scored["rarity_kind"] = kinds.rarity_kinds_among(
+        like = kinds.nearest_of_tail(
             base.frame, base.vectors, scored["rarity"].to_numpy(np.float64), vectors
         )
+        for name in ("rarity_kind", "rare_group"):
+            if name in frame:
+                known = base.frame[name].to_numpy(object)
+                scored[name] = np.where(like >= 0, known[like], None)
         numbers.append(scored[["content_hash", *copied]].astype(object))
     table = pd.DataFrame(rows).merge(pd.concat(numbers), on="content_hash", how="left")
     table["broken"] = appearance.broken(table, base.run.record["sharpness_floor"])
     table.loc[table["broken"].notna(), "rarity_kind"] = kinds.BROKEN
+    if "rare_group" in table:
+        table.loc[table["duplicate_of"].notna(), "rare_group"] = None
     if "sample_id" not in frame:
         table = table.drop(columns="sample_id")
     return table, (list(files), vectors)
@@ -250,6 +257,7 @@ def rank_by_label(
     """
     known = base.frame[base.column].to_numpy(np.float64)
     values = joining_[base.column].to_numpy(np.float64)
+    minority = base.frame["minority_score"].to_numpy(np.float64)
     within = base.frame["minority_class_within_label"].fillna(-1).to_numpy(np.int64)
     edges_by_label = base.run.record.get("class_edges_by_label") or {}
     groups = base.frame["label"].astype(object).where(base.frame["label"].notna(), "").to_numpy()
@@ -265,8 +273,9 @@ def rank_by_label(
             own = np.asarray(edges_by_label[label], np.float64)
             joining_.loc[here, "minority_class"] = np.searchsorted(own, values[here])
             joining_.loc[here, "rarity"] = ordinal.percentile_among(known[members], values[here])
-            if "rarity_low" in joining_:  # that was among all
-                joining_.loc[here, ["rarity_low", "rarity_high"]] = np.nan
+            joining_.loc[here, list(results.PERCENTILES)] = results.minority_percentiles(
+                minority[members], joining_[here]
+            )
         elif edges_by_label:
             strangers.append(label or "(no label)")
     joining_["minority_class_within_label"] = found

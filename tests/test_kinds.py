@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -59,6 +61,24 @@ def test_what_sets_a_kind_apart_is_said(tail):
     )
     assert second.traits[0] == "100% are label 1 (3% of all)"
     assert not any("label" in said for said in alone.traits)
+    assert first.name == "Kind 1 (label 0, near common, busier)"
+    assert second.name.startswith("Kind 2 (label 1") and alone.name == ""
+
+
+def test_the_table_names_the_group_of_an_image_and_is_where_groups_are_read_again(tail):
+    images = tail.images
+    vectors, place = kinds._vectors(tail)
+    frame = images.sample(frac=1, random_state=0)
+    groups = kinds.rare_groups(frame, frame.sort_index(), vectors, place)
+    first, second, _ = kinds.kinds(tail)
+    assert groups[groups == first.name].index.sort_values().tolist() == list(range(12))
+    assert groups[groups == second.name].index.sort_values().tolist() == list(range(12, 20))
+    assert groups.notna().sum() == sum(GROUPS)
+    # Should the groups be others by now, those of the table are shown.
+    kept = replace(tail, images=images.assign(rare_group=groups.where(groups != second.name)))
+    again = kinds.kinds(kept)
+    assert [kind.name for kind in again] == [first.name, ""] and len(again[1].members) == 18
+    assert again[0].members.tolist() == first.members.tolist()
 
 
 def test_kinds_do_not_depend_on_the_run_being_looked_at_again(tail):
@@ -104,11 +124,11 @@ def test_a_kind_is_rare_strangers_are_odd_and_what_is_broken_is_so_wherever_it_r
     assert found[[0, 200]].tolist() == ["broken", "broken"]
     assert (found[1:12] == "rare").all() and (found[12:20] == "odd").sum() >= 7
     assert found[30:].drop(200).isna().all()
-    # Images that join take the kind of the nearest one of the tail, and none if they are common.
+    # Images that join are like the nearest one of the tail, and like none if they are common.
     rarity = np.array([0.99, 0.99, 0.5])
     known = frame.assign(rarity_kind=found)
-    joined = kinds.rarity_kinds_among(known, vectors, rarity, vectors[[3, 14, 100]])
-    assert joined.tolist() == ["rare", "odd", None]
+    joined = kinds.nearest_of_tail(known, vectors, rarity, vectors[[3, 14, 100]])
+    assert joined.tolist() == [3, 14, -1]
 
 
 def test_acquaintances_are_counted_as_by_hand_also_among_copies(planted):
@@ -135,7 +155,16 @@ def test_the_looks_that_set_a_kind_apart_are_said_and_what_is_broken(tail):
     images.loc[members, ["sharpness", "brightness"]] = [0.1, 0.9]
     images = images.assign(broken=None)
     images.loc[:3, "broken"] = "blurred"
-    said = kinds.traits(images, members, near=250)
+    said = [trait.words for trait in kinds.traits(images, members, near=250)]
     assert said[0] == "80% are blurred" and "nearest to common" in said
     assert any(trait.startswith("blurrier than") for trait in said)
     assert any(trait.startswith("brighter than") for trait in said)
+
+
+def test_the_hue_that_a_kind_leans_to_is_said_and_greys_count(tail):
+    hue = np.where(np.arange(300) % 10 < 2, 120.0, 230.0)
+    hue[:5], hue[5:8] = np.nan, 120
+    images = tail.images.assign(hue=hue)
+    [trait] = (t for t in kinds.traits(images, np.arange(8)) if "grey" in t.words)
+    assert trait == ("grey", "62% are grey (2% of all)")
+    assert not any("blue" in t.words for t in kinds.traits(images, np.arange(100, 200)))
