@@ -3,8 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import SQUEEZENET
+from PIL import Image, ImageDraw, ImageFilter
 from test_longtail import write
 
+import mincurate
 from mincurate import kinds, longtail
 from mincurate.errors import UserError
 
@@ -168,3 +171,84 @@ def test_the_hue_that_a_kind_leans_to_is_said_and_greys_count(tail):
     [trait] = (t for t in kinds.traits(images, np.arange(8)) if "grey" in t.words)
     assert trait == ("grey", "62% are grey (2% of all)")
     assert not any("blue" in t.words for t in kinds.traits(images, np.arange(100, 200)))
+
+
+def picture(rng, draw):
+    """A picture of 32 x 32 px: a soft ground with a little grain, and what ``draw`` puts on it."""
+    image = Image.new("RGB", (32, 32), tuple(rng.integers(90, 130, 3).tolist()))
+    draw(ImageDraw.Draw(image))
+    grain = np.asarray(image, float) + rng.normal(0, 5, (32, 32, 3))
+    return Image.fromarray(grain.clip(0, 255).astype(np.uint8))
+
+
+def disc(rng):
+    x, y, r = rng.uniform(13, 19), rng.uniform(13, 19), rng.uniform(7, 10)
+    color = tuple(rng.integers(150, 220, 3).tolist())
+    return picture(rng, lambda d: d.ellipse((x - r, y - r, x + r, y + r), fill=color))
+
+
+def cross(rng):
+    x, y = rng.uniform(12, 20, 2)
+    color = tuple(rng.integers(0, 60, 3).tolist())
+
+    def draw(d):
+        d.line((x - 11, y - 11, x + 11, y + 11), fill=color, width=4)
+        d.line((x - 11, y + 11, x + 11, y - 11), fill=color, width=4)
+
+    return picture(rng, draw)
+
+
+def strangers(rng):
+    """Pictures that resemble neither those nor one another."""
+    y, x = np.mgrid[:32, :32]
+    color = np.array([255, 255, 255])
+    stripes = np.where((x // 2 % 2 == 0)[..., None], color, [0, 0, 160])
+    boards = np.where(((x // 4 + y // 4) % 2 == 0)[..., None], [250, 220, 0], [200, 0, 0])
+    noise = rng.integers(0, 256, (32, 32, 3))
+    rainbow = np.stack([8 * x, 8 * y, 255 - 8 * x], axis=-1)
+    rings = np.where(((np.hypot(x - 16, y - 16) // 3) % 2 == 0)[..., None], [0, 130, 0], color)
+    return [Image.fromarray(p.astype(np.uint8)) for p in (stripes, boards, noise, rainbow, rings)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SQUEEZENET.is_file(), reason="needs a pretrained network")
+def test_a_scored_folder_tells_rare_odd_and_broken_files_apart(tmp_path):
+    """Planted in a folder of discs: crosses, single pictures of anything, and what is unfit."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for i in range(240):
+        disc(rng).save(folder / f"common{i:03d}.png")
+    for i in range(14):
+        cross(rng).save(folder / f"rare{i}.png")
+    for i, image in enumerate(strangers(rng)):
+        image.save(folder / f"odd{i}.png")
+    disc(rng).filter(ImageFilter.GaussianBlur(2)).save(folder / "blurred.png")
+    Image.new("RGB", (32, 32), (120, 90, 40)).save(folder / "blank.png")
+    (folder / "copy.png").write_bytes((folder / "common000.png").read_bytes())
+    whole = (folder / "common001.png").read_bytes()
+    (folder / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.png").write_text("not an image")
+    network = f"torchvision:squeezenet1_0@{SQUEEZENET}"
+    frame = mincurate.score(
+        folder,
+        perceptual=network,
+        embedding=network,
+        train_steps=6,
+        n_draws=2,
+        fiftyone=False,
+        umap=False,
+        output=tmp_path / "run",
+    ).frame.set_index("rel_path")
+
+    def of(prefix, column="rarity_kind"):
+        return frame.loc[frame.index.str.startswith(prefix), column].fillna("").tolist()
+
+    assert of("rare").count("rare") >= 12
+    assert of("odd").count("odd") >= 4
+    assert len({*of("rare", "rare_group")} - {""}) == 1
+    broken = {"blurred": "blurred", "blank": "blank", "copy": "copy"}
+    broken |= {"truncated": "unreadable", "text": "unreadable"}
+    for name, how in broken.items():
+        assert of(name) == ["broken"] and of(name, "broken") == [how]
+    assert set(of("common")) <= {"", "rare", "odd"} and of("common").count("") > 220
