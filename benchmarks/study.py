@@ -14,8 +14,8 @@ FiftyOne Brain's uniqueness and representativeness, AvgkNN (k = 5), LOF (k = 20)
 and ECOD and COPOD of PyOD, and where images are spoiled, cleanvision, by the worst of its scores,
 and the sharpness that mincurate calls blurred by (``pip install -e '.[bench]'``); the complexity of
 the image is a control. Of the default it is also told how often its trust in itself was right.
-Where labels are wrong, the default ranks within them as ``--within-label`` does, from what it knows
-of all images, and the others, itself among them, see the images of one label at a time.
+Where labels are wrong, all see the images of one label at a time, the default as ``--within-label``
+does; once more it ranks by what it knows of all images.
 
 Prints, and writes as JSON and as a figure: AUROC, average precision, precision among as many as
 were planted, the share of the images one has to look at to see 90 % of the rare, Spearman
@@ -119,12 +119,9 @@ def rankings(images: Pool, case: Planted, options: argparse.Namespace):
     """
     found = ways(images, case.group in SPOILED, not options.no_fiftyone)
     if case.labels is not None:
-        default = found.pop(DEFAULT)
-        found[f"{DEFAULT}, a label alone"] = default
-        found = {
-            DEFAULT: default,
-            **{name: within_labels(way, case) for name, way in found.items()},
-        }
+        among_all = found[DEFAULT]
+        found = {name: within_labels(way, case) for name, way in found.items()}
+        found[f"{DEFAULT}, of all labels"] = among_all
     for name, way in found.items():
         if options.methods and name not in options.methods:
             continue

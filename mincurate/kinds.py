@@ -131,7 +131,8 @@ def _kinds(
     ]
     names: Sequence[str] = ()
     if "rare_group" in images:
-        groups, names = pd.factorize(images["rare_group"].iloc[rare])
+        groups, distinct = pd.factorize(images["rare_group"].iloc[rare])
+        names = [str(name) for name in distinct]
     else:
         groups = cluster(points, np.asarray(vectors[place[some]], np.float32))
     found, typical = [], []
@@ -339,13 +340,12 @@ def _look(images: pd.DataFrame, column: str) -> NDArray[np.float64]:
 
 def _leaning(every: pd.Series, members: NDArray[np.int64]) -> list[Trait]:
     """The values of a column that rows of it lean to, at most two."""
-    usual = every.value_counts() / len(every)
-    here = every.iloc[members].value_counts() / len(members)
-    leaning = [
-        Trait(str(value), f"{share:.0%} are {value} ({usual[value]:.0%} of all)")
-        for value, share in here.items()
-        if share >= LEANS * usual[value] and share >= OFTEN
-    ]
+    usual = {str(value): count / len(every) for value, count in every.value_counts().items()}
+    leaning = []
+    for value, count in every.iloc[members].value_counts().items():
+        name, share = str(value), count / len(members)
+        if share >= max(OFTEN, LEANS * usual[name]):
+            leaning.append(Trait(name, f"{share:.0%} are {name} ({usual[name]:.0%} of all)"))
     return leaning[:2]
 
 

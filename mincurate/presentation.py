@@ -43,6 +43,11 @@ FIELDS: dict[str, tuple[str, str, bool]] = {
         "Mean rank of distance to the crowd, outlier factor and deviation; higher is rarer",
         True,
     ),
+    "embedding_rarity_within_label": (
+        "float",
+        "Embedding rarity among images of its own label",
+        False,
+    ),
     "minority_score_calibrated": (
         "float",
         "Minority score with texture regressed out, rank-averaged with neighbour distance",

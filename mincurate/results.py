@@ -108,11 +108,13 @@ def assemble(
         scored["map_x"], scored["map_y"] = points.T if points is not None else (np.nan, np.nan)
         advance(1, "")
     frame = _per_file(collection, scored, lost)
+    place = pd.Series(np.arange(len(scored)), index=scored["content_hash"])
+    if frame["label"].notna().any():
+        _rank_vectors_within_labels(frame, vectors, place)
     edges = _rank(frame, ordinal.RANKINGS[rank_by], num_classes, within_label)
     floor = appearance.sharpness_floor(frame["sharpness"].to_numpy(np.float64))
     frame["broken"] = appearance.broken(frame, floor)
     known = ordinal.rarest_first(frame, ordinal.RANKINGS[rank_by])
-    place = pd.Series(np.arange(len(scored)), index=scored["content_hash"])
     rows = place[known["content_hash"]].to_numpy(np.int64)
     frame["rarity_kind"] = kinds.rarity_kinds(frame, known, vectors[rows])
     frame["rare_group"] = kinds.rare_groups(frame, known, vectors, rows)
@@ -296,6 +298,7 @@ COLUMNS = [
     "minority_class_within_label",
     "neighbor_distance",
     "embedding_rarity",
+    "embedding_rarity_within_label",
     *crowd.NAMES,
     "minority_score_calibrated",
     "complexity",
@@ -318,28 +321,51 @@ COLUMNS = [
 ]
 
 
+def _rank_vectors_within_labels(
+    frame: pd.DataFrame, vectors: NDArray[np.float32], place: pd.Series
+) -> None:
+    """Add ``embedding_rarity_within_label``: `crowd.rarity` among the images of the same label.
+
+    Those without a label are compared among themselves.
+
+    Args:
+        vectors: ``(N, d)``.
+        place: by content hash, which of them is whose.
+    """
+    first = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
+    found = pd.Series(np.nan, frame.index)
+    for _, members in ordinal.members_by_label(first["label"].fillna("")):
+        hashes = first["content_hash"].iloc[members]
+        of_label = vectors[place[hashes].to_numpy(np.int64)]
+        found[first.index[members]] = crowd.rarity(of_label, crowd.reference(hashes))
+    frame[ordinal.WITHIN["embedding_rarity"]] = _to_copies(frame, found)
+
+
 def _rank(
     frame: pd.DataFrame, column: str, num_classes: int, within_label: bool
 ) -> dict[str, object]:
     """Add rarity and classes, which follow ``column``, and return the edges of the classes.
 
     Where the images rank by the minority score is added, too, whatever the ranking follows.
+    Within labels the column of `ordinal.WITHIN` stands for ``column``, if the table has it.
 
     Args:
         within_label: rank an image among those of its own label, and those without a label among
             themselves. The classes then have no edges that hold for all images, but some for each
             label (``""`` for none).
     """
-    scores = frame[column].to_numpy(np.float64).copy()
-    scores[frame["duplicate_of"].notna().to_numpy()] = np.nan
+    first = frame["duplicate_of"].isna()
+    own = ordinal.WITHIN.get(column, column)
+    of_label = frame[own if own in frame else column].where(first).to_numpy(np.float64)
     labels = frame["label"].where(frame["label"].notna(), None).to_numpy(object)
     apart = within_label and bool(frame["label"].notna().any())
     groups = frame["label"].fillna("").to_numpy(object) if apart else np.full(len(frame), "")
+    scores = of_label if apart else frame[column].where(first).to_numpy(np.float64)
     classes = ordinal.classes_within(scores, groups, num_classes)
-    within = ordinal.classes_within(scores, labels, num_classes)
+    within = ordinal.classes_within(of_label, labels, num_classes)
     rarity = pd.Series(ordinal.percentile_within(scores, groups), frame.index)
     frame["rarity"] = _to_copies(frame, rarity)
-    minority = frame["minority_score"].where(frame["duplicate_of"].isna()).to_numpy(np.float64)
+    minority = frame["minority_score"].where(first).to_numpy(np.float64)
     places = np.full((len(frame), len(PERCENTILES)), np.nan)
     for _, members in ordinal.members_by_label(groups):
         places[members] = minority_percentiles(minority[members], frame.iloc[members])

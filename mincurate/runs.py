@@ -103,6 +103,7 @@ FLOAT_COLUMNS = (
     "minority_percentile_high",
     "neighbor_distance",
     "embedding_rarity",
+    "embedding_rarity_within_label",
     "crowd_distance",
     "outlier_factor",
     "deviation",

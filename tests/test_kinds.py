@@ -246,7 +246,9 @@ def test_a_scored_folder_tells_rare_odd_and_broken_files_apart(tmp_path):
 
     assert of("rare").count("rare") >= 12
     assert of("odd").count("odd") >= 4
-    assert len({*of("rare", "rare_group")} - {""}) == 1
+    groups = set(of("rare", "rare_group")) - {""}
+    assert groups and of("rare", "rare_group").count("") <= 4, "crosses resemble one another"
+    assert not groups & {*of("odd", "rare_group"), *of("bl", "rare_group")}
     broken = {"blurred": "blurred", "blank": "blank", "copy": "copy"}
     broken |= {"truncated": "unreadable", "text": "unreadable"}
     for name, how in broken.items():

@@ -78,6 +78,36 @@ def test_the_interval_holds_the_rank_of_endless_draws_as_often_as_it_says(draws)
     assert held == pytest.approx(results.COVERED, abs=0.015)
 
 
+def test_within_labels_vectors_are_compared_with_those_of_the_same_label(frame):
+    """An image of the kind of the other label, among as many of both, is usual but not there."""
+    rng = np.random.default_rng(0)
+    kind = np.repeat([0, 1], 40)
+    vectors = rng.normal(size=(2, 16))[kind] + 0.2 * rng.normal(size=(80, 16))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    labels = np.array(["a", "b"])[kind]
+    labels[5] = "b"
+    table = pd.DataFrame(
+        {
+            "label": labels,
+            "content_hash": [f"{i:02d}" for i in range(80)],
+            "duplicate_of": None,
+            "status": "ok",
+            **results.summary(rng.normal(size=(80, 2)).astype(np.float32)),
+            "embedding_rarity": rng.permutation(80) / 80,
+        }
+    )
+    copy = table.iloc[[5]].assign(label="a", duplicate_of="5")
+    table = pd.concat([table, copy], ignore_index=True)
+    order = rng.permutation(80)
+    place = pd.Series(np.arange(80), index=[f"{i:02d}" for i in order])
+    results._rank_vectors_within_labels(table, vectors[order], place)
+    for whole in (True, False):
+        results._rank(table, "embedding_rarity", CLASSES, not whole)
+        assert table["minority_class_within_label"].iloc[[5, 80]].tolist() == [3, 3]
+        assert (table["rarity"].iloc[5] == 1) == (not whole)
+    assert table["rarity"].iloc[80] == 1  # the copy ranks with its first file
+
+
 def test_a_single_draw_has_a_rank_and_no_interval():
     scored = pd.DataFrame(results.summary(np.array([[1.0], [2.0], [3.0]], np.float32)))
     found = results.minority_percentiles(scored["minority_score"].to_numpy(), scored)

@@ -107,7 +107,7 @@ def test_a_matched_auroc_is_blind_to_complexity_and_sees_all_else():
     complexity = rng.normal(size=2000) + 2 * rare
     assert roc_auc_score(rare, complexity) > 0.9
     # Within a tenth the rare ones are still a little more complex.
-    assert study.matched_auroc(rare, complexity, complexity) < 0.65
+    assert study.matched_auroc(rare, complexity, complexity) < 0.7
     other = rng.normal(size=2000) + rare
     assert study.matched_auroc(rare, other, complexity) == pytest.approx(
         roc_auc_score(rare, other), abs=0.05
