@@ -1,7 +1,9 @@
 """Cases for the study: images of common classes with a few of another hidden among them.
 
-The pairs on which settings were chosen (`CHOOSING`) and those that are reported (`REPORTED`) have
-no pair in common.
+The pairs on which settings were chosen (`CHOOSING`) and those that are reported (`REPORTED`,
+`SEVERAL`) have no pair in common. Five that are reported come near to one for choosing, though: the
+same class is hidden, and a common class is among the common ones there (`overlaps`). The study
+also prints its means without these.
 """
 
 import io
@@ -48,6 +50,10 @@ SEVERAL = (
 SPOILED = ("blurred", "watermarked", "rotated")
 """What may be wrong with an image of a common class; 2 % of a case are so."""
 SPOILED_OF_EACH = 40
+MISLABELLED = 0.02
+"""Share of the images of a label that are of another class."""
+OF_A_LABEL = 300
+"""Images of every label of a labelled set."""
 SHARES = (0.01, 0.02, 0.05)
 FREQUENT = 100
 """Images that a class of a labelled folder has at least that is drawn for a pair."""
@@ -83,6 +89,9 @@ class Planted:
         rare: ``(len(rows),)`` whether an image is one of the rare.
         seed: of the drawing.
         trains: a denoiser is trained for cases like this one.
+        labels: ``(len(rows),)`` that the images are given, some of them wrongly: an image is rare
+            among those of its label. ``None``: among all.
+        overlaps: a pair for choosing comes near (`overlaps`).
     """
 
     name: str
@@ -91,6 +100,18 @@ class Planted:
     rare: np.ndarray
     seed: int
     trains: bool
+    labels: np.ndarray | None = None
+    overlaps: bool = False
+
+    def by_label(self) -> Iterator[tuple[np.ndarray, "Planted"]]:
+        """For every label which images have it, and the case that they are; all, without labels."""
+        if self.labels is None:
+            yield np.ones(len(self.rows), bool), self
+            return
+        for label in np.unique(self.labels):
+            own = self.labels == label
+            name = f"{label}, {self.name}"
+            yield own, replace(self, name=name, rows=self.rows[own], rare=self.rare[own])
 
 
 def pool(data: Path, embedding: str, per_class: int, cache: Path | None) -> Pool:
@@ -177,21 +198,40 @@ def cases(images: Pool, which: str, size: int, seeds: int) -> Iterator[Planted]:
         for seed in range(seeds):
             yield long_tail(images, seed, size)
         return
+    if which == "all":
+        for part in ("reported", "spoiled", "mislabelled"):
+            yield from cases(images, part, size, seeds)
+        return
+    if which == "mislabelled":
+        for seed in range(seeds):
+            yield mislabel(images, seed)
+        return
     if which == "spoiled":
-        for common in (c for c in np.unique(images.labels) if "/" not in c):
+        for common in whole_classes(images):
             for how in SPOILED:
                 for seed in range(seeds):
-                    case = hide(images, (str(common),), f"{common}/{how}", 0.02, seed, size)
+                    case = hide(images, (common,), f"{common}/{how}", 0.02, seed, size)
                     yield replace(case, group=how, trains=False)
         return
     pairs = CHOOSING if which == "choosing" else (*REPORTED, *SEVERAL)
     for common, rare in pairs:
         for share in SHARES:
             for seed in range(seeds):
-                yield hide(images, common, rare, share, seed, size)
+                case = hide(images, common, rare, share, seed, size)
+                yield replace(case, overlaps=which == "reported" and overlaps(common, rare))
     if which == "reported":
         for seed in range(seeds):
             yield long_tail(images, seed, size)
+
+
+def whole_classes(images: Pool) -> list[str]:
+    """Names of the classes, without those of spoiled images."""
+    return [str(name) for name in np.unique(images.labels) if "/" not in name]
+
+
+def overlaps(common: tuple[str, ...], rare: str) -> bool:
+    """Whether a pair for choosing hides the same class among one of the same common ones."""
+    return any(rare == other and set(common) & set(these) for these, other in CHOOSING)
 
 
 def drawn_pairs(images: Pool) -> list[tuple[tuple[str, ...], str]]:
@@ -235,7 +275,7 @@ def hide(
 def long_tail(images: Pool, seed: int, size: int) -> Planted:
     """All classes in random order, each rarer than the one before: the last are the rare ones."""
     rng = np.random.default_rng(seed)
-    names = rng.permutation([c for c in np.unique(images.labels) if "/" not in c])
+    names = rng.permutation(whole_classes(images))
     weights = np.geomspace(1, 0.01, len(names))
     counts = np.maximum(1, np.round(size * weights / weights.sum())).astype(int)
     counts = np.minimum(counts, [(images.labels == name).sum() for name in names])
@@ -249,3 +289,27 @@ def long_tail(images: Pool, seed: int, size: int) -> Planted:
     order = rng.permutation(len(every))
     name = f"long tail {seed}, {tail.sum()} of {len(names)} classes, seed {seed}"
     return Planted(name, "natural long tail", every[order], rarely[order], seed, True)
+
+
+def mislabel(images: Pool, seed: int) -> Planted:
+    """A set of all classes, in every label of which a few images (`MISLABELLED`) are of the others.
+
+    Every class gives away as many as its label gets, in turn to the labels after it, so that no
+    image is there twice.
+    """
+    rng = np.random.default_rng(seed)
+    names = whole_classes(images)
+    drawn = {c: list(rng.permutation(np.flatnonzero(images.labels == c))) for c in names}
+    size = min(OF_A_LABEL, *(len(rows) for rows in drawn.values()))
+    wrong = round(size * MISLABELLED)
+    rows, labels, rarely = [], [], []
+    for i, name in enumerate(names):
+        rows += drawn[name][: size - wrong]
+        for k in range(wrong):
+            rows.append(drawn[names[(i + 1 + k % (len(names) - 1)) % len(names)]].pop())
+        labels += [name] * size
+        rarely += [False] * (size - wrong) + [True] * wrong
+    order = rng.permutation(len(rows))
+    every, given = np.array(rows)[order], np.array(labels)[order]
+    name = f"{MISLABELLED:.0%} mislabelled, seed {seed}"
+    return Planted(name, "mislabelled", every, np.array(rarely)[order], seed, False, given)

@@ -3,28 +3,35 @@
     python benchmarks/study.py                       # the cases that are reported
     python benchmarks/study.py --cases choosing      # those on which settings were chosen
     python benchmarks/study.py --cases spoiled       # blurred, stamped and turned images
+    python benchmarks/study.py --cases mislabelled   # images of another class in every label
+    python benchmarks/study.py --cases all           # those that are reported, and the last two
     python benchmarks/study.py --cases folder --data FOLDER      # any images in class folders
     python benchmarks/study.py --denoisers 1         # trains a denoiser for one seed of every pair
 
 All rankings see the same images and, where they need vectors, the same ones: mincurate's embedding
 of a pretrained network. Labels are hidden from all of them. Rivals run as their users run them:
 FiftyOne Brain's uniqueness and representativeness, AvgkNN (k = 5), LOF (k = 20), isolation forest,
-and ECOD and COPOD of PyOD (``pip install pyod``), and where images are spoiled, cleanvision, by
-the worst of its scores, and the sharpness that mincurate calls blurred by; the complexity of the
-image is a control. Of the default it is also told how often its trust in itself was right.
+and ECOD and COPOD of PyOD, and where images are spoiled, cleanvision, by the worst of its scores,
+and the sharpness that mincurate calls blurred by (``pip install -e '.[bench]'``); the complexity of
+the image is a control. Of the default it is also told how often its trust in itself was right.
+Where labels are wrong, all see the images of one label at a time, the default as ``--within-label``
+does; once more it ranks by what it knows of all images.
 
 Prints, and writes as JSON and as a figure: AUROC, average precision, precision among as many as
 were planted, the share of the images one has to look at to see 90 % of the rare, Spearman
 correlation with complexity, AUROC among images of the same complexity, the time of each method,
 and, against the ranking that is mincurate's default, the mean paired difference with its 95 %
-interval (bootstrap over pairs, whose seeds and shares are not independent).
+interval (bootstrap over pairs, whose seeds and shares are not independent). Groups that hold
+pairs close to one on which settings were chosen are told again without these, as ``disjoint``.
 """
 
 import argparse
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +42,8 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 SIGMA = 0.16
 DEFAULT = "embedding"
 """The ranking that is compared with the others."""
+PANELS = (("auroc", "AUROC"), ("ap", "average precision"), ("seconds", "seconds of a case"))
+"""Measures in the figure, and what they are called there."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +61,11 @@ class Found:
     auroc_matched: float
     seconds: float
     trust: str = ""
+    overlaps: bool = False
 
 
-def rankings(images: Pool, case: Planted, options: argparse.Namespace):
-    """Every ranking of a case: name, scores (higher is rarer), and the seconds it took."""
+def ways(images: Pool, spoiled: bool, fiftyone_too: bool) -> dict[str, Callable]:
+    """Every ranking that needs no denoiser: from rows of the pool to scores, higher is rarer."""
     from pyod.models.copod import COPOD
     from pyod.models.ecod import ECOD
     from sklearn.ensemble import IsolationForest
@@ -63,39 +73,75 @@ def rankings(images: Pool, case: Planted, options: argparse.Namespace):
 
     from mincurate import crowd, embedding
 
-    vectors, every = images.vectors[case.rows], np.arange(len(case.rows))
-    ways = {
-        "embedding": lambda: crowd.rarity(vectors, reference(case)),
-        "crowd distance alone": lambda: crowd.neighborhood(vectors, vectors, every)[0],
-        "outlier factor alone": lambda: crowd.neighborhood(vectors, vectors, every)[1],
-        "deviation alone": lambda: crowd.deviation(vectors, vectors),
-        "AvgkNN": lambda: embedding.neighbor_distance(vectors),
-        "LOF": lambda: -LocalOutlierFactor(n_neighbors=20).fit(vectors).negative_outlier_factor_,
-        "isolation forest": lambda: (
-            -IsolationForest(random_state=0).fit(vectors).score_samples(vectors)
-        ),
-        "ECOD": lambda: ECOD().fit(vectors).decision_scores_,
-        "COPOD": lambda: COPOD().fit(vectors).decision_scores_,
-        "complexity (control)": lambda: images.complexity[case.rows],
+    def of_crowd(rows, which: int):
+        vectors = images.vectors[rows]
+        return crowd.neighborhood(vectors, vectors, np.arange(len(rows)))[which]
+
+    def forest(rows):
+        vectors = images.vectors[rows]
+        return -IsolationForest(random_state=0).fit(vectors).score_samples(vectors)
+
+    def lof(rows):
+        fitted = LocalOutlierFactor(n_neighbors=20).fit(images.vectors[rows])
+        return -fitted.negative_outlier_factor_
+
+    found: dict[str, Callable] = {
+        DEFAULT: lambda rows: crowd.rarity(images.vectors[rows], crowd.reference(map(str, rows))),
+        "crowd distance alone": lambda rows: of_crowd(rows, 0),
+        "outlier factor alone": lambda rows: of_crowd(rows, 1),
+        "deviation alone": lambda rows: crowd.deviation(images.vectors[rows], images.vectors[rows]),
+        "AvgkNN": lambda rows: embedding.neighbor_distance(images.vectors[rows]),
+        "LOF": lof,
+        "isolation forest": forest,
+        "ECOD": lambda rows: ECOD().fit(images.vectors[rows]).decision_scores_,
+        "COPOD": lambda rows: COPOD().fit(images.vectors[rows]).decision_scores_,
+        "complexity (control)": lambda rows: images.complexity[rows],
     }
-    if not options.no_fiftyone:
-        ways |= {
-            "FiftyOne uniqueness": lambda: fiftyone("uniqueness", vectors),
-            "FiftyOne 1 - representativeness": lambda: -fiftyone("representativeness", vectors),
+    if fiftyone_too:
+        found |= {
+            "FiftyOne uniqueness": lambda rows: fiftyone("uniqueness", images.vectors[rows]),
+            "FiftyOne 1 - representativeness": lambda rows: (
+                -fiftyone("representativeness", images.vectors[rows])
+            ),
         }
-    if case.group in SPOILED:
-        ways |= {
-            "cleanvision": lambda: cleanvision(images.pixels[case.rows]),
-            "softness": lambda: softness(images.pixels[case.rows]),
+    if spoiled:
+        found |= {
+            "cleanvision": lambda rows: cleanvision(images.pixels[rows]),
+            "softness": lambda rows: softness(images.pixels[rows]),
         }
-    for name, way in ways.items():
+    return found
+
+
+def rankings(images: Pool, case: Planted, options: argparse.Namespace):
+    """Every ranking of a case: name, scores (higher is rarer), and the seconds it took.
+
+    Scores of a case with labels are to be compared within each.
+    """
+    found = ways(images, case.group in SPOILED, not options.no_fiftyone)
+    if case.labels is not None:
+        among_all = found[DEFAULT]
+        found = {name: within_labels(way, case) for name, way in found.items()}
+        found[f"{DEFAULT}, of all labels"] = among_all
+    for name, way in found.items():
         if options.methods and name not in options.methods:
             continue
         started = time.monotonic()
-        scores = np.asarray(way(), np.float64)
+        scores = np.asarray(way(case.rows), np.float64)
         yield name, scores, time.monotonic() - started
     if case.seed < options.denoisers and case.trains:
-        yield from denoised(images, case, ways["embedding"](), options)
+        yield from denoised(images, case, found[DEFAULT](case.rows), options)
+
+
+def within_labels(way: Callable, case: Planted) -> Callable:
+    """A ranking that is shown the images of one label after the other."""
+
+    def scores(rows):
+        found = np.empty(len(rows))
+        for own, part in case.by_label():
+            found[own] = way(part.rows)
+        return found
+
+    return scores
 
 
 def reference(case: Planted):
@@ -252,6 +298,7 @@ def judge(case: Planted, method: str, scores, complexity, seconds: float) -> Fou
         float(spearmanr(scores, complexity).statistic) if np.ptp(scores) else 0.0,
         matched_auroc(rare, scores, complexity),
         seconds,
+        overlaps=case.overlaps,
     )
 
 
@@ -284,24 +331,36 @@ def paired(rows: list[Found], method: str, group: str, measure: str) -> tuple[fl
 
 
 def summary(rows: list[Found]) -> list[dict[str, object]]:
-    """One row per group and method, best average precision first."""
-    found = []
+    """One line per group and method, best average precision first.
+
+    After a group of which some pairs overlap with those for choosing comes that of the others.
+    """
+    lines = []
     for group in dict.fromkeys(r.group for r in rows):
-        part = []
-        for method in dict.fromkeys(r.method for r in rows if r.group == group):
-            of = [r for r in rows if r.group == group and r.method == method]
-            line: dict[str, object] = {"group": group, "method": method, "cases": len(of)}
-            for measure in (
-                "auroc", "ap", "precision_at_planted", "looked_at", "spearman_complexity",
-                "auroc_matched", "seconds",
-            ):  # fmt: skip
-                line[measure] = float(np.nanmean([getattr(r, measure) for r in of]))
-            line["worst_auroc"] = min(r.auroc for r in of)
-            for measure in ("auroc", "ap"):
-                line[f"default_better_{measure}"] = paired(rows, method, group, measure)
-            part.append(line)
-        found += sorted(part, key=lambda line: -float(str(line["ap"])))
-    return found
+        own = [r for r in rows if r.group == group]
+        lines += means(own)
+        apart = [replace(r, group=f"{group}, disjoint") for r in own if not r.overlaps]
+        if 0 < len(apart) < len(own):
+            lines += means(apart)
+    return lines
+
+
+def means(rows: list[Found]) -> list[dict[str, object]]:
+    """The lines of one group."""
+    lines = []
+    for method in dict.fromkeys(r.method for r in rows):
+        of = [r for r in rows if r.method == method]
+        line: dict[str, object] = {"group": of[0].group, "method": method, "cases": len(of)}
+        for measure in (
+            "auroc", "ap", "precision_at_planted", "looked_at", "spearman_complexity",
+            "auroc_matched", "seconds",
+        ):  # fmt: skip
+            line[measure] = float(np.nanmean([getattr(r, measure) for r in of]))
+        line["worst_auroc"] = min(r.auroc for r in of)
+        for measure in ("auroc", "ap"):
+            line[f"default_better_{measure}"] = paired(rows, method, of[0].group, measure)
+        lines.append(line)
+    return sorted(lines, key=lambda line: -float(str(line["ap"])))
 
 
 def show(lines: list[dict[str, object]]) -> None:
@@ -340,7 +399,7 @@ def show(lines: list[dict[str, object]]) -> None:
 
 
 def draw(lines: list[dict[str, object]], file: Path) -> None:
-    """Mean AUROC and average precision of every method, one row of panels for each group."""
+    """Mean AUROC, average precision and seconds of every method, panels in a row for each group."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -348,19 +407,19 @@ def draw(lines: list[dict[str, object]], file: Path) -> None:
 
     groups = list(dict.fromkeys(line["group"] for line in lines))
     figure, axes = pyplot.subplots(
-        len(groups), 2, figsize=(10, 2.6 * len(groups)), squeeze=False, layout="constrained"
+        len(groups), 3, figsize=(13, 2.6 * len(groups)), squeeze=False, layout="constrained"
     )
     for row, group in zip(axes, groups, strict=True):
         part = [line for line in lines if line["group"] == group][::-1]
-        for axis, (measure, title) in zip(
-            row, (("auroc", "AUROC"), ("ap", "average precision")), strict=True
-        ):
+        for axis, (measure, title) in zip(row, PANELS, strict=True):
             colors = ["#a11d33" if line["method"] == DEFAULT else "#9aa5b1" for line in part]
             axis.barh([str(p["method"]) for p in part], [p[measure] for p in part], color=colors)
             axis.set_title(f"{group}: {title}", fontsize=9)
             axis.tick_params(labelsize=7)
         row[0].axvline(0.5, color="black", linewidth=0.8, linestyle=":")
         row[1].set_yticklabels([])
+        row[2].set_yticklabels([])
+        row[2].set_xscale("log")
     figure.savefig(file, dpi=130)
 
 
@@ -370,7 +429,9 @@ def main() -> None:
     weights = SHARED / "models" / "squeezenet1_0-imagenet-fp16.safetensors"
     parser.add_argument("--embedding", default=f"torchvision:squeezenet1_0@{weights}")
     parser.add_argument(
-        "--cases", choices=["reported", "choosing", "spoiled", "folder"], default="reported"
+        "--cases",
+        choices=["reported", "choosing", "spoiled", "mislabelled", "all", "folder"],
+        default="reported",
     )
     parser.add_argument("--methods", nargs="+", help="these rankings alone")
     parser.add_argument("--images", type=int, default=1000, help="images of a case")
@@ -386,6 +447,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("study.json"))
     parser.add_argument("--figure", type=Path, default=Path("study.png"))
     options = parser.parse_args()
+    needed = ("pyod", "cleanvision") if options.cases in ("spoiled", "all") else ("pyod",)
+    if missing := [name for name in needed if not find_spec(name)]:
+        parser.error(f"{' and '.join(missing)} are not installed: pip install -e '.[bench]'")
 
     from mincurate import device
 
@@ -393,13 +457,18 @@ def main() -> None:
     images = pool(options.data, options.embedding, options.per_class, options.cache)
     rows: list[Found] = []
     for case in cases(images, options.cases, options.images, options.seeds):
-        for method, scores, seconds in rankings(images, case, options):
-            found = judge(case, method, scores, images.complexity[case.rows], seconds)
-            if method == DEFAULT:
-                found = replace(found, trust=trusted(images.vectors[case.rows], case))
-            rows.append(found)
-        best = max((r for r in rows if r.case == case.name), key=lambda r: r.ap)
-        print(f"{case.name}: best {best.method}, AP {best.ap:.3f}", flush=True)
+        ranked = list(rankings(images, case, options))
+        for own, part in case.by_label():
+            found = [
+                judge(part, method, scores[own], images.complexity[part.rows], seconds)
+                for method, scores, seconds in ranked
+            ]
+            best = max(found, key=lambda r: r.ap)
+            print(f"{part.name}: best {best.method}, AP {best.ap:.3f}", flush=True)
+            for row in found:
+                judged = row.method == DEFAULT and case.labels is None
+                trust = trusted(images.vectors[case.rows], case) if judged else ""
+                rows.append(replace(row, trust=trust))
         lines = summary(rows)
         result = {
             **provenance(),

@@ -1,9 +1,10 @@
-"""How an image looks, in four numbers, and what is broken about it.
+"""How an image looks, in five numbers, and what is broken about it.
 
 The numbers are measured once, when a file is identified; whether an image is blurred depends on
 the others: a set may be soft as a whole.
 """
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -21,6 +22,18 @@ DEVIATIONS = 4.0
 """How many deviations an image's sharpness lies below that of its set when it is blurred."""
 FEWEST = 20
 """Images whose sharpness is known, at least, before any is called blurred."""
+GREY = 0.03
+"""Chroma of the mean colour below which an image has no hue."""
+HUES = {
+    "red": 15,
+    "orange": 45,
+    "yellow": 75,
+    "green": 165,
+    "cyan": 200,
+    "blue": 260,
+    "magenta": 345,
+}
+"""What a hue is called below so many degrees; beyond the last it is red again."""
 UNREADABLE, COPY, BLANKNESS, BLUR = "unreadable", "copy", "blank", "blurred"
 
 
@@ -34,12 +47,15 @@ class Appearance(NamedTuple):
             (noise): how much of the edges is fine. ``None`` where there is no edge.
         colorfulness: Hasler and Suesstrunk, 2003, "Measuring colourfulness in natural images", at
             1/255 of their scale; 0 is grey.
+        hue: of the mean colour, in degrees: 0 red, 60 yellow, 120 green, 180 cyan, 240 blue, 300
+            magenta. ``None`` where it is nearly grey.
     """
 
     brightness: float
     contrast: float
     sharpness: float | None
     colorfulness: float
+    hue: float | None
 
 
 NAMES = Appearance._fields
@@ -58,7 +74,23 @@ def measure(img: Image.Image) -> Appearance:
         float(pixels.std((0, 1)).max()),
         _sharpness(luma),
         float(spread + 0.3 * middle),
+        _hue(*(float(channel.mean()) for channel in (red, green, blue))),
     )
+
+
+def _hue(red: float, green: float, blue: float) -> float | None:
+    """The angle of a colour in the plane of chroma, in degrees."""
+    along, across = red - (green + blue) / 2, math.sqrt(3) / 2 * (green - blue)
+    if math.hypot(along, across) < GREY:
+        return None
+    return math.degrees(math.atan2(across, along)) % 360
+
+
+def hue_names(degrees: NDArray[np.float64]) -> NDArray[np.object_]:
+    """Hues ``(N,)`` in words (`HUES`); ``grey`` for NaN."""
+    names = np.array([*HUES, "red"], object)
+    found = names[np.searchsorted(list(HUES.values()), degrees, side="right").clip(0, len(HUES))]
+    return np.where(np.isnan(degrees), "grey", found)
 
 
 def _sharpness(luma: NDArray[np.floating]) -> float | None:

@@ -220,10 +220,8 @@ def place(
     ranked = frame[base.column].to_numpy(np.float64)
     scores = base.frame[base.column].to_numpy(np.float64)
     frame["rarity"] = ordinal.percentile_among(scores, ranked)
-    if "rarity_low" in base.frame:
-        error = results.NORMAL * frame["minority_score_se"].to_numpy(np.float64)
-        frame["rarity_low"] = ordinal.percentile_among(scores, ranked - error)
-        frame["rarity_high"] = ordinal.percentile_among(scores, ranked + error)
+    minority = base.frame["minority_score"].to_numpy(np.float64)
+    frame[list(results.PERCENTILES)] = results.minority_percentiles(minority, frame)
     edges = base.run.record["class_edges"]
     if not edges and base.num_classes > 1:  # within labels there are no edges that hold for all
         edges = ordinal.class_edges(

@@ -7,11 +7,13 @@ what belongs to none, so that neither the number of kinds nor a distance has to 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mincurate.appearance import hue_names
 from mincurate.errors import UserError
 from mincurate.longtail import LongTail, tail_size
 
@@ -28,8 +30,9 @@ BACKGROUND = 3
 """Common images that are clustered along, for one of the tail, at most."""
 COMMON = 0.5
 """Rarity up to which an image is common."""
-LEANS = 1.5
-"""A kind leans to a label that is so many times more frequent in it than in the whole."""
+LEANS, OFTEN = 1.5, 0.2
+"""A kind leans to a label or a hue that is so many times more frequent in it than in the whole,
+and that so many of its images have at least."""
 FAR = (0.1, 0.9)
 """Percentiles beyond which a kind's median is worth a word."""
 CHUNK = 8192
@@ -45,7 +48,8 @@ WORDS = {
 }
 """What a low and a high value of a column is called; size and aspect are made of the sides."""
 SAID = 3
-"""Words that are said of a kind's looks, at most: those that set it apart most."""
+"""Words that are said of a kind's looks, at most: those that set it apart most. As many traits of
+any sort make its name."""
 NEAREST, STRANGER = 10, 2
 """An image is odd that at most so many of so many nearest images have among their nearest; chosen
 on the pairs for choosing (`benchmarks/kinds.py`)."""
@@ -62,26 +66,61 @@ class Kind:
         alone: they resemble no other image of the tail, nor one another.
         common: the row of the common image that is nearest to the most typical one, if any.
         traits: what sets them apart from all images, in words.
+        name: by the first of them, as in ``rare_group``; empty for those that are alone.
     """
 
     members: NDArray[np.int64]
     alone: bool
     common: int | None
     traits: tuple[str, ...]
+    name: str = ""
+
+
+class Trait(NamedTuple):
+    """What sets a kind apart, in a word or two and in full."""
+
+    name: str
+    words: str
 
 
 @lru_cache(maxsize=2)
 def kinds(tail: LongTail) -> tuple[Kind, ...]:
     """The kinds of rare of a run, the largest first, and last those that are alone, if any.
 
-    Found once for a table, and kept: it takes about a second for 2,000 images.
+    Read once for a table, and kept. Of a run that was scored before there was a ``rare_group``
+    they are sought now, which takes about a second for 2,000 images.
 
     Raises:
         UserError: the run's vectors are gone.
     """
-    images = tail.images
-    rare = np.arange(min(len(tail.tail), MOST))
-    vectors, place = _vectors(tail)
+    return _kinds(tail.images, *_vectors(tail))
+
+
+def rare_groups(
+    frame: pd.DataFrame,
+    known: pd.DataFrame,
+    vectors: NDArray[np.float32],
+    place: NDArray[np.int64],
+) -> pd.Series:
+    """``rare_group`` of every file of a run's table: the name of its kind, or ``None``.
+
+    Args:
+        frame: the table.
+        known: its rows that rank, rarest first.
+        vectors: ``(N, d)``.
+        place: ``(len(known),)``, which of them is whose.
+    """
+    found = pd.Series(None, frame.index, dtype=object)
+    for kind in _kinds(known.reset_index(drop=True), vectors, place):
+        found[known.index[kind.members]] = kind.name or None
+    return found
+
+
+def _kinds(
+    images: pd.DataFrame, vectors: NDArray[np.float32], place: NDArray[np.int64]
+) -> tuple[Kind, ...]:
+    """The kinds among images, rarest first, of which some have no vector (``place`` is -1)."""
+    rare = np.arange(min(tail_size(len(images)), MOST))
     rare = rare[place[rare] >= 0]
     if len(rare) < 2:
         return ()
@@ -90,7 +129,12 @@ def kinds(tail: LongTail) -> tuple[Kind, ...]:
     some = common[
         np.linspace(0, len(common) - 1, min(len(common), BACKGROUND * len(rare))).astype(int)
     ]
-    groups = cluster(points, np.asarray(vectors[place[some]], np.float32))
+    names: Sequence[str] = ()
+    if "rare_group" in images:
+        groups, distinct = pd.factorize(images["rare_group"].iloc[rare])
+        names = [str(name) for name in distinct]
+    else:
+        groups = cluster(points, np.asarray(vectors[place[some]], np.float32))
     found, typical = [], []
     for group in range(groups.max() + 1):
         inside = points[groups == group]
@@ -99,15 +143,22 @@ def kinds(tail: LongTail) -> tuple[Kind, ...]:
         found.append(rare[groups == group][order])
         typical.append(inside[order[0]])
     nearest = _nearest(typical, vectors, place, common)
-    ordered = [
-        Kind(members, False, near, traits(images, members, near))
-        for members, near in zip(found, nearest, strict=True)
-    ]
-    ordered.sort(key=lambda kind: -len(kind.members))
+    order = sorted(range(len(found)), key=lambda i: (-len(found[i]), found[i].min()))
+    ordered = []
+    for number, i in enumerate(order, start=1):
+        said = traits(images, found[i], nearest[i])
+        name = names[i] if len(names) else _name(number, said)
+        ordered.append(Kind(found[i], False, nearest[i], tuple(t.words for t in said), name))
     alone = rare[groups == -1]
     if len(alone):
-        ordered.append(Kind(alone, True, None, traits(images, alone)))
+        said = traits(images, alone)
+        ordered.append(Kind(alone, True, None, tuple(t.words for t in said)))
     return tuple(ordered)
+
+
+def _name(number: int, said: Sequence[Trait]) -> str:
+    names = ", ".join(trait.name for trait in said[:SAID])
+    return f"Kind {number} ({names})" if names else f"Kind {number}"
 
 
 def cluster(
@@ -194,26 +245,27 @@ def acquaintances(vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> NDAr
     return (theirs == rows[:, None, None]).any(2).sum(1)
 
 
-def rarity_kinds_among(
+def nearest_of_tail(
     known: pd.DataFrame,
     vectors: NDArray[np.float32],
     rarity: NDArray[np.float64],
     joining: NDArray[np.float32],
-) -> NDArray[np.object_]:
-    """``rarity_kind`` of images that join those of ``known``: that of the nearest one of the tail.
+) -> NDArray[np.int64]:
+    """For images that join those of ``known`` the row of the one of the tail that is nearest, whose
+    ``rarity_kind`` and ``rare_group`` they take; -1 for what is common.
 
     Args:
         known: rows with ``rarity`` and ``rarity_kind``.
         vectors: ``(len(known), d)``, theirs.
-        rarity: ``(M,)``, of those that join; what ranks below the tail of ``known`` has none.
+        rarity: ``(M,)``, of those that join; what ranks below the tail of ``known`` is common.
         joining: ``(M, d)``.
     """
     kind = known["rarity_kind"].astype(object).fillna("").to_numpy()
-    tail = np.isin(kind, [RARE, ODD])
-    found = np.full(len(joining), None, object)
-    if tail.any():
+    tail = np.flatnonzero(np.isin(kind, [RARE, ODD]))
+    found = np.full(len(joining), -1, np.int64)
+    if len(tail):
         rare = rarity >= known["rarity"].to_numpy(np.float64)[tail].min()
-        found[rare] = kind[tail][(joining[rare] @ vectors[tail].T).argmax(1)]
+        found[rare] = tail[(joining[rare] @ vectors[tail].T).argmax(1)]
     return found
 
 
@@ -238,8 +290,9 @@ def summary(frame: pd.DataFrame) -> str:
 
 def traits(
     images: pd.DataFrame, members: NDArray[np.int64], near: int | None = None
-) -> tuple[str, ...]:
-    """What sets rows of a table apart from all of it: what is broken, labels, and looks (`WORDS`).
+) -> tuple[Trait, ...]:
+    """What sets rows of a table apart from all of it: what is broken, labels, hue, and looks
+    (`WORDS`).
 
     Args:
         near: the row of the common image that is nearest.
@@ -248,10 +301,17 @@ def traits(
     said = []
     if "broken" in images:
         shares = inside["broken"].value_counts() / len(inside)
-        said += [f"{share:.0%} are {name}" for name, share in shares.items() if share >= 0.2]
-    said += _labels(images["label"], inside["label"])
+        said += [
+            Trait(str(name), f"{share:.0%} are {name}")
+            for name, share in shares.items()
+            if share >= OFTEN
+        ]
+    said += _leaning(images["label"], members)
     if near is not None and isinstance(like := images["label"].iloc[near], str):
-        said.append(f"nearest to {like}")
+        said.append(Trait(f"near {like}", f"nearest to {like}"))
+    if "hue" in images:
+        hues = pd.Series(hue_names(images["hue"].to_numpy(np.float64)))
+        said += _leaning(hues, members)[:1]
     looks = []
     for column, (low, high) in WORDS.items():
         every = _look(images, column)
@@ -263,9 +323,9 @@ def traits(
         below = ((known < middle).mean() + (known <= middle).mean()) / 2
         if not FAR[0] < below < FAR[1]:
             word, share = (low, 1 - below) if below <= FAR[0] else (high, below)
-            looks.append((share, f"{word} than {share:.0%} of all images"))
+            looks.append((share, Trait(word, f"{word} than {share:.0%} of all images")))
     looks.sort(key=lambda look: -look[0])
-    return (*said, *(words for _, words in looks[:SAID]))
+    return (*said, *(trait for _, trait in looks[:SAID]))
 
 
 def _look(images: pd.DataFrame, column: str) -> NDArray[np.float64]:
@@ -278,15 +338,14 @@ def _look(images: pd.DataFrame, column: str) -> NDArray[np.float64]:
     return images[column].to_numpy(np.float64)
 
 
-def _labels(every: pd.Series, inside: pd.Series) -> Sequence[str]:
-    """The labels that these images lean to, at most two."""
-    usual = {str(name): share for name, share in every.value_counts(normalize=True).items()}
-    here = {str(name): share for name, share in inside.value_counts(normalize=True).items()}
-    leaning = [
-        f"{share:.0%} are {label} ({usual[label]:.0%} of all)"
-        for label, share in here.items()
-        if share >= LEANS * usual[label] and share >= 0.2
-    ]
+def _leaning(every: pd.Series, members: NDArray[np.int64]) -> list[Trait]:
+    """The values of a column that rows of it lean to, at most two."""
+    usual = {str(value): count / len(every) for value, count in every.value_counts().items()}
+    leaning = []
+    for value, count in every.iloc[members].value_counts().items():
+        name, share = str(value), count / len(members)
+        if share >= max(OFTEN, LEANS * usual[name]):
+            leaning.append(Trait(name, f"{share:.0%} are {name} ({usual[name]:.0%} of all)"))
     return leaning[:2]
 
 

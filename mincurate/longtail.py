@@ -28,7 +28,7 @@ COLUMNS = [
     *("path", "rel_path", "content_hash", "label", "duplicate_of", "status", "width", "height"),
     *("minority_score", "minority_score_se", "rarity", "minority_class"),
     *("neighbor_distance", "embedding_rarity", "minority_score_calibrated"),
-    *("complexity", *appearance.NAMES, "rarity_kind", "broken", "map_x", "map_y"),
+    *("complexity", *appearance.NAMES, "rarity_kind", "rare_group", "broken", "map_x", "map_y"),
 ]
 """Of the table of results: the draws, which are most of its bytes, are left on disk."""
 

@@ -41,11 +41,13 @@ PORTION = 512
 NUMBERS = [
     *("minority_score", "minority_score_se", "rarity", "minority_class"),
     *("minority_class_within_label", "neighbor_distance", "embedding_rarity"),
+    *ordinal.WITHIN.values(),
     *crowd.NAMES,
     *("minority_score_calibrated", "denoising_error"),
     *("rarity_kind", "map_x", "map_y", "minority_score_draws", "layer_distances"),
+    *(*results.PERCENTILES, "rare_group"),
 ]
-"""Columns that an exact copy takes over."""
+"""Columns that an exact copy takes over, as far as the run has them."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,7 @@ def _score(
                 "joined": runs.now(),
             }
         )
-    copied = [*NUMBERS, *(name for name in ("rarity_low", "rarity_high") if name in frame)]
+    copied = [name for name in NUMBERS if name in frame]
     numbers = [first[["content_hash", *copied]].astype(object)]
     vectors = np.zeros((0, base.vectors.shape[1]), np.float32)
     if files:
@@ -226,30 +228,47 @@ def _score(
         scored, vectors = joining.join(
             base, scorer, pairs, batch_size=batch_size, workers=workers, reporter=reporter
         )
-        rank_by_label(base, scored, [source.label for source in files.values()], reporter)
-        scored["rarity_kind"] = kinds.rarity_kinds_among(
+        labels = [source.label for source in files.values()]
+        rank_by_label(base, scored, vectors, labels, reporter)
+        like = kinds.nearest_of_tail(
             base.frame, base.vectors, scored["rarity"].to_numpy(np.float64), vectors
         )
+        for name in ("rarity_kind", "rare_group"):
+            if name in frame:
+                known = base.frame[name].astype(object).iloc[like].reset_index(drop=True)
+                scored[name] = known.where(like >= 0, None)
         numbers.append(scored[["content_hash", *copied]].astype(object))
     table = pd.DataFrame(rows).merge(pd.concat(numbers), on="content_hash", how="left")
     table["broken"] = appearance.broken(table, base.run.record["sharpness_floor"])
     table.loc[table["broken"].notna(), "rarity_kind"] = kinds.BROKEN
+    if "rare_group" in table:
+        table.loc[table["duplicate_of"].notna(), "rare_group"] = None
     if "sample_id" not in frame:
         table = table.drop(columns="sample_id")
     return table, (list(files), vectors)
 
 
 def rank_by_label(
-    base: Base, joining_: pd.DataFrame, labels: list[str | None], reporter: Reporter = SILENT
+    base: Base,
+    joining_: pd.DataFrame,
+    vectors: NDArray[np.float32],
+    labels: list[str | None],
+    reporter: Reporter = SILENT,
 ) -> None:
     """Add the class within the label; where the run ranks within labels, rank and class too.
 
     Args:
         joining_: as `joining.place` gives it, with the ranks among all images.
+        vectors: ``(M, d)``, of its rows.
         labels: of its rows. A label that the run does not know leaves the ranks among all.
     """
-    known = base.frame[base.column].to_numpy(np.float64)
-    values = joining_[base.column].to_numpy(np.float64)
+    own = ordinal.WITHIN.get(base.column, base.column)
+    own = own if own in base.frame else base.column
+    known = base.frame[own].to_numpy(np.float64)
+    values = joining_[base.column].to_numpy(np.float64).copy()
+    for name in ordinal.WITHIN.values():
+        joining_[name] = np.nan
+    minority = base.frame["minority_score"].to_numpy(np.float64)
     within = base.frame["minority_class_within_label"].fillna(-1).to_numpy(np.int64)
     edges_by_label = base.run.record.get("class_edges_by_label") or {}
     groups = base.frame["label"].astype(object).where(base.frame["label"].notna(), "").to_numpy()
@@ -258,15 +277,21 @@ def rank_by_label(
     strangers = []
     for label in sorted(set(wanted.tolist())):
         here, members = wanted == label, groups == label
+        if own != base.column and members.any():
+            values[here] = _rarity_within(base, members, vectors[here])
+            joining_.loc[here, own] = values[here]
         if label and members.any():
             edges = ordinal.class_edges(known[members], within[members], base.num_classes)
             found[here] = np.searchsorted(np.asarray(edges, np.float64), values[here])
         if label in edges_by_label and members.any():
-            own = np.asarray(edges_by_label[label], np.float64)
-            joining_.loc[here, "minority_class"] = np.searchsorted(own, values[here])
+            edges = edges_by_label[label]
+            joining_.loc[here, "minority_class"] = np.searchsorted(
+                np.asarray(edges, np.float64), values[here]
+            )
             joining_.loc[here, "rarity"] = ordinal.percentile_among(known[members], values[here])
-            if "rarity_low" in joining_:  # that was among all
-                joining_.loc[here, ["rarity_low", "rarity_high"]] = np.nan
+            joining_.loc[here, list(results.PERCENTILES)] = results.minority_percentiles(
+                minority[members], joining_[here]
+            )
         elif edges_by_label:
             strangers.append(label or "(no label)")
     joining_["minority_class_within_label"] = found
@@ -275,6 +300,19 @@ def rank_by_label(
             f"Run {base.run.key} ranks within labels and knows no image of {', '.join(strangers)}: "
             "new ones of these are ranked among all images."
         )
+
+
+def _rarity_within(
+    base: Base, members: NDArray[np.bool_], vectors: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """``embedding_rarity_within_label`` of images that join some of a run's."""
+    of_label = base.vectors[members]
+    rows = crowd.reference(base.frame["content_hash"][members])
+    return ordinal.mean_rank_among(
+        crowd.evidence(of_label, of_label[rows], rows),
+        crowd.evidence(vectors, of_label[rows]),
+        crowd.WEIGHTS,
+    )
 
 
 def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.float32]]) -> None:

@@ -16,6 +16,9 @@ RANKINGS = {
     "embedding": "embedding_rarity",
 }
 """What ``rank_by`` may name besides ``auto``, and the column of the table it follows."""
+WITHIN = {"embedding_rarity": "embedding_rarity_within_label"}
+"""Columns in whose place another ranks within labels: where an image stands among all says little
+about how well it fits its label."""
 
 
 def percentile(scores: ArrayLike) -> NDArray[np.float64]:
@@ -90,8 +93,10 @@ def mean_rank_among(
         weights: what each kind counts; all the same when absent.
     """
     n = len(known[0])
-    places = [percentile_among(k, j) for k, j in zip(known, joining, strict=True)]
-    return (np.average(places, axis=0, weights=weights) * (n - 1) + 1) / n
+    counted = zip(known, joining, weights or [1.0] * len(known), strict=True)
+    found = [(percentile_among(k, j), w) for k, j, w in counted if not np.isnan(k).any()]
+    places, counts = zip(*(found or [(np.ones(len(joining[0])), 1.0)]), strict=True)
+    return (np.average(places, axis=0, weights=counts) * (n - 1) + 1) / n
 
 
 def ordinal_classes(scores: ArrayLike, num_classes: int) -> NDArray[np.int64]:

@@ -19,16 +19,18 @@ SCORE_TAG, CLASS_TAG = "#5f6b7a", "#a11d33"
 
 FIELDS: dict[str, tuple[str, str, bool]] = {
     "rarity": ("float", "Percentile of the ranking in force: 0 commonest, 1 rarest", True),
-    "rarity_low": ("float", "Rarity with the score at the lower end of its 95 % interval", False),
-    "rarity_high": ("float", "Rarity with the score at the upper end of its 95 % interval", False),
     "rarity_kind": (
         "str",
         "rare (one of a few of its kind), odd (fits nothing) or broken; none if common",
         True,
     ),
+    "rare_group": ("str", "Which group of the rarest tenth, by what sets it apart", True),
     "broken": ("str", "What is broken: blank, blurred, copy or unreadable", False),
     "minority_score": ("float", "Minority score; higher is rarer", True),
     "minority_score_se": ("float", "Standard error of the minority score over its draws", False),
+    "minority_percentile": ("float", "Percentile by the minority score: 1 rarest", False),
+    "minority_percentile_low": ("float", "Lower end of its 95 % interval", False),
+    "minority_percentile_high": ("float", "Upper end of its 95 % interval", False),
     "minority_class": ("int", "Ordinal class: 0 commonest, the highest rarest", True),
     "minority_class_within_label": ("int", "Ordinal class among images of its own label", False),
     "neighbor_distance": (
@@ -41,6 +43,11 @@ FIELDS: dict[str, tuple[str, str, bool]] = {
         "Mean rank of distance to the crowd, outlier factor and deviation; higher is rarer",
         True,
     ),
+    "embedding_rarity_within_label": (
+        "float",
+        "Embedding rarity among images of its own label",
+        False,
+    ),
     "minority_score_calibrated": (
         "float",
         "Minority score with texture regressed out, rank-averaged with neighbour distance",
@@ -51,6 +58,11 @@ FIELDS: dict[str, tuple[str, str, bool]] = {
     "contrast": ("float", "Standard deviation of the pixels, 0 blank to 0.5", False),
     "sharpness": ("float", "How much of the edges is fine; low is blurred", False),
     "colorfulness": ("float", "0 grey; 0.4 and more is very colourful", False),
+    "hue": (
+        "float",
+        "Of the mean colour, in degrees: 0 red, 60 yellow, 120 green, 180 cyan, 240 blue",
+        False,
+    ),
     "content_hash": ("str", "BLAKE2b of the file; equal for exact copies", False),
     "duplicate_of": ("str", "First file with the same content, if this is a copy", False),
     "unscorable_reason": ("str", "Why the file has no score", False),

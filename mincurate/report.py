@@ -250,6 +250,7 @@ def _kinds(run: Run, frame: pd.DataFrame) -> dict[str, Any]:
         "kinds": [
             {
                 "alone": kind.alone,
+                "name": kind.name,
                 "count": len(kind.members),
                 "traits": kind.traits,
                 "tiles": sheets.small(tail.images.iloc[kind.members[:TYPICAL]]),

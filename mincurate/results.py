@@ -20,8 +20,10 @@ from mincurate.runs import Run
 from mincurate.scoring import Scored, Scorer
 from mincurate.sources import Source
 
-NORMAL = 1.96
-"""Standard errors on either side of a 95 % interval."""
+COVERED = 0.95
+"""Share of the images whose true rank, that of endless draws, its interval holds."""
+PERCENTILES = ("minority_percentile", "minority_percentile_low", "minority_percentile_high")
+"""Columns of `minority_percentiles`."""
 SHOWN_RECONSTRUCTIONS = 12
 """Images of either end of the ranking whose reconstructions the report shows."""
 
@@ -106,14 +108,16 @@ def assemble(
         scored["map_x"], scored["map_y"] = points.T if points is not None else (np.nan, np.nan)
         advance(1, "")
     frame = _per_file(collection, scored, lost)
+    place = pd.Series(np.arange(len(scored)), index=scored["content_hash"])
+    if frame["label"].notna().any():
+        _rank_vectors_within_labels(frame, vectors, place)
     edges = _rank(frame, ordinal.RANKINGS[rank_by], num_classes, within_label)
     floor = appearance.sharpness_floor(frame["sharpness"].to_numpy(np.float64))
     frame["broken"] = appearance.broken(frame, floor)
     known = ordinal.rarest_first(frame, ordinal.RANKINGS[rank_by])
-    place = pd.Series(np.arange(len(scored)), index=scored["content_hash"])
-    frame["rarity_kind"] = kinds.rarity_kinds(
-        frame, known, vectors[place[known["content_hash"]].to_numpy(np.int64)]
-    )
+    rows = place[known["content_hash"]].to_numpy(np.int64)
+    frame["rarity_kind"] = kinds.rarity_kinds(frame, known, vectors[rows])
+    frame["rare_group"] = kinds.rare_groups(frame, known, vectors, rows)
     save_table(run, frame)
     run.update(
         **edges,
@@ -138,7 +142,7 @@ def file_facts(source: Source, identity: Identity) -> dict[str, Any]:
         "width": identity.width,
         "height": identity.height,
         "complexity": identity.complexity,
-        **dict(zip(appearance.NAMES, identity.appearance or [None] * 4, strict=True)),
+        **dict(zip(appearance.NAMES, identity.appearance or [None] * 5, strict=True)),
     }
 
 
@@ -175,6 +179,29 @@ def summary(draws: NDArray[np.float32]) -> dict[str, Any]:
         "minority_score_se": scoring.standard_error(draws),
         "minority_score_draws": [row[np.isfinite(row)] for row in draws],
     }
+
+
+def minority_percentiles(known: NDArray[np.float64], scored: pd.DataFrame) -> NDArray[np.float64]:
+    """Where images rank by the minority score, and at either end of its interval (`COVERED`).
+
+    The error of a mean of few draws is itself a guess: Student's t allows for that.
+
+    Args:
+        known: ``(N,)`` scores that are ranked; NaN left out.
+        scored: ``(M,)`` rows with the columns of `summary`.
+
+    Returns:
+        ``(M, 3)`` on [0, 1]: rank, low, high; the latter two are NaN for a single draw.
+    """
+    from scipy.stats import t
+
+    score, error = (
+        scored[name].to_numpy(np.float64) for name in ("minority_score", "minority_score_se")
+    )
+    made = [d.size if isinstance(d, np.ndarray) else 0 for d in scored["minority_score_draws"]]
+    reach = t.ppf((1 + COVERED) / 2, np.array(made) - 1) * error
+    ends = (score, score - reach, score + reach)
+    return np.stack([ordinal.percentile_among(known, end) for end in ends], axis=1)
 
 
 def _calibrate(scored: pd.DataFrame) -> None:
@@ -265,18 +292,19 @@ COLUMNS = [
     "label",
     "minority_score",
     "minority_score_se",
+    *PERCENTILES,
     "rarity",
-    "rarity_low",
-    "rarity_high",
     "minority_class",
     "minority_class_within_label",
     "neighbor_distance",
     "embedding_rarity",
+    "embedding_rarity_within_label",
     *crowd.NAMES,
     "minority_score_calibrated",
     "complexity",
     *appearance.NAMES,
     "rarity_kind",
+    "rare_group",
     "broken",
     "denoising_error",
     "width",
@@ -293,33 +321,56 @@ COLUMNS = [
 ]
 
 
+def _rank_vectors_within_labels(
+    frame: pd.DataFrame, vectors: NDArray[np.float32], place: pd.Series
+) -> None:
+    """Add ``embedding_rarity_within_label``: `crowd.rarity` among the images of the same label.
+
+    Those without a label are compared among themselves.
+
+    Args:
+        vectors: ``(N, d)``.
+        place: by content hash, which of them is whose.
+    """
+    first = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
+    found = pd.Series(np.nan, frame.index)
+    for _, members in ordinal.members_by_label(first["label"].fillna("")):
+        hashes = first["content_hash"].iloc[members]
+        of_label = vectors[place[hashes].to_numpy(np.int64)]
+        found[first.index[members]] = crowd.rarity(of_label, crowd.reference(hashes))
+    frame[ordinal.WITHIN["embedding_rarity"]] = _to_copies(frame, found)
+
+
 def _rank(
     frame: pd.DataFrame, column: str, num_classes: int, within_label: bool
 ) -> dict[str, object]:
     """Add rarity and classes, which follow ``column``, and return the edges of the classes.
+
+    Where the images rank by the minority score is added, too, whatever the ranking follows.
+    Within labels the column of `ordinal.WITHIN` stands for ``column``, if the table has it.
 
     Args:
         within_label: rank an image among those of its own label, and those without a label among
             themselves. The classes then have no edges that hold for all images, but some for each
             label (``""`` for none).
     """
-    scores = frame[column].to_numpy(np.float64).copy()
-    scores[frame["duplicate_of"].notna().to_numpy()] = np.nan
+    first = frame["duplicate_of"].isna()
+    own = ordinal.WITHIN.get(column, column)
+    of_label = frame[own if own in frame else column].where(first).to_numpy(np.float64)
     labels = frame["label"].where(frame["label"].notna(), None).to_numpy(object)
     apart = within_label and bool(frame["label"].notna().any())
     groups = frame["label"].fillna("").to_numpy(object) if apart else np.full(len(frame), "")
+    scores = of_label if apart else frame[column].where(first).to_numpy(np.float64)
     classes = ordinal.classes_within(scores, groups, num_classes)
-    within = ordinal.classes_within(scores, labels, num_classes)
+    within = ordinal.classes_within(of_label, labels, num_classes)
     rarity = pd.Series(ordinal.percentile_within(scores, groups), frame.index)
     frame["rarity"] = _to_copies(frame, rarity)
-    if column == ordinal.RANKINGS["minority"]:
-        error = NORMAL * frame["minority_score_se"].to_numpy(np.float64)
-        for name, shift in (("rarity_low", -error), ("rarity_high", error)):
-            moved = np.full(len(scores), np.nan)
-            for _, members in ordinal.members_by_label(groups):
-                of = scores[members]
-                moved[members] = ordinal.percentile_among(of, of + shift[members])
-            frame[name] = _to_copies(frame, pd.Series(moved, frame.index))
+    minority = frame["minority_score"].where(first).to_numpy(np.float64)
+    places = np.full((len(frame), len(PERCENTILES)), np.nan)
+    for _, members in ordinal.members_by_label(groups):
+        places[members] = minority_percentiles(minority[members], frame.iloc[members])
+    for name, place in zip(PERCENTILES, places.T, strict=True):
+        frame[name] = _to_copies(frame, pd.Series(place, frame.index))
     for name, found in (("minority_class", classes), ("minority_class_within_label", within)):
         whole = pd.Series(found, frame.index)
         frame[name] = _to_copies(frame, whole.where(whole >= 0).astype("Int64"))
@@ -346,7 +397,7 @@ def _to_copies(frame: pd.DataFrame, values: pd.Series) -> pd.Series:
 
 def _arrow(frame: pd.DataFrame) -> pa.Table:
     strings = ["path", "rel_path", "content_hash", "label", "duplicate_of", "status", "reason"]
-    strings += ["joined", "sample_id", "rarity_kind", "broken"]
+    strings += ["joined", "sample_id", "rarity_kind", "rare_group", "broken"]
     columns: dict[str, pa.Array] = {}
     for name in frame.columns:
         values = frame[name]

@@ -15,6 +15,7 @@ HOUR = 60.0
 chance on most pairs."""
 FEW = 200
 """Images below which chance decides much."""
+MORE = "Score more of them."
 BETTER = "a network that was trained on images like these (--embedding torchvision:NAME@FILE)"
 
 
@@ -60,20 +61,23 @@ def judge(
         images: different images that rank.
         minutes: for which the model was trained here; ``None`` if it was given.
     """
-    by_model = rank_by in ("minority", "calibrated")
-    found = _by_model(numbers, minutes) if by_model else _by_vectors(numbers)
+    if rank_by in ("minority", "calibrated"):
+        found = _by_model(numbers, minutes)
+    else:
+        found = _by_vectors(numbers, weak_embedding, images)
     if weak_embedding and rank_by != "minority" and found.level != "weak":
         why = "The embedding is the denoiser's own, which was not trained to tell kinds apart."
         found = Trust("weak", why, f"Best give {BETTER}.")
     if images < FEW and found.level == "strong":
-        found = Trust("fair", f"Of {images} images, chance makes some rare.", "Score more of them.")
+        found = Trust("fair", f"Of {images} images, chance makes some rare.", MORE)
     return found
 
 
-def _by_vectors(numbers: dict[str, float]) -> Trust:
+def _by_vectors(numbers: dict[str, float], weak_embedding: bool, images: int) -> Trust:
+    """What helps most is what is missing: a network that knows kinds, then images to compare."""
     agreement = numbers.get("tail_agreement")
     if agreement is None:
-        return Trust("weak", "There are too few images to say more.", "Score more of them.")
+        return Trust("weak", "There are too few images to say more.", MORE)
     level: Level = "weak"
     if agreement >= AGREEMENT["fair"]:
         level = "strong" if agreement >= AGREEMENT["strong"] else "fair"
@@ -81,7 +85,17 @@ def _by_vectors(numbers: dict[str, float]) -> Trust:
         f"Two rankings, each from half of the embedding's features, share {agreement:.0%} of "
         "their rarest tenth."
     )
-    return Trust(level, why, f"Most would help {BETTER}.")
+    if weak_embedding:
+        better = f"Most would help {BETTER}."
+    elif images < FEW:
+        better = MORE
+    elif level == "strong":
+        better = "Nothing more is needed."
+    else:
+        better = (
+            "Most would help a network that was trained on images more like these (--embedding)."
+        )
+    return Trust(level, why, better)
 
 
 def _by_model(numbers: dict[str, float], minutes: float | None) -> Trust:

@@ -91,3 +91,31 @@ def test_a_set_that_is_soft_as_a_whole_is_not_blurred():
 def test_few_images_have_no_floor():
     assert appearance.sharpness_floor(np.array([1.0, 0.1, np.nan])) == 0
     assert appearance.sharpness_floor(np.array([])) == 0
+
+
+@pytest.mark.parametrize(
+    ("color", "name"),
+    [
+        ((200, 20, 30), "red"),
+        ((220, 120, 20), "orange"),
+        ((220, 210, 40), "yellow"),
+        ((40, 160, 60), "green"),
+        ((30, 190, 200), "cyan"),
+        ((40, 70, 200), "blue"),
+        ((180, 40, 190), "magenta"),
+        ((190, 30, 60), "red"),
+        ((120, 122, 121), "grey"),
+    ],
+)
+def test_hues_have_the_names_that_people_give_them(color, name):
+    found = appearance.measure(Image.new("RGB", (20, 20), color))
+    assert (found.hue is None) == (name == "grey")
+    assert appearance.hue_names(np.array([found.hue], np.float64)).tolist() == [name]
+
+
+def test_the_hue_is_that_of_the_mean_colour_over_red_too():
+    """Half of it a red on one side of 0 degrees and half on the other."""
+    picture = Image.new("RGB", (20, 20), (200, 0, 40))
+    picture.paste((200, 40, 0), (0, 0, 10, 20))
+    hue = appearance.measure(picture).hue
+    assert min(hue, 360 - hue) < 1

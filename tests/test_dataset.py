@@ -11,7 +11,7 @@ import pytest
 from conftest import draw_shapes
 
 import mincurate
-from mincurate import app, ordinal, presentation, removal, runs
+from mincurate import app, ordinal, presentation, removal, results, runs
 from mincurate import dataset as storage
 from mincurate.errors import UserError
 from mincurate.runs import Run
@@ -51,7 +51,38 @@ def test_every_file_is_a_sample_with_its_numbers(written):
             assert sample.ground_truth.label == row["label"]
         else:
             assert sample.minority_score is None and sample.minority_class is None
+            assert (sample.rarity_kind, sample.broken) == ("broken", "unreadable")
             assert "unscorable" in sample.tags and sample.unscorable_reason == "not an image"
+
+
+def test_the_rank_by_the_minority_score_stands_beside_its_interval(written):
+    for sample in written[1].exists("rarity"):
+        low, high = sample.minority_percentile_low, sample.minority_percentile_high
+        assert 0 <= low <= sample.minority_percentile <= high <= 1
+
+
+def test_groups_of_the_tail_are_in_the_side_bar_and_are_written_again(written):
+    result, dataset, _ = written
+    [paths] = [g.paths for g in dataset.app_config.sidebar_groups if g.name == "mincurate"]
+    assert "rare_group" in paths and dataset.get_field("rare_group").description
+    frame = result.frame
+    names = {"Kind 1 (disc)": frame["path"][3:7], "Kind 2": frame["path"][7:9]}
+    changed = frame.assign(rare_group=None)
+    for name, members in names.items():
+        changed.loc[members.index, "rare_group"] = name
+    before = result.run.path / "scores.parquet"
+    kept = before.read_bytes()
+    for table in (changed, frame.assign(rare_group=None)):
+        results.save_table(result.run, table)
+        storage.write_run(result.run, "shapes")
+        dataset.reload()
+        written_now = dict(zip(*dataset.values(["filepath", "rare_group"]), strict=True))
+        wanted = dict(zip(table["path"], table["rare_group"], strict=True))
+        assert {p: g for p, g in written_now.items() if g} == {
+            p: g for p, g in wanted.items() if isinstance(g, str)
+        }
+    before.write_bytes(kept)
+    storage.write_run(result.run, "shapes")
 
 
 def test_samples_are_stored_as_fiftyone_stores_its_own(written):

@@ -3,11 +3,13 @@
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import mincurate
-from mincurate import joining, ordinal, runs
+from mincurate import joining, newcomers, ordinal, results, runs
 from mincurate.errors import UserError
+from mincurate.runs import Run
 
 
 @pytest.fixture(scope="module", params=["minority", "embedding"])
@@ -101,3 +103,40 @@ def test_percentiles_among_known_scores_are_theirs():
     np.testing.assert_allclose(found[:3], [mine[1], mine[3], mine[0]])
     assert found[3] == 0 and found[4] == 1 and mine[3] < found[5] < 1
     assert np.isnan(ordinal.percentile_among([], [1.0])).all()
+
+
+def test_vectors_that_join_a_ranking_within_labels_are_compared_with_their_label(tmp_path):
+    """Two kinds of images, of which each has a label: one of the other kind is the rarest there."""
+    rng = np.random.default_rng(0)
+    kinds = rng.normal(size=(2, 16))
+
+    def like(kind, n):
+        found = kinds[kind] + 0.2 * rng.normal(size=(n, 16))
+        return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+
+    vectors, hashes = np.concatenate([like(0, 40), like(1, 40)]), [f"{i:02d}" for i in range(80)]
+    frame = pd.DataFrame(
+        {
+            "label": np.repeat(["a", "b"], 40),
+            "content_hash": hashes,
+            "duplicate_of": None,
+            "status": "ok",
+            **results.summary(rng.normal(size=(80, 2)).astype(np.float32)),
+            "embedding_rarity": rng.permutation(80) / 80,
+        }
+    )
+    results._rank_vectors_within_labels(frame, vectors, pd.Series(np.arange(80), index=hashes))
+    edges = results._rank(frame, "embedding_rarity", 4, True)
+    run = Run(tmp_path)
+    run.update(rank_by="embedding", num_classes=4, **edges)
+    base = joining.Base(run, frame, vectors, 32, "crop")
+    draws = results.summary(rng.normal(size=(4, 2)).astype(np.float32))
+    new = pd.DataFrame(draws | {"embedding_rarity": 0.5, "rarity": 0.5, "minority_class": 1})
+    joined = np.concatenate([like(1, 1), vectors[:1], like(1, 1), like(1, 1)])
+    newcomers.rank_by_label(base, new, joined, ["a", "a", "b", None])
+    assert new["rarity"][0] == 1 and new["minority_class"][0] == 3
+    assert new["minority_class_within_label"].tolist()[0] == 3
+    # One of the run's own stands no higher than it stood: it is among its own neighbours now.
+    assert new["rarity"][1] <= frame["rarity"][0]
+    assert new["rarity"][2] < 1
+    assert new["rarity"][3] == 0.5 and np.isnan(new["embedding_rarity_within_label"][3])

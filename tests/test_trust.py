@@ -53,6 +53,28 @@ def test_few_images_are_never_strong():
     assert judged({"tail_agreement": 0.9}, images=100).level == "fair"
 
 
+@pytest.mark.parametrize(
+    ("agreement", "weak", "images", "what_to_do"),
+    [
+        (0.9, False, 1000, "Nothing more is needed"),
+        (0.5, False, 1000, "more like these (--embedding)"),
+        (0.3, False, 1000, "more like these (--embedding)"),
+        (0.9, False, 100, "Score more"),
+        (0.5, False, 100, "Score more"),
+        (0.3, False, 100, "Score more"),
+        (0.3, True, 1000, "--embedding torchvision:"),
+        (0.3, True, 100, "--embedding torchvision:"),
+    ],
+)
+def test_what_would_help_a_ranking_by_vectors_is_what_it_lacks(agreement, weak, images, what_to_do):
+    assert what_to_do in judged({"tail_agreement": agreement}, weak=weak, images=images).better
+
+
+def test_too_few_images_to_compare_halves_call_for_more():
+    found = judged({}, images=20)
+    assert found.level == "weak" and "Score more" in found.better
+
+
 def test_halves_agree_on_a_group_that_differs_in_every_feature_and_not_on_noise():
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(500, 64)).astype(np.float32)
