@@ -45,9 +45,11 @@ def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
         numbers["rank_stability"] = scoring.rank_stability(draws)
         numbers["mean_relative_se"] = float((known["minority_score_se"] / score).mean())
     vectors = np.load(run.path / "embeddings.npy", allow_pickle=False)
-    if len(vectors) >= FEWEST and vectors.shape[1] > 1:
-        hashes = pd.read_parquet(run.path / "embeddings.parquet")["content_hash"]
-        numbers["tail_agreement"] = crowd.tail_agreement(vectors, crowd.reference(hashes))
+    hashes = pd.read_parquet(run.path / "embeddings.parquet")["content_hash"]
+    groups = pd.Series("", index=hashes)
+    if run.record["settings"].get("within_label"):
+        groups = known.set_index("content_hash")["label"].reindex(hashes).astype(object).fillna("")
+    numbers["tail_agreement"] = agreement_in_groups(vectors, hashes, groups)
     if len(known):
         error = float(known["denoising_error"].mean())
         files = list(zip(known["content_hash"], known["path"], strict=True))[
@@ -75,6 +77,22 @@ def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
         "warnings": in_words(numbers, run, len(known), scorer, embedder),
         "trust": {"level": found.level, "words": found.words},
     }
+
+
+def agreement_in_groups(
+    vectors: NDArray[np.float32], hashes: pd.Series, groups: pd.Series
+) -> float:
+    """Mean `crowd.tail_agreement` of the groups that are ranked apart, by their sizes.
+
+    NaN where no group has `FEWEST` images.
+    """
+    found, sizes = [], []
+    for rows in groups.reset_index(drop=True).groupby(groups.to_numpy()).groups.values():
+        if len(rows) >= FEWEST and vectors.shape[1] > 1:
+            among = crowd.reference(hashes.iloc[rows])
+            found.append(crowd.tail_agreement(vectors[rows], among))
+            sizes.append(len(rows))
+    return float(np.average(found, weights=sizes)) if found else math.nan
 
 
 def in_words(

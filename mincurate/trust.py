@@ -108,14 +108,15 @@ def _by_model(numbers: dict[str, float], minutes: float | None) -> Trust:
     texture = numbers.get("spearman_complexity", 0.0)
     if abs(texture) > 0.5:
         why = f"The score mostly follows how busy an image is (Spearman {texture:.2f})."
-        return Trust("weak", why, f"Rank by an embedding, best of {BETTER}.")
+        return Trust("weak", why, f"Rank by an embedding, best that of {BETTER}.")
     stability = numbers.get("rank_stability", 0.0)
     if stability < 0.8:
         why = f"Fresh noise would change the order (correlation {stability:.2f})."
         return Trust("weak", why, "Raise --n-draws.")
     if minutes is not None and minutes < HOUR:
-        why = f"A model that was trained for {minutes:.0f} minutes ranks partly by texture."
-        return Trust("weak", why, f"Rank by an embedding, best of {BETTER}.")
+        spent = "a minute" if minutes < 1.5 else f"{minutes:.0f} minutes"
+        why = f"A model that was trained for {spent} ranks partly by texture."
+        return Trust("weak", why, f"Rank by an embedding, best that of {BETTER}.")
     why = (
         f"The model denoises {gain:.1f} times as well as a filter, and fresh noise would keep the "
         f"order ({stability:.2f})."
