@@ -41,9 +41,7 @@ def test_the_walk_through_on_frogs_runs_in_its_order(database, tmp_path, home, m
     from torchvision.models import squeezenet1_0
 
     text = (EXAMPLES / "cifar10.md").read_text()
-    shell = re.findall(r"```\n(.*?)```", text, re.DOTALL)
-    count = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[-1]
-    hide, first, better, look = shell
+    _, hide, first, better, look, count = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     draw_shapes(tmp_path / "cifar10", discs=40, crosses=4)
     for ours, theirs in (("disc", "automobile"), ("cross", "frog")):
