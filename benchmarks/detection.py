@@ -5,8 +5,9 @@
 
 Trains a denoiser for every budget, scores at every noise level, and puts beside it AvgkNN, LOF and
 FiftyOne Brain uniqueness on the same embedding, the squared error of the reconstruction, and the
-complexity of the image as a control. Prints a table and writes JSON. ``--data`` is a zip or a
-folder of class folders.
+complexity of the image as a control. ``--all-levels`` trains, for the same minutes, a second model
+of all noise levels, as generating needs it, and scores with that, too. Prints a table and writes
+JSON. ``--data`` is a zip or a folder of class folders.
 """
 
 import argparse
@@ -90,6 +91,11 @@ def main():
     parser.add_argument(
         "--models", type=Path, help="keep the trained models here, and use those that are there"
     )
+    parser.add_argument(
+        "--all-levels",
+        action="store_true",
+        help="also train a model of all noise levels for the same minutes",
+    )
     parser.add_argument("--no-fiftyone", action="store_true", help="leave uniqueness out")
     parser.add_argument("--json", type=Path, default=Path("detection.json"))
     options = parser.parse_args()
@@ -99,7 +105,7 @@ def main():
     from scipy.stats import rankdata, spearmanr
     from sklearn.neighbors import LocalOutlierFactor
 
-    from mincurate import collection, device, embedding, perceptual, scoring, training
+    from mincurate import collection, device, embedding, models, perceptual, scoring, training
     from mincurate.cli.console import Terminal
 
     device.keep_freed_memory()  # as the command line does
@@ -134,34 +140,48 @@ def main():
             row = {"method": method, "on": on, "minutes": minutes, "sigma": sigma}
             rows.append(row | measures(rare, scores) | {"spearman_complexity": rho})
 
-        add("complexity (control)", "pixels", None, None, complexity)
         dtype = device.reduced_precision("cpu")
+
+        def trained(minutes, sigmas):
+            name = f"model-{minutes}" if sigmas else f"model-{minutes}-all-levels"
+            batch_size = models.images_per_step("cpu", all_levels=sigmas is None)
+            plan = training.Training(
+                32, sigmas, minutes=minutes, batch_size=batch_size, seed=options.seed
+            )
+            place = (options.models or folder) / name
+            return training.train(pixels, place, plan, reporter=Terminal())
+
+        def scored(model, distance, embedder, sigma):
+            """Draws, layers, vectors and squared error of every image."""
+            level = model.nearest_sigma(sigma)
+            scorer = scoring.Scorer(
+                model, distance, embedder.embed, level, options.draws, options.seed, dtype
+            )
+            parts = [
+                scorer(pixels[i : i + 32], hashes[i : i + 32]) for i in range(0, len(pixels), 32)
+            ]
+            names = ("draws", "layers", "embeddings", "denoising_error")
+            return [np.concatenate([getattr(p, name) for p in parts]) for name in names]
+
+        add("complexity (control)", "pixels", None, None, complexity)
         rivals_done = set()
         for minutes in options.minutes:
-            plan = training.Training(32, training.around(0.16), minutes=minutes, seed=options.seed)
-            place = (options.models or folder) / f"model-{minutes}"
-            model = training.train(pixels, place, plan, reporter=Terminal())
+            model = trained(minutes, training.around(0.16))
+            everything = trained(minutes, None) if options.all_levels else None
             for spec in options.perceptual:
                 distance = perceptual.load(spec, model)
                 embedder = embedding.load(embedding.choose("auto", spec), model)
                 for sigma in options.sigmas:
-                    level = model.nearest_sigma(sigma)
-                    scorer = scoring.Scorer(
-                        model, distance, embedder.embed, level, options.draws, options.seed, dtype
-                    )
-                    parts = [
-                        scorer(pixels[i : i + 32], hashes[i : i + 32])
-                        for i in range(0, len(pixels), 32)
-                    ]
-                    draws = np.concatenate([p.draws for p in parts])
-                    layers = np.concatenate([p.layers for p in parts])
-                    vectors = np.concatenate([p.embeddings for p in parts])
+                    draws, layers, vectors, error = scored(model, distance, embedder, sigma)
                     far = embedding.neighbor_distance(vectors)
                     add("minority score", distance.name, minutes, sigma, draws.mean(1))
+                    if everything:
+                        own = perceptual.load(spec, everything)
+                        draws, *_ = scored(everything, own, embedder, sigma)
+                        add("minority, all levels", own.name, minutes, sigma, draws.mean(1))
                     calibrated = rankdata(scoring.semantic_surprise(layers)) + rankdata(far)
                     add("calibrated", distance.name, minutes, sigma, calibrated)
                     if spec == options.perceptual[0]:
-                        error = np.concatenate([p.denoising_error for p in parts])
                         add("squared error", "pixels", minutes, sigma, error)
                 if spec != "unet" and spec in rivals_done:
                     continue

@@ -15,8 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 from conftest import draw_shapes
 from PIL import Image
+from scipy.stats import spearmanr
+from test_images import BROKEN, NO_FILES, furnish, good
 
 QUICK = ["--train-steps", "30", "--n-draws", "3", "--num-classes", "5"]
 
@@ -115,16 +118,22 @@ def test_a_run_can_be_ranked_otherwise_without_scoring_again(scored, tmp_path):
 
 
 @pytest.mark.slow
-def test_batch_size_and_workers_do_not_change_float32_scores(scored, tmp_path):
-    output, _, home = scored
-    shapes = json.loads((output / "run.json").read_text())["source"]["value"]
-    model = next(p for p in (Path(home) / "models").iterdir())
-    plain = ["--model", model, "--precision", "float32"]
-    score(shapes, tmp_path / "a", *plain, MINCURATE_HOME=home)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_batch_size_and_workers_do_not_change_scores(scored, tmp_path, precision):
+    _, _, home = scored
+    draw_shapes(tmp_path / "images", discs=570, crosses=30)
+    [model] = (Path(home) / "models").iterdir()
+    plain = ["--model", model, "--precision", precision]
+    score(tmp_path / "images", tmp_path / "a", *plain, MINCURATE_HOME=home)
     other = ["--batch-size", "7", "--workers", "1"]
-    score(shapes, tmp_path / "b", *plain, *other, MINCURATE_HOME=home)
+    score(tmp_path / "images", tmp_path / "b", *plain, *other, MINCURATE_HOME=home)
     a, b = table(tmp_path / "a"), table(tmp_path / "b")
-    np.testing.assert_allclose(a["minority_score"], b["minority_score"], atol=1e-5)
+    if precision == "float32":
+        np.testing.assert_allclose(a["minority_score"], b["minority_score"], atol=1e-5)
+    assert spearmanr(a["minority_score"], b["minority_score"]).statistic >= 0.9999
+    assert (a["minority_class"] != b["minority_class"]).mean() <= 0.002
+    settings = json.loads((tmp_path / "b" / "run.json").read_text())["settings"]
+    assert settings["precision"] == precision
 
 
 def test_adaptive_draws_are_spent_at_the_edge_of_the_rarest_class(scored, tmp_path):
@@ -163,6 +172,147 @@ def test_duplicates_are_scored_once_and_odd_files_are_named(tmp_path):
     assert "1 exact duplicates" in printed and "3 that cannot be read" in printed
     page = (tmp_path / "run" / "report.html").read_text()
     assert "disc/broken.jpg" in page and "empty file" in page
+
+
+@pytest.fixture(scope="module")
+def strange(database, tmp_path_factory):
+    """A run into FiftyOne over 200 good pictures and a folder full of what people have, too."""
+    folder = tmp_path_factory.mktemp("strange") / "images"
+    draw_shapes(folder, discs=180, crosses=20)
+    (folder / "found").mkdir()
+    furnish(folder / "found", tmp_path_factory.mktemp("outside"))
+    output, home = folder.parent / "run", tmp_path_factory.mktemp("strange-home")
+    into = ["--dataset", "strange", "--output", output, "--no-umap"]
+    printed = mincurate("score", folder, *into, *QUICK, MINCURATE_HOME=str(home))
+    return output, printed
+
+
+REASONS = {f"found/{name}": reason for name, (_, reason) in BROKEN.items()}
+REASONS |= {f"found/{name}": reason for name, reason in NO_FILES.items()}
+
+
+def told(reasons):
+    """Whether everything that cannot be scored, and nothing else, has its reason."""
+    return reasons.keys() == REASONS.keys() and all(
+        reasons[name].startswith(reason) for name, reason in REASONS.items()
+    )
+
+
+def test_among_broken_and_odd_files_all_good_ones_are_scored_and_every_bad_one_named(strange):
+    output, printed = strange
+    for frame in (table(output), pd.read_csv(output / "scores.csv")):
+        bad = frame["status"] == "unscorable"
+        assert told(frame[bad].set_index("rel_path")["reason"].to_dict())
+        fine = frame[~bad]
+        assert len(fine) == 200 + len(good()) and (fine["status"] == "ok").all()
+        numbers = ["minority_score", "minority_score_se", "rarity", "minority_class"]
+        assert fine[numbers].notna().all(axis=None) and fine["reason"].isna().all()
+        assert frame[bad][[*numbers, "neighbor_distance"]].isna().all(axis=None)
+    assert f"{len(REASONS)} that cannot be read (listed in the report)" in printed
+
+
+def test_the_report_names_every_bad_file_under_its_reason(strange):
+    page = BeautifulSoup((strange[0] / "report.html").read_text(), "html.parser")
+    listed = {}
+    for group in page.select("#unscorable details"):
+        reason = group.summary.get_text().partition(" × ")[2]
+        listed |= {item.get_text(): reason for item in group.select("li")}
+    assert told(listed)
+
+
+def test_the_dataset_holds_every_file_with_its_numbers_or_its_reason(strange):
+    import fiftyone as fo
+
+    output, printed = strange
+    frame, dataset = table(output).set_index("path"), fo.load_dataset("strange")
+    assert len(dataset) == len(frame) and f"({len(frame)} samples added, 0 updated)" in printed
+    bad = dataset.match_tags("unscorable")
+    names = frame["rel_path"].loc[bad.values("filepath")]
+    assert told(dict(zip(names, bad.values("unscorable_reason"), strict=True)))
+    numbers = ["minority_score", "rarity", "minority_class", "neighbor_distance"]
+    numbers.append("minority_score_calibrated")
+    for field in numbers:
+        assert set(bad.values(field)) == {None}
+        fine = dataset.exists(field)
+        assert len(fine) == len(frame) - len(REASONS)
+        expected = frame[field].loc[fine.values("filepath")].to_numpy(float)
+        np.testing.assert_allclose(fine.values(field), expected)
+    labels = dict(zip(*dataset.values(["filepath", "ground_truth.label"]), strict=True))
+    assert labels == frame["label"].to_dict()
+    top = dataset.load_saved_view("most-minority").values("rarity")
+    assert top == sorted(top, reverse=True) and len(dataset.load_saved_view("unscorable")) == len(
+        bad
+    )
+
+
+def test_a_run_ends_with_what_to_think_of_it_and_where_it_is(strange):
+    output, printed = strange
+    frame, record = table(output), json.loads((output / "run.json").read_text())
+    known = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
+    follows = spearmanr(known["minority_score"], known["complexity"]).statistic
+    ends = [
+        f"Spearman of minority score and image complexity: {follows:.2f}",
+        f"Trust in this ranking: {record['trust']['words']}",
+        f"Table:   {output / 'scores.csv'} (and scores.parquet)",
+        f"Report:  {output / 'report.html'}",
+        "Dataset: strange (",
+        "Browse:  mincurate launch strange",
+        "Done in ",
+    ]
+    places = [printed.index(line) for line in ends]
+    assert places == sorted(places)
+    assert record["trust"]["level"] in ("weak", "fair", "strong")
+    warned = [line.removeprefix("! ") for line in printed.splitlines() if line.startswith("! ")]
+    assert warned == record["warnings"] and len(warned) >= 1
+
+
+def test_wide_pictures_are_padded_and_seen_by_the_network_of_a_file(tmp_path):
+    """A backbone with weights from a file, for distance and vectors: as on an offline machine."""
+    import torch
+    from safetensors.torch import save_file
+    from torchvision.models import squeezenet1_0
+
+    from mincurate import embedding
+    from mincurate.denoiser import to_tensor
+    from mincurate.images import decode
+
+    torch.manual_seed(0)
+    save_file(squeezenet1_0(weights=None).state_dict(), tmp_path / "squeezenet.safetensors")
+    (tmp_path / "images").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        wide = rng.integers(0, 256, (16, 32, 3), dtype=np.uint8)
+        Image.fromarray(wide).save(tmp_path / "images" / f"{i}.png")
+    net = f"torchvision:squeezenet1_0@{tmp_path / 'squeezenet.safetensors'}"
+    more = ["--fit", "pad", "--perceptual", net, "--embedding", net, "--image-size", "16"]
+    score(tmp_path / "images", tmp_path / "run", *more)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["perceptual"] == record["embedding"] == "torchvision:squeezenet1_0"
+    assert record["rank_by"] == "embedding" and record["settings"]["fit"] == "pad"
+    frame = table(tmp_path / "run").set_index("content_hash")
+    hashes = pd.read_parquet(tmp_path / "run" / "embeddings.parquet")["content_hash"]
+    paths, found = frame["path"].loc[hashes], np.load(tmp_path / "run" / "embeddings.npy")
+    embed = embedding.load(net, None).embed
+
+    def vectors(fit):
+        pixels = np.stack([decode(path, size=16, fit=fit) for path in paths])
+        with torch.no_grad():
+            return embed(to_tensor(pixels, "cpu")).numpy()
+
+    np.testing.assert_allclose(found, vectors("pad"), atol=1e-3)
+    assert abs(found - vectors("crop")).max() > 0.01
+
+
+def test_where_fiftyone_cannot_be_imported_files_are_written_all_the_same(shapes, tmp_path):
+    (tmp_path / "broken" / "fiftyone").mkdir(parents=True)
+    (tmp_path / "broken" / "fiftyone" / "__init__.py").write_text("raise ImportError('no mongo')")
+    broken = {"PYTHONPATH": str(tmp_path / "broken")}
+    said = mincurate("score", shapes, "--output", tmp_path / "no", code=1, **broken)
+    assert "FiftyOne cannot be imported (no mongo)" in said and "--no-fiftyone" in said
+    assert not (tmp_path / "no").exists()
+    printed = score(shapes, tmp_path / "run", **broken)
+    assert (table(tmp_path / "run")["status"] == "ok").all()
+    assert (tmp_path / "run" / "report.html").is_file() and "Dataset:" not in printed
 
 
 def test_a_table_of_paths_is_a_source(shapes, tmp_path):

@@ -2,7 +2,12 @@
 
 import json
 import math
+import os
 import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -200,3 +205,43 @@ def test_a_schedule_beside_a_bare_unet_is_read(tmp_path):
     scheduler.save_pretrained(tmp_path)
     found = denoisers.load(str(tmp_path))
     torch.testing.assert_close(found.alphas_cumprod, scheduler.alphas_cumprod)
+
+
+def put_on_hub(cache: Path, name: str, folder: Path) -> None:
+    """Leave ``folder`` in Hugging Face's cache as a download of the repository ``name`` would."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    place = cache / "hub" / f"models--{name.replace('/', '--')}"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text(commit)
+    shutil.copytree(folder, place / "snapshots" / commit)
+
+
+def test_a_hub_id_is_a_model(tmp_path):
+    """In a process of its own: where the cache is and that there is no network is read once."""
+    Denoiser(tiny_unet(), denoisers.linear_alphas_cumprod(), "v_prediction", "", 16).save(
+        tmp_path / "pipeline"
+    )
+    tiny_unet().save_pretrained(tmp_path / "bare")
+    for kind in ("pipeline", "bare"):
+        put_on_hub(tmp_path / "cache", f"someone/{kind}", tmp_path / kind)
+    code = (
+        "from mincurate import denoiser\n"
+        "for kind in ('pipeline', 'bare'):\n"
+        "    found = denoiser.load(f'someone/{kind}')\n"
+        "    print(found.name, found.prediction_type, found.content_hash())\n"
+        "denoiser.load('someone/nothing')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"},
+        timeout=240,
+        check=False,
+    )
+    same = [denoisers.load(str(tmp_path / kind)) for kind in ("pipeline", "bare")]
+    assert done.stdout.splitlines() == [
+        f"someone/pipeline v_prediction {same[0].content_hash()}",
+        f"someone/bare epsilon {same[1].content_hash()}",
+    ], done.stderr
+    assert "UserError: No usable UNet2DModel for someone/nothing" in done.stderr

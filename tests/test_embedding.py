@@ -90,6 +90,7 @@ def test_a_summary_has_mean_and_deviation_of_every_channel_and_length_one():
     torch.testing.assert_close(found[:, :4] / found[:, 4:], mean / deviation)
 
 
+@pytest.mark.slow  # needs the extra hub
 def test_a_model_of_the_hub_is_read_from_a_folder_too(tmp_path):
     transformers = pytest.importorskip("transformers")
     config = transformers.ViTConfig(

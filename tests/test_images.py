@@ -143,6 +143,15 @@ BROKEN: dict[str, tuple[bytes, str]] = {
         "pixel values that are not finite numbers",
     ),
 }
+NO_FILES = {
+    "dangling.png": "symbolic link to nothing",
+    "outside.png": "symbolic link out of the folder, not followed",
+    "zero-device.png": "symbolic link out of the folder, not followed",
+    "folder.jpg": "a folder, not a file",
+    "pipe.jpg": "not a regular file",
+    "socket.png": "not a regular file",
+}
+"""What is in folders beside files, and the reason it gets."""
 
 
 def good() -> dict[str, bytes]:
@@ -192,10 +201,8 @@ def nothing_reaches_stderr(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
     assert capfd.readouterr().err == ""
 
 
-@pytest.fixture(scope="module")
-def strangers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Identity]:
-    """What is said of each file of a folder as people have them."""
-    outside, root = (tmp_path_factory.mktemp(name) for name in ("outside", "root"))
+def furnish(root: Path, outside: Path) -> None:
+    """Fill the folder ``root`` as people do: `BROKEN`, `good` and `NO_FILES`."""
     (outside / "x.png").write_bytes(PNG)
     for name, (data, _) in BROKEN.items():
         (root / name).write_bytes(data)
@@ -209,14 +216,20 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Identity]:
     with contextlib.chdir(root), socket.socket(socket.AF_UNIX) as server:
         server.bind("socket.png")
     (root / "notes.txt").write_text("not listed")
+
+
+@pytest.fixture(scope="module")
+def strangers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Identity]:
+    """What is said of each file of a folder as people have them."""
+    outside, root = (tmp_path_factory.mktemp(name) for name in ("outside", "root"))
+    furnish(root, outside)
     sources = find(root)
     identities = identify_many(sources, size=32, workers=2)
     return {s.rel_path: i for s, i in zip(sources, identities, strict=True)}
 
 
 def test_no_file_is_missing_from_the_list(strangers: dict[str, Identity]) -> None:
-    special = {"dangling.png", "outside.png", "folder.jpg", "pipe.jpg", "zero-device.png"}
-    assert set(strangers) == {*BROKEN, *good(), *special, "socket.png"}
+    assert set(strangers) == {*BROKEN, *good(), *NO_FILES}
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -227,17 +240,7 @@ def test_a_broken_file_gets_its_reason(strangers: dict[str, Identity], name: str
     assert found == Identity(reason=found.reason)  # either a reason or everything else
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("dangling.png", "symbolic link to nothing"),
-        ("outside.png", "symbolic link out of the folder, not followed"),
-        ("zero-device.png", "symbolic link out of the folder, not followed"),
-        ("folder.jpg", "a folder, not a file"),
-        ("pipe.jpg", "not a regular file"),
-        ("socket.png", "not a regular file"),
-    ],
-)
+@pytest.mark.parametrize(("name", "reason"), NO_FILES.items())
 def test_what_is_no_file_gets_its_reason(
     strangers: dict[str, Identity], name: str, reason: str
 ) -> None:

@@ -80,11 +80,11 @@ def _compute() -> Iterator[Finding]:
 
 
 def _database() -> Iterator[Finding]:
-    from mincurate import database
-
     try:
+        from mincurate import database
+
         database.check_database()
-    except UserError as error:
+    except (UserError, ImportError) as error:
         yield "database", False, str(error)
     else:
         uri = database.without_password(os.environ.get("FIFTYONE_DATABASE_URI") or "")
@@ -102,7 +102,7 @@ def _plugin() -> Iterator[Finding]:
         yield "App plugin", found.current, found.words
 
 
-def _disk() -> Iterator[Finding]:
+def _files() -> Iterator[Finding]:
     from mincurate import runs
 
     home = runs.home()
@@ -112,15 +112,16 @@ def _disk() -> Iterator[Finding]:
         probe.write_bytes(b"x")
         probe.unlink()
     except OSError as error:
-        yield "files", False, f"cannot write to {home}: {error.strerror}; set MINCURATE_HOME"
+        yield "disk", False, f"cannot write to {home}: {error.strerror}; set MINCURATE_HOME"
         return
     free = shutil.disk_usage(home).free / 2**30
+    enough = free > 1
+    found = f"{free:,.1f} GiB free in {home}"
+    yield "disk", enough, found if enough else f"{found}; free some space or set MINCURATE_HOME"
     models = [p for p in (home / "models").glob("*") if p.is_dir()]
     size = sum(f.stat().st_size for m in models for f in m.rglob("*") if f.is_file()) / 2**20
-    text = f"{home}: {free:,.1f} GiB free, {len(runs.all_runs())} runs, "
-    text += f"{len(models)} trained models ({size:,.0f} MiB)"
-    enough = free > 1
-    yield "files", enough, text if enough else text + "; free some space or set MINCURATE_HOME"
+    kept = f"{len(runs.all_runs())} runs, {len(models)} trained models ({size:,.0f} MiB)"
+    yield "caches", True, f"{kept} in {home}"
 
 
 def _weights() -> Iterator[Finding]:
@@ -143,7 +144,7 @@ def _weights() -> Iterator[Finding]:
 CHECKS: tuple[tuple[Callable[[], Iterator[Finding]], bool], ...] = (
     (_packages, True),
     (_compute, True),
-    (_disk, True),
+    (_files, True),
     (_database, False),
     (_plugin, False),
     (_weights, False),
