@@ -234,3 +234,18 @@ def test_a_run_without_a_readable_image_has_nothing_to_say_but_that(tmp_path):
     found = examined(run)
     assert found["diagnostics"] == {"images_per_second": 12.5}
     assert found["trust"]["level"] == "weak"
+
+
+def test_agreement_of_a_ranking_within_labels_is_that_of_each_label_by_its_size():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(200, 32)).astype(np.float32)
+    vectors[:12] += 2  # a group that differs in every feature, within the first label
+    hashes = pd.Series([f"{i:032x}" for i in range(200)])
+    labels = pd.Series(["a"] * 140 + ["b"] * 60, index=hashes)
+    of_a = crowd.tail_agreement(vectors[:140], np.arange(140))
+    of_b = crowd.tail_agreement(vectors[140:], np.arange(60))
+    found = diagnostics.agreement_in_groups(vectors, hashes, labels)
+    assert of_a > of_b and found == pytest.approx(0.7 * of_a + 0.3 * of_b)
+    few = labels.where(labels == "a", [str(i) for i in range(200)])
+    assert diagnostics.agreement_in_groups(vectors, hashes, few) == pytest.approx(of_a)
+    assert np.isnan(diagnostics.agreement_in_groups(vectors[:40], hashes[:40], labels[:40]))
