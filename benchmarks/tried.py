@@ -21,6 +21,7 @@ from provenance import provenance
 from study import SHARED, SIGMA, judge, reference, scorer_of, trained
 
 BASE = "minority score, the paper's"
+BASE_OWN = "minority score, unet"
 LEVELS = (0.08, SIGMA, 0.34, 0.72)
 CLUSTERS = 4
 
@@ -182,7 +183,7 @@ def own_vectors(case: Case):
     """AvgkNN and the crowd in vectors of the denoiser's own: which layer, noise, normalisation."""
     import torch
 
-    from mincurate import crowd, embedding, perceptual, scoring
+    from mincurate import crowd, embedding, scoring
     from mincurate.denoiser import to_tensor
 
     def maps(model, sigma):
@@ -206,10 +207,11 @@ def own_vectors(case: Case):
 
     for training, sigmas in (("for scoring", "around"), ("at all levels", None)):
         model = case.model(sigmas)
-        for sigma in (perceptual.UNET_FEATURE_SIGMA, SIGMA, 0.5):
+        for sigma in (SIGMA, 0.2, 0.5, 1.0):
             layers = [length_one(layer) for layer in maps(model, sigma)]
             name = f"trained {training}, noise {sigma:.2g}"
             yield from both(f"{name}, all layers", np.concatenate(layers, 1))
+            yield from both(f"{name}, first three layers", np.concatenate(layers[:3], 1))
             for i, layer in enumerate(layers):
                 yield from both(f"{name}, layer {i + 1} of {len(layers)}", layer)
         every = np.concatenate(maps(model, SIGMA), 1)
@@ -224,7 +226,7 @@ def own_vectors(case: Case):
             ]
         )
     far, crowded = embedding.neighbor_distance(own), crowd.rarity(own, reference(case.case))
-    yield "minority score, unet", score
+    yield BASE_OWN, score
     yield "semantic surprise, unet", scoring.semantic_surprise(layers)
     yield "AvgkNN, unet", far
     yield "embedding, unet", crowded
@@ -243,6 +245,7 @@ def main() -> None:
     parser.add_argument("--per-class", type=int, default=1500, help="images read of every class")
     parser.add_argument("--steps", type=int, default=600, help="of a training, of 8 images")
     parser.add_argument("--draws", type=int, default=4)
+    parser.add_argument("--only", choices=["scores", "own"], help="one of the two tables")
     parser.add_argument("--cache", type=Path, help="keep the vectors of the images in this file")
     parser.add_argument(
         "--json", type=Path, default=Path("tried.json"), help="cases that are in it are kept"
@@ -260,6 +263,8 @@ def main() -> None:
             continue
         case = Case(images, planted, options)
         for kind, ways in (("scores", scores(case, options.embedding)), ("own", own_vectors(case))):
+            if options.only not in (None, kind):
+                continue
             for name, ranking in ways:
                 row = judge(planted, name, ranking, images.complexity[planted.rows], 0.0)
                 found.append(vars(row) | {"group": kind})
@@ -273,15 +278,15 @@ def show(rows) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    base = {row["case"]: row for row in rows if row["method"] == BASE}
-    for kind in ("scores", "own"):
+    for kind, paper in (("scores", BASE), ("own", BASE_OWN)):
+        base = {row["case"]: row for row in rows if row["method"] == paper}
         table = Table(title=f"{kind}, {len(base)} cases")
         for name in ("way", "AUROC", "AP", "worst", "rho", "better AUROC in", "better AP in"):
             table.add_column(name, justify="left" if name == "way" else "right")
         for name in dict.fromkeys(row["method"] for row in rows if row["group"] == kind):
             of = [row for row in rows if row["method"] == name]
             better = [
-                sum(row[m] > base[row["case"]][m] for row in of) if name != BASE else "" for m in
+                sum(row[m] > base[row["case"]][m] for row in of) if name != paper else "" for m in
                 ("auroc", "ap")
             ]  # fmt: skip
             table.add_row(
