@@ -24,8 +24,10 @@ def test_the_demo_counts_the_planted_images_and_says_how_to_see_them(database, t
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_the_demo_finds_most_of_the_planted_images(tmp_path):
-    printed = command(tmp_path / "home", "demo", "--no-fiftyone", "--folder", tmp_path / "digits")
+def test_the_demo_finds_most_of_the_planted_images(tmp_path, say, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    code, printed = say("demo", "--no-fiftyone", "--folder", tmp_path / "digits")
+    assert code == 0
     planted, _ = re.search(COUNT, printed).groups()
     assert int(planted) > 6
     [report] = re.findall("See them: open (.*)", printed)
