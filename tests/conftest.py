@@ -123,13 +123,13 @@ def shorten_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "train", short)
 
 
-def command(home: Path, *arguments: object, code: int = 0) -> str:
+def command(home: Path, *arguments: object, code: int = 0, columns: int = 160) -> str:
     """Run mincurate in a process with ``home``, and return what it printed on both streams."""
     done = subprocess.run(
         [sys.executable, "-c", "from mincurate.cli import main; main()", *map(str, arguments)],
         capture_output=True,
         text=True,
-        env={**os.environ, "COLUMNS": "160", "MINCURATE_HOME": str(home)},
+        env={**os.environ, "COLUMNS": str(columns), "MINCURATE_HOME": str(home)},
         timeout=240,
     )
     assert done.returncode == code, done.stdout + done.stderr

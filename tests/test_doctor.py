@@ -9,6 +9,11 @@ WEIGHTS = ("vgg16-397923af.pth", "alexnet-owt-7be5be79.pth", "squeezenet1_1-b8a5
 UNREACHABLE = {"https_proxy": "http://127.0.0.1:1", "no_proxy": ""}
 
 
+def doctor(home, code=0):
+    """What it prints, with room for a line of each finding, however long the paths are."""
+    return command(home, "doctor", code=code, columns=400)
+
+
 def rows(printed):
     """Mark and finding of everything that was looked at."""
     found = re.findall(r"^│ +(ok|no) +│ +(.+?) +│ +(.+?) +│$", printed, re.MULTILINE)
@@ -16,8 +21,8 @@ def rows(printed):
 
 
 @pytest.fixture(autouse=True)
-def wide(monkeypatch, tmp_path):
-    """Room for a line of each, and torch's own cache, empty, with nothing to fill it from."""
+def bare(monkeypatch, tmp_path):
+    """Torch's own cache, empty, with nothing to fill it from."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     for name, value in UNREACHABLE.items():
         monkeypatch.setenv(name, value)
@@ -29,7 +34,7 @@ def test_a_sound_machine_is_told_so_line_by_line(tmp_path):
     place.mkdir(parents=True)
     for name in WEIGHTS:
         (place / name).touch()
-    printed = command(tmp_path / "home", "doctor")
+    printed = doctor(tmp_path / "home")
     found = rows(printed)
     nets = [f"lpips-{net} weights" for net in ("vgg", "alex", "squeeze")]
     looked_at = ["torch", "device", "precision", "disk", "caches", "database", *nets]
@@ -44,7 +49,7 @@ def test_a_sound_machine_is_told_so_line_by_line(tmp_path):
 def test_what_the_main_job_can_do_without_does_not_fail(tmp_path, monkeypatch):
     """No database, and weights neither here nor to be downloaded."""
     monkeypatch.setenv("FIFTYONE_DATABASE_URI", "mongodb://user:secret@127.0.0.1:1/")
-    printed = command(tmp_path / "home", "doctor")
+    printed = doctor(tmp_path / "home")
     found = rows(printed)
     assert found["database"][0] == found["lpips-vgg weights"][0] == "no"
     assert "FIFTYONE_DATABASE_URI" in printed and "secret" not in printed
@@ -54,7 +59,7 @@ def test_what_the_main_job_can_do_without_does_not_fail(tmp_path, monkeypatch):
 
 def test_a_home_that_cannot_be_written_fails_and_says_how_to_mend_it(tmp_path):
     (tmp_path / "home").write_text("a file")
-    printed = command(tmp_path / "home", "doctor", code=1)
+    printed = doctor(tmp_path / "home", code=1)
     assert rows(printed)["disk"][0] == "no"
     assert f"cannot write to {tmp_path / 'home'}" in printed and "set MINCURATE_HOME" in printed
     assert "mend what is marked 'no' in red" in printed
