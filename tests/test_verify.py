@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from conftest import GENERATE, VARY, command, draw_shapes
 
-from mincurate import runs, seals
+from mincurate import device, runs, seals
 from mincurate.verify import verify
 
 pytestmark = pytest.mark.slow  # many whole runs
@@ -35,7 +35,7 @@ def kept_files(home: Path) -> list[Path]:
         if path.is_file()
         and "figures" not in path.parts
         and path.suffix in (*seals.SEALED, ".png", ".done")
-        and path.name != runs.RECORD
+        and path.name not in (runs.RECORD, device.FINDINGS)
     ]
 
 
