@@ -15,7 +15,7 @@ from mincurate.runs import home
 
 FINDINGS = "device.json"
 """In ``MINCURATE_HOME``: what was found about this processor."""
-SLOWER = 1.5
+SLOWER = 10.0
 """Times float32's: so slow, bfloat16 is not computed by the hardware, whatever it says of itself.
 Where it is emulated it takes 80 times as long, and where it is not, less than float32 does: a
 machine that is busy with other things must not be able to blur the difference."""
@@ -72,7 +72,7 @@ def _tried_before(processor: str) -> bool:
     known: dict[str, bool] = {}
     with suppress(OSError, ValueError, KeyError, TypeError):
         known = dict(json.loads(kept.read_text())["fast_bfloat16"])
-    if processor not in known:
+    if not known.get(processor):  # a "no" may be another program's doing, and is asked again
         known[processor] = _bfloat16_is_fast()
         with suppress(OSError):
             kept.parent.mkdir(parents=True, exist_ok=True)
