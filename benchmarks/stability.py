@@ -16,14 +16,13 @@ from pathlib import Path
 import numpy as np
 from planted import cases, pool
 from provenance import provenance
-from study import scored, trained
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+from study import DATA, NETWORK, names_of, scored, scorer_of, trained
 
 
-def minority_scores(*of) -> np.ndarray:
-    """Means over the draws of what `study.scored` gives, ``(N,)``."""
-    return np.concatenate([part.draws for part in scored(*of)]).mean(1)
+def minority_scores(images, case, model, spec, n_draws: int, seed: int) -> np.ndarray:
+    """Means over the draws, ``(N,)``."""
+    parts = scored(scorer_of(model, spec, n_draws, seed), images.pixels[case.rows], names_of(case))
+    return np.concatenate([part.draws for part in parts]).mean(1)
 
 
 def agreement(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
@@ -39,9 +38,8 @@ def main() -> None:
     from sklearn.metrics import average_precision_score
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--data", type=Path, default=SHARED / "data" / "cifar10-train.zip")
-    weights = SHARED / "models" / "squeezenet1_0-imagenet-fp16.safetensors"
-    parser.add_argument("--perceptual", default=f"torchvision:squeezenet1_0@{weights}")
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--perceptual", default=NETWORK)
     parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--images", type=int, default=1000, help="images of a case")
     parser.add_argument("--per-class", type=int, default=1500, help="images read of every class")

@@ -39,6 +39,10 @@ from planted import SPOILED, Planted, Pool, cases, pool
 from provenance import provenance
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+DATA = SHARED / "data" / "cifar10-train.zip"
+NETWORK = (
+    f"torchvision:squeezenet1_0@{SHARED / 'models' / 'squeezenet1_0-imagenet-fp16.safetensors'}"
+)
 SIGMA = 0.16
 DEFAULT = "embedding"
 """The ranking that is compared with the others."""
@@ -174,14 +178,14 @@ def scorer_of(model, spec: str, n_draws: int, seed: int, sigma: float = SIGMA):
     return scoring.Scorer(model, distance, embed, model.nearest_sigma(sigma), n_draws, seed)
 
 
-def scored(images: Pool, case: Planted, model, spec: str, n_draws: int, seed: int):
-    """What a scorer gives for the images of a case, in batches of 32."""
-    scorer = scorer_of(model, spec, n_draws, seed)
-    rows = case.rows
-    return [
-        scorer(images.pixels[rows[i : i + 32]], [str(r) for r in rows[i : i + 32]])
-        for i in range(0, len(rows), 32)
-    ]
+def scored(scorer, pixels, names):
+    """What a scorer gives for images, in batches of 32."""
+    return [scorer(pixels[i : i + 32], names[i : i + 32]) for i in range(0, len(pixels), 32)]
+
+
+def names_of(case: Planted) -> list[str]:
+    """What the noise of a case's images depends on."""
+    return [str(row) for row in case.rows]
 
 
 def denoised(images: Pool, case: Planted, vectors_say, options: argparse.Namespace):
@@ -195,7 +199,8 @@ def denoised(images: Pool, case: Planted, vectors_say, options: argparse.Namespa
     training_took = time.monotonic() - started
     for spec in (options.embedding, "unet"):
         started = time.monotonic()
-        parts = scored(images, case, model, spec, options.draws, case.seed)
+        scorer = scorer_of(model, spec, options.draws, case.seed)
+        parts = scored(scorer, images.pixels[case.rows], names_of(case))
         seconds = training_took + time.monotonic() - started
         score = np.concatenate([p.draws for p in parts]).mean(1)
         surprise = scoring.semantic_surprise(np.concatenate([p.layers for p in parts]))
@@ -425,9 +430,8 @@ def draw(lines: list[dict[str, object]], file: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--data", type=Path, default=SHARED / "data" / "cifar10-train.zip")
-    weights = SHARED / "models" / "squeezenet1_0-imagenet-fp16.safetensors"
-    parser.add_argument("--embedding", default=f"torchvision:squeezenet1_0@{weights}")
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--embedding", default=NETWORK)
     parser.add_argument(
         "--cases",
         choices=["reported", "choosing", "spoiled", "mislabelled", "all", "folder"],

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from planted import CHOOSING, Planted, Pool, hide, pool
 from provenance import provenance
-from study import SHARED, SIGMA, judge, reference, scorer_of, trained
+from study import DATA, NETWORK, SIGMA, judge, names_of, reference, scored, scorer_of, trained
 
 BASE = "minority score, the paper's"
 BASE_OWN = "minority score, unet"
@@ -57,7 +57,7 @@ class Case:
     def __init__(self, images: Pool, case: Planted, options: argparse.Namespace) -> None:
         self.images, self.case, self.options = images, case, options
         self.pixels = np.ascontiguousarray(images.pixels[case.rows])
-        self.names = [str(row) for row in case.rows]
+        self.names = names_of(case)
         self.vectors = images.vectors[case.rows]
         self.models: dict = {}
 
@@ -68,15 +68,14 @@ class Case:
         return self.models[sigmas]
 
     def score(self, model, spec, sigma=SIGMA, pixels=None):
-        """Draws and layers of every image."""
+        """Score, layers and the denoiser's own vector of every image."""
         scorer = scorer_of(model, spec, self.options.draws, 0, sigma)
-        pixels = self.pixels if pixels is None else pixels
-        parts = [
-            scorer(pixels[i : i + 32], self.names[i : i + 32]) for i in range(0, len(pixels), 32)
-        ]
-        return np.concatenate([p.draws for p in parts]).mean(1), np.concatenate(
-            [p.layers for p in parts]
+        parts = scored(scorer, self.pixels if pixels is None else pixels, self.names)
+        draws, layers, own = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("draws", "layers", "embeddings")
         )
+        return draws.mean(1), layers, own
 
     def rebuilt(self, model, spec):
         """The first reconstruction of every image."""
@@ -109,20 +108,20 @@ def scores(case: Case, spec: str):
     crowded = crowd.rarity(case.vectors, reference(case.case))
     model = case.model()
     at = {sigma: case.score(model, spec, sigma) for sigma in LEVELS}
-    score, layers = at[SIGMA]
+    score, layers, _ = at[SIGMA]
     yield BASE, score
     for sigma in LEVELS:
         if sigma != SIGMA:
             yield f"scored at sigma {sigma}", at[sigma][0]
-    yield "mean rank over four levels", sum(ranks(s) for s, _ in at.values())
-    yield "mean z over four levels", sum(z(np.log(s)) for s, _ in at.values())
+    yield "mean rank over four levels", sum(ranks(s) for s, *_ in at.values())
+    yield "mean z over four levels", sum(z(np.log(s)) for s, *_ in at.values())
     yield "layers standardised, then summed", sum(z(np.log(layer)) for layer in layers.T)
     yield "mean rank over layers", sum(ranks(layer) for layer in layers.T)
     yield "last layer alone", layers[:, -1]
     yield "semantic surprise (deep given first layer)", scoring.semantic_surprise(layers)
     yield "regressed on complexity", residual(score, complexity)
     yield "regressed on complexity and its square", residual(score, complexity, complexity**2)
-    again, _ = case.score(model, spec, pixels=case.rebuilt(model, spec))
+    again, *_ = case.score(model, spec, pixels=case.rebuilt(model, spec))
     yield "projection regret (difference)", score - again
     yield "projection regret (ratio)", score / again
     clusters = KMeans(CLUSTERS, random_state=0, n_init=4).fit_predict(case.vectors)
@@ -217,14 +216,7 @@ def own_vectors(case: Case):
         every = np.concatenate(maps(model, SIGMA), 1)
         standard = (every - every.mean(0)) / (every.std(0) + 1e-6)
         yield from both(f"trained {training}, noise {SIGMA}, standardised", length_one(standard))
-    score, layers = case.score(case.model(), "unet")
-    with torch.inference_mode():
-        own = np.concatenate(
-            [
-                embedding.unet_embedding(case.model(), to_tensor(case.pixels[i : i + 64])).numpy()
-                for i in range(0, len(case.pixels), 64)
-            ]
-        )
+    score, layers, own = case.score(case.model(), "unet")
     far, crowded = embedding.neighbor_distance(own), crowd.rarity(own, reference(case.case))
     yield BASE_OWN, score
     yield "semantic surprise, unet", scoring.semantic_surprise(layers)
@@ -237,9 +229,8 @@ def own_vectors(case: Case):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--data", type=Path, default=SHARED / "data" / "cifar10-train.zip")
-    weights = SHARED / "models" / "squeezenet1_0-imagenet-fp16.safetensors"
-    parser.add_argument("--embedding", default=f"torchvision:squeezenet1_0@{weights}")
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--embedding", default=NETWORK)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--images", type=int, default=1000, help="images of a case")
     parser.add_argument("--per-class", type=int, default=1500, help="images read of every class")

@@ -165,8 +165,8 @@ def augment(
         UserError: something the user can mend.
         StoppedError: Ctrl-C; the same call goes on.
     """
-    check(n=n, init=init, strength=strength, batch_size=batch_size)
-    solver, steps, guidance_scale = settle(sampler, label, solver, steps, guidance_scale)
+    solver, steps, guidance_scale = sampling.settle(sampler, solver, steps, guidance_scale)
+    check(n=n, sampler=sampler, label=label, init=init, strength=strength, batch_size=batch_size)
     cluster = choose_engine(engine, address, num_workers, device)
     base = joining.open_base(find_scored(run))
     if dataset is not None:
@@ -274,24 +274,14 @@ def find_scored(run: str | Run | None) -> Run:
     return run if isinstance(run, Run) else runs.find(run, kind=runs.SCORE)
 
 
-def settle(
-    sampler: str,
-    label: str | None,
-    solver: str | None,
-    steps: int | None,
-    guidance_scale: float | None,
-) -> tuple[str, int, float | None]:
-    """As `sampling.settle`, for a generation that may be of one ``label``."""
-    settled = sampling.settle(sampler, solver, steps, guidance_scale)
-    if label is not None and sampler != "minority":
-        raise UserError(f"--label needs --sampler minority; {sampler} knows no labels.")
-    return settled
-
-
-def check(*, n: int, init: str, strength: float, batch_size: int) -> None:
+def check(
+    *, n: int, sampler: str, label: str | None, init: str, strength: float, batch_size: int
+) -> None:
     """Raise `UserError` for what cannot be."""
     if n < 1 or batch_size < 1:
         raise UserError("--n and --batch-size are at least 1.")
+    if label is not None and sampler != "minority":
+        raise UserError(f"--label needs --sampler minority; {sampler} knows no labels.")
     if init not in ("noise", "real"):
         raise UserError(f"--init is noise or real, not {init!r}.")
     if not 0 < strength <= 1:

@@ -53,7 +53,7 @@ def reduced_precision(device: str) -> torch.dtype | None:
     """bfloat16 where this device computes it in hardware, else ``None`` (stay in float32).
 
     Emulated, bfloat16 is many times slower. Of a CPU it is therefore asked whether it has the
-    instructions, and tried whether they are as fast as they should be: once, the answer is kept.
+    instructions, and tried whether they are as fast as they should be; that they are is kept.
     """
     if device.startswith("cuda"):
         real = torch.cuda.is_bf16_supported(including_emulation=False)

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mincurate import collection as collections
-from mincurate import crowd, scoring, trust
+from mincurate import crowd, ordinal, scoring, trust
 from mincurate.embedding import Embedder
 from mincurate.images import Fit
 from mincurate.runs import Run
@@ -87,7 +87,7 @@ def agreement_in_groups(
     NaN where no group has `FEWEST` images.
     """
     found, sizes = [], []
-    for rows in groups.reset_index(drop=True).groupby(groups.to_numpy()).groups.values():
+    for _, rows in ordinal.members_by_label(groups):
         if len(rows) >= FEWEST and vectors.shape[1] > 1:
             among = crowd.reference(hashes.iloc[rows])
             found.append(crowd.tail_agreement(vectors[rows], among))

@@ -262,8 +262,7 @@ def rank_by_label(
         vectors: ``(M, d)``, of its rows.
         labels: of its rows. A label that the run does not know leaves the ranks among all.
     """
-    own = ordinal.WITHIN.get(base.column, base.column)
-    own = own if own in base.frame else base.column
+    own = ordinal.within_column(base.column, base.frame.columns)
     known = base.frame[own].to_numpy(np.float64)
     values = joining_[base.column].to_numpy(np.float64).copy()
     for name in ordinal.WITHIN.values():

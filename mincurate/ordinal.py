@@ -1,6 +1,6 @@
 """Scores become ordinal classes: 0 is the commonest, ``num_classes - 1`` the rarest."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,12 @@ RANKINGS = {
 WITHIN = {"embedding_rarity": "embedding_rarity_within_label"}
 """Columns in whose place another ranks within labels: where an image stands among all says little
 about how well it fits its label."""
+
+
+def within_column(column: str, columns: Container[str]) -> str:
+    """The column that ranks within labels for ``column``: of `WITHIN`, if a table has it."""
+    own = WITHIN.get(column, column)
+    return own if own in columns else column
 
 
 def percentile(scores: ArrayLike) -> NDArray[np.float64]:

@@ -133,6 +133,7 @@ def assemble(
 
 def file_facts(source: Source, identity: Identity) -> dict[str, Any]:
     """The columns of a file that are known before it is scored."""
+    looks = identity.appearance or [None] * len(appearance.NAMES)
     return {
         "path": source.path,
         "rel_path": source.rel_path,
@@ -142,7 +143,7 @@ def file_facts(source: Source, identity: Identity) -> dict[str, Any]:
         "width": identity.width,
         "height": identity.height,
         "complexity": identity.complexity,
-        **dict(zip(appearance.NAMES, identity.appearance or [None] * 5, strict=True)),
+        **dict(zip(appearance.NAMES, looks, strict=True)),
     }
 
 
@@ -355,8 +356,7 @@ def _rank(
             label (``""`` for none).
     """
     first = frame["duplicate_of"].isna()
-    own = ordinal.WITHIN.get(column, column)
-    of_label = frame[own if own in frame else column].where(first).to_numpy(np.float64)
+    of_label = frame[ordinal.within_column(column, frame.columns)].where(first).to_numpy(np.float64)
     labels = frame["label"].where(frame["label"].notna(), None).to_numpy(object)
     apart = within_label and bool(frame["label"].notna().any())
     groups = frame["label"].fillna("").to_numpy(object) if apart else np.full(len(frame), "")

@@ -325,12 +325,10 @@ def estimate(
     Args:
         steps: evaluations of an image.
     """
-    parts = []
+    parts, b = [], workshop.budget
     if not workshop.ready:
-        b = workshop.budget
         budget = f"{b.train_steps} steps" if b.train_steps else duration(b.train_minutes * 60)
         parts.append(("train on to all noise levels", budget))
-    b = workshop.budget
     budget = f"{b.guide_steps} steps" if b.guide_steps else duration(b.guide_minutes * 60)
     if sampler == "low-density":
         fakes = min(FAKES, len(workshop.base.frame))

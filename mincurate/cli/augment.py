@@ -105,8 +105,9 @@ def guide(
     keep_freed_memory()
     reporter = Terminal()
     budget = Budget(train_minutes, train_steps, guide_minutes, guide_steps)
+    scored = runs.find(run, kind=runs.SCORE)
     found = augmentation.guide(
-        run,
+        scored,
         model=model,
         loss=loss,
         budget=budget,
@@ -129,7 +130,6 @@ def guide(
         table.add_row(*(f"{level[key]:.3g}" for key in names))
     reporter.console.print(table)
     reporter.say(f"Classes: {found.num_classes}; chance would give {1 / found.num_classes:.2f}.")
-    scored = runs.find(run, kind=runs.SCORE)
     plot = evaluation_figures.guidance_plot(scored, found.record["fingerprint"])
     report.write_report(scored)
     reporter.say(f"Plot: {plot} (and in the run's report)")
@@ -232,7 +232,7 @@ def augment(
         mincurate augment --like tag:rare-keep --n 200 --strength 0.5
     """
     started = time.monotonic()
-    from mincurate import augmentation, joining, runs
+    from mincurate import augmentation, joining, runs, sampling
     from mincurate import workshop as workshops
     from mincurate.device import keep_freed_memory
     from mincurate.errors import UserError
@@ -258,8 +258,10 @@ def augment(
     budget = Budget(train_minutes, train_steps, guide_minutes, guide_steps)
     fraction = 0.1 if top_fraction is None else top_fraction
     if dry_run:
-        augmentation.check(n=n, init=init, strength=strength, batch_size=batch_size)
-        _, evaluations, _ = augmentation.settle(sampler, label, solver, steps, guidance_scale)
+        _, evaluations, _ = sampling.settle(sampler, solver, steps, guidance_scale)
+        augmentation.check(
+            n=n, sampler=sampler, label=label, init=init, strength=strength, batch_size=batch_size
+        )
         base = joining.open_base(scored)
         wanted, members = choose_target(
             base, target_class=target_class, top_fraction=fraction, label=label, like=chosen
