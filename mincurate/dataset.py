@@ -22,7 +22,15 @@ from pymongo.errors import PyMongoError
 from mincurate import presentation
 from mincurate.database import check_database, fiftyone, load, quiet, writing
 from mincurate.errors import UserError
-from mincurate.presentation import BRAIN_KEY, FIELDS, LABELS, SYNTHETIC, UNSCORABLE, VIEWS
+from mincurate.presentation import (
+    BRAIN_KEY,
+    FIELDS,
+    LABELS,
+    SYNTHETIC,
+    UNSCORABLE,
+    VIEWS,
+    label_fields,
+)
 from mincurate.progress import SILENT, Advance, Reporter
 from mincurate.runs import Run
 from mincurate.sources import Source
@@ -113,7 +121,6 @@ def read_sources(name: str, view: str | None, label_field: str | None = None) ->
         UserError: no such dataset, view or field, or not a dataset of images.
     """
     check_database()
-    fo = fiftyone()
     dataset = load(name)
     if dataset.media_type not in ("image", None):
         raise UserError(f"The dataset {name!r} holds {dataset.media_type} samples, not images.")
@@ -122,17 +129,13 @@ def read_sources(name: str, view: str | None, label_field: str | None = None) ->
         raise UserError(f"The dataset {name!r} has no saved view {view!r}; it has: {views}.")
     samples = dataset.load_saved_view(view) if view else dataset.view()
     samples = samples.match_tags(SYNTHETIC, bool=False)
-    found = [
-        field
-        for field, kind in samples.get_field_schema(fo.EmbeddedDocumentField).items()
-        if kind.document_type is fo.Classification
-    ]
+    found = label_fields(samples)
     if label_field is not None and label_field not in found:
         raise UserError(
             f"The dataset {name!r} has no classification field {label_field!r}; it has: "
             f"{', '.join(found) or 'none'}."
         )
-    field = label_field or (LABELS if LABELS in found else next(iter(found), None))
+    field = label_field or next(iter(found), None)
     ids, paths = samples.values(["id", "filepath"])
     labels = samples.values(f"{field}.label") if field else [None] * len(ids)
     if not ids:

@@ -131,6 +131,17 @@ def group_fields(fo: Any, dataset: Any) -> None:
     config.sidebar_groups = kept
 
 
+def label_fields(samples: Any) -> list[str]:
+    """The classification fields of a dataset or view; the one that holds its labels comes first,
+    unless another one was asked for: ``ground_truth``, or whichever there is.
+    """
+    from fiftyone import Classification, EmbeddedDocumentField
+
+    kinds = samples.get_field_schema(EmbeddedDocumentField)
+    found = [name for name, kind in kinds.items() if kind.document_type is Classification]
+    return sorted(found, key=lambda name: name != LABELS)
+
+
 def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     """Score and class on the tiles, classes coloured from common to rare, and a workspace."""
     config = dataset.app_config

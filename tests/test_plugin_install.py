@@ -197,7 +197,18 @@ def launched(folder, home, *options):
         port = str(free.getsockname()[1])
     code = "from mincurate.cli import main; main()"
     server = subprocess.Popen(
-        [sys.executable, "-P", "-c", code, "launch", "launched", "--port", port, "--remote", *options],
+        [
+            sys.executable,
+            "-P",
+            "-c",
+            code,
+            "launch",
+            "launched",
+            "--port",
+            port,
+            "--remote",
+            *options,
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -5,14 +5,13 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-import fiftyone as fo
 from fiftyone import ViewField as F
 
 from mincurate import longtail
 from mincurate import shown as datasets
 from mincurate.errors import UserError
 from mincurate.longtail import NO_LABEL, LongTail
-from mincurate.presentation import LABELS, SYNTHETIC
+from mincurate.presentation import SYNTHETIC, label_fields
 from mincurate.review import OPPOSITE, SEEN_TAG, VERDICTS, Review, review
 from mincurate.runs import Run
 
@@ -80,12 +79,10 @@ def label_field(dataset: Any, tail: LongTail) -> str:
     Raises:
         UserError: there is no classification field any more.
     """
-    kinds = dataset.get_field_schema(fo.EmbeddedDocumentField)
-    found = [name for name, kind in kinds.items() if kind.document_type is fo.Classification]
+    found = label_fields(dataset)
     told = (tail.record.get("settings") or {}).get("label_field")
-    for name in (told, LABELS, *found):
-        if name in found:
-            return str(name)
+    if found:
+        return str(told) if told in found else found[0]
     raise UserError(f"The dataset {dataset.name!r} has no field of labels any more.")
 
 

@@ -5,13 +5,11 @@ import re
 from importlib.util import find_spec
 from typing import Any
 
-import fiftyone.core.fields as fof
-import fiftyone.core.labels as fol
 import fiftyone.operators.types as types
 
 from mincurate import arrivals, estimates, runs, shown
 from mincurate.errors import UserError
-from mincurate.presentation import LABELS, SYNTHETIC
+from mincurate.presentation import SYNTHETIC, label_fields
 from mincurate.progress import Reporter
 
 from .forms import choose, from_app, invalid, notice, value
@@ -196,10 +194,8 @@ def _file_problem(file: str) -> str | None:
 
 def _labelled(samples: Any) -> bool:
     """Whether scoring these samples would find labels (see `mincurate.dataset.read_sources`)."""
-    kinds = samples.get_field_schema(fof.EmbeddedDocumentField)
-    found = [name for name, kind in kinds.items() if kind.document_type is fol.Classification]
-    field = LABELS if LABELS in found else next(iter(found), None)
-    return field is not None and len(samples.exists(f"{field}.label").limit(1)) > 0
+    found = label_fields(samples)
+    return bool(found) and len(samples.exists(f"{found[0]}.label").limit(1)) > 0
 
 
 class ScoreNew(LongRunning):
