@@ -197,7 +197,7 @@ def denoised(images: Pool, case: Planted, vectors_say, options: argparse.Namespa
     started = time.monotonic()
     model = trained(images, case, options.steps, case.seed)
     training_took = time.monotonic() - started
-    for spec in (options.embedding, "unet"):
+    for spec in ("unet",) if options.own else (options.embedding, "unet"):
         started = time.monotonic()
         scorer = scorer_of(model, spec, options.draws, case.seed)
         parts = scored(scorer, images.pixels[case.rows], names_of(case))
@@ -446,6 +446,9 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=600, help="of its training, of 8 images")
     parser.add_argument("--draws", type=int, default=4)
+    parser.add_argument(
+        "--own", action="store_true", help="score with the denoiser's own features alone"
+    )
     parser.add_argument("--no-fiftyone", action="store_true")
     parser.add_argument("--cache", type=Path, help="keep the vectors of the images in this file")
     parser.add_argument("--json", type=Path, default=Path("study.json"))

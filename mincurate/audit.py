@@ -79,7 +79,7 @@ def score(
     adaptive: bool = False,
     num_classes: int = 10,
     within_label: bool = False,
-    rank_by: str = "auto",
+    rank_by: str = "embedding",
     perceptual: str = "auto",
     embedding: str = "auto",
     image_size: int | None = None,
@@ -120,8 +120,7 @@ def score(
         num_classes: number of ordinal classes (L), 0 = commonest.
         within_label: let ``rarity`` and ``minority_class`` rank an image among its own label.
         rank_by: ``embedding``, ``minority``, ``calibrated`` or ``neighbors``: what rarity and
-            classes follow. ``auto`` takes ``embedding`` with a pretrained network's vectors, and
-            with none ``minority``: what found the rare best in the study (README).
+            classes follow. ``embedding`` found the rare best in the study (README).
         perceptual: ``auto``, ``lpips-vgg|lpips-alex|lpips-squeeze[@FILE]``, ``unet`` or
             ``torchvision:NAME[@FILE]``.
         embedding: ``auto``, ``unet``, ``torchvision:NAME[@FILE]`` or a hub id.
@@ -145,8 +144,8 @@ def score(
         UserError: something the user can mend.
         trainer.TrainingInterruptedError: Ctrl-C while training; nothing is lost.
     """
-    if rank_by not in ("auto", *ordinal.RANKINGS):
-        raise UserError(f"--rank-by is auto, {', '.join(ordinal.RANKINGS)}, not {rank_by!r}.")
+    if rank_by not in ordinal.RANKINGS:
+        raise UserError(f"--rank-by is {', '.join(ordinal.RANKINGS)}, not {rank_by!r}.")
     if n_draws < 1 or num_classes < 1 or batch_size < 1:
         raise UserError("--n-draws, --num-classes and --batch-size are at least 1.")
     if adaptive and not estimates.spares_draws(n_draws, num_classes, within_label):
@@ -182,8 +181,6 @@ def score(
     if why:
         reporter.say(why)
     embedding = embeddings.choose(embedding, perceptual)
-    if rank_by == "auto":
-        rank_by = "minority" if embedding == "unet" else "embedding"
     # What needs no denoiser is loaded before the long work, so that a wrong name fails at once.
     distance = None if perceptual == "unet" else perception.load(perceptual, given, device=device)
     embedder = None if embedding == "unet" else embeddings.load(embedding, given, device=device)
@@ -352,7 +349,7 @@ def score(
     return Result(run=run, dataset=name, report=page, stored=stored)
 
 
-METHOD = 5
+METHOD = 6
 """Raised when the definition of a score changes: older runs are then not gone on with."""
 
 

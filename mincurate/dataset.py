@@ -129,7 +129,7 @@ def read_sources(name: str, view: str | None, label_field: str | None = None) ->
         raise UserError(f"The dataset {name!r} has no saved view {view!r}; it has: {views}.")
     samples = dataset.load_saved_view(view) if view else dataset.view()
     samples = samples.match_tags(SYNTHETIC, bool=False)
-    found = label_fields(samples)
+    found = label_fields(fiftyone(), samples)
     if label_field is not None and label_field not in found:
         raise UserError(
             f"The dataset {name!r} has no classification field {label_field!r}; it has: "

@@ -125,7 +125,7 @@ def in_words(
         said.append(
             f"The minority score follows image complexity (Spearman "
             f"{numbers['spearman_complexity']:.2f}): {direction} images rank high because they are "
-            f"{direction}, not only because they are rare. Compare with --rank-by calibrated."
+            f"{direction}, not only because they are rare. Compare with --rank-by embedding."
         )
     if numbers.get("rank_stability", 1) < 0.9:
         said.append(
@@ -134,10 +134,11 @@ def in_words(
             "raise --n-draws."
         )
     if embedder.weak:
+        what = "The ranking" if rank_by == "embedding" else "The calibrated score"
         said.append(
-            "Neighbour distances, the calibrated score and the map rest on a weak embedding "
-            "(features of the denoiser, which were not trained to tell kinds of images apart): "
-            "give --embedding torchvision:NAME@FILE for better ones."
+            f"{what}, neighbour distances and the map rest on a weak embedding (features of the "
+            "denoiser, which were not trained to tell kinds of images apart): give --embedding "
+            "torchvision:NAME@FILE for a better one."
         )
     if images < 200:
         said.append(

@@ -14,10 +14,12 @@ from torch import Tensor
 from mincurate import backbone
 from mincurate.denoiser import Denoiser
 from mincurate.errors import UserError
-from mincurate.perceptual import UNET_FEATURE_SIGMA
 
 NEIGHBORS = 5
 """k of AvgkNN (method, section 5)."""
+UNET_SIGMA = 0.5
+"""Noise level the denoiser is told when it looks at a clean image for a vector (measured:
+`benchmarks/tried.py --only own`; told of more noise than there is in scoring, it sees more)."""
 MAP_MIN_IMAGES = 30
 """Fewer images than this are mapped by PCA: UMAP's neighbourhoods would hold nearly all of them."""
 MAP_LANDMARKS = 50_000
@@ -93,7 +95,7 @@ def summary(features: Tensor) -> Tensor:
 
 def unet_embedding(denoiser: Denoiser, x: Tensor) -> Tensor:
     """Vectors from the denoiser's own encoder, for machines with no pretrained network."""
-    return torch.cat([summary(m) for m in denoiser.features(x, UNET_FEATURE_SIGMA)], dim=1)
+    return torch.cat([summary(m) for m in denoiser.features(x, UNET_SIGMA)], dim=1)
 
 
 def _load_hub_model(spec: str, device: str) -> Embedder:

@@ -15,7 +15,7 @@ RANKINGS = {
     "neighbors": "neighbor_distance",
     "embedding": "embedding_rarity",
 }
-"""What ``rank_by`` may name besides ``auto``, and the column of the table it follows."""
+"""What ``rank_by`` may name, and the column of the table it follows."""
 WITHIN = {"embedding_rarity": "embedding_rarity_within_label"}
 """Columns in whose place another ranks within labels: where an image stands among all says little
 about how well it fits its label."""

@@ -24,7 +24,7 @@ LPIPS_MIN_SIDE = {"vgg": 16, "alex": 35, "squeeze": 17}
 """Below this side, in pixels, a trunk's last feature map would be empty: the image is enlarged."""
 
 UNET_FEATURE_SIGMA = 0.2
-"""Noise level the denoiser's encoder is told when it looks at a clean image (measured: 0.2 ranks
+"""Noise level the denoiser's encoder is told when it compares two clean images (measured: 0.2 ranks
 better than 0.05 and 0.1)."""
 
 

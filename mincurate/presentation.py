@@ -131,14 +131,12 @@ def group_fields(fo: Any, dataset: Any) -> None:
     config.sidebar_groups = kept
 
 
-def label_fields(samples: Any) -> list[str]:
+def label_fields(fo: Any, samples: Any) -> list[str]:
     """The classification fields of a dataset or view; the one that holds its labels comes first,
     unless another one was asked for: ``ground_truth``, or whichever there is.
     """
-    from fiftyone import Classification, EmbeddedDocumentField
-
-    kinds = samples.get_field_schema(EmbeddedDocumentField)
-    found = [name for name, kind in kinds.items() if kind.document_type is Classification]
+    kinds = samples.get_field_schema(fo.EmbeddedDocumentField)
+    found = [name for name, kind in kinds.items() if kind.document_type is fo.Classification]
     return sorted(found, key=lambda name: name != LABELS)
 
 

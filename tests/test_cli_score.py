@@ -62,7 +62,7 @@ def test_a_run_without_database_leaves_table_pictures_and_report(scored):
     assert len(frame) == 60 and (frame["status"] == "ok").all()
     assert frame["minority_class"].value_counts().tolist() == [12] * 5
     assert frame["rarity"].between(0, 1).all()
-    ranked = frame.sort_values("minority_score")
+    ranked = frame.sort_values("embedding_rarity")
     assert ranked["rarity"].is_monotonic_increasing
     assert ranked["minority_class"].is_monotonic_increasing
     assert sorted(frame["label"].unique()) == ["cross", "disc"]

@@ -140,7 +140,7 @@ def test_the_run_is_recorded_with_what_decided_it(written):
 
 def test_the_app_shows_score_and_class_on_the_tiles(written):
     _, dataset, _ = written
-    assert dataset.app_config.active_fields.paths[:2] == ["minority_score", "minority_class"]
+    assert dataset.app_config.active_fields.paths[:2] == ["embedding_rarity", "minority_class"]
     groups = {group.name: group.paths for group in dataset.app_config.sidebar_groups}
     assert "minority_score" in groups["mincurate"]
     assert not any("minority_score" in p for name, p in groups.items() if name != "mincurate")

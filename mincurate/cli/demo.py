@@ -57,7 +57,7 @@ def demo(
     total = write_digits(folder)
     reporter.say(
         f"Demo: {total} handwritten digits from scikit-learn in {folder}: sevens, among which "
-        f"{PLANTED} zeros are hidden."
+        f"{PLANTED} zeros are hidden, ranked by the paper's score."
     )
     result = audit.score(
         folder,
@@ -65,6 +65,7 @@ def demo(
         image_size=16,
         sigma=0.2,
         train_steps=train_steps,
+        rank_by="minority",
         dataset="mincurate-demo" if fiftyone else None,
         fiftyone=fiftyone,
         reporter=reporter,

@@ -60,13 +60,13 @@ def score(
         ),
     ] = False,
     rank_by: Annotated[
-        Literal["auto", "embedding", "minority", "calibrated", "neighbors"],
+        Literal["embedding", "minority", "calibrated", "neighbors"],
         typer.Option(
             help="What rarity, classes and sorting follow: embedding (how far from common and how "
-            "unusual the vectors are), minority (the paper's score), calibrated, or neighbors. "
-            "auto takes embedding with the vectors of a pretrained network, else minority."
+            "unusual the vectors are), minority (the paper's score), calibrated (that with texture "
+            "regressed out, averaged with neighbors), or neighbors (mean distance to the nearest)."
         ),
-    ] = "auto",
+    ] = "embedding",
     perceptual: Annotated[
         str,
         typer.Option(

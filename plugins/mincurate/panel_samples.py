@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import fiftyone as fo
 from fiftyone import ViewField as F
 
 from mincurate import longtail
@@ -79,7 +80,7 @@ def label_field(dataset: Any, tail: LongTail) -> str:
     Raises:
         UserError: there is no classification field any more.
     """
-    found = label_fields(dataset)
+    found = label_fields(fo, dataset)
     told = (tail.record.get("settings") or {}).get("label_field")
     if found:
         return str(told) if told in found else found[0]

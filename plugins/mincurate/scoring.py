@@ -5,6 +5,7 @@ import re
 from importlib.util import find_spec
 from typing import Any
 
+import fiftyone as fo
 import fiftyone.operators.types as types
 
 from mincurate import arrivals, estimates, runs, shown
@@ -16,8 +17,7 @@ from .forms import choose, from_app, invalid, notice, value
 from .long_running import LongRunning
 
 RANKINGS = (
-    ("auto", "What the study found best here"),
-    ("embedding", "Embedding: far from what is common, and unusual"),
+    ("embedding", "Embedding: far from what is common, and unusual (found the rare best)"),
     ("minority", "The minority score (the paper's)"),
     ("calibrated", "Calibrated: texture regressed out, averaged with neighbours"),
     ("neighbors", "Distance to the nearest neighbours"),
@@ -59,7 +59,7 @@ class Score(LongRunning):
             inputs.float("train_minutes", default=10.0, min=0.1, label="Training, at most minutes")
         inputs.int("n_draws", default=6, min=1, max=1000, label="Draws per image")
         inputs.int("num_classes", default=10, min=1, max=1000, label="Ordinal classes")
-        choose(inputs, "rank_by", RANKINGS, label="Rank by", default="auto")
+        choose(inputs, "rank_by", RANKINGS, label="Rank by", default="embedding")
         if _labelled(samples):
             inputs.bool("within_label", default=False, label="Rank among images of the same label")
         inputs.bool("more", default=False, label="More options", view=types.SwitchView())
@@ -96,7 +96,7 @@ class Score(LongRunning):
             adaptive=self._adaptive(ctx),
             num_classes=value(ctx, "num_classes", 10),
             within_label=value(ctx, "within_label", False),
-            rank_by=value(ctx, "rank_by", "auto"),
+            rank_by=value(ctx, "rank_by", "embedding"),
             perceptual=value(ctx, "perceptual", "auto"),
             embedding=value(ctx, "embedding", "auto"),
             seed=value(ctx, "seed", 0),
@@ -194,7 +194,7 @@ def _file_problem(file: str) -> str | None:
 
 def _labelled(samples: Any) -> bool:
     """Whether scoring these samples would find labels (see `mincurate.dataset.read_sources`)."""
-    found = label_fields(samples)
+    found = label_fields(fo, samples)
     return bool(found) and len(samples.exists(f"{found[0]}.label").limit(1)) > 0
 
 
