@@ -26,7 +26,7 @@ from mincurate.joining import Base
 from mincurate.manifest import read_manifest, read_png
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import Run
-from mincurate.targets import Target, choose_target
+from mincurate.targets import Target, choose_target, rarest_classes
 from mincurate.workshop import Budget, Workshop, open_workshop
 
 KIND = runs.AUGMENT
@@ -73,7 +73,7 @@ def guide(
     model: str | None = None,
     loss: str = ClassifierTraining.loss,
     budget: Budget | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     device: str = "auto",
     engine: str = "local",
     address: str | None = None,
@@ -88,6 +88,7 @@ def guide(
         run: a run or its key; the one scored last when absent.
         model: a model of all noise levels to use as it is; by default the run's own, trained on.
         loss: ``ordinal`` or ``cross_entropy`` (the paper's).
+        seed: of the trainings; what is generated later rests on the networks of the last one.
         engine: ``local``, or ``ray`` to train in processes of a Ray cluster, which all see the
             run's folder and ``MINCURATE_HOME`` under the same path.
         address: of a running cluster; one is started on this machine when absent.
@@ -178,7 +179,6 @@ def augment(
         model=model,
         loss=loss,
         budget=budget,
-        seed=seed,
         device=device,
         precision=precision,
         cluster=cluster,
@@ -187,6 +187,13 @@ def augment(
     target, starts = choose_target(
         base, target_class=target_class, top_fraction=top_fraction, label=label, like=like
     )
+    if label is not None and target_class is None and like is None:
+        tail = rarest_classes(base.num_classes, top_fraction)
+        if target.classes != tail:
+            reporter.warn(
+                f"No image labelled {label!r} is of {Target(tail)}; its rarest are of "
+                f"{Target(target.classes)}, which more are made of."
+            )
     settings = {
         "n": n,
         "first": first,
@@ -211,7 +218,7 @@ def augment(
             base.run.key,
             curated.identity(base.run),
             workshop.denoiser.content_hash(),
-            str(budget),
+            [*workshop.budget.of("guide", base.run), workshop.seed],
             settings,
         ]
     )

@@ -53,7 +53,7 @@ def generating(n: int, *, steps: int, scored: Run) -> float | None:
 
 def trained(scored: Run) -> bool:
     """Whether what generates from a run was trained before."""
-    return bool(curated.generations(scored))
+    return "guide" in (scored.record.get(runs.TRAINED) or {})
 
 
 def words(seconds: float | None) -> str:

@@ -31,6 +31,8 @@ SEAL = "digests.json"
 PREFIX = "mincurate_"
 SCORE, AUGMENT = "score", "augment"
 """Kinds of runs."""
+TRAINED = "trained"
+"""Entry of a scored run: with what budget and seed its networks for generating were trained."""
 
 
 def home() -> Path:

@@ -45,7 +45,10 @@ def choose_target(
     label: str | None,
     like: Sequence[str] | None,
 ) -> tuple[Target, NDArray[np.bool_]]:
-    """What is to be generated, and which images of the run are of this kind."""
+    """What is to be generated, and which images of the run are of this kind.
+
+    A label that has no image among the ``top_fraction`` gets the rarest class that it has one of.
+    """
     frame, classes = base.frame, base.frame["minority_class"].to_numpy(np.int64)
     if target_class is not None and not 0 <= target_class < base.num_classes:
         raise UserError(
@@ -70,7 +73,11 @@ def choose_target(
                 f"Run {base.run.key} knows no label {label!r}; "
                 f"it has: {', '.join(names) or 'none'}."
             )
-        members &= (frame["label"] == label).to_numpy(bool)
+        of_label = (frame["label"] == label).to_numpy(bool)
+        if target_class is None and not (members & of_label).any():
+            wanted = (int(classes[of_label].max()),)
+            members = classes == wanted[0]
+        members &= of_label
     if not members.any():
         raise UserError(
             f"There is no image of {Target(wanted, label)} in run {base.run.key}; take a larger "

@@ -44,21 +44,33 @@ GUIDED_COST = {"minority": 1.5, "low-density": 1.5, "self-guided": 4.0}
 """One evaluation in plain ones (``benchmarks/sampling.py``), for estimates of time."""
 
 
+USUAL = {"train": 20.0, "guide": 3.0}
+"""Minutes of a run's first trainings, where nothing else is asked for."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """How long the trainings before a generation may take.
 
     Attributes:
-        train_minutes: for all noise levels, where the model knows only some.
+        train_minutes: for all noise levels, where the model knows only some. ``None`` is what this
+            training of the run took before, so that it is not done again, or else `USUAL`.
         train_steps: exact number of steps, in place of ``train_minutes``.
-        guide_minutes: for the classifier.
+        guide_minutes: for the classifier; ``None`` likewise.
         guide_steps: exact number of steps, in place of ``guide_minutes``.
     """
 
-    train_minutes: float = 20.0
+    train_minutes: float | None = None
     train_steps: int | None = None
-    guide_minutes: float = 3.0
+    guide_minutes: float | None = None
     guide_steps: int | None = None
+
+    def of(self, what: str, run: Run) -> tuple[float, int | None]:
+        """Minutes and exact steps of a training of a run: ``train`` or ``guide``."""
+        minutes, steps = getattr(self, f"{what}_minutes"), getattr(self, f"{what}_steps")
+        if minutes is None and steps is None:
+            minutes, steps = (run.record.get(runs.TRAINED) or {}).get(what, (None, None))
+        return (USUAL[what] if minutes is None else minutes), steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +128,7 @@ class Workshop:
                 f"all of them. It is trained on now ({budget}, once for this run)."
             )
         with seals.held(Run(self._place)):
-            return training.train(
+            found = training.train(
                 self.base.pixels(),
                 self._place,
                 self._plan,
@@ -125,6 +137,8 @@ class Workshop:
                 cluster=self.cluster,
                 reporter=self.reporter,
             )
+        self._remember("train")
+        return found
 
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
@@ -151,7 +165,9 @@ class Workshop:
                 f"Training the classifier of {self.base.num_classes} classes on "
                 f"{len(self.classes):,} images ({settings.loss})."
             )
-        return self._fit_classifier(folder, settings, self.pixels, self.classes, self.labels)
+        found = self._fit_classifier(folder, settings, self.pixels, self.classes, self.labels)
+        self._remember("guide")
+        return found
 
     def judges(self, sampler: str) -> bool:
         """Whether the classifier has a say in what a sampler made: it guided, or knows labels."""
@@ -238,13 +254,18 @@ class Workshop:
         return self._fit_classifier(folder, settings, both, kinds, None)
 
     def _guidance(self, num_classes: int, loss: str) -> ClassifierTraining:
+        minutes, steps = self.budget.of("guide", self.base.run)
         return ClassifierTraining(
-            num_classes=num_classes,
-            loss=loss,
-            minutes=self.budget.guide_minutes,
-            steps=self.budget.guide_steps,
-            seed=self.seed,
+            num_classes=num_classes, loss=loss, minutes=minutes, steps=steps, seed=self.seed
         )
+
+    def _remember(self, what: str) -> None:
+        """Keep in the run what a training of it was made with: it is the default from now on."""
+        run = self.base.run
+        before = run.record.get(runs.TRAINED) or {}
+        now = before | {what: list(self.budget.of(what, run)), "seed": self.seed}
+        if now != before:
+            run.update(**{runs.TRAINED: now})
 
     def _guidance_place(self, kind: str, settings: ClassifierTraining, *more: object) -> Path:
         """Where a classifier is kept: another folder for whatever would make it another one."""
@@ -282,11 +303,12 @@ class Workshop:
 
     @cached_property
     def _plan(self) -> training.Training:
+        minutes, steps = self.budget.of("train", self.base.run)
         return training.Training(
             image_size=self.known.image_size,
             sigmas=None,
-            minutes=self.budget.train_minutes,
-            steps=self.budget.train_steps,
+            minutes=minutes,
+            steps=steps,
             seed=self.seed,
             batch_size=models.images_per_step(self.device, all_levels=True),
         )
@@ -305,15 +327,22 @@ def open_workshop(
     model: str | None = None,
     loss: str = ClassifierTraining.loss,
     budget: Budget | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     device: str = "auto",
     precision: str = "auto",
     cluster: Cluster | None = None,
     reporter: Reporter = SILENT,
 ) -> Workshop:
-    """The networks for generating on top of ``base``; trained when they are first used."""
+    """The networks for generating on top of ``base``; trained when they are first used.
+
+    Args:
+        seed: of the trainings; ``None`` is that of the run's trainings before, or else 0. It is not
+            that of what is generated: other images need no other networks.
+    """
     device = choose_device(device)
     dtype = choose_precision(precision, device)
+    if seed is None:
+        seed = int((base.run.record.get(runs.TRAINED) or {}).get("seed", 0))
     return Workshop(base, device, dtype, budget or Budget(), model, loss, seed, reporter, cluster)
 
 
@@ -325,11 +354,15 @@ def estimate(
     Args:
         steps: evaluations of an image.
     """
-    parts, b = [], workshop.budget
+    parts = []
+
+    def budget_of(what: str) -> str:
+        minutes, exact = workshop.budget.of(what, workshop.base.run)
+        return f"{exact} steps" if exact else duration(minutes * 60)
+
     if not workshop.ready:
-        budget = f"{b.train_steps} steps" if b.train_steps else duration(b.train_minutes * 60)
-        parts.append(("train on to all noise levels", budget))
-    budget = f"{b.guide_steps} steps" if b.guide_steps else duration(b.guide_minutes * 60)
+        parts.append(("train on to all noise levels", budget_of("train")))
+    budget = budget_of("guide")
     if sampler == "low-density":
         fakes = min(FAKES, len(workshop.base.frame))
         seconds = workshop.seconds_per_image("ddpm", steps, batch_size) * fakes

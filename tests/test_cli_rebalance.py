@@ -46,8 +46,11 @@ def test_a_plan_is_shown_and_weights_are_written_without_generating(
 
 def test_nothing_is_generated_before_it_was_confirmed(own, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
-    said = say(monkeypatch, capsys, "rebalance", "--to", 60, *GENERATE, code=130)
-    assert "Stopped" in said and len(runs.all_runs()) == 2
+    said = say(monkeypatch, capsys, "rebalance", "--to", 60, *GENERATE, code=1)
+    assert "You said no" in said and len(runs.all_runs()) == 2
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    said = say(monkeypatch, capsys, "rebalance", "--to", 60, *GENERATE, code=1)
+    assert "give --yes" in said and len(runs.all_runs()) == 2
 
 
 def test_what_is_missing_is_generated_and_what_was_made_is_not_made_again(own, monkeypatch, capsys):

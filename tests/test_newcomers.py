@@ -55,7 +55,7 @@ def test_a_new_image_is_ranked_among_its_own_label_by_the_stored_edges(place):
     assert frame["minority_class"].tolist()[:30] == before["minority_class"].tolist()
     edges = run.record["class_edges_by_label"]
     for row in done.frame.itertuples():
-        mine = np.searchsorted(edges[row.label], row.minority_score)
+        mine = np.searchsorted(edges[row.label], row.embedding_rarity_within_label)
         assert row.minority_class == row.minority_class_within_label == mine
         assert 0 <= row.rarity <= 1 and row.denoising_error > 0
     # What is generated from the run rests on the images that it was scored with.

@@ -271,7 +271,7 @@ def test_new_images_join_with_the_stored_edges_and_the_map(dataset, images, tmp_
     assert copy["duplicate_of"] == "disc/000.png" and copy["rarity"] == first["rarity"]
     scored = new[(new["status"] == "ok") & new["duplicate_of"].isna()]
     edges = done.run.record["class_edges"]
-    classes = np.searchsorted(edges, scored["minority_score"].to_numpy(float))
+    classes = np.searchsorted(edges, scored["embedding_rarity"].to_numpy(float))
     assert len(scored) == 3 and scored["minority_class"].tolist() == classes.tolist()
     assert len(grown) == 49 and len(grown.exists("rarity")) == 48
     assert len(grown.load_brain_results("minority_umap").sample_ids) == 48
@@ -412,7 +412,8 @@ def test_exporting_leaves_out_what_is_tagged(dataset, tmp_path):
 def test_two_runs_are_compared_and_one_is_deleted(dataset, images):
     first = runs.find(dataset.info["mincurate"]["current"])
     assert "there is one" in refusal("compare_runs", dataset)
-    second = mincurate.score(images, dataset="plugin", model=first.key, seed=1, **QUICK).run
+    other = {"model": first.key, "rank_by": "minority"}
+    second = mincurate.score(images, dataset="plugin", **other, **QUICK).run
     dataset.reload()
     asked = {"first": first.key, "second": second.key, "top": 5}
     found = foo.execute_operator(URI + "compare_runs", {"dataset": dataset}, params=asked)
@@ -452,7 +453,8 @@ def test_every_operator_but_the_one_that_shows_can_be_scheduled(images, tmp_path
     """Together, in one worker; `score` and what the App shows of it have tests of their own."""
     shutil.copytree(images, tmp_path / "set")
     first = mincurate.score(tmp_path / "set", dataset="later", **QUICK).run
-    made = mincurate.score(tmp_path / "set", dataset="later", model=first.key, seed=1, **QUICK).run
+    other = {"model": first.key, "rank_by": "minority"}
+    made = mincurate.score(tmp_path / "set", dataset="later", **other, **QUICK).run
     dataset = fo.load_dataset("later")
     draw_shapes(tmp_path / "set", discs=37, crosses=9)
     some = dataset.limit(2).values("id")

@@ -39,6 +39,21 @@ def test_the_rarest_tenth_of_a_run_with_any_number_of_classes(home, num_classes,
     assert scores[members].min() > scores[~members].max()
 
 
+def test_a_label_without_images_in_the_tail_is_made_of_its_own_rarest_class(home):
+    frame = pd.DataFrame({"content_hash": list("abcdef"), "label": ["disc"] * 3 + ["cross"] * 3})
+    frame["minority_class"] = [0, 2, 4, 0, 1, 2]
+    run = runs.create()
+    run.update(num_classes=5)
+    base = Base(run, frame, np.zeros((6, 2), np.float32), 16, "crop")
+    wanted = {"top_fraction": 0.1, "like": None}
+    for label, rarest in (("disc", 4), ("cross", 2)):
+        target, members = targets.choose_target(base, target_class=None, label=label, **wanted)
+        assert target.classes == (rarest,) and target.label == label
+        assert frame["content_hash"][members].tolist() == ["c" if label == "disc" else "f"]
+    with pytest.raises(UserError, match="no image of class 4, label 'cross'"):
+        targets.choose_target(base, target_class=4, label="cross", **wanted)
+
+
 @pytest.mark.parametrize("fraction", [0, -0.1, 1.1, float("nan")])
 def test_a_share_that_is_none_is_one_sentence(fraction):
     with pytest.raises(UserError, match=r"^--top-fraction[^\n]*$"):

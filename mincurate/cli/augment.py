@@ -45,19 +45,28 @@ Model = Annotated[
     ),
 ]
 TrainMinutes = Annotated[
-    float,
-    typer.Option(help="Budget, in minutes, for training the model on to all noise levels."),
+    float | None,
+    typer.Option(
+        help="Budget, in minutes, for training the model on to all noise levels. Default: as "
+        "before for this run, or 20."
+    ),
 ]
 TrainSteps = Annotated[
     int | None, typer.Option(help="Exact number of those training steps, instead of minutes.")
 ]
 GuideMinutes = Annotated[
-    float, typer.Option(help="Budget, in minutes, for training the classifier.")
+    float | None,
+    typer.Option(
+        help="Budget, in minutes, for training the classifier. Default: as before for this run, "
+        "or 3."
+    ),
 ]
 GuideSteps = Annotated[
     int | None, typer.Option(help="Exact number of the classifier's steps, instead of minutes.")
 ]
-Seed = Annotated[int, typer.Option(help="Decides everything random.")]
+Seed = Annotated[
+    int, typer.Option(help="Decides what is drawn; the trainings have a seed of their own (guide).")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 
 Engine = Annotated[
@@ -77,11 +86,14 @@ def guide(
     *,
     model: Model = None,
     loss: Loss = "ordinal",
-    train_minutes: TrainMinutes = 20.0,
+    train_minutes: TrainMinutes = None,
     train_steps: TrainSteps = None,
-    guide_minutes: GuideMinutes = 3.0,
+    guide_minutes: GuideMinutes = None,
     guide_steps: GuideSteps = None,
-    seed: Seed = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Decides the trainings. Default: as before for this run, or 0."),
+    ] = None,
     device: Device = "auto",
     engine: Engine = "local",
     address: Address = None,
@@ -192,9 +204,9 @@ def augment(
     ] = 0.6,
     model: Model = None,
     loss: Loss = "ordinal",
-    train_minutes: TrainMinutes = 20.0,
+    train_minutes: TrainMinutes = None,
     train_steps: TrainSteps = None,
-    guide_minutes: GuideMinutes = 3.0,
+    guide_minutes: GuideMinutes = None,
     guide_steps: GuideSteps = None,
     dataset: Annotated[
         str | None,

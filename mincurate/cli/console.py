@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from mincurate.errors import UserError
 from mincurate.progress import Advance, Pace, duration
 
 if TYPE_CHECKING:
@@ -27,6 +28,26 @@ def error_console() -> "Console":
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def confirm(question: str) -> None:
+    """Ask, and go on only after a yes.
+
+    Raises:
+        UserError: the answer is no, or there is nobody to ask.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    import typer
+
+    try:
+        yes = typer.confirm(question)
+    except typer.Abort:
+        if sys.stdin.isatty():
+            raise KeyboardInterrupt from None
+        print()
+        raise UserError("Nobody is there to answer; give --yes to go on without asking.") from None
+    if not yes:
+        raise UserError("You said no, so that nothing was done.")
 
 
 class Terminal:

@@ -19,7 +19,7 @@ from mincurate.cli.augment import (
     TrainMinutes,
     TrainSteps,
 )
-from mincurate.cli.console import Terminal
+from mincurate.cli.console import Terminal, confirm
 from mincurate.progress import duration
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ def rebalance(
         typer.Option(help="The paper's w. Default: 2.", show_default=False),
     ] = None,
     model: Model = None,
-    train_minutes: TrainMinutes = 20.0,
+    train_minutes: TrainMinutes = None,
     train_steps: TrainSteps = None,
-    guide_minutes: GuideMinutes = 3.0,
+    guide_minutes: GuideMinutes = None,
     guide_steps: GuideSteps = None,
     fiftyone: IntoDataset = True,
     seed: Seed = 0,
@@ -112,7 +112,7 @@ def rebalance(
     if dry_run or total == 0:
         return
     if not yes:
-        typer.confirm("Generate them?", abort=True)
+        confirm("Generate them?")
     from mincurate.workshop import Budget
 
     keep_freed_memory()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mincurate.cli.console import Terminal
+from mincurate.cli.console import Terminal, confirm
 
 app = typer.Typer(help="List, show, delete and compare runs.", no_args_is_help=True)
 
@@ -74,7 +74,7 @@ def delete(
     run = runs.find(key)
     what = deletion.words(run, keep_dataset=keep_dataset)
     if not yes:
-        typer.confirm(f"Delete {what}? Your images stay.", abort=True)
+        confirm(f"Delete {what}? Your images stay.")
     terminal = Terminal()
     deletion.delete_run(run, keep_dataset=keep_dataset, reporter=terminal)
     terminal.say(f"Deleted {what}.")

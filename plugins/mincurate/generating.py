@@ -257,13 +257,8 @@ def _training(ctx: Any, run: Run) -> str:
 def _budget(ctx: Any) -> Any:
     from mincurate.workshop import Budget
 
-    p, usual = ctx.params, Budget()
-    return Budget(
-        value(ctx, "train_minutes", usual.train_minutes),
-        p.get("train_steps"),
-        value(ctx, "guide_minutes", usual.guide_minutes),
-        p.get("guide_steps"),
-    )
+    names = ("train_minutes", "train_steps", "guide_minutes", "guide_steps")
+    return Budget(**{name: value(ctx, name, None) for name in names})
 
 
 def _augment(ctx: Any, reporter: Reporter, n: int, **kind: Any) -> dict[str, Any]:

@@ -82,8 +82,9 @@ def _facts(sample: Any, tail: LongTail) -> str:
     score = f"{sample['minority_score']:.3f}" + (f" ± {error:.3f}" if error else "")
     lines = [
         f"**{quoted(short(sample.filepath.rpartition('/')[2], 60))}**",
-        f"minority score {score}, class {sample['minority_class']} of {tail.num_classes}, rarer "
-        f"than {sample['rarity']:.1%} of all images",
+        f"class {sample['minority_class']} (0 common, {tail.num_classes - 1} rare): rarer than "
+        f"{sample['rarity']:.1%} of all images by {tail.column.replace('_', ' ')}; "
+        f"minority score {score}",
     ]
     draws = (tail.record.get("settings") or {}).get("n_draws")
     lines.append(
