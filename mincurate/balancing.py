@@ -1,5 +1,6 @@
 """A scored run rebalanced: what every label or class has and lacks, and the lack generated."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,15 +52,20 @@ def plan(images: pd.DataFrame, by: By, to: Target, cap: int | None = None) -> pd
     values = images[COLUMNS[by]]
     if values.isna().all():
         raise UserError(f"No image of this run has a {by}, so that there is none to rebalance by.")
-    table = rebalance.plan(rebalance.count(values), to)
+    table = rebalance.plan(rebalance.count(values), to, real=_real(images, by))
     most = table["add"].max() if cap is None else cap
     return table.assign(generate=np.minimum(table["add"], most))
 
 
 def weights(images: pd.DataFrame, by: By, to: Target) -> pd.DataFrame:
     """``path`` and ``weight`` of every image, for ``WeightedRandomSampler(weights, N)``."""
-    found = rebalance.sampling_weights(images[COLUMNS[by]].tolist(), to)
+    labels = images[COLUMNS[by]].tolist()
+    found = rebalance.sampling_weights(labels, to, real=_real(images, by))
     return pd.DataFrame({"path": images["path"].to_numpy(), "weight": found})
+
+
+def _real(images: pd.DataFrame, by: By) -> dict[Hashable, int]:
+    return rebalance.count(images.loc[images["source"] == "real", COLUMNS[by]])
 
 
 def fill(

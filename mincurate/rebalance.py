@@ -20,11 +20,18 @@ def count(labels: ArrayLike) -> dict[Hashable, int]:
     return {name: int(n) for name, n in known.value_counts(sort=False).items()}
 
 
-def plan(counts: Mapping[Hashable, int], to: Target = "uniform") -> pd.DataFrame:
+def plan(
+    counts: Mapping[Hashable, int],
+    to: Target = "uniform",
+    *,
+    real: Mapping[Hashable, int] | None = None,
+) -> pd.DataFrame:
     """What every class has and should have.
 
     Args:
         counts: class to number of images, 0 or more.
+        real: how many of them are real, where some are generated. The targets follow from these
+            alone: were they to follow from all, they would move with every image that is added.
         to: ``uniform``, as many of each as the largest class has; ``sqrt``, in proportion to the
             square root of what there is, the largest class staying as it is (Mahajan et al.,
             "Exploring the Limits of Weakly Supervised Pretraining", ECCV 2018); or a number for
@@ -49,11 +56,14 @@ def plan(counts: Mapping[Hashable, int], to: Target = "uniform") -> pd.DataFrame
     have = np.array([counts[name] for name in classes], dtype=np.int64)
     if have.sum() == 0:
         raise UserError("There is no image with a class to rebalance.")
-    most = int(have.max())
+    before = have
+    if real is not None and any(real.values()):
+        before = np.array([real.get(name, 0) for name in classes], dtype=np.int64)
+    most = int(before.max())
     if to == "uniform":
         target = np.full_like(have, most)
     elif to == "sqrt":
-        target = np.array([_rounded_root(int(n) * most) for n in have], dtype=np.int64)
+        target = np.array([_rounded_root(int(n) * most) for n in before], dtype=np.int64)
     else:
         target = np.full_like(have, to)
     rate = np.divide(target, have, out=np.zeros(len(have)), where=have > 0)
@@ -67,17 +77,19 @@ def plan(counts: Mapping[Hashable, int], to: Target = "uniform") -> pd.DataFrame
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def sampling_weights(labels: ArrayLike, to: Target = "uniform") -> NDArray[np.float64]:
+def sampling_weights(
+    labels: ArrayLike, to: Target = "uniform", *, real: Mapping[Hashable, int] | None = None
+) -> NDArray[np.float64]:
     """A weight per image, ``(N,)``, for ``torch.utils.data.WeightedRandomSampler(weights, N)``.
 
-    Drawn with them, classes come in proportion to the targets of `plan`. Images without a label
-    (None, NaN) have weight 0 and are never drawn.
+    Drawn with them, classes come in proportion to the targets of `plan`, which takes ``real``.
+    Images without a label (None, NaN) have weight 0 and are never drawn.
 
     Raises:
         UserError: as `plan`.
     """
     names = pd.Series(labels, dtype=object)
-    table = plan(count(names), to)
+    table = plan(count(names), to, real=real)
     weights = names.map(dict(zip(table["class"], table["weight"], strict=True)))
     return np.array(weights.fillna(0), dtype=np.float64)  # torch wants it writable
 

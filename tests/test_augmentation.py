@@ -197,13 +197,15 @@ def test_a_dry_run_tells_every_part_of_the_work(own):
 
     classifier = "train the classifier, if it is not there yet"
     end = ["generate 8 images", "score and inspect them"]
-    assert parts() == ["train on to all noise levels", classifier, *end]
-    low = parts("--sampler", "low-density")
+    longer, training = ("--train-minutes", 5), "train on to all noise levels"
+    assert parts() == [classifier, *end]  # it was trained on for the fixture
+    assert parts(*longer) == [training, classifier, *end]
+    low = parts("--sampler", "low-density", *longer)
     assert re.fullmatch(r"generate \d+ plain images, if they are not there yet", low[1])
     assert low[2] == "learn to tell them from real ones"
     assert low[3:] == [classifier, *end]  # the classifier gives the images their labels
     without_labels()
-    assert parts("--sampler", "self-guided") == ["train on to all noise levels", *end]
+    assert parts("--sampler", "self-guided", *longer) == [training, *end]
 
 
 def without_labels():

@@ -56,6 +56,20 @@ def test_square_root_lies_between_what_there_is_and_uniform(counts):
     assert (root <= even).all()
 
 
+@given(COUNTS, TARGETS, st.data())
+def test_generated_images_make_up_what_is_missing_and_move_no_target(counts, to, data):
+    before = rebalance.plan(counts, to)
+    made = {name: data.draw(st.integers(0, 2 * int(n)), label=str(name))
+            for name, n in zip(before["class"], before["add"], strict=True)}  # fmt: skip
+    table = rebalance.plan({k: n + made[k] for k, n in counts.items()}, to, real=counts)
+    assert table["target"].equals(before["target"])
+    missing = [max(0, n - made[k]) for k, n in zip(before["class"], before["add"], strict=True)]
+    assert table["add"].tolist() == missing
+    there = table[table["have"] > 0]
+    share = there["weight"] * there["have"]
+    np.testing.assert_allclose(share / share.sum(), there["target"] / there["target"].sum())
+
+
 def test_a_plan_to_read():
     table = rebalance.plan({"cat": 100, "dog": 25, "emu": 0}, "sqrt")
     assert table.columns.tolist() == ["class", "have", "target", "add", "weight"]
