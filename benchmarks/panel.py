@@ -216,6 +216,7 @@ def browser(port: int, panel: str, classes: int) -> list[dict[str, object]]:
             wait_for_others(page, before)
             rows.append(seen(f"{panel}: click a bar", kinds[1], started, sent))
             if classes > 1:
+                page.wait_for_timeout(5000)  # one click at a time
                 before = samples(page)
                 sent.clear()
                 started = time.monotonic()

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import draw_shapes
+from fiftyone import DatasetView
 from panel_client import URI, Client
 from PIL import Image
 
@@ -272,13 +273,13 @@ def test_turning_pages_shows_the_pictures_of_other_labels(planted):
 def test_another_dataset_begins_anew(panel, planted):
     panel("on_tab", tab="labels")
     panel("on_bar", trace_idx=2)
-    before = dict(panel.state)
+    assert "class 2, rarest first" in panel.texts()["grid.shown"]
     panel.dataset = fo.load_dataset("panel-planted")
     panel("on_change_dataset")
     assert "labels.heat" not in panel.data and "ranking.how" in panel.texts()
     assert sum(sum(trace["y"]) for trace in panel.data["ranking.histogram"]) == MANY
-    assert before["shown"] and not panel.state["shown"] and not panel.state.get("stages")
-    assert (panel.state["low"], panel.state["high"]) == (0, CLASSES - 1)
+    assert panel.texts()["grid.shown"] == "Grid: as you left it"
+    assert {trace["opacity"] for trace in panel.data["ranking.histogram"]} == {1.0}
 
 
 def test_the_selected_image_is_reconstructed(panel, scored):
@@ -352,6 +353,29 @@ def test_the_panel_says_no_longer_what_the_grid_shows_when_that_has_changed(pane
         params={"__method__": "on_change_view", "panel_id": "p", "panel_state": panel.state},
     )  # fmt: skip
     assert "as you left it" in str(done.to_json())
+
+
+def test_a_page_that_is_loaded_anew_says_what_its_grid_still_shows(panel):
+    panel("on_bar", trace_idx=4)
+    of_class = DatasetView._build(panel.dataset, panel.grid)
+    for view, words in (
+        (of_class, "class 4, rarest first"),
+        (panel.dataset.view(), "as you left it"),
+    ):
+        done = foo.execute_operator(
+            URI, view=view, dataset=panel.dataset,
+            params={"__method__": "on_load", "panel_id": "p", "panel_state": {}},
+        )  # fmt: skip
+        assert words in str(done.to_json())
+
+
+def test_no_click_but_on_a_tab_changes_the_state_that_the_app_keeps_in_its_layout(panel):
+    """Because that is another page to the App, which takes a second to draw it."""
+    for method in ("on_bar", "on_all", "on_unseen", "on_load"):
+        panel(method, **({"trace_idx": 1} if method == "on_bar" else {}))
+        assert panel.state == {}
+    panel("on_tab", tab="labels")
+    assert panel.state == {"tab": "labels", "page": 0}
 
 
 def test_requests_stay_small_and_answers_hold_what_is_in_sight(panel, scored):

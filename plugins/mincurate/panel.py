@@ -1,8 +1,8 @@
 """The panel “Long tail”: what is rare here?
 
-Every method answers one event and leaves what it changes in the panel's state, which travels with
-every request and so holds a few words and numbers; pictures and figures are data, which travel
-once, when they come into sight.
+Every method answers one event. Which tab and page are in sight is the panel's state, which travels
+with every request; what the grid was asked to show is in `panel_grid`; pictures and figures are
+data, which travel once, when they come into sight.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from mincurate.errors import UserError
 from mincurate.kinds import kinds
 from mincurate.review import SEEN_TAG, VERDICTS
 
+from . import panel_grid as grid
 from . import panel_ranking as ranking
 from . import panel_samples as samples
 from . import panel_tabs as tabs
@@ -36,6 +37,19 @@ def told(method: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
+def _changes_nothing(ctx: Any) -> bool:
+    """Whether an event is one of the many that the App and Plotly send without need.
+
+    A click on a bar also comes as a selection of nothing, and a view that was set as three views.
+    """
+    method = ctx.params.get("__method__")
+    if method in ("on_bars", "on_dots"):
+        return not ctx.params.get("data")
+    if method == "on_change_view":
+        return not grid.asked(ctx).stages or grid.shown(ctx)
+    return False
+
+
 class LongTail(foo.Panel):
     """Score histogram, map, labels, kinds of rare, reconstructions, generated images, review."""
 
@@ -49,15 +63,17 @@ class LongTail(foo.Panel):
             help_markdown="What is rare in these images, and of which kinds it is.",
         )
 
+    def execute(self, ctx: Any) -> Any:
+        """Answer an event, and draw the panel again; neither, when nothing has changed."""
+        return None if _changes_nothing(ctx) else super().execute(ctx)
+
     # What the App tells of
 
     @told
     def on_load(self, ctx: Any) -> None:
         """Draw the first tab."""
-        tail = samples.shown(ctx.dataset)
-        ctx.panel.set_state({"tab": ctx.panel.get_state("tab") or "ranking", "page": 0})
-        if ctx.panel.get_state("low") is None:
-            ctx.panel.set_state({"low": 0, "high": tail.num_classes - 1, "shown": ""})
+        if not grid.shown(ctx):
+            grid.remember(ctx, grid.NOTHING)
         self._draw(ctx)
 
     def on_change_dataset(self, ctx: Any) -> None:
@@ -69,10 +85,8 @@ class LongTail(foo.Panel):
     @told
     def on_change_view(self, ctx: Any) -> None:
         """The grid shows something else than the panel asked for: say so no longer."""
-        asked = ctx.panel.get_state("stages")
-        if asked and asked != samples.stages(ctx.request_params.get("view")):
-            ctx.panel.set_state({"stages": None, "shown": ""})
-            self._light(ctx, None)
+        grid.remember(ctx, grid.NOTHING)
+        self._light(ctx, None)
 
     @told
     def on_change_selected(self, ctx: Any) -> None:
@@ -108,16 +122,15 @@ class LongTail(foo.Panel):
         number = int(ctx.params["trace_idx"])
         low, high = number, number
         if ctx.params.get("shift_pressed"):
-            low = min(int(ctx.panel.get_state("low")), number)
-            high = max(int(ctx.panel.get_state("high")), number)
+            first, last = ranking.range_of(ctx, samples.shown(ctx.dataset))
+            low, high = min(first, number), max(last, number)
         self._show_classes(ctx, low, high)
 
     @told
     def on_bars(self, ctx: Any) -> None:
         """Bars that were dragged over: all of their classes."""
-        touched = [int(point["trace_idx"]) for point in ctx.params.get("data") or []]
-        if touched:
-            self._show_classes(ctx, min(touched), max(touched))
+        touched = [int(point["trace_idx"]) for point in ctx.params["data"]]
+        self._show_classes(ctx, min(touched), max(touched))
 
     @told
     def on_dot(self, ctx: Any) -> None:
@@ -126,9 +139,8 @@ class LongTail(foo.Panel):
 
     @told
     def on_dots(self, ctx: Any) -> None:
-        """Points of the map that were circled; Plotly also tells when there are none."""
-        if ctx.params.get("data"):
-            self._show_points(ctx, ctx.params["data"])
+        """Points of the map that were circled."""
+        self._show_points(ctx, ctx.params["data"])
 
     @told
     def on_cell(self, ctx: Any) -> None:
@@ -226,9 +238,9 @@ class LongTail(foo.Panel):
         self, ctx: Any, view: Any, words: str, classes: tuple[int, int] | None = None
     ) -> None:
         """Let the grid show a view, the panel say which, and its classes stand out (or all)."""
-        stages = view._serialize(include_uuids=False)
-        ctx.panel.set_state("stages", samples.stages(stages))
-        ctx.panel.set_state("shown", f"{len(view):,} images: {words}")
+        stages = samples.stages(view._serialize(include_uuids=False))
+        low, high = classes or (None, None)
+        grid.remember(ctx, grid.Asked(stages, f"{len(view):,} images: {words}", low, high))
         ctx.ops.set_view(view)
         self._light(ctx, classes)
 
@@ -252,6 +264,5 @@ class LongTail(foo.Panel):
         """Let the classes of a range stand out in the figures; ``None`` is all of them."""
         tail = samples.shown(ctx.dataset)
         low, high = classes or (0, tail.num_classes - 1)
-        ctx.panel.set_state({"low": low, "high": high})
-        if ctx.panel.get_state("tab") == "ranking":
+        if (ctx.panel.get_state("tab") or tabs.FIRST) == "ranking":
             ctx.panel.set_data(ranking.light(tail, low, high))

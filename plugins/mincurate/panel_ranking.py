@@ -4,6 +4,7 @@ from typing import Any
 
 from mincurate.longtail import DOTS, LongTail
 
+from . import panel_grid as grid
 from . import panel_plots as plots
 from .panel_parts import plot, said
 
@@ -11,7 +12,7 @@ from .panel_parts import plot, said
 def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     """Histogram and map."""
     low, high = range_of(ctx, tail)
-    revision = f"{low}-{high}-{ctx.panel.get_state('shown')}"
+    revision = f"{low}-{high}-{grid.asked(ctx).words}"
     if tail.histogram is None:
         said(body, "flat", "All scores are equal: there is nothing to rank.")
         return
@@ -64,8 +65,10 @@ def light(tail: LongTail, low: int, high: int) -> dict[str, float]:
 
 def range_of(ctx: Any, tail: LongTail) -> tuple[int, int]:
     """The range of classes that stands out."""
-    low, high = ctx.panel.get_state("low"), ctx.panel.get_state("high")
-    return (0 if low is None else int(low)), (tail.num_classes - 1 if high is None else int(high))
+    asked = grid.asked(ctx)
+    if asked.low is None or asked.high is None:
+        return 0, tail.num_classes - 1
+    return asked.low, asked.high
 
 
 def rows_at(tail: LongTail, points: list[tuple[int, int]]) -> list[int]:

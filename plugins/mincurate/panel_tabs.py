@@ -13,6 +13,7 @@ from mincurate.review import KEEP_TAG, MISLABELLED_TAG, SEEN_TAG, Review
 
 from . import panel_image, panel_kinds, panel_labels, panel_made, panel_ranking, panel_run
 from . import panel_samples as samples
+from .panel_grid import asked
 from .panel_parts import button, row, said, tab
 
 TABS = {
@@ -24,6 +25,7 @@ TABS = {
     "run": ("Run", panel_run),
 }
 """Name, title and module of every tab; the module has `layout` and `data`."""
+FIRST = "ranking"
 MORE = "@mincurate/mincurate/more_like_these"
 
 
@@ -35,7 +37,7 @@ def layout(panel: Any, ctx: Any, tail: LongTail | None) -> Any:
         button(view, "score", "Score this dataset…", "@mincurate/mincurate/score", prompt=True)
         return types.Property(view, view=types.VStackView(gap=2, pad=2))
     _head(view, panel, ctx, tail)
-    name = ctx.panel.get_state("tab") or "ranking"
+    name = ctx.panel.get_state("tab") or FIRST
     # Buttons: an input, such as FiftyOne's own tabs, would send all data with every request.
     bar = row(view, "tabs")
     warnings = len(tail.record.get("warnings") or [])
@@ -50,7 +52,7 @@ def layout(panel: Any, ctx: Any, tail: LongTail | None) -> Any:
 
 def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
     """Figures and pictures of the tab in sight, by their path."""
-    name = ctx.panel.get_state("tab") or "ranking"
+    name = ctx.panel.get_state("tab") or FIRST
     found = TABS[name][1].data(ctx, tail)
     return {f"{name}.{path}": value for path, value in found.items()}
 
@@ -83,7 +85,7 @@ def _head(view: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
         )
     button(verdicts, "more", "More like these…", MORE, prompt=True, disabled=not chosen)
     grid = row(view, "grid")
-    said(grid, "shown", f"Grid: {ctx.panel.get_state('shown') or 'as you left it'}")
+    said(grid, "shown", f"Grid: {asked(ctx).words or 'as you left it'}")
     button(grid, "all", "All, rarest first", panel.on_all)
     if state.seen < state.images:
         button(grid, "unseen", "Not looked at yet", panel.on_unseen)
