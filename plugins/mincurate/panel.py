@@ -22,6 +22,7 @@ from . import panel_tabs as tabs
 from .panel_kinds import name_of
 
 EVERYTHING = "every scored image, rarest first"
+MAP = "ranking.map"
 
 
 def told(method: Callable[..., None]) -> Callable[..., None]:
@@ -74,7 +75,19 @@ class LongTail(foo.Panel):
         """Draw the first tab."""
         if not grid.shown(ctx):
             grid.remember(ctx, grid.NOTHING)
-        self._draw(ctx)
+        found = tabs.data(ctx, samples.shown(ctx.dataset))
+        # The browser takes a second to begin a map: all else comes before it.
+        now = {path: value for path, value in found.items() if path != MAP}
+        ctx.panel.set_data(now)
+        if MAP in found:
+            asked = {"__method__": "on_map", "panel_id": ctx.panel_id, "panel_state": {}}
+            ctx.trigger(self.uri, asked)
+
+    @told
+    def on_map(self, ctx: Any) -> None:
+        """The map, as soon as the rest is there."""
+        found = tabs.data(ctx, samples.shown(ctx.dataset))
+        ctx.panel.set_data({path: value for path, value in found.items() if path == MAP})
 
     def on_change_dataset(self, ctx: Any) -> None:
         """Another dataset: begin anew."""

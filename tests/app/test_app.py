@@ -56,6 +56,7 @@ def test_launch_opens_on_the_ranked_images_beside_the_map(shapes, tmp_path):
             page.wait_for_selector("[data-cy=looker]", timeout=60_000)
             page.wait_for_selector("text=Embeddings", timeout=30_000)
             page.wait_for_selector("text=/Map of \\d+ images/", timeout=90_000)
+            page.wait_for_selector(".gl-container canvas", state="attached", timeout=30_000)
             time.sleep(5)
             shots = Path(os.environ.get("MINCURATE_SCREENSHOTS", tmp_path))
             shots.mkdir(exist_ok=True)
