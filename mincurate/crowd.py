@@ -64,18 +64,20 @@ def neighborhood(
     itself, place = np.arange(len(among)), np.full(len(vectors), -1)
     if rows is not None:
         place[rows] = itself
-    parts = [
-        _nearest(among[i : i + CHUNK], among, lengths, itself[i : i + CHUNK], k)
-        for i in range(0, len(among), CHUNK)
-    ]
-    distance, index = (np.concatenate(part) for part in zip(*parts, strict=True))
-    reach = distance.max(1)
-    density = _density(distance, reach[index])
+    # Twice, because the distances of all reference images would take more memory than all else.
+    reach, density = np.empty((2, len(among)))
+    for i in range(0, len(among), CHUNK):
+        own = itself[i : i + CHUNK]
+        reach[own] = _nearest(among[own], among, lengths, own, k)[0].max(1)
+    for i in range(0, len(among), CHUNK):
+        own = itself[i : i + CHUNK]
+        distance, index = _nearest(among[own], among, lengths, own, k)
+        density[own] = _density(distance, reach[index])
     for i in range(0, len(vectors), CHUNK):
         distance, index = _nearest(vectors[i : i + CHUNK], among, lengths, place[i : i + CHUNK], k)
         far[i : i + CHUNK] = distance.mean(1)
-        own = _density(distance, reach[index])
-        factor[i : i + CHUNK] = density[index].mean(1) / own
+        near = density[index].mean(1)
+        factor[i : i + CHUNK] = near / _density(distance, reach[index])
     return far, factor
 
 
