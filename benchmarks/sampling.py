@@ -115,11 +115,12 @@ def main():
     from rich.table import Table
 
     from mincurate import device, generation, joining, metrics, runs
+    from mincurate.budget import Budget
     from mincurate.cli.console import Terminal
     from mincurate.errors import UserError
     from mincurate.manifest import read_manifest
     from mincurate.targets import Target, choose_target
-    from mincurate.workshop import Budget, open_workshop
+    from mincurate.workshop import open_workshop
 
     device.keep_freed_memory()
     reporter = Terminal()

@@ -58,7 +58,7 @@ def loop(images: Path, number: int, fiftyone: bool) -> None:
     from faults import pictures
 
     from mincurate import audit, augmentation, deletion, newcomers, runs
-    from mincurate.workshop import Budget
+    from mincurate.budget import Budget
 
     scored = audit.score(
         images,

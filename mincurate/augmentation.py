@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mincurate import curated, generation, joining, models, quality, runs, sampling, seals
+from mincurate.budget import Budget
 from mincurate.classifier import Classifier, ClassifierTraining
 from mincurate.engine import choose_engine
 from mincurate.errors import UserError
@@ -27,7 +28,7 @@ from mincurate.manifest import read_manifest, read_png
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import Run
 from mincurate.targets import Target, choose_target, rarest_classes
-from mincurate.workshop import Budget, Workshop, open_workshop
+from mincurate.workshop import Workshop, open_workshop
 
 KIND = runs.AUGMENT
 TABLE = "synthetic.parquet"

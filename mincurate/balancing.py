@@ -14,7 +14,7 @@ from mincurate.rebalance import Target
 from mincurate.runs import Run
 
 if TYPE_CHECKING:
-    from mincurate.workshop import Budget
+    from mincurate.budget import Budget
 
 By = Literal["label", "class"]
 COLUMNS: dict[str, str] = {"label": "label", "class": "minority_class"}

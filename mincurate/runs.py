@@ -31,8 +31,6 @@ SEAL = "digests.json"
 PREFIX = "mincurate_"
 SCORE, AUGMENT = "score", "augment"
 """Kinds of runs."""
-TRAINED = "trained"
-"""Entry of a scored run: with what budget and seed its networks for generating were trained."""
 
 
 def home() -> Path:
@@ -314,6 +312,7 @@ OUTPUTS = (
     "map.npz",
     "reconstructions.npz",
     "report.html",
+    "trained.json",
     SEAL,
     RECORD,
 )

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mincurate import budget as budgets
 from mincurate import classifier as classifiers
 from mincurate import (
     classifier_training,
@@ -26,6 +27,7 @@ from mincurate import (
     training,
 )
 from mincurate import denoiser as denoisers
+from mincurate.budget import Budget
 from mincurate.classifier import Classifier, ClassifierTraining
 from mincurate.denoiser import Denoiser, to_tensor
 from mincurate.device import choose_device, choose_precision
@@ -42,35 +44,6 @@ FAKES = 512
 """Plain samples that low-density sampling learns to tell from real images."""
 GUIDED_COST = {"minority": 1.5, "low-density": 1.5, "self-guided": 4.0}
 """One evaluation in plain ones (``benchmarks/sampling.py``), for estimates of time."""
-
-
-USUAL = {"train": 20.0, "guide": 3.0}
-"""Minutes of a run's first trainings, where nothing else is asked for."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long the trainings before a generation may take.
-
-    Attributes:
-        train_minutes: for all noise levels, where the model knows only some. ``None`` is what this
-            training of the run took before, so that it is not done again, or else `USUAL`.
-        train_steps: exact number of steps, in place of ``train_minutes``.
-        guide_minutes: for the classifier; ``None`` likewise.
-        guide_steps: exact number of steps, in place of ``guide_minutes``.
-    """
-
-    train_minutes: float | None = None
-    train_steps: int | None = None
-    guide_minutes: float | None = None
-    guide_steps: int | None = None
-
-    def of(self, what: str, run: Run) -> tuple[float, int | None]:
-        """Minutes and exact steps of a training of a run: ``train`` or ``guide``."""
-        minutes, steps = getattr(self, f"{what}_minutes"), getattr(self, f"{what}_steps")
-        if minutes is None and steps is None:
-            minutes, steps = (run.record.get(runs.TRAINED) or {}).get(what, (None, None))
-        return (USUAL[what] if minutes is None else minutes), steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,12 +233,7 @@ class Workshop:
         )
 
     def _remember(self, what: str) -> None:
-        """Keep in the run what a training of it was made with: it is the default from now on."""
-        run = self.base.run
-        before = run.record.get(runs.TRAINED) or {}
-        now = before | {what: list(self.budget.of(what, run)), "seed": self.seed}
-        if now != before:
-            run.update(**{runs.TRAINED: now})
+        budgets.remember(self.base.run, self.budget, what, self.seed)
 
     def _guidance_place(self, kind: str, settings: ClassifierTraining, *more: object) -> Path:
         """Where a classifier is kept: another folder for whatever would make it another one."""
@@ -342,7 +310,7 @@ def open_workshop(
     device = choose_device(device)
     dtype = choose_precision(precision, device)
     if seed is None:
-        seed = int((base.run.record.get(runs.TRAINED) or {}).get("seed", 0))
+        seed = int(budgets.before(base.run).get("seed", 0))
     return Workshop(base, device, dtype, budget or Budget(), model, loss, seed, reporter, cluster)
 
 

@@ -11,8 +11,8 @@ import pytest
 from conftest import GENERATE, refused
 
 from mincurate import balancing, curated, export, marks, runs
+from mincurate.budget import Budget
 from mincurate.errors import UserError
-from mincurate.workshop import Budget
 
 
 def say(monkeypatch, capsys, *arguments, code=0):

@@ -11,11 +11,11 @@ import pytest
 from conftest import command, refused
 
 from mincurate import augmentation, downstream, evaluation, evaluation_page, metrics, runs, sampling
+from mincurate.budget import Budget
 from mincurate.cli.console import Terminal
 from mincurate.cli.evaluate import summarize
 from mincurate.manifest import read_manifest, read_png
 from mincurate.verdict import conclude, look_up
-from mincurate.workshop import Budget
 
 pytestmark = pytest.mark.slow  # a generation and its baseline
 

@@ -7,7 +7,7 @@ from conftest import draw_shapes
 
 import mincurate
 from mincurate import augmentation, runs
-from mincurate.workshop import Budget
+from mincurate.budget import Budget
 
 pytestmark = pytest.mark.slow  # a world of its own: a minute and a half before the first test
 BUDGET = Budget(train_steps=20, guide_steps=20)

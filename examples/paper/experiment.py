@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 
 import mincurate
 from mincurate import augmentation, evaluation_figures, joining, metrics, runs
+from mincurate.budget import Budget
 from mincurate.cli.console import Terminal
 from mincurate.device import keep_freed_memory
 from mincurate.joining import Base
-from mincurate.workshop import Budget
 
 NAMES = {
     "minority_score": "minority score",

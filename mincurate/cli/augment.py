@@ -111,8 +111,8 @@ def guide(
     from rich.table import Table
 
     from mincurate import augmentation, evaluation_figures, report, runs
+    from mincurate.budget import Budget
     from mincurate.device import keep_freed_memory
-    from mincurate.workshop import Budget
 
     keep_freed_memory()
     reporter = Terminal()
@@ -246,10 +246,10 @@ def augment(
     started = time.monotonic()
     from mincurate import augmentation, joining, runs, sampling
     from mincurate import workshop as workshops
+    from mincurate.budget import Budget
     from mincurate.device import keep_freed_memory
     from mincurate.errors import UserError
     from mincurate.targets import choose_target
-    from mincurate.workshop import Budget
 
     if sum([top_decile, target_class is not None, top_fraction is not None, like is not None]) > 1:
         raise UserError(

@@ -90,9 +90,9 @@ def demo(
 def _augment(scored: "Result", reporter: Terminal) -> None:
     """Generate more of the rarest tenth, and say whether it is rarer than plain samples."""
     from mincurate import augmentation, evaluation
+    from mincurate.budget import Budget
     from mincurate.cli.augment import summarize as summarize_generated
     from mincurate.cli.evaluate import summarize as summarize_evaluation
-    from mincurate.workshop import Budget
 
     reporter.say("")
     made = augmentation.augment(

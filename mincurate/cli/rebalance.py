@@ -113,7 +113,7 @@ def rebalance(
         return
     if not yes:
         confirm("Generate them?")
-    from mincurate.workshop import Budget
+    from mincurate.budget import Budget
 
     keep_freed_memory()
     filled = balancing.fill(

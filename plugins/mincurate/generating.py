@@ -255,7 +255,7 @@ def _training(ctx: Any, run: Run) -> str:
 
 
 def _budget(ctx: Any) -> Any:
-    from mincurate.workshop import Budget
+    from mincurate.budget import Budget
 
     names = ("train_minutes", "train_steps", "guide_minutes", "guide_steps")
     return Budget(**{name: value(ctx, name, None) for name in names})
