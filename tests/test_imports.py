@@ -19,7 +19,7 @@ LAYERS = [
     {"denoiser", "runs", "metrics", "rebalance", "downstream"},
     {"device"},
     {"quality", "export", "seals", "manifest", "distributed"},
-    {"backbone", "curated", "verdict"},
+    {"backbone", "curated", "verdict", "budget"},
     {"perceptual", "trainer"},
     {"training", "embedding", "classifier"},
     {"classifier_training", "guidance"},
