@@ -219,7 +219,7 @@ def augment(
             base.run.key,
             curated.identity(base.run),
             workshop.denoiser.content_hash(),
-            [*workshop.budget.of("guide", base.run), workshop.seed],
+            str(workshop.guidance),
             settings,
         ]
     )

@@ -1,26 +1,28 @@
-"""How long the trainings before a generation may take, and how long they took for a run before."""
+"""How long the trainings before a generation may take, and how the last one of a run was made."""
 
 import json
 from dataclasses import dataclass
 from typing import Any
 
-from mincurate.runs import Run, write_atomically
+from mincurate.runs import Run
 
-USUAL = {"train": 20.0, "guide": 3.0}
-"""Minutes of a run's first trainings, where nothing else is asked for."""
-FILE = "trained.json"
-"""In a scored run's folder; the run's own files stay as they are, whatever is made of it."""
+TRAIN_MINUTES, GUIDE_MINUTES = 20.0, 3.0
+"""Of a run's first trainings, where nothing else is asked for."""
+CLASSIFIERS = "guidance/[0-9a-f]*/classifier.json"
+"""Records of the classifiers of a run's classes, in its folder; ``real-...`` tell fakes."""
 
 
 @dataclass(frozen=True)
 class Budget:
     """How long the trainings before a generation may take.
 
+    Where neither minutes nor steps are given, what was trained for the run before serves, or else
+    there are `TRAIN_MINUTES` and `GUIDE_MINUTES`.
+
     Attributes:
-        train_minutes: for all noise levels, where the model knows only some. ``None`` is what this
-            training of the run took before, so that it is not done again, or else `USUAL`.
+        train_minutes: for all noise levels, where the model knows only some.
         train_steps: exact number of steps, in place of ``train_minutes``.
-        guide_minutes: for the classifier; ``None`` likewise.
+        guide_minutes: for the classifier.
         guide_steps: exact number of steps, in place of ``guide_minutes``.
     """
 
@@ -29,23 +31,8 @@ class Budget:
     guide_minutes: float | None = None
     guide_steps: int | None = None
 
-    def of(self, what: str, run: Run) -> tuple[float, int | None]:
-        """Minutes and exact steps of a training of a run: ``train`` or ``guide``."""
-        minutes, steps = getattr(self, f"{what}_minutes"), getattr(self, f"{what}_steps")
-        if minutes is None and steps is None:
-            minutes, steps = before(run).get(what, (None, None))
-        return (USUAL[what] if minutes is None else minutes), steps
 
-
-def before(run: Run) -> dict[str, Any]:
-    """Minutes and steps of the last ``train`` and ``guide`` of a run, and their ``seed``."""
-    path = run.path / FILE
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
-
-
-def remember(run: Run, budget: Budget, what: str, seed: int) -> None:
-    """Keep what a training of a run was made with: it is the default from now on."""
-    known = before(run)
-    now = known | {what: list(budget.of(what, run)), "seed": seed}
-    if now != known:
-        write_atomically(run.path / FILE, json.dumps(now).encode())
+def last_guidance(run: Run) -> dict[str, Any]:
+    """How the classifier of a run that was trained last was: minutes, steps, seed; else empty."""
+    found = sorted(run.path.glob(CLASSIFIERS), key=lambda path: path.stat().st_mtime_ns)
+    return dict(json.loads(found[-1].read_text())["training"]) if found else {}

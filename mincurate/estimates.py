@@ -1,6 +1,7 @@
 """What something would cost, told from the rates of earlier runs: nothing is loaded or measured."""
 
-from mincurate import budget, curated, runs
+from mincurate import curated, runs
+from mincurate.budget import last_guidance
 from mincurate.progress import duration
 from mincurate.runs import Run
 
@@ -53,7 +54,7 @@ def generating(n: int, *, steps: int, scored: Run) -> float | None:
 
 def trained(scored: Run) -> bool:
     """Whether what generates from a run was trained before."""
-    return "guide" in budget.before(scored)
+    return bool(last_guidance(scored))
 
 
 def words(seconds: float | None) -> str:

@@ -10,14 +10,13 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from mincurate import runs
+from mincurate.budget import CLASSIFIERS
 from mincurate.figures import GONE, INK, MUTED, Picture
 from mincurate.runs import Run
 
 COLORS = {"real": MUTED, "ddpm": "#4c78a8"}
 """Of the sets one expects; the others take `OTHERS` in turn."""
 OTHERS = ("#d1242f", "#8250df", "#bf8700", "#1a7f37")
-CLASSIFIERS = "guidance/[0-9a-f]*/classifier.json"
-"""Records of the classifiers of a run's classes; others, such as ``real-...``, tell fakes."""
 ACROSS = 6
 """Pictures in a row of a grid."""
 

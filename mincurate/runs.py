@@ -312,7 +312,6 @@ OUTPUTS = (
     "map.npz",
     "reconstructions.npz",
     "report.html",
-    "trained.json",
     SEAL,
     RECORD,
 )

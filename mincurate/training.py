@@ -88,6 +88,13 @@ class Training:
     channels: tuple[int, ...] = (64, 128, 192)
     seed: int = 0
 
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> "Training":
+        """From the `record` of a finished training."""
+        about = record["training"]
+        sigmas = tuple(about["sigmas"]) if about["sigmas"] else None
+        return cls(**about | {"sigmas": sigmas, "channels": tuple(about["channels"])})
+
 
 def new_unet(image_size: int, channels: tuple[int, ...]) -> UNet2DModel:
     """A small UNet on 2 x 2 pixel blocks: at 32 px it trains 1.5 times as fast as one on pixels."""
@@ -171,7 +178,7 @@ def finished(folder: Path) -> bool:
     return (folder / RECORD).is_file() and not (folder / DenoiserTrainer.checkpoint).exists()
 
 
-def record(folder: Path) -> dict[str, object]:
+def record(folder: Path) -> dict[str, Any]:
     """What a finished training says of itself: settings, steps, curve, minutes."""
     return json.loads((folder / RECORD).read_text()) if (folder / RECORD).is_file() else {}
 

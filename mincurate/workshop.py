@@ -5,7 +5,7 @@ Each is trained when it is first used, within its budget, and kept beside the sc
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mincurate import budget as budgets
 from mincurate import classifier as classifiers
 from mincurate import (
     classifier_training,
@@ -27,7 +26,7 @@ from mincurate import (
     training,
 )
 from mincurate import denoiser as denoisers
-from mincurate.budget import Budget
+from mincurate.budget import GUIDE_MINUTES, TRAIN_MINUTES, Budget, last_guidance
 from mincurate.classifier import Classifier, ClassifierTraining
 from mincurate.denoiser import Denoiser, to_tensor
 from mincurate.device import choose_device, choose_precision
@@ -94,24 +93,22 @@ class Workshop:
             denoisers.check_all_levels(self.known)
         self._place.mkdir(parents=True, exist_ok=True)
         if not training.finished(self._place):
-            plan = self._plan
+            plan = self.plan
             budget = f"{plan.steps} steps" if plan.steps else f"about {plan.minutes:g} minutes"
             self.reporter.say(
                 "The model knows only the noise levels around that of the score; generating needs "
                 f"all of them. It is trained on now ({budget}, once for this run)."
             )
         with seals.held(Run(self._place)):
-            found = training.train(
+            return training.train(
                 self.base.pixels(),
                 self._place,
-                self._plan,
+                self.plan,
                 start=self.known,
                 device=self.device,
                 cluster=self.cluster,
                 reporter=self.reporter,
             )
-        self._remember("train")
-        return found
 
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
@@ -129,18 +126,31 @@ class Workshop:
         return [n if isinstance(n, str) else None for n in self.base.frame["label"]]
 
     @cached_property
+    def guidance(self) -> ClassifierTraining:
+        """What decides the training of `classifier`."""
+        minutes, steps = self.budget.guide_minutes, self.budget.guide_steps
+        if minutes is None and steps is None:
+            before = last_guidance(self.base.run)
+            minutes, steps = before.get("minutes"), before.get("steps")
+        return ClassifierTraining(
+            num_classes=self.base.num_classes,
+            loss=self.loss,
+            minutes=GUIDE_MINUTES if minutes is None else minutes,
+            steps=steps,
+            seed=self.seed,
+        )
+
+    @cached_property
     def classifier(self) -> Classifier:
         """``p(l | x, sigma)``: trained now, or before."""
-        settings = self._guidance(self.base.num_classes, self.loss)
+        settings = self.guidance
         folder = self._guidance_place("", settings, self.classes.tolist(), self.labels)
         if not classifiers.finished(folder):
             self.reporter.say(
                 f"Training the classifier of {self.base.num_classes} classes on "
                 f"{len(self.classes):,} images ({settings.loss})."
             )
-        found = self._fit_classifier(folder, settings, self.pixels, self.classes, self.labels)
-        self._remember("guide")
-        return found
+        return self._fit_classifier(folder, settings, self.pixels, self.classes, self.labels)
 
     def judges(self, sampler: str) -> bool:
         """Whether the classifier has a say in what a sampler made: it guided, or knows labels."""
@@ -212,7 +222,7 @@ class Workshop:
 
     def _realness(self, solver: str, steps: int) -> Classifier:
         """Tells generated images (0) from real ones (1), at every noise level."""
-        settings = self._guidance(2, "cross_entropy")
+        settings = replace(self.guidance, num_classes=2, loss="cross_entropy")
         folder = self._guidance_place("real-", settings, solver, steps)
         n = min(FAKES, len(self.pixels))
         plain = sampling.ddpm(self.denoiser, steps=steps, solver=solver, dtype=self.dtype)
@@ -225,15 +235,6 @@ class Workshop:
         both = np.concatenate([fakes, real])
         kinds = np.repeat(np.array([0, 1], np.int64), [len(fakes), len(real)])
         return self._fit_classifier(folder, settings, both, kinds, None)
-
-    def _guidance(self, num_classes: int, loss: str) -> ClassifierTraining:
-        minutes, steps = self.budget.of("guide", self.base.run)
-        return ClassifierTraining(
-            num_classes=num_classes, loss=loss, minutes=minutes, steps=steps, seed=self.seed
-        )
-
-    def _remember(self, what: str) -> None:
-        budgets.remember(self.base.run, self.budget, what, self.seed)
 
     def _guidance_place(self, kind: str, settings: ClassifierTraining, *more: object) -> Path:
         """Where a classifier is kept: another folder for whatever would make it another one."""
@@ -270,22 +271,39 @@ class Workshop:
         return True
 
     @cached_property
-    def _plan(self) -> training.Training:
-        minutes, steps = self.budget.of("train", self.base.run)
+    def plan(self) -> training.Training:
+        """What decides the training of `denoiser`."""
+        minutes, steps = self.budget.train_minutes, self.budget.train_steps
+        if minutes is None and steps is None and (before := self._trained_before()):
+            return before
         return training.Training(
             image_size=self.known.image_size,
             sigmas=None,
-            minutes=minutes,
+            minutes=TRAIN_MINUTES if minutes is None else minutes,
             steps=steps,
             seed=self.seed,
             batch_size=models.images_per_step(self.device, all_levels=True),
         )
 
-    @cached_property
+    def _trained_before(self) -> training.Training | None:
+        """The last training that gave a model of all noise levels for this run."""
+        found = []
+        for folder in (runs.home() / "models").glob("*"):
+            if training.finished(folder):
+                plan = training.Training.of(training.record(folder))
+                if plan.seed == self.seed and self._place_of(plan) == folder:
+                    found.append(((folder / training.RECORD).stat().st_mtime_ns, plan))
+        return max(found, key=lambda each: each[0])[1] if found else None
+
+    @property
     def _place(self) -> Path:
+        return self._place_of(self.plan)
+
+    def _place_of(self, plan: training.Training) -> Path:
+        """Where a model is kept: another folder for whatever would make it another one."""
         run = self.base.run.record
         images = sorted(self.base.frame["content_hash"])
-        key = runs.fingerprint([images, run["model"]["hash"], str(self._plan), self.base.fit])
+        key = runs.fingerprint([images, run["model"]["hash"], str(plan), self.base.fit])
         return runs.home() / "models" / key
 
 
@@ -310,7 +328,7 @@ def open_workshop(
     device = choose_device(device)
     dtype = choose_precision(precision, device)
     if seed is None:
-        seed = int(budgets.before(base.run).get("seed", 0))
+        seed = int(last_guidance(base.run).get("seed", 0))
     return Workshop(base, device, dtype, budget or Budget(), model, loss, seed, reporter, cluster)
 
 
@@ -322,15 +340,11 @@ def estimate(
     Args:
         steps: evaluations of an image.
     """
-    parts = []
-
-    def budget_of(what: str) -> str:
-        minutes, exact = workshop.budget.of(what, workshop.base.run)
-        return f"{exact} steps" if exact else duration(minutes * 60)
-
+    parts, plan, guidance = [], workshop.plan, workshop.guidance
     if not workshop.ready:
-        parts.append(("train on to all noise levels", budget_of("train")))
-    budget = budget_of("guide")
+        budget = f"{plan.steps} steps" if plan.steps else duration(plan.minutes * 60)
+        parts.append(("train on to all noise levels", budget))
+    budget = f"{guidance.steps} steps" if guidance.steps else duration(guidance.minutes * 60)
     if sampler == "low-density":
         fakes = min(FAKES, len(workshop.base.frame))
         seconds = workshop.seconds_per_image("ddpm", steps, batch_size) * fakes

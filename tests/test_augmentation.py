@@ -14,10 +14,21 @@ import pandas as pd
 import pytest
 from conftest import GENERATE, VARY, command, refused
 
-from mincurate import augmentation, budget, curated, estimates, generation, quality, runs, sampling
+from mincurate import (
+    augmentation,
+    budget,
+    curated,
+    estimates,
+    generation,
+    joining,
+    quality,
+    runs,
+    sampling,
+)
 from mincurate.budget import Budget
 from mincurate.errors import UserError
 from mincurate.manifest import read_manifest, read_png
+from mincurate.workshop import open_workshop
 
 BUDGET = Budget(train_steps=20, guide_steps=20)
 QUICK = {"n": 12, "steps": 3, "budget": BUDGET}
@@ -247,16 +258,14 @@ def test_what_tells_real_from_generated_is_another_for_another_seed(own):
 
 def test_what_was_trained_for_a_run_serves_further_generations_whatever_their_seed(own):
     trained = {path: path.stat().st_mtime_ns for path in own.rglob("*.safetensors")}
-    record = (own / "runs" / "mincurate_1" / "run.json").read_bytes()
-    before = budget.before(runs.find("1"))
-    assert before == {"train": [20.0, 20], "guide": [3.0, 20], "seed": 0}
     assert estimates.trained(runs.find("1"))
     for seed in (0, 1):
         augmentation.augment(n=4, steps=3, seed=seed)
     assert {path: path.stat().st_mtime_ns for path in own.rglob("*.safetensors")} == trained
-    augmentation.guide(budget=Budget(guide_steps=8))
-    assert budget.before(runs.find("1"))["guide"] == [3.0, 8]
-    assert (own / "runs" / "mincurate_1" / "run.json").read_bytes() == record
+    augmentation.guide(budget=Budget(train_steps=20, guide_steps=8), seed=5)
+    assert budget.last_guidance(runs.find("1"))["steps"] == 8
+    base = joining.open_base(runs.find("1"))
+    assert open_workshop(base).seed == 5 and open_workshop(base).guidance.steps == 8
 
 
 def test_a_model_of_the_users_generates_as_it_is(own):

@@ -334,7 +334,7 @@ def test_the_plan_shows_what_is_missing_and_writes_weights(dataset, tmp_path):
 def test_what_is_missing_is_generated_if_asked_for(dataset, generated):
     counted = dict(GENERATE)
     counted.pop("n")
-    done = run("rebalance_plan", dataset, by="class", to="uniform", cap=1, generate=True, **counted)
+    done = run("rebalance_plan", dataset, by="label", to="uniform", cap=1, generate=True, **counted)
     assert len(done["runs"]) == sum(row["generate"] > 0 for row in done["plan"])
     assert "missing images are there" in done["message"] or not done["runs"]
 
