@@ -201,6 +201,7 @@ def test_a_dry_run_makes_nothing(own):
     assert "generate 500 images" in said and there() == before
 
 
+@pytest.mark.slow
 def test_a_dry_run_tells_every_part_of_the_work(own):
     def parts(*options):
         said = command(own, "augment", "--dry-run", "--no-fiftyone", "--n", 8, *options)
@@ -224,6 +225,7 @@ def without_labels():
     base.frame().assign(label=pd.Series(dtype="string")).to_parquet(base.path / "scores.parquet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["ddpm", "self-guided", "boost-and-skip", "low-density"])
 def test_every_sampler_makes_images_and_says_how(own, sampler):
     made = augmentation.augment(**QUICK | {"n": 4}, sampler=sampler)
@@ -249,6 +251,7 @@ def test_without_labels_a_sampler_that_needs_no_classifier_trains_none(own):
     assert "not-believed" not in set(made.frame["reason"])
 
 
+@pytest.mark.slow
 def test_what_tells_real_from_generated_is_another_for_another_seed(own):
     for seed in (0, 1, 0):
         augmentation.guide(budget=BUDGET, seed=seed)
