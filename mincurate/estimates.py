@@ -61,4 +61,5 @@ def words(seconds: float | None) -> str:
     """A time as part of a sentence."""
     if seconds is None:
         return "no earlier run tells how long it takes"
-    return f"about {duration(seconds)}, at the rate of the last run"
+    said = duration(seconds)
+    return f"{said if said.startswith('under') else f'about {said}'}, at the rate of the last run"

@@ -269,7 +269,11 @@ def _with_digest(name: str, of: str) -> str:
 def _take(folder: Path, fingerprint: str) -> None:
     """Make ``folder`` ours, or see that it is."""
     try:
-        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        # What a killed export had begun of its record, and nothing else, is a folder still empty.
+        begun = set(folder.glob(f".{RECORD}.*.partial"))
+        if not folder.exists() or (folder.is_dir() and begun.issuperset(folder.iterdir())):
+            for partial in begun:
+                partial.unlink(missing_ok=True)
             folder.mkdir(parents=True, exist_ok=True)
             record = {"fingerprint": fingerprint, "started": runs.now(), "finished": None}
             _write_json(folder / RECORD, record)

@@ -5,6 +5,7 @@ Addresses and keys of a storage are its own business: s3fs takes them from the u
 """
 
 import errno
+import os
 import re
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,6 +42,8 @@ def find(url: str) -> list[str]:
     try:
         system, root = _system(url)
         found = system.find(root)
+    except FileNotFoundError as error:
+        raise UserError(f"{url} cannot be listed: there is no such bucket or folder.") from error
     except OSError as error:
         raise UserError(f"{url} cannot be listed: {error.strerror or error}.") from error
     except Exception as error:
@@ -71,6 +74,9 @@ def _system(url: str) -> tuple[Any, str]:
     """The file system of a URL (fsspec keeps one for each place), and the key within."""
     from fsspec.core import url_to_fs
 
+    # Else gcsfs asks anew for the kind of the bucket with every object, and where there are no
+    # credentials (a public bucket) looks for them, and warns, every time.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     try:
         return url_to_fs(url)
     except ImportError:

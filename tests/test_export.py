@@ -279,6 +279,15 @@ def test_a_full_disk_leaves_no_half_file(frame, tmp_path, monkeypatch):
     assert export(frame, tmp_path / "out", files="copy").synthetic == 2
 
 
+def test_an_export_killed_in_its_first_write_goes_on(frame, tmp_path):
+    whole = tmp_path / "whole"
+    export(frame, whole)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.export.json.4226.partial").write_text('{"finger')
+    export(frame, tmp_path / "out")
+    assert sorted(files(tmp_path / "out")) == sorted(files(whole))
+
+
 @pytest.mark.parametrize("record", [None, "{", "[]", "{}"])
 def test_a_folder_that_is_not_ours_is_left_alone(frame, tmp_path, record):
     (tmp_path / "out").mkdir()

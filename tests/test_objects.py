@@ -1,6 +1,7 @@
-"""Images in an S3 storage that runs on this machine."""
+"""Images in storages that run on this machine: moto's S3, and an emulator of Google's."""
 
 import hashlib
+import logging
 
 import pandas as pd
 import pytest
@@ -8,18 +9,25 @@ import pytest
 from mincurate import audit, collection, images, objects, shards, sources
 from mincurate.errors import UserError
 
-moto_server = pytest.importorskip("moto.server")
-boto3 = pytest.importorskip("boto3")
-pytest.importorskip("s3fs")
+
+class Storage:
+    """A running server with one empty bucket, ``photos``.
+
+    Attributes:
+        scheme: of the URLs that name what is in it.
+        put: gives an object a key below the bucket.
+    """
+
+    def __init__(self, scheme, put):
+        self.scheme, self.put = scheme, put
+        self.url = f"{scheme}://photos"
 
 
-@pytest.fixture(scope="module")
-def storage():
-    """A client of a server with one empty bucket, ``photos``; its address is in the environment."""
-    import s3fs
-
-    patch = pytest.MonkeyPatch()
-    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+def s3(patch):
+    server_of = pytest.importorskip("moto.server")
+    boto3 = pytest.importorskip("boto3")
+    s3fs = pytest.importorskip("s3fs")
+    server = server_of.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
@@ -29,21 +37,43 @@ def storage():
     s3fs.S3FileSystem.clear_instance_cache()
     client = boto3.client("s3")
     client.create_bucket(Bucket="photos")
-    yield client
+    yield Storage("s3", lambda key, body: client.put_object(Bucket="photos", Key=key, Body=body))
     s3fs.S3FileSystem.clear_instance_cache()
-    patch.undo()
     server.stop()
+
+
+def gs(patch):
+    emulator = pytest.importorskip("gcp_storage_emulator.server")
+    gcsfs = pytest.importorskip("gcsfs")
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud.storage import Client
+
+    server = emulator.create_server("127.0.0.1", 0, in_memory=True, default_bucket="photos")
+    server.start()
+    host, port = server._api._httpd.server_address
+    patch.setenv("STORAGE_EMULATOR_HOST", f"http://{host}:{port}")
+    gcsfs.GCSFileSystem.clear_instance_cache()
+    bucket = Client(project="here", credentials=AnonymousCredentials()).bucket("photos")
+    yield Storage("gs", lambda key, body: bucket.blob(key).upload_from_string(body))
+    gcsfs.GCSFileSystem.clear_instance_cache()
+    server.stop()
+
+
+@pytest.fixture(scope="module", params=[s3, gs], ids=["s3", "gs"])
+def storage(request):
+    """A `Storage` whose address is in the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield from request.param(patch)
 
 
 @pytest.fixture(scope="module")
 def stored(storage, shapes):
-    """The shapes below ``s3://photos/shapes``, and objects that are no images beside them."""
+    """The shapes below ``shapes`` of the bucket, and objects that are no images beside them."""
     for path in shapes.rglob("*.png"):
-        key = f"shapes/{path.relative_to(shapes).as_posix()}"
-        storage.upload_file(str(path), "photos", key)
-    for key, body in {"cross/notes.txt": b"-", "disc/.hidden.png": b"-"}.items():
-        storage.put_object(Bucket="photos", Key=f"shapes/{key}", Body=body)
-    return "s3://photos/shapes"
+        storage.put(f"shapes/{path.relative_to(shapes).as_posix()}", path.read_bytes())
+    for key in ("cross/notes.txt", "disc/.hidden.png"):
+        storage.put(f"shapes/{key}", b"-")
+    return f"{storage.url}/shapes"
 
 
 def test_objects_below_a_url_are_found_as_files_in_a_folder_are(stored, shapes):
@@ -75,21 +105,32 @@ def test_a_table_may_name_objects_and_files_side_by_side(stored, shapes, tmp_pat
     ("body", "reason"), [(b"", "empty file"), (b"%PDF-1.7", "unsupported format: PDF")]
 )
 def test_an_object_that_holds_no_image_gets_the_reason_of_a_file(storage, body, reason):
-    storage.put_object(Bucket="photos", Key="odd/a.png", Body=body)
-    [source] = sources.find("s3://photos/odd")
+    storage.put("odd/a.png", body)
+    [source] = sources.find(f"{storage.url}/odd")
     assert images.identify(source, size=None).reason == reason
 
 
 def test_an_object_larger_than_the_limit_is_not_fetched(storage, monkeypatch):
-    storage.put_object(Bucket="photos", Key="large.png", Body=b"x" * 100)
+    storage.put("large.png", b"x" * 100)
     with pytest.raises(OSError, match="too large"):
-        objects.read("s3://photos/large.png", 99)
+        objects.read(f"{storage.url}/large.png", 99)
+
+
+def test_a_storage_does_not_warn_again_with_every_object(stored, caplog):
+    objects.read(f"{stored}/cross/000.png", 10_000)
+    with caplog.at_level(logging.WARNING):
+        caplog.clear()
+        for i in range(1, 4):
+            objects.read(f"{stored}/cross/{i:03d}.png", 10_000)
+    assert not caplog.records
 
 
 def test_a_place_without_images_is_refused_in_a_sentence(storage):
-    for url in ("s3://photos/nothing-here", "s3://no-such-bucket"):
-        with pytest.raises(UserError, match=r"^s3://.* (holds no images|cannot be listed)"):
-            sources.find(url)
+    with pytest.raises(UserError, match=rf"^{storage.url}/nothing-here holds no images"):
+        sources.find(f"{storage.url}/nothing-here")
+    nowhere = f"{storage.scheme}://no-such-bucket"
+    with pytest.raises(UserError, match=rf"^{nowhere} cannot be listed: .*(no|not) .*"):
+        sources.find(nowhere)
 
 
 def test_fiftyone_is_not_given_what_it_cannot_show(stored):
@@ -124,5 +165,5 @@ def test_two_workers_of_a_cluster_give_objects_the_table_of_this_process(
     on_ray = {"engine": "ray", "num_workers": 2, "output": tmp_path / "there"}
     there = audit.score(stored, **on_ray, **plain)
     assert (there.frame["status"] == "ok").all() and len(there.frame) == 60
-    assert there.frame["path"].str.startswith("s3://photos/shapes/").all()
+    assert there.frame["path"].str.startswith(f"{stored}/").all()
     pd.testing.assert_frame_equal(there.frame, here.frame, check_exact=False, rtol=1e-4, atol=1e-5)

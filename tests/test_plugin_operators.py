@@ -23,9 +23,10 @@ from fiftyone.operators.executor import (
     ExecutionError,
     execute_or_delegate_operator,
 )
+from panel_client import Client
 
 import mincurate
-from mincurate import perceptual, plugins, runs, seals, worker
+from mincurate import longtail, perceptual, plugins, runs, seals, worker
 from mincurate.manifest import read_manifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("database", "linked")]
@@ -469,7 +470,15 @@ def test_every_operator_but_the_one_that_shows_can_be_scheduled(images, tmp_path
         "delete_run": {"run": first.key},
     }
     every = {op.name for op in foo.list_operators(enabled=True) if op.plugin_name == URI[:-1]}
-    shown_only = {"score", "open_ranked_view", "stop", "watch", "long_tail", "mincurate_work"}
+    shown_only = {
+        "score",
+        "open_ranked_view",
+        "stop",
+        "watch",
+        "get_ready",
+        "long_tail",
+        "mincurate_work",
+    }
     assert set(asked) == every - shown_only
     results = {}
     for name, params in asked.items():
@@ -494,6 +503,18 @@ def test_every_operator_but_the_one_that_shows_can_be_scheduled(images, tmp_path
     assert (runs.find(results["evaluate"]["run"]).path / "evaluation.html").is_file()
     assert (tmp_path / "weights.csv").is_file() and (tmp_path / "out" / "dataset.csv").is_file()
     assert results["score_new"]["added"] == 2 and not first.path.exists()
+
+
+def test_the_panel_finds_read_what_was_opened_with_the_dataset(dataset):
+    longtail._look.cache_clear()
+    foo.execute_operator(URI + "get_ready", dataset=dataset)
+    read = longtail._look.cache_info().misses
+    Client(dataset)
+    assert read == longtail._look.cache_info().misses == 1
+
+
+def test_a_dataset_without_scores_is_opened_all_the_same(bare):
+    assert foo.execute_operator(URI + "get_ready", dataset=bare).error is None
 
 
 def test_a_ranked_view_is_opened(dataset):

@@ -15,10 +15,10 @@ def register(plugin: Any) -> None:
         for cls in refusal.stand_ins(problem):
             plugin.register(cls)
         return
-    from . import generating, judging, keeping, scoring, work
+    from . import generating, judging, keeping, readiness, scoring, work
     from .panel import LongTail
 
-    for module in (scoring, generating, judging, keeping, work):
+    for module in (scoring, generating, judging, keeping, readiness, work):
         for cls in module.CLASSES:
             plugin.register(cls)
     plugin.register(LongTail)

@@ -10,6 +10,9 @@ import yaml
 
 MANIFEST = yaml.safe_load((Path(__file__).parent / "fiftyone.yml").read_text(encoding="utf-8"))
 
+UNLISTED = ("watch", "get_ready")
+"""Operators that the App and the panels call, and no user."""
+
 
 def problem() -> str | None:
     """What is wrong, with what to do; ``None`` when plugin and package belong together."""
@@ -40,7 +43,8 @@ def _operator(name: str, sentence: str) -> type:
     class Refused(foo.Operator):
         @property
         def config(self) -> foo.OperatorConfig:
-            return foo.OperatorConfig(name=name, label=f"mincurate: {name.replace('_', ' ')}")
+            label = f"mincurate: {name.replace('_', ' ')}"
+            return foo.OperatorConfig(name=name, label=label, unlisted=name in UNLISTED)
 
         def resolve_input(self, ctx: Any) -> types.Property:
             inputs = types.Object()
