@@ -37,6 +37,8 @@ def open_app(
     """
     # The App's server, a process of its own, offers to schedule operations only with this.
     os.environ.setdefault("FIFTYONE_ALLOW_LEGACY_ORCHESTRATORS", "true")
+    # Else it imports every plugin again for every click, which takes longer than the answer.
+    os.environ.setdefault("FIFTYONE_PLUGINS_CACHE_ENABLED", "true")
     database.check_database()
     dataset = database.load(name)
     if not dataset.has_saved_view("most-minority"):

@@ -43,7 +43,7 @@ class Client:
         self.dataset.reload()
         answers = done.to_json()["executor"]["requests"]
         self.received = len(json.dumps(answers, default=str))
-        self.asked, follows = [], []
+        self.asked = []
         for answer in answers:
             name, params = answer["operator_uri"].rpartition("/")[2], answer["params"]
             if name == "patch_panel_state":
@@ -54,14 +54,10 @@ class Client:
                 (self.state if "state" in name else self.data).clear()
             elif name == "show_panel_output":
                 self.layout = params["output"]
-            elif answer["operator_uri"] == URI:
-                follows.append(params["__method__"])
             else:
                 self.asked.append((name, params))
                 if name == "set_view":
                     self.grid = params["view"]
-        for method in follows:  # the panel goes on by itself
-            self(method)
         return self
 
     def shown(self):

@@ -142,19 +142,31 @@ def in_classes(scored, low, high):
     return set(frame.loc[frame["minority_class"].between(low, high), "path"])
 
 
-def test_it_opens_on_the_histogram_and_the_map_of_every_image(panel, scored):
-    bars, dots = panel.data["ranking.histogram"], panel.data["ranking.map"]
+def test_it_opens_on_the_histogram_of_every_image(panel, scored):
+    bars = panel.data["ranking.histogram"]
     assert [trace["name"] for trace in bars] == [f"class {c}" for c in range(CLASSES)]
     assert sum(sum(trace["y"]) for trace in bars) == len(known(scored))
-    assert sum(len(trace["x"]) for trace in dots) == len(known(scored))
     assert "0 of 12 images" in str(panel.layout)
+
+
+def test_the_map_shows_every_image_and_the_classes_that_the_grid_shows(panel, scored):
+    panel("on_tab", tab="map")
+    dots = panel.data["map.dots"]
+    assert sum(len(trace["x"]) for trace in dots) == len(known(scored))
+    assert {trace["opacity"] for trace in dots} == {1.0}
+    panel("on_tab", tab="ranking")
+    panel("on_bar", trace_idx=CLASSES - 1)
+    panel("on_tab", tab="map")
+    assert [trace["opacity"] for trace in panel.data["map.dots"]] == [0.15] * (CLASSES - 1) + [1.0]
+    panel("on_all")
+    assert panel.data["map.dots[0].opacity"] == 1
 
 
 def test_a_click_on_a_bar_shows_its_class_and_shift_widens_the_range(panel, scored):
     panel("on_bar", trace_idx=CLASSES - 1)
     assert set(panel.shown()) == in_classes(scored, CLASSES - 1, CLASSES - 1)
     assert panel.data["ranking.histogram[4].opacity"] == 1
-    assert panel.data["ranking.map[0].opacity"] < 0.5
+    assert panel.data["ranking.histogram[0].opacity"] < 0.5
     assert "class 4" in panel.texts()["grid.shown"]
     panel("on_bar", trace_idx=2, shift_pressed=True)
     assert set(panel.shown()) == in_classes(scored, 2, 4)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -243,3 +245,11 @@ def test_the_wheel_holds_the_plugin_and_no_package_called_plugins(tmp_path, home
     monkeypatch.chdir(tmp_path)
     said = command(home, "plugins", "path").strip()
     assert said == str(tmp_path / "site" / "mincurate" / "plugin")
+
+
+def test_the_plugin_finds_the_plotly_of_the_app_that_is_installed():
+    script = (SOURCE / MANIFEST["js_bundle"]).read_text()
+    pattern = re.search(r"PLOTLY = /(.+)/;", script).group(1).replace(r"\/", "/")
+    assets = Path(find_spec("fiftyone").origin).parent / "server" / "static" / "assets"
+    named = {m.group(1) for f in assets.glob("*.js") for m in re.finditer(pattern, f.read_text())}
+    assert named and all((assets / name).stat().st_size > 1e6 for name in named)

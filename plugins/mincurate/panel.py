@@ -16,13 +16,12 @@ from mincurate.kinds import kinds
 from mincurate.review import SEEN_TAG, VERDICTS
 
 from . import panel_grid as grid
-from . import panel_ranking as ranking
+from . import panel_map, panel_ranking
 from . import panel_samples as samples
 from . import panel_tabs as tabs
 from .panel_kinds import name_of
 
 EVERYTHING = "every scored image, rarest first"
-MAP = "ranking.map"
 
 
 def told(method: Callable[..., None]) -> Callable[..., None]:
@@ -75,19 +74,7 @@ class LongTail(foo.Panel):
         """Draw the first tab."""
         if not grid.shown(ctx):
             grid.remember(ctx, grid.NOTHING)
-        found = tabs.data(ctx, samples.shown(ctx.dataset))
-        # The browser takes a second to begin a map: all else comes before it.
-        now = {path: value for path, value in found.items() if path != MAP}
-        ctx.panel.set_data(now)
-        if MAP in found:
-            asked = {"__method__": "on_map", "panel_id": ctx.panel_id, "panel_state": {}}
-            ctx.trigger(self.uri, asked)
-
-    @told
-    def on_map(self, ctx: Any) -> None:
-        """The map, as soon as the rest is there."""
-        found = tabs.data(ctx, samples.shown(ctx.dataset))
-        ctx.panel.set_data({path: value for path, value in found.items() if path == MAP})
+        self._draw(ctx)
 
     def on_change_dataset(self, ctx: Any) -> None:
         """Another dataset: begin anew."""
@@ -135,7 +122,7 @@ class LongTail(foo.Panel):
         number = int(ctx.params["trace_idx"])
         low, high = number, number
         if ctx.params.get("shift_pressed"):
-            first, last = ranking.range_of(ctx, samples.shown(ctx.dataset))
+            first, last = panel_ranking.range_of(ctx, samples.shown(ctx.dataset))
             low, high = min(first, number), max(last, number)
         self._show_classes(ctx, low, high)
 
@@ -264,7 +251,7 @@ class LongTail(foo.Panel):
 
     def _show_points(self, ctx: Any, points: list[dict[str, Any]]) -> None:
         tail = samples.shown(ctx.dataset)
-        rows = ranking.rows_at(tail, [(int(p["trace_idx"]), int(p["idx"])) for p in points])
+        rows = panel_map.rows_at(tail, [(int(p["trace_idx"]), int(p["idx"])) for p in points])
         self._show_rows(ctx, rows, "from the map")
 
     def _show_classes(self, ctx: Any, low: int, high: int) -> None:
@@ -277,5 +264,6 @@ class LongTail(foo.Panel):
         """Let the classes of a range stand out in the figures; ``None`` is all of them."""
         tail = samples.shown(ctx.dataset)
         low, high = classes or (0, tail.num_classes - 1)
-        if (ctx.panel.get_state("tab") or tabs.FIRST) == "ranking":
-            ctx.panel.set_data(ranking.light(tail, low, high))
+        changes = tabs.light(ctx, tail, low, high)
+        if changes:
+            ctx.panel.set_data(changes)

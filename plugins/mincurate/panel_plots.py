@@ -27,6 +27,12 @@ def opacities(num_classes: int, low: int, high: int, *, full: float = 1.0) -> li
     return [full if low <= c <= high else FADED for c in range(num_classes)]
 
 
+def faded(figure: str, num_classes: int, low: int, high: int) -> dict[str, float]:
+    """By the path of every class's trace in a figure, what a range of classes changes there."""
+    opacity = opacities(num_classes, low, high)
+    return {f"{figure}[{c}].opacity": opacity[c] for c in range(num_classes)}
+
+
 def histogram(found: Histogram, shown: list[float]) -> list[dict[str, Any]]:
     """Bars stacked by class, one trace per class."""
     middle = (found.borders[:-1] + found.borders[1:]) / 2

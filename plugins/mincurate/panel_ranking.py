@@ -1,16 +1,19 @@
-"""Tab “Ranking”: how the scores are spread, a range of classes, and the map."""
+"""Tab “Ranking”: how the scores are spread, and a range of classes."""
 
 from typing import Any
 
-from mincurate.longtail import DOTS, LongTail
+from mincurate.longtail import LongTail
 
 from . import panel_grid as grid
 from . import panel_plots as plots
 from .panel_parts import plot, said
 
+HEIGHT = 300
+"""Of the histogram, in pixels."""
+
 
 def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
-    """Histogram and map."""
+    """The histogram."""
     low, high = range_of(ctx, tail)
     revision = f"{low}-{high}-{grid.asked(ctx).words}"
     if tail.histogram is None:
@@ -27,40 +30,25 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
         body,
         "histogram",
         plots.histogram_layout(f"{title}, higher is rarer", revision),
-        190,
+        HEIGHT,
         on_click=panel.on_bar,
         on_selected=panel.on_bars,
     )
-    mapped = int(tail.images["map_x"].notna().sum())
-    if mapped == 0:
-        said(body, "no_map", "This run has no map.")
-        return
-    some = f"{DOTS:,} of {mapped:,}" if mapped > DOTS else f"{mapped:,}"
-    said(body, "map_words", f"Map of {some} images: circle some to see them in the grid.")
-    events = {"on_click": panel.on_dot, "on_selected": panel.on_dots}
-    plot(body, "map", plots.dots_layout(revision), 340, **events)
 
 
 def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
-    """Bars and points."""
+    """The bars."""
+    if tail.histogram is None:
+        return {}
     shown = plots.opacities(tail.num_classes, *range_of(ctx, tail))
-    found: dict[str, Any] = {}
-    if tail.histogram is not None:
-        found["histogram"] = plots.histogram(tail.histogram, shown)
-    if len(tail.dots):
-        found["map"] = plots.dots(tail, shown)
-    return found
+    return {"histogram": plots.histogram(tail.histogram, shown)}
 
 
 def light(tail: LongTail, low: int, high: int) -> dict[str, float]:
     """What changes in the data when the range does."""
-    there = [("histogram", tail.histogram is not None), ("map", len(tail.dots) > 0)]
-    return {
-        f"ranking.{name}[{c}].opacity": opacity
-        for name, drawn in there
-        if drawn
-        for c, opacity in enumerate(plots.opacities(tail.num_classes, low, high))
-    }
+    if tail.histogram is None:
+        return {}
+    return plots.faded("histogram", tail.num_classes, low, high)
 
 
 def range_of(ctx: Any, tail: LongTail) -> tuple[int, int]:
@@ -69,10 +57,3 @@ def range_of(ctx: Any, tail: LongTail) -> tuple[int, int]:
     if asked.low is None or asked.high is None:
         return 0, tail.num_classes - 1
     return asked.low, asked.high
-
-
-def rows_at(tail: LongTail, points: list[tuple[int, int]]) -> list[int]:
-    """Rows of `LongTail.images` of points of the map: trace (which is the class) and number."""
-    classes = tail.dots["minority_class"].to_numpy(int)
-    members = {c: tail.dots.index[classes == c] for c in {c for c, _ in points}}
-    return sorted(int(members[c][i]) for c, i in points if 0 <= i < len(members[c]))

@@ -11,20 +11,30 @@ from mincurate.export import DROP_TAG
 from mincurate.longtail import LongTail
 from mincurate.review import KEEP_TAG, MISLABELLED_TAG, SEEN_TAG, Review
 
-from . import panel_image, panel_kinds, panel_labels, panel_made, panel_ranking, panel_run
+from . import (
+    panel_image,
+    panel_kinds,
+    panel_labels,
+    panel_made,
+    panel_map,
+    panel_ranking,
+    panel_run,
+)
 from . import panel_samples as samples
 from .panel_grid import asked
 from .panel_parts import button, row, said, tab
 
 TABS = {
     "ranking": ("Ranking", panel_ranking),
+    "map": ("Map", panel_map),
     "labels": ("Labels", panel_labels),
     "kinds": ("Kinds of rare", panel_kinds),
     "image": ("Image", panel_image),
     "made": ("Generated", panel_made),
     "run": ("Run", panel_run),
 }
-"""Name, title and module of every tab; the module has `layout` and `data`."""
+"""Name, title and module of each tab; the module has `layout` and `data`, and `light` if classes
+can stand out."""
 FIRST = "ranking"
 MORE = "@mincurate/mincurate/more_like_these"
 
@@ -55,6 +65,15 @@ def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
     name = ctx.panel.get_state("tab") or FIRST
     found = TABS[name][1].data(ctx, tail)
     return {f"{name}.{path}": value for path, value in found.items()}
+
+
+def light(ctx: Any, tail: LongTail, low: int, high: int) -> dict[str, float]:
+    """What changes in the data of the tab in sight when other classes shall stand out."""
+    name = ctx.panel.get_state("tab") or FIRST
+    changes = getattr(TABS[name][1], "light", None)
+    return (
+        {f"{name}.{path}": now for path, now in changes(tail, low, high).items()} if changes else {}
+    )
 
 
 def _head(view: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
