@@ -154,6 +154,9 @@ def test_objects_get_the_scores_that_their_files_get(stored, shapes, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    "storage", [s3, pytest.param(gs, marks=pytest.mark.long)], ids=["s3", "gs"], indirect=True
+)
 def test_two_workers_of_a_cluster_give_objects_the_table_of_this_process(
     stored, tmp_path, monkeypatch
 ):
