@@ -22,6 +22,8 @@ from . import panel_tabs as tabs
 from .panel_kinds import name_of
 
 EVERYTHING = "every scored image, rarest first"
+VIEW = "view"
+"""Of an event: what the grid shall show when the panel has been drawn."""
 
 
 def told(method: Callable[..., None]) -> Callable[..., None]:
@@ -63,9 +65,16 @@ class LongTail(foo.Panel):
             help_markdown="What is rare in these images, and of which kinds it is.",
         )
 
-    def execute(self, ctx: Any) -> Any:
-        """Answer an event, and draw the panel again; neither, when nothing has changed."""
-        return None if _changes_nothing(ctx) else super().execute(ctx)
+    def execute(self, ctx: Any) -> None:
+        """Answer an event, draw the panel again, and only then the grid, which keeps the App busy;
+        nothing of it, when nothing has changed.
+        """
+        if _changes_nothing(ctx):
+            return
+        super().execute(ctx)
+        view = ctx.event_args.get(VIEW)
+        if view is not None:
+            ctx.ops.set_view(view)
 
     # What the App tells of
 
@@ -241,7 +250,7 @@ class LongTail(foo.Panel):
         stages = samples.stages(view._serialize(include_uuids=False))
         low, high = classes or (None, None)
         grid.remember(ctx, grid.Asked(stages, f"{len(view):,} images: {words}", low, high))
-        ctx.ops.set_view(view)
+        ctx.event_args[VIEW] = view
         self._light(ctx, classes)
 
     def _show_rows(self, ctx: Any, rows: Any, words: str) -> None:
