@@ -142,6 +142,19 @@ def in_classes(scored, low, high):
     return set(frame.loc[frame["minority_class"].between(low, high), "path"])
 
 
+def test_it_registers_when_the_app_starts(panel):
+    done = foo.execute_operator(URI, dataset=panel.dataset, params={})
+    asked = [each["operator_uri"] for each in done.to_json()["executor"]["requests"]]
+    assert done.error is None and asked == ["register_panel"]
+
+
+def test_the_panel_is_drawn_before_the_grid_that_it_changes(panel):
+    params = {"__method__": "on_bar", "panel_id": "p", "panel_state": {}, "trace_idx": 0}
+    done = foo.execute_operator(URI, dataset=panel.dataset, params=params)
+    asked = [e["operator_uri"].rpartition("/")[2] for e in done.to_json()["executor"]["requests"]]
+    assert asked.index("show_panel_output") < asked.index("set_view") == len(asked) - 1
+
+
 def test_it_opens_on_the_histogram_of_every_image(panel, scored):
     bars = panel.data["ranking.histogram"]
     assert [trace["name"] for trace in bars] == [f"class {c}" for c in range(CLASSES)]

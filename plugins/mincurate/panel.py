@@ -22,19 +22,18 @@ from . import panel_tabs as tabs
 from .panel_kinds import name_of
 
 EVERYTHING = "every scored image, rarest first"
-VIEW = "view"
-"""Of an event: what the grid shall show when the panel has been drawn."""
 
 
-def told(method: Callable[..., None]) -> Callable[..., None]:
+def told(method: Callable[..., Any]) -> Callable[..., Any]:
     """What the user can mend is said in a sentence; bugs keep their traceback."""
 
     @wraps(method)
-    def guarded(self: "LongTail", ctx: Any) -> None:
+    def guarded(self: "LongTail", ctx: Any) -> Any:
         try:
-            method(self, ctx)
+            return method(self, ctx)
         except UserError as error:
             ctx.ops.notify(str(error), variant="error")
+            return None
 
     return guarded
 
@@ -68,11 +67,12 @@ class LongTail(foo.Panel):
     def execute(self, ctx: Any) -> None:
         """Answer an event, draw the panel again, and only then the grid, which keeps the App busy;
         nothing of it, when nothing has changed.
+
+        The method of an event returns the view that the grid shall show, if it shall change.
         """
         if _changes_nothing(ctx):
             return
-        super().execute(ctx)
-        view = ctx.event_args.get(VIEW)
+        view = super().execute(ctx)
         if view is not None:
             ctx.ops.set_view(view)
 
@@ -126,68 +126,69 @@ class LongTail(foo.Panel):
         self._draw(ctx)
 
     @told
-    def on_bar(self, ctx: Any) -> None:
+    def on_bar(self, ctx: Any) -> Any:
         """A bar: its class; with Shift the range grows as far as that class."""
         number = int(ctx.params["trace_idx"])
         low, high = number, number
         if ctx.params.get("shift_pressed"):
             first, last = panel_ranking.range_of(ctx, samples.shown(ctx.dataset))
             low, high = min(first, number), max(last, number)
-        self._show_classes(ctx, low, high)
+        return self._show_classes(ctx, low, high)
 
     @told
-    def on_bars(self, ctx: Any) -> None:
+    def on_bars(self, ctx: Any) -> Any:
         """Bars that were dragged over: all of their classes."""
         touched = [int(point["trace_idx"]) for point in ctx.params["data"]]
-        self._show_classes(ctx, min(touched), max(touched))
+        return self._show_classes(ctx, min(touched), max(touched))
 
     @told
-    def on_dot(self, ctx: Any) -> None:
+    def on_dot(self, ctx: Any) -> Any:
         """A point of the map."""
-        self._show_points(ctx, [ctx.params])
+        return self._show_points(ctx, [ctx.params])
 
     @told
-    def on_dots(self, ctx: Any) -> None:
+    def on_dots(self, ctx: Any) -> Any:
         """Points of the map that were circled."""
-        self._show_points(ctx, ctx.params["data"])
+        return self._show_points(ctx, ctx.params["data"])
 
     @told
-    def on_cell(self, ctx: Any) -> None:
+    def on_cell(self, ctx: Any) -> Any:
         """A cell of the label map: the images of one label and class."""
         tail = samples.shown(ctx.dataset)
         table = tail.labels
         assert table is not None
         label, number = str(table.index[int(ctx.params["y"])]), int(ctx.params["x"])
         view = samples.of_cell(ctx.dataset, tail, label, number)
-        self._show(ctx, view, f"{label}, class {number}")
+        return self._show(ctx, view, f"{label}, class {number}")
 
     @told
-    def on_all(self, ctx: Any) -> None:
+    def on_all(self, ctx: Any) -> Any:
         """Everything again, rarest first."""
-        self._show(ctx, samples.ranked(ctx.dataset), EVERYTHING)
+        return self._show(ctx, samples.ranked(ctx.dataset), EVERYTHING)
 
     @told
-    def on_unseen(self, ctx: Any) -> None:
+    def on_unseen(self, ctx: Any) -> Any:
         """What of the tail is still to be looked at."""
         view = samples.unseen(ctx.dataset, samples.shown(ctx.dataset))
-        self._show(ctx, view, "of the rarest tenth, not looked at yet")
+        return self._show(ctx, view, "of the rarest tenth, not looked at yet")
 
     @told
-    def on_tagged(self, ctx: Any) -> None:
+    def on_tagged(self, ctx: Any) -> Any:
         """What was given a verdict."""
-        self._show(ctx, ctx.dataset.match_tags(ctx.params["tag"]), f"tagged {ctx.params['tag']}")
+        tag = ctx.params["tag"]
+        return self._show(ctx, ctx.dataset.match_tags(tag), f"tagged {tag}")
 
     @told
-    def on_generated(self, ctx: Any) -> None:
+    def on_generated(self, ctx: Any) -> Any:
         """The images generated from this run."""
-        self._show(ctx, samples.generated(ctx.dataset), "generated, rarest first")
+        return self._show(ctx, samples.generated(ctx.dataset), "generated, rarest first")
 
     @told
-    def on_kind(self, ctx: Any) -> None:
+    def on_kind(self, ctx: Any) -> Any:
         """Show a kind of rare."""
         tail, number = samples.shown(ctx.dataset), int(ctx.params["kind"])
         every = kinds(tail)
-        self._show_rows(ctx, every[number].members, name_of(every, number))
+        return self._show_rows(ctx, every[number].members, name_of(every, number))
 
     @told
     def on_select_kind(self, ctx: Any) -> None:
@@ -197,11 +198,11 @@ class LongTail(foo.Panel):
         ctx.ops.set_selected_samples(samples.ids_of(ctx.dataset, files))
 
     @told
-    def on_label(self, ctx: Any) -> None:
+    def on_label(self, ctx: Any) -> Any:
         """All images of a label, rarest first."""
         tail = samples.shown(ctx.dataset)
         label = ctx.params["label"]
-        self._show(ctx, samples.of_label(ctx.dataset, tail, label), f"{label}, rarest")
+        return self._show(ctx, samples.of_label(ctx.dataset, tail, label), f"{label}, rarest")
 
     @told
     def on_open(self, ctx: Any) -> None:
@@ -243,31 +244,29 @@ class LongTail(foo.Panel):
         tail = samples.shown(ctx.dataset)
         ctx.panel.set_data(tabs.data(ctx, tail))
 
-    def _show(
-        self, ctx: Any, view: Any, words: str, classes: tuple[int, int] | None = None
-    ) -> None:
-        """Let the grid show a view, the panel say which, and its classes stand out (or all)."""
+    def _show(self, ctx: Any, view: Any, words: str, classes: tuple[int, int] | None = None) -> Any:
+        """The view, which the panel says from now on that the grid shows; its classes stand out."""
         stages = samples.stages(view._serialize(include_uuids=False))
         low, high = classes or (None, None)
         grid.remember(ctx, grid.Asked(stages, f"{len(view):,} images: {words}", low, high))
-        ctx.event_args[VIEW] = view
         self._light(ctx, classes)
+        return view
 
-    def _show_rows(self, ctx: Any, rows: Any, words: str) -> None:
+    def _show_rows(self, ctx: Any, rows: Any, words: str) -> Any:
         tail = samples.shown(ctx.dataset)
         ids = samples.ids_of(ctx.dataset, tail.images["path"].iloc[rows])
-        self._show(ctx, ctx.dataset.select(ids, ordered=True), words)
+        return self._show(ctx, ctx.dataset.select(ids, ordered=True), words)
 
-    def _show_points(self, ctx: Any, points: list[dict[str, Any]]) -> None:
+    def _show_points(self, ctx: Any, points: list[dict[str, Any]]) -> Any:
         tail = samples.shown(ctx.dataset)
         rows = panel_map.rows_at(tail, [(int(p["trace_idx"]), int(p["idx"])) for p in points])
-        self._show_rows(ctx, rows, "from the map")
+        return self._show_rows(ctx, rows, "from the map")
 
-    def _show_classes(self, ctx: Any, low: int, high: int) -> None:
+    def _show_classes(self, ctx: Any, low: int, high: int) -> Any:
         last = samples.shown(ctx.dataset).num_classes - 1
         words = f"class {low}" if low == high else f"classes {low} to {high}"
         words = EVERYTHING if (low, high) == (0, last) else f"{words}, rarest first"
-        self._show(ctx, samples.of_classes(ctx.dataset, low, high), words, (low, high))
+        return self._show(ctx, samples.of_classes(ctx.dataset, low, high), words, (low, high))
 
     def _light(self, ctx: Any, classes: tuple[int, int] | None) -> None:
         """Let the classes of a range stand out in the figures; ``None`` is all of them."""
