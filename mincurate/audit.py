@@ -34,7 +34,7 @@ from mincurate.errors import UserError
 from mincurate.images import Fit
 from mincurate.objects import remote as is_object
 from mincurate.perceptual import Perceptual
-from mincurate.progress import SILENT, Reporter, duration
+from mincurate.progress import SILENT, Reporter, about
 from mincurate.runs import Run
 from mincurate.scoring import Scorer
 from mincurate.shards import Reading, Recipe
@@ -226,7 +226,7 @@ def score(
         reporter.say(
             f"Scoring {f'2 to {n_draws}' if adaptive else n_draws} draws of "
             f"{len(collection.unique):,} images at sigma {sigma:.3g} on {device} takes "
-            f"{'at most' if adaptive else 'about'} {duration(seconds * len(collection.unique))}"
+            + about(seconds * len(collection.unique), "at most" if adaptive else "about")
             + (", after the training." if plan else ".")
         )
     with seals.held(run):

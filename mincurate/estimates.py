@@ -2,7 +2,7 @@
 
 from mincurate import curated, runs
 from mincurate.budget import last_guidance
-from mincurate.progress import duration
+from mincurate.progress import about
 from mincurate.runs import Run
 
 
@@ -61,5 +61,4 @@ def words(seconds: float | None) -> str:
     """A time as part of a sentence."""
     if seconds is None:
         return "no earlier run tells how long it takes"
-    said = duration(seconds)
-    return f"{said if said.startswith('under') else f'about {said}'}, at the rate of the last run"
+    return f"{about(seconds)}, at the rate of the last run"

@@ -270,7 +270,7 @@ def _take(folder: Path, fingerprint: str) -> None:
     """Make ``folder`` ours, or see that it is."""
     try:
         # What a killed export had begun of its record, and nothing else, is a folder still empty.
-        begun = set(folder.glob(f".{RECORD}.*.partial"))
+        begun = runs.begun(folder / RECORD)
         if not folder.exists() or (folder.is_dir() and begun.issuperset(folder.iterdir())):
             for partial in begun:
                 partial.unlink(missing_ok=True)

@@ -90,3 +90,9 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def about(seconds: float, how: str = "about") -> str:
+    """`duration` as an estimate: ``about 3 s``, but ``under 1 s``."""
+    said = duration(seconds)
+    return said if seconds < 1 else f"{how} {said}"

@@ -296,6 +296,11 @@ def clear(run: Run) -> None:
     sweep(run.path)
 
 
+def begun(path: Path) -> set[Path]:
+    """What `write_atomically` had begun of a file in processes that were killed."""
+    return set(path.parent.glob(f".{path.name}.*.partial"))
+
+
 def sweep(folder: Path) -> None:
     """Delete what a killed process had begun to write; only for whoever holds the folder."""
     for place in ("", "shards", "images", "baseline", "baseline/images", "figures"):

@@ -70,10 +70,9 @@ def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
 def light(ctx: Any, tail: LongTail, low: int, high: int) -> dict[str, float]:
     """What changes in the data of the tab in sight when other classes shall stand out."""
     name = ctx.panel.get_state("tab") or FIRST
-    changes = getattr(TABS[name][1], "light", None)
-    return (
-        {f"{name}.{path}": now for path, now in changes(tail, low, high).items()} if changes else {}
-    )
+    module = TABS[name][1]
+    changes = module.light(tail, low, high) if hasattr(module, "light") else {}
+    return {f"{name}.{path}": now for path, now in changes.items()}
 
 
 def _head(view: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
