@@ -93,6 +93,5 @@ def duration(seconds: float) -> str:
 
 
 def about(seconds: float, how: str = "about") -> str:
-    """`duration` as an estimate: ``about 3 s``, but ``under 1 s``."""
-    said = duration(seconds)
-    return said if seconds < 1 else f"{how} {said}"
+    """`duration` as an estimate, of a second at least: ``about 3 s``, ``at most 1 s``."""
+    return f"{how} {duration(max(seconds, 1.0))}"
