@@ -72,12 +72,15 @@ def _tried_before(processor: str) -> bool:
     known: dict[str, bool] = {}
     with suppress(OSError, ValueError, KeyError, TypeError):
         known = dict(json.loads(kept.read_text())["fast_bfloat16"])
-    if not known.get(processor):  # a "no" may be another program's doing, and is asked again
-        known[processor] = _bfloat16_is_fast()
+    if known.get(processor):
+        return True
+    fast = _bfloat16_is_fast()
+    if fast:  # a "no" may be another program's doing: it is not kept, but asked again
+        known[processor] = True
         with suppress(OSError):
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_text(json.dumps({"fast_bfloat16": known}))
-    return known[processor]
+    return fast
 
 
 def _processor() -> str:

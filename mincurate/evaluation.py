@@ -2,52 +2,44 @@
 against the real ones (method, section 5).
 """
 
-import hashlib
-import io
 import json
 import math
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
 from mincurate import (
     augmentation,
-    classifier_training,
+    baseline,
     curated,
     downstream,
-    generation,
     joining,
+    judging,
     metrics,
     runs,
-    sampling,
     seals,
 )
 from mincurate import collection as collections
-from mincurate import denoiser as denoisers
 from mincurate import evaluation_figures as pictures
 from mincurate import evaluation_page as pages
-from mincurate.denoiser import Denoiser, to_tensor
-from mincurate.device import choose_device, choose_precision
+from mincurate.denoiser import to_tensor
+from mincurate.device import choose_device
 from mincurate.downstream import Downstream
 from mincurate.errors import UserError
 from mincurate.figures import Picture
-from mincurate.generation import Starts
 from mincurate.joining import Base
-from mincurate.manifest import read_manifest
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import Run
 from mincurate.scoring import Scorer
+from mincurate.trial import Trial
 from mincurate.verdict import Verdict, conclude
 
-BASELINE = "baseline"
-"""Folder of the plain images, inside of that of the guided ones."""
 LEAST = 6
 """Images without which a set cannot be judged (the neighbours of `metrics.COVERAGE_K`, and one)."""
 SHOWN = 24
@@ -56,14 +48,12 @@ SPATIAL_SIDE = 4
 """The spatial FID looks at the deepest layer with so many positions on a side."""
 EQUAL = pages.EQUAL
 """The plain images, cut to the number of accepted ones: for what depends on the number."""
-HELD_OUT = 0.25
-"""Share of the real images of every label that the classifier is tested on."""
 READINGS = {
     "minority_score": "higher is rarer",
     "rarity_percentile": "higher is rarer; real images have 0.5",
     "in_rarest_tenth": "higher is rarer; real images have 0.1",
 }
-"""Figures from the run's own ranking, beside those of `metrics.READINGS`."""
+"""Figures from the run's own ranking, beside those of `judging.READINGS`."""
 
 Vectors = NDArray[np.float32]
 
@@ -74,7 +64,7 @@ class Evaluation:
 
     Attributes:
         run: the generation that was judged.
-        table: one row per reference, set and metric, as `metrics.judge` gives it and with
+        table: one row per reference, set and metric, as `judging.judge` gives it and with
             `READINGS`; the sets are ``real``, ``ddpm``, ``guided``, ``accepted`` (guided, without
             what the gate sent back) and ``ddpm-as-accepted``.
         verdict: what it means.
@@ -135,13 +125,13 @@ def evaluate(
     if len(base.frame) <= LEAST:
         raise UserError(f"Run {base.run.key} has {len(base.frame)} images, too few to judge by.")
     frame = frame.head(size).reset_index(drop=True)
-    trial = _Trial(base, frame, made.record["settings"], seeds) if downstream else None
+    trial = Trial(base, frame, made.record["settings"], seeds) if downstream else None
     device = choose_device(device)
     with seals.held(made):
         if not resume:
-            shutil.rmtree(made.path / BASELINE, ignore_errors=True)
+            shutil.rmtree(made.path / baseline.FOLDER, ignore_errors=True)
         scorer = joining.scorer_of(base.run, device)
-        plain_frame, plain_vectors = plain(made, base, scorer, size, device, reporter)
+        plain_frame, plain_vectors = baseline.make(made, base, scorer, size, device, reporter)
         vectors = np.load(made.path / augmentation.VECTORS, allow_pickle=False)[:size]
         known, where = spatial_features(scorer, base, base.frame["path"].tolist(), reporter)
         guided, ddpm = (
@@ -149,7 +139,7 @@ def evaluate(
             for f, v in ((frame, vectors), (plain_frame, plain_vectors))
         )
         table = judge(base, known, guided, ddpm, reporter)
-        told = conclude(table, int(frame["accepted"].sum()), size, cause(made))
+        told = conclude(table, int(frame["accepted"].sum()), size, baseline.cause(made))
         compared = trial.run(device, reporter) if trial else None
         drawn = _draw(made, base, guided, ddpm)
         facts = _facts(made, base, size, where, trial)
@@ -173,91 +163,6 @@ def base_of(made: Run) -> Run:
             "for it; generate anew."
         )
     return base
-
-
-def plain(
-    made: Run, base: Base, scorer: Scorer, n: int, device: str, reporter: Reporter
-) -> tuple[pd.DataFrame, Vectors]:
-    """The baseline: ``n`` images of the same model, seeds, solver and steps without guidance.
-
-    They start where the guided ones do, so that guidance is all that differs. Where nothing
-    guided images that vary real ones, the start is all: then the baseline starts from noise.
-
-    Returns:
-        As `joining.join`. Images and scores are kept, and computed once.
-    """
-    settings, folder = made.record["settings"], made.path / BASELINE
-    denoiser = _model_of(made, device)
-    sampler = sampling.ddpm(
-        denoiser,
-        steps=int(settings["steps"]),
-        solver=str(settings["solver"]),
-        dtype=choose_precision(str(settings.get("precision", "auto")), device),
-    )
-    starts = _starts(made, base, denoiser.image_size) if same_start(made) else None
-    known = read_manifest(folder)
-    if starts is not None and any("start" not in entry for entry in known):
-        shutil.rmtree(folder)  # an earlier version always started from noise
-        known = []
-    if len(known) < n:
-        reporter.say(
-            f"Making {n:,} plain (ddpm) images of the same model and seeds to compare"
-            f"{', from the same real images' if starts is not None else ''}."
-        )
-    manifest = generation.generate(
-        folder,
-        sampler,
-        n,
-        seed=int(settings["seed"]),
-        first=int(settings.get("first", 0)),
-        batch_size=int(settings["batch_size"]),
-        facts={"sampler": "ddpm", "model": denoiser.content_hash(), "run": made.key}
-        | {key: settings[key] for key in ("solver", "steps")},
-        starts=starts,
-        reporter=reporter,
-    )
-    paths = [str(folder.resolve() / entry["file"]) for entry in manifest]
-    contents = [Path(path).read_bytes() for path in paths]
-    hashes = [hashlib.blake2b(c, digest_size=16).hexdigest() for c in contents]
-    kept = _kept(folder, hashes)
-    if kept is not None:
-        return kept
-    frame, vectors = joining.join(
-        base, scorer, list(zip(hashes, paths, strict=True)), reporter=reporter
-    )
-    buffer = io.BytesIO()
-    np.save(buffer, vectors)
-    runs.write_atomically(folder / augmentation.VECTORS, buffer.getvalue())
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    runs.write_table(folder / augmentation.TABLE, table)
-    return frame, vectors
-
-
-def same_start(made: Run) -> bool:
-    """Whether the plain images start from the real images that the guided ones vary."""
-    settings = made.record["settings"]
-    return bool(settings["init"] == "real" and settings["sampler"] != "ddpm")
-
-
-def cause(made: Run) -> str:
-    """What the guided images have that the plain ones have not."""
-    settings = made.record["settings"]
-    varied = settings["init"] == "real" and not same_start(made)
-    return "Starting from real images" if varied else "Guidance"
-
-
-def _starts(made: Run, base: Base, side: int) -> Starts:
-    """The real images that the guided ones vary, as the manifest tells them."""
-    settings = made.record["settings"]
-    names = [str(entry["start"]) for entry in read_manifest(made.path)]
-    turn = names[: len(set(names))]  # they take turns
-    chosen = base.frame["content_hash"].isin(turn).to_numpy()
-    some = replace(base, frame=base.frame[chosen], vectors=base.vectors[chosen])
-    place = {name: i for i, name in enumerate(some.frame["content_hash"])}
-    # Image i of a generation takes number first + i.
-    order = np.roll([place[name] for name in turn], int(settings.get("first", 0)))
-    hashes = some.frame["content_hash"].to_numpy()
-    return Starts(some.pixels(size=side)[order], hashes[order].tolist(), settings["strength"])
 
 
 def spatial_features(
@@ -309,7 +214,7 @@ def judge(
     seed = int(base.run.record["settings"]["seed"])
 
     def compare(sets: dict[str, _Set]) -> pd.DataFrame:
-        return metrics.judge(
+        return judging.judge(
             base.vectors,
             {name: made.vectors for name, made in sets.items()},
             feature_space=space,
@@ -372,117 +277,6 @@ def _ranks(sets: dict[str, pd.DataFrame], n_real: int, space: str, seed: int) ->
     return pd.DataFrame(rows)
 
 
-class _Trial:
-    """The comparison of `downstream.compare` on a run's labels; made early, as it may not be."""
-
-    def __init__(
-        self, base: Base, frame: pd.DataFrame, settings: dict[str, Any], seeds: int
-    ) -> None:
-        seed = int(settings["seed"])
-        labels = base.frame["label"].astype(object).where(base.frame["label"].notna(), None)
-        counts = labels.dropna().value_counts()
-        self.single = sorted(str(name) for name in counts[counts < 2].index)
-        counts = counts[counts >= 2]
-        if len(counts) < 2:
-            raise UserError(
-                f"--downstream needs at least 2 labels with 2 images or more, and run "
-                f"{base.run.key} has {len(counts)}."
-            )
-        if seeds < 3:
-            raise UserError(f"--seeds is at least 3, not {seeds}.")
-        self.base, self.seeds = base, [seed + i for i in range(seeds)]
-        self.names = sorted(str(name) for name in counts.index)
-        place = {name: i for i, name in enumerate(self.names)}
-        self.labels = labels.to_numpy()
-        codes = np.array([place.get(name, -1) for name in self.labels], dtype=np.int64)
-        share, most = HELD_OUT, len(codes)
-        self.train, self.test = classifier_training.split(codes, seed, share, most)
-        self.rare = rare_labels({str(name): int(n) for name, n in counts.items()})
-        classes = base.frame["minority_class"].to_numpy(np.int64)[self.train]
-        self.like = np.isin(classes, settings["target_classes"])
-        fit = frame[frame["accepted"].to_numpy(bool)]
-        if len(fit) == 0:
-            raise UserError(
-                "No guided image passed the gate, so that there is nothing to train with."
-            )
-        held = set(base.frame["path"].iloc[self.test])
-        near = fit["nearest_real"].isin(held) | fit["start"].isin(held)
-        known = fit["label"].isin(self.names)
-        self.near_test = int((near & known).sum())
-        self.synthetic = fit[~near & known]
-        if len(self.synthetic) == 0:
-            raise UserError(
-                f"None of the {len(fit):,} accepted images can be trained with: they have no label "
-                "or are next to held-out images; generate more."
-            )
-
-    def run(self, device: str, reporter: Reporter) -> Downstream:
-        """Train and test."""
-        if self.single:
-            reporter.warn(
-                f"Left out, because one image alone cannot be held out: {', '.join(self.single)}."
-            )
-        pixels = self.base.pixels()
-        made = np.concatenate(
-            [
-                batch
-                for _, batch, _ in collections.read_batches(
-                    [(path, path) for path in self.synthetic["path"]],
-                    size=self.base.size,
-                    fit=self.base.fit,
-                    batch_size=256,
-                    workers=2,
-                )
-            ]
-        )
-        with reporter.task("Training classifiers", 3 * len(self.seeds), "trainings") as advance:
-            return downstream.compare(
-                (pixels[self.train], self.labels[self.train].tolist()),
-                (made, self.synthetic["label"].tolist()),
-                (pixels[self.test], self.labels[self.test].tolist()),
-                rare=self.rare,
-                like=self.like,
-                seeds=self.seeds,
-                steps=downstream.STEPS,
-                device=device,
-                advance=advance,
-            )
-
-
-def rare_labels(counts: dict[str, int]) -> list[str]:
-    """The labels with the fewest images: a third of them, and those that are as few.
-
-    None when all labels are as frequent.
-    """
-    fewest = sorted(counts.values())[max(1, len(counts) // 3) - 1]
-    found = sorted(name for name, n in counts.items() if n <= fewest)
-    return found if len(found) < len(counts) else []
-
-
-def _model_of(made: Run, device: str) -> Denoiser:
-    """The model that generated."""
-    about = made.record["model"]
-    try:
-        model = denoisers.load(str(about["name"]), device)
-    except UserError as error:
-        raise UserError(f"The model of run {made.key} is not here any more: {error}") from error
-    if model.content_hash() != about["hash"]:
-        raise UserError(f"The model {model.name} is not the one any more that made run {made.key}.")
-    return model
-
-
-def _kept(folder: Path, hashes: list[str]) -> tuple[pd.DataFrame, Vectors] | None:
-    """The scores of plain images from before, where they are of these very images."""
-    n = len(hashes)
-    try:
-        frame = pd.read_parquet(folder / augmentation.TABLE).head(n)
-        vectors = np.load(folder / augmentation.VECTORS, allow_pickle=False)[:n]
-    except (OSError, ValueError):
-        return None
-    whole = frame["content_hash"].tolist() == hashes and len(vectors) == n
-    return (frame, vectors) if whole else None
-
-
 def _draw(made: Run, base: Base, guided: _Set, ddpm: _Set) -> dict[str, Path]:
     """Write the figures, and return where they are."""
     folder = made.path / "figures"
@@ -525,7 +319,7 @@ def _pictures(base: Base, frame: pd.DataFrame) -> list[Picture]:
     return [p.transpose(1, 2, 0) for _, pixels, _ in batches for p in pixels]
 
 
-def _facts(made: Run, base: Base, n: int, where: str, trial: _Trial | None) -> dict[str, Any]:
+def _facts(made: Run, base: Base, n: int, where: str, trial: Trial | None) -> dict[str, Any]:
     """What the numbers are about."""
     facts = {
         "run": made.key,
@@ -535,7 +329,7 @@ def _facts(made: Run, base: Base, n: int, where: str, trial: _Trial | None) -> d
         "feature_space": f"{base.run.record['embedding']} at {base.size} px",
         "spatial_feature_space": where,
         "settings": made.record["settings"],
-        "plain_start": "the same real images" if same_start(made) else "noise",
+        "plain_start": "the same real images" if baseline.same_start(made) else "noise",
     }
     if trial is not None:
         facts["downstream"] = {

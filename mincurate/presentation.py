@@ -140,6 +140,13 @@ def label_fields(fo: Any, samples: Any) -> list[str]:
     return sorted(found, key=lambda name: name != LABELS)
 
 
+def label_field(fo: Any, samples: Any, record: dict[str, Any]) -> str | None:
+    """The field that holds the labels of a run, if any: the one it was told, or the usual one."""
+    found = label_fields(fo, samples)
+    told = (record.get("settings") or {}).get("label_field")
+    return told if told in found else next(iter(found), None)
+
+
 def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     """Score and class on the tiles, classes coloured from common to rare, and a workspace."""
     config = dataset.app_config
@@ -147,8 +154,8 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     ranked_by = ordinal.RANKINGS[record.get("rank_by", "minority")]
     shown = [ranked_by, "minority_class"]
     if config.active_fields is None:
-        labels = [LABELS] if dataset.has_field(LABELS) else []
-        config.active_fields = fo.ActiveFields(paths=[*shown, *labels])
+        labels = label_field(fo, dataset, record)
+        config.active_fields = fo.ActiveFields(paths=[*shown, labels] if labels else shown)
     else:
         missing = [field for field in shown if field not in config.active_fields.paths]
         config.active_fields.paths = [*missing, *config.active_fields.paths]

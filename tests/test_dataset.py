@@ -176,13 +176,14 @@ def test_a_dataset_is_a_source_with_its_labels_and_views(database, images, tmp_p
 
     dataset = fo.Dataset("source", persistent=True)
     for i, path in enumerate(sorted(images.rglob("0*.png"))):
-        dataset.add_sample(
-            fo.Sample(filepath=str(path), kind=fo.Classification(label="a" if i % 2 else "b"))
-        )
+        labels = {"colour": "red", "kind": "a" if i % 2 else "b"}
+        told = {field: fo.Classification(label=label) for field, label in labels.items()}
+        dataset.add_sample(fo.Sample(filepath=str(path), **told))
     dataset.add_sample(fo.Sample(filepath=str(path.parent / "made.png"), tags=["synthetic"]))
     dataset.save_view("some", dataset.limit(20))
-    result = mincurate.score("fiftyone:source/some", **QUICK)
+    result = mincurate.score("fiftyone:source/some", label_field="kind", **QUICK)
     dataset.reload()
+    assert dataset.app_config.active_fields.paths[-1] == "kind"  # the labels that it went by
     assert result.dataset == "source" and len(result.frame) == 20
     assert set(result.frame["label"]) == {"a", "b"} and result.frame["sample_id"].notna().all()
     assert len(dataset.exists("minority_score")) == 20

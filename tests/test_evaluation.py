@@ -10,7 +10,17 @@ import pandas as pd
 import pytest
 from conftest import command, refused
 
-from mincurate import augmentation, downstream, evaluation, evaluation_page, metrics, runs, sampling
+from mincurate import (
+    augmentation,
+    downstream,
+    evaluation,
+    evaluation_page,
+    judging,
+    metrics,
+    runs,
+    sampling,
+    trial,
+)
 from mincurate.budget import Budget
 from mincurate.cli.console import Terminal
 from mincurate.cli.evaluate import summarize
@@ -51,7 +61,7 @@ def test_the_command_makes_baseline_table_page_and_verdict(own):
     table = pd.read_csv(folder / "evaluation.csv")
     assert set(table["reference"]) == {"all", "tail"}
     assert set(table["set"]) == {"real", "ddpm", "guided", "accepted"}  # all were accepted
-    assert set(table["metric"]) == set(metrics.READINGS) | set(evaluation.READINGS)
+    assert set(table["metric"]) == set(judging.READINGS) | set(evaluation.READINGS)
     assert set(evaluation_page.NAMES) == set(table["metric"])
     assert table["feature_space"].notna().all() and (table["n"][table["set"] == "ddpm"] == 12).all()
     assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
@@ -309,4 +319,4 @@ def test_a_fall_of_precision_within_the_intervals_is_called_uncertain():
     ],
 )
 def test_rare_labels_are_those_with_the_fewest_images(counts, rare):
-    assert evaluation.rare_labels(counts) == rare
+    assert trial.rare_labels(counts) == rare

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mincurate import metrics
+from mincurate import judging, metrics
 from mincurate.errors import UserError
 
 
@@ -243,7 +243,7 @@ def test_judge_tells_a_rare_set_from_a_common_one_and_a_copying_one():
         "copies": real[:130] + np.float32(1e-3),
     }
     told = []
-    table = metrics.judge(
+    table = judging.judge(
         real, sets, feature_space="test", tail=rare, resamples=100,
         frechet_resamples=5, advance=told.append,
     )  # fmt: skip
@@ -269,17 +269,17 @@ def test_judge_tells_a_rare_set_from_a_common_one_and_a_copying_one():
 
 def test_judge_adds_the_spatial_distance_where_there_are_spatial_features():
     real, made = cloud(60, 4), cloud(50, 4, 1)
-    table = metrics.judge(
+    table = judging.judge(
         real, {"a": made}, feature_space="test", resamples=10, frechet_resamples=3,
         spatial_real=cloud(60, 9), spatial_generated={"a": cloud(50, 9, 1)},
     )  # fmt: skip
-    assert set(table.loc[table["set"] == "a", "metric"]) == set(metrics.READINGS)
+    assert set(table.loc[table["set"] == "a", "metric"]) == set(judging.READINGS)
     assert isinstance(table, pd.DataFrame)
 
 
 def test_nothing_is_judged_without_naming_the_feature_space():
     with pytest.raises(ValueError, match="feature_space"):
-        metrics.judge(cloud(60, 4), {"a": cloud(50, 4)}, feature_space="")
+        judging.judge(cloud(60, 4), {"a": cloud(50, 4)}, feature_space="")
 
 
 def test_too_few_images_are_one_sentence():

@@ -11,7 +11,7 @@ import pandas as pd
 import panels
 from experiment import Experiment
 
-from mincurate import evaluation, joining, metrics
+from mincurate import evaluation, joining, judging
 from mincurate.device import choose_device
 
 QUALITY = {
@@ -38,7 +38,7 @@ def compare(one: Experiment) -> None:
         return evaluation.spatial_features(scorer, base, frame["path"].tolist(), reporter)[0]
 
     with reporter.task("Judging", 2 * (1 + len(made)), "sets") as advance:
-        table = metrics.judge(
+        table = judging.judge(
             base.vectors,
             {name: found.vectors for name, found in made.items()},
             feature_space=one.space,

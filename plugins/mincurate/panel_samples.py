@@ -8,11 +8,11 @@ from typing import Any
 import fiftyone as fo
 from fiftyone import ViewField as F
 
-from mincurate import longtail
+from mincurate import longtail, presentation
 from mincurate import shown as datasets
 from mincurate.errors import UserError
 from mincurate.longtail import NO_LABEL, LongTail
-from mincurate.presentation import SYNTHETIC, label_fields
+from mincurate.presentation import SYNTHETIC
 from mincurate.review import OPPOSITE, SEEN_TAG, VERDICTS, Review, review
 from mincurate.runs import Run
 
@@ -80,10 +80,8 @@ def label_field(dataset: Any, tail: LongTail) -> str:
     Raises:
         UserError: there is no classification field any more.
     """
-    found = label_fields(fo, dataset)
-    told = (tail.record.get("settings") or {}).get("label_field")
-    if found:
-        return str(told) if told in found else found[0]
+    if found := presentation.label_field(fo, dataset, tail.record):
+        return found
     raise UserError(f"The dataset {dataset.name!r} has no field of labels any more.")
 
 
