@@ -5,7 +5,6 @@ noise levels where it knows only some, a classifier of the classes guides it, an
 comes out is scored, placed on the map and inspected like a real one.
 """
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mincurate import curated, generation, joining, models, quality, runs, sampling, seals
+from mincurate import manifest as manifests
 from mincurate.budget import Budget
 from mincurate.classifier import Classifier, ClassifierTraining
 from mincurate.engine import choose_engine
@@ -324,14 +324,10 @@ def _inspect(
 ) -> pd.DataFrame:
     """Score what was generated, place it among the run's images, and judge every image."""
     base = workshop.base
-    paths = [str(made.path.resolve() / entry["file"]) for entry in manifest]
-    contents = [Path(p).read_bytes() for p in paths]
-    hashes = [hashlib.blake2b(c, digest_size=16).hexdigest() for c in contents]
+    files = manifests.files(made.path, manifest)
     scorer = joining.scorer_of(base.run, workshop.device)
-    frame, vectors = joining.join(
-        base, scorer, list(zip(hashes, paths, strict=True)), reporter=reporter
-    )
-    generated = np.stack([read_png(Path(p)) for p in paths])
+    frame, vectors = joining.join(base, scorer, files, reporter=reporter)
+    generated = np.stack([read_png(Path(path)) for _, path in files])
     believed = known = None
     labels: list[str | None] = [None] * len(generated)
     confidence = np.full(len(generated), np.nan)
@@ -369,13 +365,9 @@ def _inspect(
             "feature_space": gate.feature_space,
         }
     )
-    import io
-
     import pyarrow as pa
 
-    buffer = io.BytesIO()
-    np.save(buffer, vectors)
-    runs.write_atomically(made.path / VECTORS, buffer.getvalue())
+    runs.write_vectors(made.path / VECTORS, vectors)
     runs.write_table(made.path / TABLE, pa.Table.from_pandas(frame, preserve_index=False))
     flat = frame.drop(columns=["minority_score_draws", "layer_distances"])
     runs.write_atomically(made.path / "synthetic.csv", flat.to_csv(index=False).encode())

@@ -1,7 +1,5 @@
 """The plain images a generation is judged against: same model, seeds and start, unguided."""
 
-import hashlib
-import io
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 
 from mincurate import augmentation, generation, joining, runs, sampling
 from mincurate import denoiser as denoisers
+from mincurate import manifest as manifests
 from mincurate.denoiser import Denoiser
 from mincurate.device import choose_precision
 from mincurate.errors import UserError
@@ -70,18 +69,12 @@ def make(
         starts=starts,
         reporter=reporter,
     )
-    paths = [str(folder.resolve() / entry["file"]) for entry in manifest]
-    contents = [Path(path).read_bytes() for path in paths]
-    hashes = [hashlib.blake2b(c, digest_size=16).hexdigest() for c in contents]
-    kept = _kept(folder, hashes)
+    files = manifests.files(folder, manifest)
+    kept = _kept(folder, [content for content, _ in files])
     if kept is not None:
         return kept
-    frame, vectors = joining.join(
-        base, scorer, list(zip(hashes, paths, strict=True)), reporter=reporter
-    )
-    buffer = io.BytesIO()
-    np.save(buffer, vectors)
-    runs.write_atomically(folder / augmentation.VECTORS, buffer.getvalue())
+    frame, vectors = joining.join(base, scorer, files, reporter=reporter)
+    runs.write_vectors(folder / augmentation.VECTORS, vectors)
     table = pa.Table.from_pandas(frame, preserve_index=False)
     runs.write_table(folder / augmentation.TABLE, table)
     return frame, vectors

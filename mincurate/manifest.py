@@ -55,6 +55,12 @@ def damaged(folder: Path, entry: dict[str, Any]) -> bool:
     return wanted is not None and content_hash((folder / entry["file"]).read_bytes()) != wanted
 
 
+def files(folder: Path, entries: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Content hash and path of the images that lines of the manifest tell of."""
+    paths = [folder.resolve() / entry["file"] for entry in entries]
+    return [(content_hash(path.read_bytes()), str(path)) for path in paths]
+
+
 def content_hash(content: bytes) -> str:
     """BLAKE2b-128 of a file's bytes: its name in every table."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()

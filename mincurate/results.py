@@ -254,9 +254,7 @@ def _map(
 
 
 def _save_vectors(run: Run, hashes: list[str], vectors: NDArray[np.float32]) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, vectors)
-    runs.write_atomically(run.path / "embeddings.npy", buffer.getvalue())
+    runs.write_vectors(run.path / "embeddings.npy", vectors)
     runs.write_table(run.path / "embeddings.parquet", pa.table({"content_hash": hashes}))
 
 

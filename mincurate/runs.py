@@ -22,8 +22,10 @@ from mincurate.errors import UserError
 from mincurate.progress import Reporter
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 RECORD = "run.json"
 TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -146,6 +148,17 @@ def write_table(path: Path, table: "pa.Table") -> None:
 
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def write_vectors(path: Path, vectors: "NDArray[np.float32]") -> None:
+    """Write an array as a ``.npy`` file atomically."""
+    import io
+
+    from numpy import save
+
+    buffer = io.BytesIO()
+    save(buffer, vectors)
     write_atomically(path, buffer.getvalue())
 
 
