@@ -19,6 +19,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import study
 from provenance import provenance
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -157,9 +158,7 @@ def main():
             scorer = scoring.Scorer(
                 model, distance, embedder.embed, level, options.draws, options.seed, dtype
             )
-            parts = [
-                scorer(pixels[i : i + 32], hashes[i : i + 32]) for i in range(0, len(pixels), 32)
-            ]
+            parts = study.scored(scorer, pixels, hashes)
             names = ("draws", "layers", "embeddings", "denoising_error")
             return [np.concatenate([getattr(p, name) for p in parts]) for name in names]
 
