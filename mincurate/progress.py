@@ -92,6 +92,11 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def per_second(rate: float) -> str:
+    """``1234.5`` becomes ``1,234``; what is slow has a digit more: ``4.3``, ``0.26``."""
+    return f"{rate:,.0f}" if rate >= 9.95 else f"{rate:.2g}"
+
+
 def about(seconds: float, how: str = "about") -> str:
     """`duration` as an estimate, of a second at least: ``about 3 s``, ``at most 1 s``."""
     return f"{how} {duration(max(seconds, 1.0))}"

@@ -39,3 +39,16 @@ def test_the_time_left_follows_from_the_rate(monkeypatch, capsys):
     assert re.search(r"Working: (\d+) of 700 .*10 images/s, (\d+) s left", said), said
     done, left = map(int, re.search(r"Working: (\d+) of 700 .* (\d+) s left", said).groups())
     assert left == (700 - done) // 10
+
+
+def test_before_anything_is_done_no_rate_and_no_time_is_made_up(monkeypatch, capsys):
+    clock = itertools.count(step=20)
+    monkeypatch.setattr(console.time, "monotonic", lambda: float(next(clock)))
+    with console.Terminal().task("Generating", 128) as advance:
+        advance(0, "step 20 of 250")
+        advance(0, "step 40 of 250")
+        for _ in range(4):
+            advance(5)
+    said = capsys.readouterr().out
+    assert "Generating: 0 of 128 (0%), step 40 of 250\n" in said
+    assert re.search(r"Generating: 15 of 128 \(12%\), 0\.\d+ images/s, \d+ min", said), said

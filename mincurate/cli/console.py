@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mincurate.errors import UserError
-from mincurate.progress import Advance, Pace, duration
+from mincurate.progress import Advance, Pace, duration, per_second
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -98,7 +98,7 @@ class Terminal:
             def advance(n: int, note: str = "", total: int | None = None) -> None:
                 progress.update(job, advance=n, note=note, total=total)
                 speed = progress.tasks[job].speed
-                progress.update(job, rate=f"{speed:,.0f} {unit}/s" if speed else "")
+                progress.update(job, rate=f"{per_second(speed)} {unit}/s" if speed else "")
 
             yield advance
 
@@ -116,13 +116,12 @@ class Terminal:
             if now - shown < LOG_SECONDS or pace.done >= pace.total:
                 return
             shown = now
-            tail = f", {last_note}" if last_note else ""
-            self.console.print(
-                f"{title}: {pace.done:,} of {pace.total:,} ({pace.done / pace.total:.0%}), "
-                f"{pace.rate:,.0f} {unit}/s, "
-                f"{duration(pace.left)} left{tail}",
-                markup=False,
-            )
+            parts = [f"{title}: {pace.done:,} of {pace.total:,} ({pace.done / pace.total:.0%})"]
+            if pace.rate:  # nothing may be done yet but steps of the first batch
+                parts += [f"{per_second(pace.rate)} {unit}/s", f"{duration(pace.left)} left"]
+            if last_note:
+                parts.append(last_note)
+            self.console.print(", ".join(parts), markup=False)
 
         yield advance
         seconds = time.monotonic() - started
