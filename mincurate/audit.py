@@ -196,13 +196,13 @@ def score(
     counts = results.counts(collection)
     reporter.say(describe(counts, collection))
     size = given.image_size if given else image_size or models.choose_size(collection, device)
-    sigma = sigma or models.SIGMA_PER_PIXEL * size
+    sigma = float(sigma or models.SIGMA_PER_PIXEL * size)
     plan = None
     if given is None:
         plan = training.Training(
             image_size=size,
             sigmas=training.around(sigma),
-            minutes=train_minutes,
+            minutes=float(train_minutes),
             steps=train_steps,
             seed=seed,
             batch_size=models.images_per_step(device),

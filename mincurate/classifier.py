@@ -121,8 +121,10 @@ class Head(nn.Module):
         """
         found = []
         for m in (m.to(self.center.dtype) for m in maps):
+            mean = m.mean((2, 3), keepdim=True)
+            variance = (m - mean).square().mean((2, 3))  # torch.var is slow on channels-last maps
             # The small number keeps the gradient of a constant channel finite.
-            found += [m.mean((2, 3)), (m.var((2, 3), correction=0) + 1e-6).sqrt()]
+            found += [mean[:, :, 0, 0], (variance + 1e-6).sqrt()]
         return torch.cat(found, dim=1)
 
     @torch.no_grad()

@@ -18,7 +18,7 @@ LAYERS = [
     {"decoding"},
     {"denoiser", "runs", "metrics", "rebalance", "downstream"},
     {"device"},
-    {"quality", "export", "seals", "manifest", "distributed"},
+    {"quality", "export", "seals", "manifest", "distributed", "judging"},
     {"backbone", "curated", "verdict", "budget"},
     {"perceptual", "trainer"},
     {"training", "embedding", "classifier"},
@@ -29,7 +29,7 @@ LAYERS = [
     {"kinds"},
     {"results", "models", "generation"},
     {"joining", "shards"},
-    {"targets"},
+    {"targets", "trial"},
     {"diagnostics", "figures", "meanings", "rerun", "database", "comparison", "estimates"},
     {"plugins", "worker", "verify"},
     {"hovermap", "sheets", "presentation", "evaluation_figures", "evaluation_page", "marks"},
@@ -38,7 +38,8 @@ LAYERS = [
     {"app", "audit", "removal", "synthetic", "arrivals"},
     {"workshop"},
     {"augmentation", "newcomers", "deletion", "shown"},
-    {"evaluation", "balancing", "sync"},
+    {"baseline", "balancing", "sync"},
+    {"evaluation"},
     {"cli"},
 ]
 
