@@ -15,6 +15,7 @@ from mincurate import (
     downstream,
     evaluation,
     evaluation_page,
+    generation,
     judging,
     metrics,
     runs,
@@ -153,7 +154,7 @@ def test_a_baseline_that_was_stopped_goes_on(own, monkeypatch):
         return generate(self, seeds, **more)
 
     monkeypatch.setattr(sampling.Sampler, "__call__", stop)
-    with pytest.raises(evaluation.generation.GenerationStoppedError):
+    with pytest.raises(generation.GenerationStoppedError):
         evaluation.evaluate()
     assert len(read_manifest(folder)) == 4
     monkeypatch.setattr(sampling.Sampler, "__call__", generate)
