@@ -22,8 +22,6 @@ import numpy as np
 import study
 from provenance import provenance
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-
 
 def plant(data, folder, common, rare, images, share, seed):
     """Write ``images`` files, a ``share`` of them of class ``rare``, and return how many are."""
@@ -77,7 +75,7 @@ def measures(rare, scores):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--data", type=Path, default=SHARED / "data" / "cifar10-train.zip")
+    parser.add_argument("--data", type=Path, default=study.DATA)
     parser.add_argument("--common", nargs="+", default=["automobile"])
     parser.add_argument("--rare", default="frog")
     parser.add_argument("--images", type=int, default=2000)
@@ -85,8 +83,9 @@ def main():
     parser.add_argument("--minutes", type=float, nargs="+", default=[2.0, 10.0])
     parser.add_argument("--sigmas", type=float, nargs="+", default=[0.08, 0.16, 0.34])
     parser.add_argument("--draws", type=int, default=6)
+    parser.add_argument("--batch-size", type=int, help="images per step; default: mincurate's own")
     parser.add_argument("--seed", type=int, default=0)
-    weights = SHARED / "models" / "squeezenet1_0-imagenet-fp16.safetensors"
+    weights = study.SHARED / "models" / "squeezenet1_0-imagenet-fp16.safetensors"
     known = [f"torchvision:squeezenet1_0@{weights}"] if weights.exists() else []
     parser.add_argument("--perceptual", nargs="+", default=[*known, "unet"])
     parser.add_argument(
@@ -145,7 +144,11 @@ def main():
 
         def trained(minutes, sigmas):
             name = f"model-{minutes}" if sigmas else f"model-{minutes}-all-levels"
-            batch_size = models.images_per_step("cpu", all_levels=sigmas is None)
+            batch_size = options.batch_size
+            if batch_size is None:
+                batch_size = models.images_per_step("cpu", all_levels=sigmas is None)
+            else:
+                name += f"-{batch_size}-a-step"
             plan = training.Training(
                 32, sigmas, minutes=minutes, batch_size=batch_size, seed=options.seed
             )

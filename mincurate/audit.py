@@ -202,7 +202,7 @@ def score(
         plan = training.Training(
             image_size=size,
             sigmas=training.around(sigma),
-            minutes=float(train_minutes),
+            minutes=train_minutes,
             steps=train_steps,
             seed=seed,
             batch_size=models.images_per_step(device),

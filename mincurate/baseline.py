@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from mincurate import augmentation, generation, joining, runs, sampling
 from mincurate import denoiser as denoisers
@@ -18,14 +17,13 @@ from mincurate.errors import UserError
 from mincurate.generation import Starts
 from mincurate.joining import Base
 from mincurate.manifest import read_manifest
+from mincurate.metrics import Vectors
 from mincurate.progress import Reporter
 from mincurate.runs import Run
 from mincurate.scoring import Scorer
 
 FOLDER = "baseline"
 """Where the plain images are, inside of the folder of the guided ones."""
-
-Vectors = NDArray[np.float32]
 
 
 def make(

@@ -54,6 +54,10 @@ class ClassifierTraining:
     width: int = 256
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        # A plan's words name what is trained: 10 minutes must not be another plan than 10.0.
+        object.__setattr__(self, "minutes", float(self.minutes))
+
 
 def soft_targets(num_classes: int, loss: str) -> Tensor:
     """What the prediction for an image of each class is compared with, ``(L, L)``.

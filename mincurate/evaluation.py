@@ -34,6 +34,7 @@ from mincurate.downstream import Downstream
 from mincurate.errors import UserError
 from mincurate.figures import Picture
 from mincurate.joining import Base
+from mincurate.metrics import Vectors
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import Run
 from mincurate.scoring import Scorer
@@ -54,8 +55,6 @@ READINGS = {
     "in_rarest_tenth": "higher is rarer; real images have 0.1",
 }
 """Figures from the run's own ranking, beside those of `judging.READINGS`."""
-
-Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

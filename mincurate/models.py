@@ -77,7 +77,7 @@ def train(
     plan = training.Training(
         image_size=size,
         sigmas=None if all_levels else training.around(sigma or SIGMA_PER_PIXEL * size),
-        minutes=float(minutes),
+        minutes=minutes,
         steps=steps,
         seed=seed,
         batch_size=images_per_step(device, all_levels=all_levels),

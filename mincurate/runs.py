@@ -8,6 +8,7 @@ holds the number of rows and a digest, is there too.
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -142,8 +143,6 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def write_table(path: Path, table: "pa.Table") -> None:
     """Write a Parquet file atomically."""
-    import io
-
     import pyarrow.parquet as pq
 
     buffer = io.BytesIO()
@@ -153,8 +152,6 @@ def write_table(path: Path, table: "pa.Table") -> None:
 
 def write_vectors(path: Path, vectors: "NDArray[np.float32]") -> None:
     """Write an array as a ``.npy`` file atomically."""
-    import io
-
     from numpy import save
 
     buffer = io.BytesIO()

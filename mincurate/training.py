@@ -88,6 +88,10 @@ class Training:
     channels: tuple[int, ...] = (64, 128, 192)
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        # A plan's words name what is trained: 10 minutes must not be another plan than 10.0.
+        object.__setattr__(self, "minutes", float(self.minutes))
+
     @classmethod
     def of(cls, record: dict[str, Any]) -> "Training":
         """From the `record` of a finished training."""

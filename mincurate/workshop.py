@@ -135,7 +135,7 @@ class Workshop:
         return ClassifierTraining(
             num_classes=self.base.num_classes,
             loss=self.loss,
-            minutes=float(GUIDE_MINUTES if minutes is None else minutes),
+            minutes=GUIDE_MINUTES if minutes is None else minutes,
             steps=steps,
             seed=self.seed,
         )
@@ -279,7 +279,7 @@ class Workshop:
         return training.Training(
             image_size=self.known.image_size,
             sigmas=None,
-            minutes=float(TRAIN_MINUTES if minutes is None else minutes),
+            minutes=TRAIN_MINUTES if minutes is None else minutes,
             steps=steps,
             seed=self.seed,
             batch_size=models.images_per_step(self.device, all_levels=True),
