@@ -6,10 +6,10 @@ From a stored matrix of draws, in antithetic pairs: 20 draws of every image are 
 others are spent. Adaptive: one pair for every image, then another for those whose interval (z
 standard errors, the error of a pair being in proportion to the score) holds an edge of a class, up
 to the number of draws there is; and for the rarest tenth, what `mincurate score --adaptive` does
-(`mincurate.scoring.Edge`). Given are the share of images whose class is not that of the reference,
+(`minority_score.Edge`). Given are the share of images whose class is not that of the reference,
 and the draws spent. `--record` makes such a matrix.
 
-The product finds the edge by four draws of `mincurate.shards.PILOT` images, which it throws away;
+The product finds the edge by four draws of `score_shards.PILOT` images, which it throws away;
 they are spent as well, and weigh the less the more images there are: a run of ``--in-a-run`` images
 is counted, and it is said what becomes of the share as they grow.
 """
@@ -45,7 +45,7 @@ def spend(pairs, classes_of, edges_of, z):
 
 def as_score_does(draws, pilot, num_classes):
     """Scores and draws of `mincurate score --adaptive`, with the edge found by ``pilot``."""
-    from mincurate.scoring import FIRST_DRAWS, find_edge
+    from mincurate.ranking.minority_score import FIRST_DRAWS, find_edge
 
     first = draws[:, :FIRST_DRAWS]
     undecided = find_edge(draws[pilot, : 2 * FIRST_DRAWS], num_classes).undecided(first)
@@ -55,14 +55,14 @@ def as_score_does(draws, pilot, num_classes):
 
 def pilot_draws(images, pilot):
     """What the pilot costs each image of a run."""
-    from mincurate.scoring import FIRST_DRAWS
+    from mincurate.ranking.minority_score import FIRST_DRAWS
 
     return 2 * FIRST_DRAWS * min(pilot, images) / images
 
 
 def compare(draws, num_classes, only_rarest, rounds, pilot, seed=0):
     """Flips and draws of fixed and adaptive numbers, over random choices of the reference."""
-    from mincurate.ordinal import class_edges, ordinal_classes
+    from mincurate.ranking.classes import class_edges, ordinal_classes
 
     def classes_of(scores):
         found = ordinal_classes(scores, num_classes)
@@ -96,8 +96,10 @@ def compare(draws, num_classes, only_rarest, rounds, pilot, seed=0):
 
 def record(options):
     """Score images with 26 draws each and keep the matrix."""
-    from mincurate import collection, denoiser, perceptual
-    from mincurate.scoring import Scorer
+    from mincurate.diffusion import denoiser
+    from mincurate.features import perceptual
+    from mincurate.images import collection
+    from mincurate.ranking.minority_score import Scorer
 
     model = denoiser.load(options.model)
     distance = perceptual.load(options.perceptual, model)
@@ -114,7 +116,7 @@ def record(options):
 
 
 def main():
-    from mincurate.shards import PILOT
+    from mincurate.ranking.score_shards import PILOT
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("draws", nargs="?", type=Path, default=STORED)

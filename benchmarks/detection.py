@@ -105,8 +105,13 @@ def main():
     from scipy.stats import rankdata, spearmanr
     from sklearn.neighbors import LocalOutlierFactor
 
-    from mincurate import collection, device, embedding, models, perceptual, scoring, training
     from mincurate.cli.console import Terminal
+    from mincurate.compute import device
+    from mincurate.diffusion import models, train_denoiser
+    from mincurate.features import embedder as embedders
+    from mincurate.features import perceptual
+    from mincurate.images import collection
+    from mincurate.ranking import minority_score, neighbors
 
     device.keep_freed_memory()  # as the command line does
     rows = []
@@ -149,16 +154,16 @@ def main():
                 batch_size = models.images_per_step("cpu", all_levels=sigmas is None)
             else:
                 name += f"-{batch_size}-a-step"
-            plan = training.Training(
+            plan = train_denoiser.Training(
                 32, sigmas, minutes=minutes, batch_size=batch_size, seed=options.seed
             )
             place = (options.models or folder) / name
-            return training.train(pixels, place, plan, reporter=Terminal())
+            return train_denoiser.train(pixels, place, plan, reporter=Terminal())
 
         def scored(model, distance, embedder, sigma):
             """Draws, layers, vectors and squared error of every image."""
             level = model.nearest_sigma(sigma)
-            scorer = scoring.Scorer(
+            scorer = minority_score.Scorer(
                 model, distance, embedder.embed, level, options.draws, options.seed, dtype
             )
             parts = study.scored(scorer, pixels, hashes)
@@ -168,20 +173,20 @@ def main():
         add("complexity (control)", "pixels", None, None, complexity)
         rivals_done = set()
         for minutes in options.minutes:
-            model = trained(minutes, training.around(0.16))
+            model = trained(minutes, train_denoiser.around(0.16))
             everything = trained(minutes, None) if options.all_levels else None
             for spec in options.perceptual:
                 distance = perceptual.load(spec, model)
-                embedder = embedding.load(embedding.choose("auto", spec), model)
+                embedder = embedders.load(embedders.choose("auto", spec), model)
                 for sigma in options.sigmas:
                     draws, layers, vectors, error = scored(model, distance, embedder, sigma)
-                    far = embedding.neighbor_distance(vectors)
+                    far = neighbors.neighbor_distance(vectors)
                     add("minority score", distance.name, minutes, sigma, draws.mean(1))
                     if everything:
                         own = perceptual.load(spec, everything)
                         draws, *_ = scored(everything, own, embedder, sigma)
                         add("minority, all levels", own.name, minutes, sigma, draws.mean(1))
-                    calibrated = rankdata(scoring.semantic_surprise(layers)) + rankdata(far)
+                    calibrated = rankdata(minority_score.semantic_surprise(layers)) + rankdata(far)
                     add("calibrated", distance.name, minutes, sigma, calibrated)
                     if spec == options.perceptual[0]:
                         add("squared error", "pixels", minutes, sigma, error)

@@ -53,15 +53,16 @@ def told(recipe, reading, folder, work):
 
 def score(options, folder, engine, address=None):
     """The table, images a second while scoring, and seconds in all."""
-    from mincurate import audit, shards
+    from mincurate.pipelines import score as pipeline
+    from mincurate.ranking import score_shards
 
-    watch, work = Watch(), shards.build_work
+    watch, work = Watch(), score_shards.build_work
     more = {"engine": engine, "address": address} if engine == "ray" else {}
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as ready:
-        shards.build_work = partial(told, folder=ready, work=work)
+        score_shards.build_work = partial(told, folder=ready, work=work)
         try:
-            done = audit.score(
+            done = pipeline.score(
                 options.source,
                 model=str(options.model),
                 perceptual=options.perceptual,
@@ -73,7 +74,7 @@ def score(options, folder, engine, address=None):
                 **more,
             )
         finally:
-            shards.build_work = work
+            score_shards.build_work = work
         # None is told of here, where the networks were there before the scoring began.
         began = min(map(float, os.listdir(ready)), default=watch.began)
     return done.frame, options.images / (watch.ended - began), time.perf_counter() - started
@@ -81,10 +82,11 @@ def score(options, folder, engine, address=None):
 
 def train(options, folder, engine):
     """Images a second of a training."""
-    from mincurate import models, training
+    from mincurate.diffusion import train_denoiser
+    from mincurate.pipelines import train as pipelines_train
 
     more = {"engine": engine, "num_workers": 2} if engine == "ray" else {}
-    models.train(
+    pipelines_train.train(
         options.source,
         folder,
         image_size=options.train_size,
@@ -92,7 +94,7 @@ def train(options, folder, engine):
         max_images=options.images,
         **more,
     )
-    record = training.record(folder)
+    record = train_denoiser.record(folder)
     return record["images_seen"] / (60 * record["minutes"])
 
 
@@ -115,7 +117,8 @@ def with_faults(options, place):
     import ray
     from ray.cluster_utils import Cluster
 
-    from mincurate import runs, shards
+    from mincurate.ranking import score_shards
+    from mincurate.runs import shards
 
     memory = {"object_store_memory": 100 * 2**20}
     machines = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False, **memory})
@@ -123,20 +126,20 @@ def with_faults(options, place):
     machines.wait_for_nodes()
     deaths = place / "deaths"
     deaths.mkdir()
-    shards.build_work = partial(frail, folder=str(deaths), work=shards.build_work)
-    written = runs.write_shard
+    score_shards.build_work = partial(frail, folder=str(deaths), work=score_shards.build_work)
+    written = shards.write_shard
 
     def write_shard(run, index, table, lost):
         written(run, index, table, lost)
         if len(list((run.path / "shards").glob("*.done"))) == 3:
             machines.remove_node(nodes[1], allow_graceful=False)
 
-    runs.write_shard = write_shard
+    shards.write_shard = write_shard
     frame, rate, seconds = score(options, place / "faults", "ray", machines.address)
     found = {"deaths": len(os.listdir(deaths)), "nodes_lost": 1, "rate": rate, "seconds": seconds}
     ray.shutdown()
     machines.shutdown()
-    runs.write_shard = written
+    shards.write_shard = written
     return frame, found
 
 
@@ -163,12 +166,12 @@ def main():
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray lowers it otherwise
     import ray
 
-    from mincurate import shards
-    from mincurate.device import keep_freed_memory
+    from mincurate.compute.device import keep_freed_memory
+    from mincurate.ranking import score_shards
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     keep_freed_memory()
-    shards.SHARD_IMAGES = options.shard
+    score_shards.SHARD_IMAGES = options.shard
     rates = {"local": [], "ray": []}
     trained = {engine: [] for engine in rates}
     with tempfile.TemporaryDirectory() as name:

@@ -149,7 +149,7 @@ def finish(place: Path, arguments: list[str]) -> str | None:
 
 def done(home: Path) -> dict[str, tuple[int, int]]:
     """What is finished, with its inode and time of writing."""
-    from mincurate.manifest import MANIFEST, read_manifest
+    from mincurate.runs.manifest import MANIFEST, read_manifest
 
     finished = [p for pattern in DONE for p in home.glob(pattern) if p.name[0] != "."]
     for manifest in home.glob(f"runs/*/{MANIFEST}"):
@@ -190,24 +190,14 @@ def load() -> None:
     import sklearn.neighbors  # noqa: F401
     import torch
 
-    from mincurate import (  # noqa: F401  # noqa: F401
-        audit,
-        augmentation,
-        classifier_training,
-        export,
-        models,
-        report,
-        shards,
-        trainer,
-        training,
-        verify,
-    )
+    from mincurate.diffusion import train_denoiser, trainer
+    from mincurate.ranking import score_shards
 
     torch.set_num_threads(1)
-    shards.SHARD_IMAGES = 8
+    score_shards.SHARD_IMAGES = 8
     trainer.CHECKPOINT_SECONDS = 0.3
-    network = training.new_unet
-    training.new_unet = lambda size, channels: network(size, (32, 32, 64))
+    network = train_denoiser.new_unet
+    train_denoiser.new_unet = lambda size, channels: network(size, (32, 32, 64))
 
 
 def undisturbed(place: Path) -> tuple[dict[str, str], dict[str, float]]:

@@ -25,7 +25,8 @@ CALLED = ("rare", "odd", "broken", "common")
 
 def case(images: Pool, embedding: str, common: str, rare: str, seed: int) -> pd.DataFrame:
     """The table of one case, with what was ``planted`` and the ``rarity_kind`` it is given."""
-    from mincurate import appearance, crowd, kinds, ordinal
+    from mincurate.images import appearance
+    from mincurate.ranking import classes, outliers, tail_groups
 
     rng = np.random.default_rng(seed)
 
@@ -53,15 +54,15 @@ def case(images: Pool, embedding: str, common: str, rare: str, seed: int) -> pd.
     frame["planted"] = [*planted, *["blank"] * len(blank)]
     frame["status"], frame["duplicate_of"] = "ok", None
     frame["rel_path"] = [f"{i:06d}" for i in range(len(frame))]
-    reference = crowd.reference(map(str, rng.permutation(len(frame))))
-    frame["score"] = crowd.rarity(vectors, reference)
-    frame["rarity"] = ordinal.percentile(frame["score"])
+    reference = outliers.reference(map(str, rng.permutation(len(frame))))
+    frame["score"] = outliers.rarity(vectors, reference)
+    frame["rarity"] = classes.percentile(frame["score"])
     copies = frame.iloc[: PLANTED["copy"]].assign(duplicate_of="first", planted="copy")
     frame = pd.concat([frame, copies], ignore_index=True)
     floor = appearance.sharpness_floor(frame["sharpness"].to_numpy(np.float64))
     frame["broken"] = appearance.broken(frame, floor)
-    known = ordinal.rarest_first(frame, "score")
-    frame["rarity_kind"] = kinds.rarity_kinds(frame, known, vectors[known.index])
+    known = classes.rarest_first(frame, "score")
+    frame["rarity_kind"] = tail_groups.rarity_kinds(frame, known, vectors[known.index])
     return frame
 
 

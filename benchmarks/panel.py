@@ -66,8 +66,9 @@ def make(folder: Path, n: int) -> None:
     import pandas as pd
     from PIL import Image
 
-    from mincurate import dataset, ordinal
-    from mincurate.runs import Run
+    from mincurate.dataset import writer
+    from mincurate.ranking import classes as ordinal
+    from mincurate.runs.store import Run
 
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(40, WIDTH))
@@ -123,7 +124,7 @@ def make(folder: Path, n: int) -> None:
     }  # fmt: skip
     (run / "run.json").write_text(json.dumps(record))
     started = time.monotonic()
-    dataset.write_run(Run(run), NAME)
+    writer.write_run(Run(run), NAME)
     print(f"made up {n:,} images, written in {time.monotonic() - started:.0f} s", file=sys.stderr)
 
 

@@ -159,10 +159,10 @@ def embed(pixels: np.ndarray, embedding: str) -> np.ndarray:
     """Vectors ``(N, d)`` of length 1 for ``(N, 3, H, W)`` uint8, by mincurate's embedding."""
     import torch
 
-    from mincurate import embedding as embeddings
-    from mincurate.denoiser import to_tensor
+    from mincurate.diffusion.denoiser import to_tensor
+    from mincurate.features import embedder as embedders
 
-    embedder = embeddings.load(embedding, None)
+    embedder = embedders.load(embedding, None)
     with torch.inference_mode():
         return np.concatenate(
             [

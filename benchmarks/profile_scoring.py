@@ -2,7 +2,7 @@
 
     python benchmarks/profile_scoring.py FOLDER --model FOLDER [--images 256] [--perceptual SPEC]
 
-Every stage is timed inside of `mincurate.shards.score_files`, which is what `mincurate score` runs.
+Every stage is timed inside of `score_shards.score_files`, which is what `mincurate score` runs.
 Decoding happens in threads beside the rest, so that its time is work that is mostly hidden. The
 peak is the best of ten float32 matrix multiplications before, and ten after, in this process.
 """
@@ -53,37 +53,33 @@ def profile(options):
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from mincurate import (
-        collection,
-        decoding,
-        denoiser,
-        device,
-        embedding,
-        perceptual,
-        results,
-        runs,
-        scoring,
-        shards,
-    )
-    from mincurate.scoring import Scorer
-    from mincurate.shards import Reading
+    from mincurate.compute import device
+    from mincurate.diffusion import denoiser
+    from mincurate.features import embedder as embedders
+    from mincurate.features import perceptual
+    from mincurate.images import collection, decode_pool
+    from mincurate.ranking import minority_score, score_shards
+    from mincurate.ranking import table as tables
+    from mincurate.ranking.minority_score import Scorer
+    from mincurate.ranking.score_shards import Reading
+    from mincurate.runs import shards, store
 
     device.keep_freed_memory()
     model = denoiser.load(options.model)
     distance = perceptual.load(options.perceptual, model)
-    embedder = embedding.load(embedding.choose("auto", options.perceptual), model)
+    embedder = embedders.load(embedders.choose("auto", options.perceptual), model)
     found = collection.open_collection(options.source, max_images=options.images)
     files = [(name, source.path) for name, (source, _) in found.unique.items()]
     dtype = device.reduced_precision("cpu")
     sigma = model.nearest_sigma(0.005 * model.image_size)
     scorer = Scorer(model, distance, embedder.embed, sigma, options.draws, 0, dtype)
     reading = Reading(model.image_size, "crop", 32, 2)
-    shards.score_files(scorer, files[:32], reading)
+    score_shards.score_files(scorer, files[:32], reading)
     before = peak()
     clock = Clock()
     patched = [
-        (decoding, "_apart", "decode"),
-        (scoring, "noise", "noise"),
+        (decode_pool, "_apart", "decode"),
+        (minority_score, "noise", "noise"),
         (perceptual, "distance", "distance"),
     ]
     for module, name, stage in patched:
@@ -95,12 +91,14 @@ def profile(options):
     ):
         object.__setattr__(owner, name, clock.timed(stage, getattr(owner, name)))
     with tempfile.TemporaryDirectory() as folder:
-        run = runs.Run(Path(folder))
+        run = store.Run(Path(folder))
         started = time.perf_counter()
-        for index in range(0, len(files), shards.SHARD_IMAGES):
-            rows = shards.score_files(scorer, files[index : index + shards.SHARD_IMAGES], reading)
+        for index in range(0, len(files), score_shards.SHARD_IMAGES):
+            rows = score_shards.score_files(
+                scorer, files[index : index + score_shards.SHARD_IMAGES], reading
+            )
             writing = time.perf_counter()
-            runs.write_shard(run, index, results.shard_table(rows.hashes, rows.parts), rows.lost)
+            shards.write_shard(run, index, tables.shard_table(rows.hashes, rows.parts), rows.lost)
             clock.seconds["write"] += time.perf_counter() - writing
         wall = time.perf_counter() - started
     best = max(before, peak())

@@ -55,7 +55,7 @@ def step_cost(workshop, target, batch, rounds):
     """Time of a guided evaluation over that of a plain one; best of alternating rounds."""
     import torch
 
-    from mincurate.device import precision
+    from mincurate.compute.device import precision
 
     guided = workshop.sampler("minority", target, "dpm++", 25, None).denoiser
     plain = workshop.denoiser
@@ -114,15 +114,20 @@ def main():
     from rich.console import Console
     from rich.table import Table
 
-    from mincurate import device, generation, joining, metrics, runs
-    from mincurate.budget import Budget
+    from mincurate import hashing
     from mincurate.cli.console import Terminal
+    from mincurate.compute import device as devices
     from mincurate.errors import UserError
-    from mincurate.manifest import read_manifest
-    from mincurate.targets import Target, choose_target
-    from mincurate.workshop import open_workshop
+    from mincurate.evaluation import metrics
+    from mincurate.generation import generate
+    from mincurate.generation.budget import Budget
+    from mincurate.generation.networks import open_workshop
+    from mincurate.generation.target import Target, choose_target
+    from mincurate.ranking import reference as references
+    from mincurate.runs import store
+    from mincurate.runs.manifest import read_manifest
 
-    device.keep_freed_memory()
+    devices.keep_freed_memory()
     reporter = Terminal()
 
     def row(setting, target, place):
@@ -140,16 +145,16 @@ def main():
             its.denoiser.content_hash(),
         ]
         about += [its.classifier.record["fingerprint"]] if name == "minority" else []
-        folder = place / runs.fingerprint(about)
+        folder = place / hashing.fingerprint(about)
         there = len(read_manifest(folder))
         started = time.perf_counter()
-        manifest = generation.generate(
+        manifest = generate.generate(
             folder, sampler, options.n, seed=options.seed, batch_size=options.batch,
             facts={"setting": setting}, reporter=reporter,
         )  # fmt: skip
         spent = time.perf_counter() - started
         files = [(str(e["index"]), str(folder / e["file"])) for e in manifest]
-        frame, vectors = joining.join(base, scorer, files, reporter=reporter)
+        frame, vectors = references.join(base, scorer, files, reporter=reporter)
         values = {
             "minority_score": frame["minority_score"],
             "avg_knn": metrics.neighbor_distance(real, vectors),
@@ -179,7 +184,7 @@ def main():
         return rows, [row(few, Target((k,)), place) for k in swept]
 
     try:
-        base = joining.open_base(runs.find(options.run, kind=runs.SCORE))
+        base = references.open_base(store.find(options.run, kind=store.SCORE))
         budget = Budget(
             options.train_minutes, options.train_steps, options.guide_minutes, options.guide_steps
         )
@@ -190,7 +195,7 @@ def main():
         rarest, _ = choose_target(
             base, target_class=options.target_class, top_fraction=0.1, label=None, like=None
         )
-        scorer, real = joining.scorer_of(base.run, opened.device), base.vectors
+        scorer, real = references.scorer_of(base.run, opened.device), base.vectors
         with tempfile.TemporaryDirectory() as temporary:
             rows, sweep = carry_out(options.keep or Path(temporary))
         # One that has its classifier already, where there is one.

@@ -6,9 +6,9 @@
     python benchmarks/scale.py fiftyone [--n 20000]
 
 Every part runs in a process of its own, so that its peak memory is its own. ``quantiles`` compares
-`mincurate.quantiles` with `mincurate.ordinal`, which sorts all scores, and streams five times as
+`quantiles` with `classes`, which sorts all scores, and streams five times as
 many scores. ``partitions`` writes a manifest in pieces of a million rows, loses one of them, makes
-it again and finds the classes of all. ``map`` is `mincurate.embedding.fit_map` of vectors of 512
+it again and finds the classes of all. ``map`` is `embedder.fit_map` of vectors of 512
 numbers. ``fiftyone`` writes a made-up run into a database of its own, twice.
 """
 
@@ -36,12 +36,13 @@ def made_up(piece, n=PIECE):
 
 
 def quantiles(n, folder):
-    from mincurate import ordinal
-    from mincurate.quantiles import class_tops
+    from quantiles import class_tops
+
+    from mincurate.ranking import classes
 
     scores = np.concatenate([made_up(piece) for piece in range(-(-n // PIECE))])[:n]
     started = time.perf_counter()
-    sorted_classes = ordinal.ordinal_classes(scores, 10)
+    sorted_classes = classes.ordinal_classes(scores, 10)
     sorted_seconds = time.perf_counter() - started
     started = time.perf_counter()
     tops = class_tops(lambda: np.array_split(scores, -(-n // PIECE)), 10)
@@ -57,7 +58,7 @@ def quantiles(n, folder):
 
 
 def streamed(n, folder):
-    from mincurate.quantiles import class_tops
+    from quantiles import class_tops
 
     started = time.perf_counter()
     tops = class_tops(lambda: map(made_up, range(n // PIECE)), 10)
@@ -71,9 +72,9 @@ def streamed(n, folder):
 def partitions(n, folder):
     import pyarrow as pa
     import pyarrow.parquet as pq
+    from quantiles import class_tops
 
-    from mincurate import runs
-    from mincurate.quantiles import class_tops
+    from mincurate.runs import files
 
     def write(piece):
         first = piece * PIECE
@@ -88,7 +89,7 @@ def partitions(n, folder):
                 "score": made_up(piece),
             }
         )
-        runs.write_table(folder / f"{piece:04d}.parquet", table)
+        files.write_table(folder / f"{piece:04d}.parquet", table)
 
     def missing():
         return [p for p in range(n // PIECE) if not (folder / f"{p:04d}.parquet").is_file()]
@@ -122,7 +123,7 @@ def partitions(n, folder):
 
 
 def map_of(n, folder):
-    from mincurate import embedding
+    from mincurate.ranking import umap_map
 
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(100, 512)).astype(np.float32)
@@ -133,7 +134,7 @@ def map_of(n, folder):
         part = part + 0.7 * rng.normal(size=part.shape).astype(np.float32)
         vectors[start : start + 50_000] = part / np.linalg.norm(part, axis=1, keepdims=True)
     started = time.perf_counter()
-    points, _ = embedding.fit_map(vectors, 0)
+    points, _ = umap_map.fit_map(vectors, 0)
     seconds = time.perf_counter() - started
     # A map is of use if an image lies with its kind: so do this many of 2,000 nearest neighbours.
     from sklearn.neighbors import NearestNeighbors
@@ -146,15 +147,15 @@ def map_of(n, folder):
 def fiftyone(n, folder):
     from panel import NAME, make
 
-    from mincurate import dataset
-    from mincurate.runs import Run
+    from mincurate.dataset import writer
+    from mincurate.runs.store import Run
 
     make(folder, n)
     import fiftyone as fo
 
     fo.delete_dataset(NAME)
     run = Run(folder / "home" / "runs" / "mincurate_1")
-    first, second = dataset.write_run(run, NAME), dataset.write_run(run, NAME)
+    first, second = writer.write_run(run, NAME), writer.write_run(run, NAME)
     in_all = fo.load_dataset(NAME).count()
     fo.delete_dataset(NAME)
     return {

@@ -3,7 +3,7 @@
     python benchmarks/scoring.py [FOLDER] [--model FOLDER] [--images 512] [--draws 6]
 
 The published procedure: batch by batch, K fresh draws one after the other, the features of the
-original computed again for every draw, float32, contiguous memory. Ours: `mincurate.scoring.Scorer`
+original computed again for every draw, float32, contiguous memory. Ours: `minority_score.Scorer`
 as `mincurate score` runs it. Both use the same weights; every side runs in a process of its own, so
 that peak memory is its own; the sides alternate, and the ratio is of their best rates. Three rank
 correlations are given: with noise of its own on either side, which K draws limit; of two runs of
@@ -33,8 +33,8 @@ def published(model, distance, pixels, n_draws, sigma, batch, names=None, seed=1
     """Scores of ``pixels`` as the research code computes them; with ``names``, on our noise."""
     import torch
 
-    from mincurate import scoring
-    from mincurate.denoiser import to_tensor
+    from mincurate.diffusion.denoiser import to_tensor
+    from mincurate.ranking import minority_score
 
     generator = torch.Generator().manual_seed(seed)
     scores = []
@@ -43,7 +43,9 @@ def published(model, distance, pixels, n_draws, sigma, batch, names=None, seed=1
             x0 = to_tensor(pixels[start : start + batch])
             total = torch.zeros(len(x0))
             if names:
-                ours = scoring.noise(names[start : start + batch], n_draws, tuple(x0.shape[1:]), 0)
+                ours = minority_score.noise(
+                    names[start : start + batch], n_draws, tuple(x0.shape[1:]), 0
+                )
             for k in range(n_draws):
                 eps = ours[:, k] if names else torch.randn(x0.shape, generator=generator)
                 x0hat = model.denoise(x0 + sigma * eps, sigma)
@@ -70,8 +72,10 @@ def side(name, folder, spec, n_draws, batch):
     """Run one side and print its figures as JSON."""
     import torch
 
-    from mincurate import denoiser, device, perceptual
-    from mincurate.scoring import Scorer
+    from mincurate.compute import device
+    from mincurate.diffusion import denoiser
+    from mincurate.features import perceptual
+    from mincurate.ranking.minority_score import Scorer
 
     pixels = np.load(folder / "pixels.npy")
     model = denoiser.load(str(folder / "model"))
@@ -130,8 +134,9 @@ def arithmetic(folder, spec, n_draws):
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from mincurate import denoiser, perceptual
-    from mincurate.scoring import Scorer
+    from mincurate.diffusion import denoiser
+    from mincurate.features import perceptual
+    from mincurate.ranking.minority_score import Scorer
 
     model = denoiser.load(str(folder / "model"))
     sigma = model.nearest_sigma(0.005 * model.image_size)
@@ -168,7 +173,8 @@ def prepare(source, folder, images, steps, model):
     """Decode the images and take a model, or train one briefly: weights do not change its speed."""
     import shutil
 
-    from mincurate import collection, training
+    from mincurate.diffusion import train_denoiser
+    from mincurate.images import collection
 
     if source is None:
         rng = np.random.default_rng(0)
@@ -185,8 +191,10 @@ def prepare(source, folder, images, steps, model):
     if model:
         shutil.copytree(model, folder / "model")
         return what
-    training.train(
-        pixels, folder / "model", training.Training(32, training.around(0.16), steps=steps)
+    train_denoiser.train(
+        pixels,
+        folder / "model",
+        train_denoiser.Training(32, train_denoiser.around(0.16), steps=steps),
     )
     return what
 

@@ -57,10 +57,12 @@ def loop(images: Path, number: int, fiftyone: bool) -> None:
     """Once the whole way, back to where it began."""
     from faults import pictures
 
-    from mincurate import audit, augmentation, deletion, newcomers, runs
-    from mincurate.budget import Budget
+    from mincurate.dataset import delete
+    from mincurate.generation.budget import Budget
+    from mincurate.pipelines import augment, score, score_new
+    from mincurate.runs import store
 
-    scored = audit.score(
+    scored = score.score(
         images,
         dataset="soak" if fiftyone else None,
         train_steps=20,
@@ -70,9 +72,9 @@ def loop(images: Path, number: int, fiftyone: bool) -> None:
         fiftyone=fiftyone,
     ).run
     pictures(images / "new", 8, seed=1000 + number)
-    joined = newcomers.score_new(scored, fiftyone=fiftyone)
+    joined = score_new.score_new(scored, fiftyone=fiftyone)
     assert len(joined.frame) == 10, joined.words
-    made = augmentation.augment(
+    made = augment.augment(
         scored,
         n=8,
         steps=4,
@@ -83,9 +85,9 @@ def loop(images: Path, number: int, fiftyone: bool) -> None:
         batch_size=4,
     ).run
     shutil.rmtree(images / "new")
-    deletion.delete_run(made)
-    deletion.delete_run(scored)
-    assert not runs.all_runs()
+    delete.delete_run(made)
+    delete.delete_run(scored)
+    assert not store.all_runs()
 
 
 def measured(home: Path) -> dict[str, Any]:
@@ -122,14 +124,14 @@ def main() -> int:
     try:
         from faults import pictures
 
-        from mincurate import training
-        from mincurate.database import check_database
-        from mincurate.device import keep_freed_memory
+        from mincurate.compute.device import keep_freed_memory
+        from mincurate.dataset.database import check_database
+        from mincurate.diffusion import train_denoiser
         from mincurate.errors import UserError
 
         keep_freed_memory()
-        network = training.new_unet
-        training.new_unet = lambda size, channels: network(size, (32, 32, 64))
+        network = train_denoiser.new_unet
+        train_denoiser.new_unet = lambda size, channels: network(size, (32, 32, 64))
         for attempt in range(60):
             try:
                 check_database()

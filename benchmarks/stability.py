@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("stability.json"))
     options = parser.parse_args()
 
-    from mincurate import device
+    from mincurate.compute import device
 
     device.keep_freed_memory()  # as the command line does
     images = pool(options.data, options.perceptual, options.per_class, None)

@@ -75,11 +75,11 @@ def ways(images: Pool, spoiled: bool, fiftyone_too: bool) -> dict[str, Callable]
     from sklearn.ensemble import IsolationForest
     from sklearn.neighbors import LocalOutlierFactor
 
-    from mincurate import crowd, embedding
+    from mincurate.ranking import neighbors, outliers
 
     def of_crowd(rows, which: int):
         vectors = images.vectors[rows]
-        return crowd.neighborhood(vectors, vectors, np.arange(len(rows)))[which]
+        return outliers.neighborhood(vectors, vectors, np.arange(len(rows)))[which]
 
     def forest(rows):
         vectors = images.vectors[rows]
@@ -90,11 +90,15 @@ def ways(images: Pool, spoiled: bool, fiftyone_too: bool) -> dict[str, Callable]
         return -fitted.negative_outlier_factor_
 
     found: dict[str, Callable] = {
-        DEFAULT: lambda rows: crowd.rarity(images.vectors[rows], crowd.reference(map(str, rows))),
+        DEFAULT: lambda rows: outliers.rarity(
+            images.vectors[rows], outliers.reference(map(str, rows))
+        ),
         "crowd distance alone": lambda rows: of_crowd(rows, 0),
         "outlier factor alone": lambda rows: of_crowd(rows, 1),
-        "deviation alone": lambda rows: crowd.deviation(images.vectors[rows], images.vectors[rows]),
-        "AvgkNN": lambda rows: embedding.neighbor_distance(images.vectors[rows]),
+        "deviation alone": lambda rows: outliers.deviation(
+            images.vectors[rows], images.vectors[rows]
+        ),
+        "AvgkNN": lambda rows: neighbors.neighbor_distance(images.vectors[rows]),
         "LOF": lof,
         "isolation forest": forest,
         "ECOD": lambda rows: ECOD().fit(images.vectors[rows]).decision_scores_,
@@ -150,32 +154,33 @@ def within_labels(way: Callable, case: Planted) -> Callable:
 
 def reference(case: Planted):
     """Rows of a case that a run of mincurate would compare all of them with."""
-    from mincurate import crowd
+    from mincurate.ranking import outliers
 
-    return crowd.reference(map(str, case.rows))
+    return outliers.reference(map(str, case.rows))
 
 
 def trained(images: Pool, case: Planted, steps: int, seed: int, sigmas="around"):
     """A denoiser of the images of a case, trained for ``sigmas``: by default, for scoring."""
     import tempfile
 
-    from mincurate import training
     from mincurate.cli.console import Terminal
+    from mincurate.diffusion import train_denoiser
 
     with tempfile.TemporaryDirectory() as folder:
-        levels = training.around(SIGMA) if sigmas == "around" else sigmas
-        plan = training.Training(32, levels, steps=steps, seed=seed)
+        levels = train_denoiser.around(SIGMA) if sigmas == "around" else sigmas
+        plan = train_denoiser.Training(32, levels, steps=steps, seed=seed)
         pixels = np.ascontiguousarray(images.pixels[case.rows])
-        return training.train(pixels, Path(folder) / "model", plan, reporter=Terminal())
+        return train_denoiser.train(pixels, Path(folder) / "model", plan, reporter=Terminal())
 
 
 def scorer_of(model, spec: str, n_draws: int, seed: int, sigma: float = SIGMA):
     """A scorer as `mincurate score` makes it."""
-    from mincurate import embedding, perceptual, scoring
+    from mincurate.features import embedder, perceptual
+    from mincurate.ranking import minority_score
 
     distance = perceptual.load(spec, model)
-    embed = embedding.load("unet", model).embed
-    return scoring.Scorer(model, distance, embed, model.nearest_sigma(sigma), n_draws, seed)
+    embed = embedder.load("unet", model).embed
+    return minority_score.Scorer(model, distance, embed, model.nearest_sigma(sigma), n_draws, seed)
 
 
 def scored(scorer, pixels, names):
@@ -192,7 +197,7 @@ def denoised(images: Pool, case: Planted, vectors_say, options: argparse.Namespa
     """Rankings that need a denoiser, which is trained on the images of the case."""
     from scipy.stats import rankdata
 
-    from mincurate import crowd, embedding, scoring
+    from mincurate.ranking import minority_score, neighbors, outliers
 
     started = time.monotonic()
     model = trained(images, case, options.steps, case.seed)
@@ -203,15 +208,15 @@ def denoised(images: Pool, case: Planted, vectors_say, options: argparse.Namespa
         parts = scored(scorer, images.pixels[case.rows], names_of(case))
         seconds = training_took + time.monotonic() - started
         score = np.concatenate([p.draws for p in parts]).mean(1)
-        surprise = scoring.semantic_surprise(np.concatenate([p.layers for p in parts]))
+        surprise = minority_score.semantic_surprise(np.concatenate([p.layers for p in parts]))
         end = "" if spec != "unet" else " (unet)"
         yield f"minority{end}", score, seconds
         yield f"semantic surprise{end}", surprise, seconds
         if spec == "unet":
             own = np.concatenate([p.embeddings for p in parts])
-            vectors_say = crowd.rarity(own, reference(case))
+            vectors_say = outliers.rarity(own, reference(case))
             yield "embedding (unet)", vectors_say, seconds
-            yield "AvgkNN (unet)", embedding.neighbor_distance(own), seconds
+            yield "AvgkNN (unet)", neighbors.neighbor_distance(own), seconds
             error = np.concatenate([p.denoising_error for p in parts])
             yield "squared error", error, seconds
         ranks = [rankdata(s) for s in (score, surprise, vectors_say)]
@@ -241,7 +246,7 @@ def softness(pixels):
     """How far below the set's an image's sharpness is, as `mincurate.appearance` measures it."""
     from PIL import Image
 
-    from mincurate.appearance import measure
+    from mincurate.images.appearance import measure
 
     return -np.array(
         [measure(Image.fromarray(p.transpose(1, 2, 0))).sharpness or 0.0 for p in pixels]
@@ -249,11 +254,11 @@ def softness(pixels):
 
 
 def trusted(vectors, case: Planted) -> str:
-    """What `mincurate.trust` thinks of the default ranking of a case."""
-    from mincurate import crowd, trust
+    """What `reliability` thinks of the default ranking of a case."""
+    from mincurate.ranking import outliers, reliability
 
-    agreement = crowd.tail_agreement(vectors, reference(case))
-    return trust.judge(
+    agreement = outliers.tail_agreement(vectors, reference(case))
+    return reliability.judge(
         {"tail_agreement": agreement}, rank_by=DEFAULT, weak_embedding=False, images=len(vectors)
     ).level
 
@@ -458,7 +463,7 @@ def main() -> None:
     if missing := [name for name in needed if not find_spec(name)]:
         parser.error(f"{' and '.join(missing)} are not installed: pip install -e '.[bench]'")
 
-    from mincurate import device
+    from mincurate.compute import device
 
     device.keep_freed_memory()  # as the command line does
     images = pool(options.data, options.embedding, options.per_class, options.cache)

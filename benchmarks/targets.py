@@ -83,11 +83,12 @@ def scoring_speed(given):
 def feature_passes(given):
     from dataclasses import replace
 
-    from mincurate import denoiser, perceptual
-    from mincurate.scoring import Scorer
+    from mincurate.diffusion import denoiser
+    from mincurate.features import perceptual as perception
+    from mincurate.ranking.minority_score import Scorer
 
     model = denoiser.load(given.model)
-    distance = perceptual.load("unet", model)
+    distance = perception.load("unet", model)
     seen = []
 
     def trunk(x):

@@ -4,7 +4,7 @@
 
 The plain loop is that of diffusers' unconditional example: images decoded at every step,
 `DDPMScheduler.add_noise`, mean squared error, AdamW, gradient clipping, `EMAModel`. Ours is
-`mincurate.training.train`, with its held-out checks and checkpoint. Both start from the folder, so
+`train_denoiser.train`, with its held-out checks and checkpoint. Both start from the folder, so
 that decoding counts on either side; each runs in a process of its own, and they alternate.
 """
 
@@ -39,7 +39,7 @@ def plain(options):
     from PIL import Image
     from torchvision import transforms
 
-    from mincurate.training import Training, new_unet
+    from mincurate.diffusion.train_denoiser import Training, new_unet
 
     paths = paths_of(options.source)
     transform = transforms.Compose(
@@ -88,13 +88,15 @@ def plain(options):
 
 
 def ours(options):
-    """Images a second of `mincurate.training`, as the command line runs it."""
-    from mincurate import collection, device, training
+    """Images a second of `train_denoiser`, as the command line runs it."""
+    from mincurate.compute import device
+    from mincurate.diffusion import train_denoiser
+    from mincurate.images import collection
 
     device.keep_freed_memory()
     files = [(str(path), str(path)) for path in paths_of(options.source)]
-    plan = training.Training(
-        SIDE, training.around(0.16), steps=options.steps, batch_size=options.batch
+    plan = train_denoiser.Training(
+        SIDE, train_denoiser.around(0.16), steps=options.steps, batch_size=options.batch
     )
     import numpy as np
 
@@ -102,7 +104,7 @@ def ours(options):
         started = time.perf_counter()
         batches = collection.read_batches(files, size=SIDE, fit="crop", batch_size=256, workers=2)
         pixels = np.concatenate([pixels for _, pixels, _ in batches])
-        training.train(pixels, Path(folder), plan)
+        train_denoiser.train(pixels, Path(folder), plan)
         return options.steps * options.batch / (time.perf_counter() - started)
 
 

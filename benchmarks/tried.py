@@ -101,11 +101,11 @@ def scores(case: Case, spec: str):
     """Every way of scoring: name and ranking."""
     from sklearn.cluster import KMeans
 
-    from mincurate import crowd, embedding, scoring
+    from mincurate.ranking import minority_score, neighbors, outliers
 
     complexity = np.log(case.images.complexity[case.case.rows])
-    far = embedding.neighbor_distance(case.vectors)
-    crowded = crowd.rarity(case.vectors, reference(case.case))
+    far = neighbors.neighbor_distance(case.vectors)
+    crowded = outliers.rarity(case.vectors, reference(case.case))
     model = case.model()
     at = {sigma: case.score(model, spec, sigma) for sigma in LEVELS}
     score, layers, _ = at[SIGMA]
@@ -118,7 +118,7 @@ def scores(case: Case, spec: str):
     yield "layers standardised, then summed", sum(z(np.log(layer)) for layer in layers.T)
     yield "mean rank over layers", sum(ranks(layer) for layer in layers.T)
     yield "last layer alone", layers[:, -1]
-    yield "semantic surprise (deep given first layer)", scoring.semantic_surprise(layers)
+    yield "semantic surprise (deep given first layer)", minority_score.semantic_surprise(layers)
     yield "regressed on complexity", residual(score, complexity)
     yield "regressed on complexity and its square", residual(score, complexity, complexity**2)
     again, *_ = case.score(model, spec, pixels=case.rebuilt(model, spec))
@@ -182,8 +182,8 @@ def own_vectors(case: Case):
     """AvgkNN and the crowd in vectors of the denoiser's own: which layer, noise, normalisation."""
     import torch
 
-    from mincurate import crowd, embedding, scoring
-    from mincurate.denoiser import to_tensor
+    from mincurate.diffusion.denoiser import to_tensor
+    from mincurate.ranking import minority_score, neighbors, outliers
 
     def maps(model, sigma):
         with torch.inference_mode():
@@ -201,8 +201,8 @@ def own_vectors(case: Case):
 
     def both(name, vectors):
         vectors = np.ascontiguousarray(vectors, np.float32)
-        yield f"{name}: AvgkNN", embedding.neighbor_distance(vectors)
-        yield f"{name}: crowd", crowd.rarity(vectors, reference(case.case))
+        yield f"{name}: AvgkNN", neighbors.neighbor_distance(vectors)
+        yield f"{name}: crowd", outliers.rarity(vectors, reference(case.case))
 
     for training, sigmas in (("for scoring", "around"), ("at all levels", None)):
         model = case.model(sigmas)
@@ -217,9 +217,9 @@ def own_vectors(case: Case):
         standard = (every - every.mean(0)) / (every.std(0) + 1e-6)
         yield from both(f"trained {training}, noise {SIGMA}, standardised", length_one(standard))
     score, layers, own = case.score(case.model(), "unet")
-    far, crowded = embedding.neighbor_distance(own), crowd.rarity(own, reference(case.case))
+    far, crowded = neighbors.neighbor_distance(own), outliers.rarity(own, reference(case.case))
     yield BASE_OWN, score
-    yield "semantic surprise, unet", scoring.semantic_surprise(layers)
+    yield "semantic surprise, unet", minority_score.semantic_surprise(layers)
     yield "AvgkNN, unet", far
     yield "embedding, unet", crowded
     yield "mean rank of minority score and AvgkNN, unet", ranks(score) + ranks(far)
@@ -243,7 +243,7 @@ def main() -> None:
     )
     options = parser.parse_args()
 
-    from mincurate import device
+    from mincurate.compute import device
 
     device.keep_freed_memory()  # as the command line does
     images = pool(options.data, options.embedding, options.per_class, options.cache)

@@ -4,14 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mincurate.audit import Result, score
-    from mincurate.augmentation import augment, guide
-    from mincurate.denoiser import Denoiser
+    from mincurate.diffusion.denoiser import Denoiser
     from mincurate.errors import UserError
-    from mincurate.evaluation import evaluate
-    from mincurate.models import train
-    from mincurate.newcomers import score_new
-    from mincurate.runs import Run
+    from mincurate.pipelines.augment import augment, guide
+    from mincurate.pipelines.evaluate import evaluate
+    from mincurate.pipelines.score import Result, score
+    from mincurate.pipelines.score_new import score_new
+    from mincurate.pipelines.train import train
+    from mincurate.runs.store import Run
 
 __all__ = [
     "Denoiser",
@@ -27,16 +27,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Denoiser": "denoiser",
-    "Result": "audit",
-    "Run": "runs",
+    "Denoiser": "diffusion.denoiser",
+    "Result": "pipelines.score",
+    "Run": "runs.store",
     "UserError": "errors",
-    "augment": "augmentation",
-    "evaluate": "evaluation",
-    "guide": "augmentation",
-    "score": "audit",
-    "score_new": "newcomers",
-    "train": "models",
+    "augment": "pipelines.augment",
+    "evaluate": "pipelines.evaluate",
+    "guide": "pipelines.augment",
+    "score": "pipelines.score",
+    "score_new": "pipelines.score_new",
+    "train": "pipelines.train",
 }
 
 

@@ -39,15 +39,10 @@ CIFAR = SHARED / "data" / "cifar10-train.zip"
 
 
 LONGEST = [
-    *(
-        "test_cli_score.py",
-        "test_engine.py",
-        "test_distributed.py",
-        "test_dataset.py",
-        "test_verify.py",
-    ),
-    *("test_panel_app.py", "test_cli_rebalance.py", "test_synthetic.py", "test_training.py"),
-    *("test_augmentation.py", "test_evaluation.py", "test_plugin_operators.py", "test_joining.py"),
+    *("test_score_command.py", "test_ray_map.py", "test_ray_train.py", "test_writer.py"),
+    *("test_verify.py", "test_panel_app.py", "test_rebalance_command.py", "test_generated.py"),
+    *("test_train_denoiser.py", "test_augment.py", "test_evaluate.py", "test_operators.py"),
+    "test_reference.py",
 ]
 
 
@@ -68,11 +63,11 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 @pytest.fixture(scope="session")
 def database() -> Iterator[None]:
     """A database of its own on a real mongod, which is started once."""
-    from mincurate import dataset
+    from mincurate.dataset import writer
     from mincurate.errors import UserError
 
     try:
-        dataset.check_database()
+        writer.check_database()
     except UserError as error:
         if os.environ.get("MINCURATE_REQUIRE_DB"):
             raise
@@ -115,14 +110,14 @@ def shorten_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let trainings for which no number of steps is given take twenty."""
     from dataclasses import replace
 
-    from mincurate import training
+    from mincurate.diffusion import train_denoiser
 
-    train = training.train
+    train = train_denoiser.train
 
     def short(images, folder, plan, **more):
         return train(images, folder, replace(plan, steps=plan.steps or 20), **more)
 
-    monkeypatch.setattr(training, "train", short)
+    monkeypatch.setattr(train_denoiser, "train", short)
 
 
 def command(home: Path, *arguments: object, code: int = 0, columns: int = 160) -> str:
@@ -162,9 +157,9 @@ def accept_all(run: Path) -> None:
     """Let the gate have accepted every image, whatever so small a model made of it."""
     import pandas as pd
 
-    from mincurate import runs, seals
+    from mincurate.runs import digests, store
 
-    with seals.held(runs.Run(run)):
+    with digests.held(store.Run(run)):
         frame = pd.read_parquet(run / "synthetic.parquet")
         frame["accepted"], frame["reason"] = True, None
         frame.to_parquet(run / "synthetic.parquet")
@@ -203,11 +198,12 @@ TINY = ("--train-steps", 3, "--n-draws", 2, "--num-classes", 4, "--no-umap", "--
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network of a few hundred kilobytes, and shards of eight images."""
-    from mincurate import shards, training
+    from mincurate.diffusion import train_denoiser
+    from mincurate.ranking import score_shards
 
-    network = training.new_unet
-    monkeypatch.setattr(training, "new_unet", lambda size, _: network(size, (32, 32)))
-    monkeypatch.setattr(shards, "SHARD_IMAGES", 8)
+    network = train_denoiser.new_unet
+    monkeypatch.setattr(train_denoiser, "new_unet", lambda size, _: network(size, (32, 32)))
+    monkeypatch.setattr(score_shards, "SHARD_IMAGES", 8)
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def test_the_python_example_of_the_readme_runs(shapes, tmp_path, monkeypatch):
 
 
 def test_every_column_is_documented():
-    from mincurate.results import COLUMNS
+    from mincurate.ranking.table import COLUMNS
 
     columns = (ROOT / "docs" / "files.md").read_text()
     assert [name for name in COLUMNS if f"`{name}`" not in columns] == []
@@ -82,7 +82,7 @@ def test_the_merging_of_partitions_in_the_plan_gives_the_classes_of_all(tmp_path
     import numpy as np
     import pandas as pd
 
-    from mincurate.ordinal import ordinal_classes
+    from mincurate.ranking.classes import ordinal_classes
 
     scores = np.random.default_rng(0).gamma(3, 0.3, 500).round(2)  # some are equal
     for number, part in enumerate(np.array_split(scores, 3)):

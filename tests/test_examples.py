@@ -18,14 +18,14 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 def test_the_python_api_example_leaves_a_table_and_a_report(tmp_path, monkeypatch, capsys):
     import runpy
 
-    from mincurate import training
+    from mincurate.diffusion import train_denoiser
 
-    train = training.train
+    train = train_denoiser.train
 
     def short(images, folder, plan, **more):
         return train(images, folder, replace(plan, steps=20), **more)
 
-    monkeypatch.setattr(training, "train", short)
+    monkeypatch.setattr(train_denoiser, "train", short)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     left = runpy.run_path(str(EXAMPLES / "python_api.py"), run_name="__main__")
     printed = capsys.readouterr().out

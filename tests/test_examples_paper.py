@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from conftest import draw_shapes
 
-from mincurate import metrics, runs
+from mincurate.evaluation import metrics
+from mincurate.runs import store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 PAPER = Path(__file__).parents[1] / "examples" / "paper"
@@ -50,7 +51,7 @@ def test_every_experiment_leaves_a_figure_and_a_table(own, tmp_path, monkeypatch
         assert table["feature_space"].str.endswith("at 16 px").all()
         assert f"{name}.png" in capsys.readouterr().out.replace("\n", "")
     assert {"all", "tail"} == set(table["reference"]) and {"fid", "sfid"} <= set(table["metric"])
-    made = [r.record["settings"] for r in runs.all_runs() if runs.kind_of(r) == runs.AUGMENT]
+    made = [r.record["settings"] for r in store.all_runs() if store.kind_of(r) == store.AUGMENT]
     kinds = [(s["sampler"], s["target_classes"], s["guidance_scale"]) for s in made[1:]]
     # The first is the fixture's; no set was made twice.
     assert sorted(kinds, key=str) == [
@@ -89,7 +90,7 @@ def test_the_full_size_commands_run_with_only_size_and_device_changed(
     for name in ran:
         assert (tmp_path / "paper" / f"{name}.png").is_file()
         assert (pd.read_csv(tmp_path / "paper" / f"{name}.csv")["n_real"] <= 120).all()
-    made = [r.record["settings"] for r in runs.all_runs() if runs.kind_of(r) == runs.AUGMENT]
+    made = [r.record["settings"] for r in store.all_runs() if store.kind_of(r) == store.AUGMENT]
     assert {(s["solver"], s["batch_size"], s["n"]) for s in made} == {("ancestral", 500, 8)}
 
 

@@ -1,4 +1,3 @@
-import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -8,100 +7,6 @@ import pyarrow.parquet as pq
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mincurate"
-
-# A module may import only what stands in an earlier row.
-LAYERS = [
-    {"errors", "progress", "ordinal", "visible", "appearance", "trust", "channels_last"},
-    {"engine", "objects", "quantiles"},
-    {"sources"},
-    {"images"},
-    {"decoding"},
-    {"denoiser", "runs", "metrics", "rebalance", "downstream"},
-    {"device"},
-    {"quality", "export", "seals", "manifest", "distributed", "judging"},
-    {"backbone", "curated", "verdict", "budget"},
-    {"perceptual", "trainer"},
-    {"training", "embedding", "classifier"},
-    {"classifier_training", "guidance"},
-    {"scoring", "sampling"},
-    {"collection"},
-    {"crowd", "longtail"},
-    {"kinds"},
-    {"results", "models", "generation"},
-    {"joining", "shards"},
-    {"targets", "trial"},
-    {"diagnostics", "figures", "meanings", "rerun", "database", "comparison", "estimates"},
-    {"plugins", "worker", "verify"},
-    {"hovermap", "sheets", "presentation", "evaluation_figures", "evaluation_page", "marks"},
-    {"report", "review"},
-    {"dataset", "differences"},
-    {"app", "audit", "removal", "synthetic", "arrivals"},
-    {"workshop"},
-    {"augmentation", "newcomers", "deletion", "shown"},
-    {"baseline", "balancing", "sync"},
-    {"evaluation"},
-    {"cli"},
-]
-
-
-FIFTYONE_MODULES = (
-    "database.py",
-    "dataset.py",
-    "removal.py",
-    "app.py",
-    "presentation.py",
-    "marks.py",
-    "synthetic.py",
-    "deletion.py",
-    "plugins.py",
-    "shown.py",
-    "worker.py",
-)
-"""They alone handle FiftyOne's objects; the next ones call them."""
-CALL_THEM = (
-    *("arrivals.py", "audit.py", "collection.py", "doctor.py", "newcomers.py", "runs.py"),
-    *("sync.py", "view.py"),
-)
-
-
-def imports_of(module: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(module.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "mincurate":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mincurate."):
-            found.add(str(node.module).split(".")[1])
-    return found
-
-
-def test_imports_point_one_way():
-    rank = {name: i for i, layer in enumerate(LAYERS) for name in layer}
-    for module in PACKAGE.glob("*.py"):
-        if module.stem in ("__init__", "__main__"):
-            continue
-        for imported in imports_of(module):
-            # `collection` reads FiftyOne sources through `dataset`, inside the function that does.
-            if (module.stem, imported) == ("collection", "dataset"):
-                continue
-            assert rank[imported] < rank[module.stem], f"{module.stem} imports {imported}"
-
-
-def test_only_the_storing_modules_know_fiftyone():
-    for module in PACKAGE.rglob("*.py"):
-        names = {
-            alias.name.split(".")[0]
-            for node in ast.walk(ast.parse(module.read_text()))
-            if isinstance(node, ast.Import)
-            for alias in node.names
-        } | {
-            (node.module or "").split(".")[0]
-            for node in ast.walk(ast.parse(module.read_text()))
-            if isinstance(node, ast.ImportFrom)
-        }
-        if "fiftyone" in names or 'import_module("fiftyone")' in module.read_text():
-            assert module.name in ("database.py", "dataset.py")
-        if imports_of(module) & {"database", "dataset", "removal", "app", "presentation"}:
-            assert module.name in FIFTYONE_MODULES or module.name in CALL_THEM, module.name
 
 
 @pytest.mark.parametrize("module", ["mincurate", "mincurate.cli"])

@@ -11,7 +11,8 @@ import pandas as pd
 import panels
 from experiment import NAMES, Experiment
 
-from mincurate import evaluation, metrics
+from mincurate.evaluation import metrics
+from mincurate.evaluation import sets as image_sets
 
 
 def compare(one: Experiment) -> None:
@@ -21,7 +22,7 @@ def compare(one: Experiment) -> None:
         "ddpm": one.make("ddpm"),
         "minority": one.make("minority", guidance_scale=one.options.guidance_scale),
     }
-    tail = evaluation.rarest_tenth(one.base)
+    tail = image_sets.rarest_tenth(one.base)
     own = {"avg_knn": metrics.neighbor_distance(real), "lof": metrics.lof(real)}
     among = {"avg_knn": metrics.neighbor_distance, "lof": metrics.lof}
     figure, axes = panels.panels(len(own), height=3.4)

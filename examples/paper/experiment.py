@@ -15,11 +15,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import mincurate
-from mincurate import augmentation, evaluation_figures, joining, metrics, runs
-from mincurate.budget import Budget
 from mincurate.cli.console import Terminal
-from mincurate.device import keep_freed_memory
-from mincurate.joining import Base
+from mincurate.compute.device import keep_freed_memory
+from mincurate.evaluation import metrics
+from mincurate.generation.budget import Budget
+from mincurate.ranking import reference as references
+from mincurate.ranking.reference import Base
+from mincurate.report import evaluation_figures
+from mincurate.runs import files, schema, store
 
 NAMES = {
     "minority_score": "minority score",
@@ -80,7 +83,7 @@ class Experiment:
             device=o.device,
             reporter=self.reporter,
         )
-        return Made(made.frame, np.load(made.run.path / augmentation.VECTORS))
+        return Made(made.frame, np.load(made.run.path / schema.VECTORS))
 
     def measure(self, made: Made) -> dict[str, metrics.Interval]:
         """`NAMES` to mean and 95 % interval over images."""
@@ -105,7 +108,7 @@ class Experiment:
         """Print the table, and write it and the figure as ``name.csv`` and ``name.png``."""
         folder = Path(self.options.output)
         folder.mkdir(parents=True, exist_ok=True)
-        runs.write_atomically(folder / f"{name}.csv", table.to_csv(index=False).encode())
+        files.write_atomically(folder / f"{name}.csv", table.to_csv(index=False).encode())
         evaluation_figures.save(figure, folder / f"{name}.png")
         self.show(table)
         self.reporter.say(f"Figure: {folder / f'{name}.png'}\nTable:  {folder / f'{name}.csv'}")
@@ -159,7 +162,7 @@ def main(parser: argparse.ArgumentParser, experiment: Callable[[Experiment], Non
     options = parser.parse_args()
     keep_freed_memory()
     try:
-        base = joining.open_base(runs.find(options.run, kind=runs.SCORE))
+        base = references.open_base(store.find(options.run, kind=store.SCORE))
         experiment(Experiment(base, options, Terminal()))
     except mincurate.UserError as error:
         sys.exit(f"Error: {error}")

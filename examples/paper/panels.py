@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mincurate.evaluation_figures import COLORS, OTHERS
-from mincurate.figures import INK, MUTED
-from mincurate.metrics import Interval
+from mincurate.evaluation.metrics import Interval
+from mincurate.report.evaluation_figures import COLORS, OTHERS
+from mincurate.report.figures import INK, MUTED
 
 SETS = COLORS | {
     "rarest tenth of real": MUTED,

@@ -11,8 +11,9 @@ import pandas as pd
 import panels
 from experiment import Experiment
 
-from mincurate import evaluation, joining, judging
-from mincurate.device import choose_device
+from mincurate.compute.device import choose_device
+from mincurate.evaluation import metric_table, sets
+from mincurate.ranking import reference as references
 
 QUALITY = {
     "fid": "FID",
@@ -32,17 +33,17 @@ def compare(one: Experiment) -> None:
         "minority": one.make("minority", guidance_scale=one.options.guidance_scale),
     }
     base, reporter = one.base, one.reporter
-    scorer = joining.scorer_of(base.run, choose_device(one.options.device))
+    scorer = references.scorer_of(base.run, choose_device(one.options.device))
 
     def spatial(frame: pd.DataFrame):
-        return evaluation.spatial_features(scorer, base, frame["path"].tolist(), reporter)[0]
+        return sets.spatial_features(scorer, base, frame["path"].tolist(), reporter)[0]
 
     with reporter.task("Judging", 2 * (1 + len(made)), "sets") as advance:
-        table = judging.judge(
+        table = metric_table.judge(
             base.vectors,
             {name: found.vectors for name, found in made.items()},
             feature_space=one.space,
-            tail=evaluation.rarest_tenth(base),
+            tail=sets.rarest_tenth(base),
             spatial_real=spatial(base.frame),
             spatial_generated={name: spatial(found.frame) for name, found in made.items()},
             seed=one.options.seed,

@@ -12,7 +12,8 @@ import panels
 from experiment import NAMES, Experiment
 from scipy.stats import spearmanr
 
-from mincurate import UserError, metrics
+from mincurate import UserError
+from mincurate.evaluation import metrics
 
 
 def sweep(one: Experiment) -> None:

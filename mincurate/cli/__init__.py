@@ -10,14 +10,14 @@ from mincurate.cli import (
     demo,
     doctor,
     evaluate,
-    newcomers,
+    launch,
     plugins,
     rebalance,
     runs,
-    safety,
     score,
+    score_new,
     train,
-    view,
+    verify,
     worker,
 )
 from mincurate.cli.console import error_console
@@ -32,18 +32,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("score")(score.score)
-app.command("score-new")(newcomers.score_new)
+app.command("score-new")(score_new.score_new)
 app.command("guide")(augment.guide)
 app.command("augment")(augment.augment)
 app.command("evaluate")(evaluate.evaluate)
 app.command("rebalance")(rebalance.rebalance)
 app.command("export")(rebalance.export)
 app.command("train")(train.train)
-app.command("verify")(safety.verify)
-app.command("sync")(safety.sync)
-app.command("launch")(view.launch)
+app.command("verify")(verify.verify)
+app.command("sync")(verify.sync)
+app.command("launch")(launch.launch)
 app.command("worker")(worker.worker)
-app.command("report")(view.report)
+app.command("report")(launch.report)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.add_typer(runs.app, name="runs")

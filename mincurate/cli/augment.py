@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mincurate.cli.cluster import Address, NumWorkers
 from mincurate.cli.console import Terminal
+from mincurate.cli.options import Address, NumWorkers
 from mincurate.progress import duration
 
 if TYPE_CHECKING:
-    from mincurate.augmentation import Augmented
+    from mincurate.pipelines.augment import Augmented
 
 Solver = Annotated[
     Literal["sde-dpm++", "dpm++", "ddim", "ancestral"] | None,
@@ -110,15 +110,17 @@ def guide(
     """
     from rich.table import Table
 
-    from mincurate import augmentation, evaluation_figures, report, runs
-    from mincurate.budget import Budget
-    from mincurate.device import keep_freed_memory
+    from mincurate.compute.device import keep_freed_memory
+    from mincurate.generation.budget import Budget
+    from mincurate.pipelines import augment as pipeline
+    from mincurate.report import evaluation_figures, run_page
+    from mincurate.runs import store
 
     keep_freed_memory()
     reporter = Terminal()
     budget = Budget(train_minutes, train_steps, guide_minutes, guide_steps)
-    scored = runs.find(run, kind=runs.SCORE)
-    found = augmentation.guide(
+    scored = store.find(run, kind=store.SCORE)
+    found = pipeline.guide(
         scored,
         model=model,
         loss=loss,
@@ -143,7 +145,7 @@ def guide(
     reporter.console.print(table)
     reporter.say(f"Classes: {found.num_classes}; chance would give {1 / found.num_classes:.2f}.")
     plot = evaluation_figures.guidance_plot(scored, found.record["fingerprint"])
-    report.write_report(scored)
+    run_page.write_report(scored)
     reporter.say(f"Plot: {plot} (and in the run's report)")
     reporter.say("Use it: mincurate augment --top-decile")
 
@@ -244,12 +246,14 @@ def augment(
         mincurate augment --like tag:rare-keep --n 200 --strength 0.5
     """
     started = time.monotonic()
-    from mincurate import augmentation, joining, runs, sampling
-    from mincurate import workshop as workshops
-    from mincurate.budget import Budget
-    from mincurate.device import keep_freed_memory
+    from mincurate.compute.device import keep_freed_memory
     from mincurate.errors import UserError
-    from mincurate.targets import choose_target
+    from mincurate.generation import networks, samplers
+    from mincurate.generation.budget import Budget
+    from mincurate.generation.target import choose_target
+    from mincurate.pipelines import augment as pipeline
+    from mincurate.ranking import reference
+    from mincurate.runs import store
 
     if sum([top_decile, target_class is not None, top_fraction is not None, like is not None]) > 1:
         raise UserError(
@@ -257,28 +261,28 @@ def augment(
         )
     keep_freed_memory()
     reporter = Terminal()
-    scored = runs.find(run, kind=runs.SCORE)
+    scored = store.find(run, kind=store.SCORE)
     name = (dataset or scored.record.get("dataset")) if fiftyone else None
     chosen = None
     if like is not None:
-        from mincurate import synthetic
+        from mincurate.dataset import generated
 
         where = dataset or scored.record.get("dataset")
         if where is None:
             raise UserError(f"--like needs a FiftyOne dataset, and run {scored.key} has none.")
-        chosen = synthetic.selection(where, like)
+        chosen = generated.selection(where, like)
     budget = Budget(train_minutes, train_steps, guide_minutes, guide_steps)
     fraction = 0.1 if top_fraction is None else top_fraction
     if dry_run:
-        _, evaluations, _ = sampling.settle(sampler, solver, steps, guidance_scale)
-        augmentation.check(
+        _, evaluations, _ = samplers.settle(sampler, solver, steps, guidance_scale)
+        pipeline.check(
             n=n, sampler=sampler, label=label, init=init, strength=strength, batch_size=batch_size
         )
-        base = joining.open_base(scored)
+        base = reference.open_base(scored)
         wanted, members = choose_target(
             base, target_class=target_class, top_fraction=fraction, label=label, like=chosen
         )
-        workshop = workshops.open_workshop(
+        workshop = networks.open_workshop(
             base, model=model, loss=loss, budget=budget, device=device, reporter=reporter
         )
         have = int(members.sum())
@@ -287,7 +291,7 @@ def augment(
             f"Would make {n:,} images of {wanted} of run {base.run.key}, which has {have:,} of "
             f"{len(base.frame):,} images of this kind:"
         )
-        for what, how_long in workshops.estimate(
+        for what, how_long in networks.estimate(
             workshop,
             n=n,
             sampler=sampler,
@@ -296,7 +300,7 @@ def augment(
         ):
             reporter.say(f"  {what}: {how_long}")
         return
-    made = augmentation.augment(
+    made = pipeline.augment(
         scored,
         n=n,
         target_class=target_class,

@@ -11,7 +11,7 @@ from mincurate.cli.score import summarize
 from mincurate.progress import duration
 
 if TYPE_CHECKING:
-    from mincurate.audit import Result
+    from mincurate.pipelines.score import Result
 
 COMMON, RARE, PLANTED = 7, 0, 12
 """Digits that are common and rare in the demo, and how many of the rare are planted."""
@@ -47,19 +47,20 @@ def demo(
     plain ones of the same model.
     """
     started = time.monotonic()
-    from mincurate import audit, runs
-    from mincurate.device import keep_freed_memory
+    from mincurate import paths
+    from mincurate.compute.device import keep_freed_memory
+    from mincurate.pipelines import score
 
     keep_freed_memory()
 
     reporter = Terminal()
-    folder = (folder or runs.home() / "demo").expanduser()
+    folder = (folder or paths.home() / "demo").expanduser()
     total = write_digits(folder)
     reporter.say(
         f"Demo: {total} handwritten digits from scikit-learn in {folder}: sevens, among which "
         f"{PLANTED} zeros are hidden, ranked by the paper's score."
     )
-    result = audit.score(
+    result = score.score(
         folder,
         labels=False,
         image_size=16,
@@ -89,13 +90,14 @@ def demo(
 
 def _augment(scored: "Result", reporter: Terminal) -> None:
     """Generate more of the rarest tenth, and say whether it is rarer than plain samples."""
-    from mincurate import augmentation, evaluation
-    from mincurate.budget import Budget
     from mincurate.cli.augment import summarize as summarize_generated
     from mincurate.cli.evaluate import summarize as summarize_evaluation
+    from mincurate.generation.budget import Budget
+    from mincurate.pipelines import augment as pipeline
+    from mincurate.pipelines import evaluate
 
     reporter.say("")
-    made = augmentation.augment(
+    made = pipeline.augment(
         scored.run,
         n=GENERATED,
         budget=Budget(train_steps=ALL_LEVELS_STEPS, guide_steps=GUIDE_STEPS),
@@ -104,7 +106,7 @@ def _augment(scored: "Result", reporter: Terminal) -> None:
     )
     summarize_generated(made, reporter)
     reporter.say("")
-    summarize_evaluation(evaluation.evaluate(made.run, reporter=reporter), reporter)
+    summarize_evaluation(evaluate.evaluate(made.run, reporter=reporter), reporter)
 
 
 def write_digits(folder: Path) -> int:

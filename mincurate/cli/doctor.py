@@ -61,7 +61,7 @@ def _packages() -> Iterator[Finding]:
 def _compute() -> Iterator[Finding]:
     import torch
 
-    from mincurate.device import reduced_precision
+    from mincurate.compute.device import reduced_precision
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     what = (
@@ -81,7 +81,7 @@ def _compute() -> Iterator[Finding]:
 
 def _database() -> Iterator[Finding]:
     try:
-        from mincurate import database
+        from mincurate.dataset import database
 
         database.check_database()
     except (UserError, ImportError) as error:
@@ -92,10 +92,10 @@ def _database() -> Iterator[Finding]:
 
 
 def _plugin() -> Iterator[Finding]:
-    from mincurate import plugins
+    from mincurate.dataset import plugin
 
     try:
-        found = plugins.state()
+        found = plugin.state()
     except (UserError, ImportError) as error:
         yield "App plugin", False, str(error)
     else:
@@ -103,9 +103,10 @@ def _plugin() -> Iterator[Finding]:
 
 
 def _files() -> Iterator[Finding]:
-    from mincurate import runs
+    from mincurate import paths
+    from mincurate.runs import store
 
-    home = runs.home()
+    home = paths.home()
     try:
         home.mkdir(parents=True, exist_ok=True)
         probe = home / ".doctor"
@@ -120,14 +121,14 @@ def _files() -> Iterator[Finding]:
     yield "disk", enough, found if enough else f"{found}; free some space or set MINCURATE_HOME"
     models = [p for p in (home / "models").glob("*") if p.is_dir()]
     size = sum(f.stat().st_size for m in models for f in m.rglob("*") if f.is_file()) / 2**20
-    kept = f"{len(runs.all_runs())} runs, {len(models)} trained models ({size:,.0f} MiB)"
+    kept = f"{len(store.all_runs())} runs, {len(models)} trained models ({size:,.0f} MiB)"
     yield "caches", True, f"{kept} in {home}"
 
 
 def _weights() -> Iterator[Finding]:
     from torchvision.models import get_model_weights
 
-    from mincurate import backbone, perceptual
+    from mincurate.features import backbone, perceptual
 
     for name, net in perceptual.LPIPS_NETS.items():
         url = get_model_weights(perceptual.LPIPS_TRUNKS[net]).DEFAULT.url

@@ -9,7 +9,7 @@ from mincurate.cli.console import Terminal
 from mincurate.progress import duration
 
 if TYPE_CHECKING:
-    from mincurate.evaluation import Evaluation
+    from mincurate.pipelines.evaluate import Evaluation
 
 STYLES = {"good": "green", "fair": "yellow", "poor": "red"}
 MARKS = {"good": "+", "fair": "~", "poor": "-"}
@@ -54,12 +54,12 @@ def evaluate(
         mincurate evaluate --downstream
     """
     started = time.monotonic()
-    from mincurate import evaluation
-    from mincurate.device import keep_freed_memory
+    from mincurate.compute.device import keep_freed_memory
+    from mincurate.pipelines import evaluate as pipeline
 
     keep_freed_memory()
     reporter = Terminal()
-    found = evaluation.evaluate(
+    found = pipeline.evaluate(
         run,
         n=n,
         downstream=downstream,
@@ -79,15 +79,15 @@ def summarize(found: "Evaluation", reporter: Terminal) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from mincurate import evaluation_page as pages
+    from mincurate.report import evaluation_page
 
     for reference, title in (("all", "all real images"), ("tail", "the rarest tenth")):
-        rows = pages.rows(found.table, reference)
+        rows = evaluation_page.rows(found.table, reference)
         if not rows:
             continue
         table = Table(title=f"Against {title} (95 % intervals)", expand=False)
         table.add_column("measure")
-        for name in pages.SETS.values():
+        for name in evaluation_page.SETS.values():
             table.add_column(name, justify="right")
         for row in rows:
             cells = [

@@ -13,9 +13,9 @@ def install() -> None:
 
     The folder is FIFTYONE_PLUGINS_DIR, or ~/fiftyone/__plugins__.
     """
-    from mincurate import plugins
+    from mincurate.dataset import plugin
 
-    found, done = plugins.install()
+    found, done = plugin.install()
     words = {"installed": "Installed", "updated": "Updated", "unchanged": "Already installed"}
     Terminal().say(f"{words[done]}: {found.link} -> {found.source} (version {found.version})")
 
@@ -23,15 +23,15 @@ def install() -> None:
 @app.command("path")
 def path() -> None:
     """Print the folder of the plugin, to link or copy it yourself."""
-    from mincurate import plugins
+    from mincurate.dataset import plugin
 
-    typer.echo(str(plugins.path()))
+    typer.echo(str(plugin.path()))
 
 
 @app.command("uninstall")
 def uninstall() -> None:
     """Remove the plugin's link from FiftyOne's folder of plugins."""
-    from mincurate import plugins
+    from mincurate.dataset import plugin
 
-    removed = plugins.uninstall()
+    removed = plugin.uninstall()
     Terminal().say(f"Removed {removed}." if removed else "The plugin is not installed.")

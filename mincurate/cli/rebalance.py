@@ -25,8 +25,8 @@ from mincurate.progress import duration
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mincurate.balancing import Filled
-    from mincurate.runs import Run
+    from mincurate.pipelines.rebalance import Filled
+    from mincurate.runs.store import Run
 
 Scored = Annotated[
     str | None,
@@ -86,9 +86,12 @@ def rebalance(
         mincurate rebalance --to 500 --by class
     """
     started = time.monotonic()
-    from mincurate import balancing, curated, runs
-    from mincurate.device import keep_freed_memory
+    from mincurate.compute.device import keep_freed_memory
+    from mincurate.curation import gather
+    from mincurate.curation import rebalance as curation_rebalance
     from mincurate.errors import UserError
+    from mincurate.pipelines import rebalance as pipeline
+    from mincurate.runs import files, store
 
     named: dict[str, Literal["uniform", "sqrt"]] = {"uniform": "uniform", "sqrt": "sqrt"}
     if to not in named and not to.isdecimal():
@@ -97,26 +100,26 @@ def rebalance(
     if cap < 1:
         raise UserError("--cap is at least 1.")
     reporter = Terminal()
-    scored = runs.find(run, kind=runs.SCORE)
-    images = curated.in_use(curated.gather(scored, tags=_tags(scored, reporter)))
-    plan = balancing.plan(images, by, target, cap)
+    scored = store.find(run, kind=store.SCORE)
+    images = gather.in_use(gather.gather(scored, tags=_tags(scored, reporter)))
+    plan = curation_rebalance.plan_for(images, by, target, cap)
     _show_plan(plan, by, reporter)
     total = int(plan["generate"].sum())
     missing = int(plan["add"].sum())
     capped = f" of {missing:,} (--cap {cap} per class)" if total < missing else ""
     reporter.say(f"To generate: {total:,} images{capped}.")
     if weights is not None:
-        table = balancing.weights(images, by, target)
-        runs.write_atomically(weights, table.to_csv(index=False).encode())
+        table = curation_rebalance.weights_for(images, by, target)
+        files.write_atomically(weights, table.to_csv(index=False).encode())
         reporter.say(f"Weights of {len(table):,} images: {weights}")
     if dry_run or total == 0:
         return
     if not yes:
         confirm("Generate them?")
-    from mincurate.budget import Budget
+    from mincurate.generation.budget import Budget
 
     keep_freed_memory()
-    filled = balancing.fill(
+    filled = pipeline.fill(
         scored,
         plan,
         by=by,
@@ -182,12 +185,13 @@ def export(
 
         mincurate export ./balanced --format coco --copy
     """
-    from mincurate import curated, runs
-    from mincurate import export as exports
+    from mincurate.curation import export as exports
+    from mincurate.curation import gather
+    from mincurate.runs import store
 
     reporter = Terminal()
-    scored = runs.find(run, kind=runs.SCORE)
-    table = curated.gather(
+    scored = store.find(run, kind=store.SCORE)
+    table = gather.gather(
         scored,
         tags=_tags(scored, reporter),
         splits=_splits(scored, split_column, split_folders),
@@ -211,32 +215,32 @@ def _tags(scored: "Run", reporter: Terminal) -> dict[str, list[str]]:
     name = scored.record.get("dataset")
     if not name:
         return {}
-    from mincurate import marks
+    from mincurate.dataset import tags
     from mincurate.errors import UserError
 
     try:
-        return marks.tags(str(name))
+        return tags.tags(str(name))
     except UserError as error:
         reporter.warn(f"Tags such as outlier-drop are not taken into account: {error}")
         return {}
 
 
 def _splits(scored: "Run", column: str | None, folders: bool) -> dict[str, str]:
-    from mincurate import curated
+    from mincurate.curation import gather
     from mincurate.errors import UserError
 
     if folders and column is not None:
         raise UserError("Give one of --split-column and --split-folders, not both.")
     if folders:
-        return curated.folder_splits(scored)
+        return gather.folder_splits(scored)
     if column is None:
         return {}
     source = scored.record.get("source") or {}
     if source.get("kind") == "fiftyone":
-        from mincurate import marks
+        from mincurate.dataset import tags
 
-        return marks.field(str(source["value"]).partition("/")[0], column)
-    return curated.table_column(scored, column)
+        return tags.field(str(source["value"]).partition("/")[0], column)
+    return gather.table_column(scored, column)
 
 
 def _show_plan(plan: "pd.DataFrame", by: str, reporter: Terminal) -> None:

@@ -18,12 +18,12 @@ def list_runs() -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from mincurate import runs
+    from mincurate.runs import schema, store
 
-    known = runs.all_runs()
+    known = store.all_runs()
     terminal = Terminal()
-    for run in runs.all_runs(damaged=True):
-        terminal.say(f"{run.path / runs.RECORD} is damaged; delete {run.path} to be rid of it.")
+    for run in store.all_runs(damaged=True):
+        terminal.say(f"{run.path / schema.RECORD} is damaged; delete {run.path} to be rid of it.")
     if not known:
         terminal.say("No runs yet; make one with `mincurate score PATH`.")
         return
@@ -35,7 +35,7 @@ def list_runs() -> None:
         source = record.get("source") or {}
         table.add_row(
             run.key,
-            runs.kind_of(run),
+            store.kind_of(run),
             str(record.get("created") or "")[:16].replace("T", " "),
             "finished" if run.finished else "unfinished",
             f"{(record.get('counts') or {}).get('images', 0):,}",
@@ -48,9 +48,9 @@ def list_runs() -> None:
 @app.command("show")
 def show(key: Key) -> None:
     """Print the record of a run as JSON."""
-    from mincurate import runs
+    from mincurate.runs import store
 
-    run = runs.find(key)
+    run = store.find(key)
     typer.echo(json.dumps({"folder": str(run.path.resolve())} | run.record, indent=1))
 
 
@@ -69,14 +69,15 @@ def delete(
     Of a run that generated images it deletes those, and their samples. A dataset that other runs
     were written to shows the last of them again.
     """
-    from mincurate import deletion, runs
+    from mincurate.dataset import delete as dataset_delete
+    from mincurate.runs import store
 
-    run = runs.find(key)
-    what = deletion.words(run, keep_dataset=keep_dataset)
+    run = store.find(key)
+    what = dataset_delete.words(run, keep_dataset=keep_dataset)
     if not yes:
         confirm(f"Delete {what}? Your images stay.")
     terminal = Terminal()
-    deletion.delete_run(run, keep_dataset=keep_dataset, reporter=terminal)
+    dataset_delete.delete_run(run, keep_dataset=keep_dataset, reporter=terminal)
     terminal.say(f"Deleted {what}.")
 
 
@@ -96,7 +97,7 @@ def compare(
     from rich.table import Table
     from rich.text import Text
 
-    from mincurate import comparison
+    from mincurate.ranking import compare as comparison
 
     found = comparison.compare(first, second)
     terminal = Terminal()

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mincurate.cli.cluster import Address, NumWorkers
 from mincurate.cli.console import Terminal
+from mincurate.cli.options import Address, NumWorkers
 from mincurate.progress import duration
 
 if TYPE_CHECKING:
-    from mincurate.audit import Result
+    from mincurate.pipelines.score import Result
 
 
 def score(
@@ -184,17 +184,17 @@ def score(
         mincurate score table.csv --engine ray --address auto
     """
     started = time.monotonic()
-    from mincurate import audit
-    from mincurate.device import keep_freed_memory
+    from mincurate.compute.device import keep_freed_memory
+    from mincurate.pipelines import score as pipeline
 
     keep_freed_memory()
 
     reporter = Terminal()
     if retry_failed:
-        from mincurate import arrivals, newcomers
+        from mincurate.pipelines import new_files, score_new
 
-        again = newcomers.retry_failed(
-            arrivals.last_run_of(path),
+        again = score_new.retry_failed(
+            new_files.last_run_of(path),
             batch_size=batch_size,
             workers=workers,
             device=device,
@@ -203,7 +203,7 @@ def score(
         )
         reporter.say(again.words)
         return
-    result = audit.score(
+    result = pipeline.score(
         path,
         model=model,
         sigma=sigma,
@@ -244,9 +244,9 @@ def summarize(result: "Result", reporter: Terminal) -> None:
     """The rarest images, the warnings, and where everything is."""
     from rich.table import Table
 
-    from mincurate import kinds
-    from mincurate.ordinal import RANKINGS, rarest_first
-    from mincurate.rerun import quoted
+    from mincurate.ranking import tail_groups
+    from mincurate.ranking.classes import RANKINGS, rarest_first
+    from mincurate.runs.command import quoted
 
     record = result.run.record
     rare = rarest_first(result.frame, RANKINGS[record["rank_by"]]).head(5)
@@ -266,7 +266,7 @@ def summarize(result: "Result", reporter: Terminal) -> None:
             Text(str(row.rel_path)),
         )
     reporter.console.print(table)
-    if said := kinds.summary(result.frame):
+    if said := tail_groups.summary(result.frame):
         reporter.say(said)
     for warning in result.warnings:
         reporter.warn(warning)

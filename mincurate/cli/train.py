@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from mincurate.cli.cluster import Address, NumWorkers
 from mincurate.cli.console import Terminal
+from mincurate.cli.options import Address, NumWorkers
 
 
 def train(
@@ -88,14 +88,14 @@ def train(
 
         mincurate train ./images --output model --engine ray --num-workers 4
     """
-    from mincurate import models
-    from mincurate.device import keep_freed_memory
-    from mincurate.rerun import quoted
+    from mincurate.compute.device import keep_freed_memory
+    from mincurate.pipelines import train as pipeline
+    from mincurate.runs.command import quoted
 
     keep_freed_memory()
 
     reporter = Terminal()
-    trained = models.train(
+    trained = pipeline.train(
         path,
         output,
         model=model,

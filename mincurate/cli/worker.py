@@ -24,18 +24,18 @@ def worker(
 
     Ctrl-C stops what is running; what is finished is kept.
     """
-    from mincurate import plugins
-    from mincurate import worker as workers
-    from mincurate.device import keep_freed_memory
+    from mincurate.compute.device import keep_freed_memory
+    from mincurate.dataset import plugin
+    from mincurate.dataset import worker as dataset_worker
 
     keep_freed_memory()
     reporter = Terminal()
-    found = plugins.state()
+    found = plugin.state()
     if not found.current:
         reporter.warn(f"The App's plugin is {found.words}.")
     if operation is not None:
-        workers.work_on(operation, reporter)
+        dataset_worker.work_on(operation, reporter)
         return
     reporter.say("Waiting for scheduled operations. Ctrl-C ends.")
-    done = workers.work(until_idle=until_idle, reporter=reporter)
+    done = dataset_worker.work(until_idle=until_idle, reporter=reporter)
     reporter.say(f"{done} operations run.")

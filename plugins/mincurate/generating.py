@@ -6,12 +6,17 @@ from typing import Any
 import fiftyone.operators.types as types
 import pandas as pd
 
-from mincurate import balancing, curated, estimates, marks, runs, shown
+from mincurate.curation import gather, rebalance
+from mincurate.curation.review import KEEP_TAG
+from mincurate.dataset import lookup
+from mincurate.dataset import tags as dataset_tags
+from mincurate.dataset.app_config import SYNTHETIC
 from mincurate.errors import UserError
-from mincurate.presentation import SYNTHETIC
+from mincurate.pipelines import estimates
+from mincurate.pipelines import rebalance as pipeline
 from mincurate.progress import Reporter
-from mincurate.review import KEEP_TAG
-from mincurate.runs import Run
+from mincurate.runs import files
+from mincurate.runs.store import Run
 
 from .forms import choose, invalid, notice, try_out, value
 from .long_running import LongRunning
@@ -41,7 +46,7 @@ class Augment(LongRunning):
 
     def form(self, ctx: Any, inputs: types.Object) -> None:
         """Of what, how many, and what it costs."""
-        run = shown.find(ctx.dataset)
+        run = lookup.find(ctx.dataset)
         frame = _kinds(run)
         labels = sorted({name for name in frame["label"] if isinstance(name, str)})
         of = [("top_decile", "The rarest tenth"), ("class", "One ordinal class")]
@@ -64,7 +69,7 @@ class Augment(LongRunning):
         of = value(ctx, "of", "top_decile")
         kind: dict[str, Any] = {}
         if of == "class":
-            run = shown.find(ctx.dataset)
+            run = lookup.find(ctx.dataset)
             kind["target_class"] = int(value(ctx, "target_class", _rarest(run)))
         elif of == "label":
             kind["label"] = value(ctx, "label", None)
@@ -81,7 +86,7 @@ class MoreLikeThese(LongRunning):
 
     def form(self, ctx: Any, inputs: types.Object) -> None:
         """Like what, how close, how many, and what it costs."""
-        run = shown.find(ctx.dataset)
+        run = lookup.find(ctx.dataset)
         choices = _likes(ctx)
         if not choices:
             raise UserError(
@@ -103,12 +108,12 @@ class MoreLikeThese(LongRunning):
 
     def work(self, ctx: Any, reporter: Reporter) -> dict[str, Any]:
         """Generate, inspect, and add them to the dataset."""
-        from mincurate import synthetic
+        from mincurate.dataset import generated
 
         choices = _likes(ctx)
         like = value(ctx, "like", choices[0][0] if choices else "selection")
         wanted = ",".join(ctx.selected) if like == "selection" else like
-        hashes = synthetic.selection(ctx.dataset.name, wanted)
+        hashes = generated.selection(ctx.dataset.name, wanted)
         strength = float(value(ctx, "strength", 0.6))
         return _augment(ctx, reporter, 20, like=hashes, strength=strength)
 
@@ -127,7 +132,7 @@ class RebalancePlan(LongRunning):
 
     def form(self, ctx: Any, inputs: types.Object) -> None:
         """By what, to what, and the plan."""
-        run = shown.find(ctx.dataset)
+        run = lookup.find(ctx.dataset)
         images = self._images(ctx, run)
         by = [("label", "Labels")] if images["label"].notna().any() else []
         by.append(("class", "Ordinal classes, from common to rare"))
@@ -174,7 +179,7 @@ class RebalancePlan(LongRunning):
 
     def work(self, ctx: Any, reporter: Reporter) -> dict[str, Any]:
         """Plan; write weights and generate, if asked to."""
-        run = shown.find(ctx.dataset)
+        run = lookup.find(ctx.dataset)
         images = self._images(ctx, run)
         plan = self._plan(ctx, images)
         total, by = int(plan["generate"].sum()), self._by(ctx, images)
@@ -187,13 +192,13 @@ class RebalancePlan(LongRunning):
             "message": f"To generate: {total:,} images.",
         }
         if path := value(ctx, "weights", ""):
-            weights = balancing.weights(images, by, self._to(ctx))
+            weights = rebalance.weights_for(images, by, self._to(ctx))
             place = Path(path).expanduser()
-            runs.write_atomically(place, weights.to_csv(index=False).encode())
+            files.write_atomically(place, weights.to_csv(index=False).encode())
             found |= {"weights": str(place)}
             found["message"] += f" Weights of {len(weights):,} images: {place}."
         if value(ctx, "generate", False) and total:
-            filled = balancing.fill(
+            filled = pipeline.fill(
                 run,
                 plan,
                 by=by,
@@ -210,7 +215,7 @@ class RebalancePlan(LongRunning):
         return found
 
     def _images(self, ctx: Any, run: Run) -> pd.DataFrame:
-        return curated.in_use(curated.gather(run, tags=marks.tags(ctx.dataset.name)))
+        return gather.in_use(gather.gather(run, tags=dataset_tags.tags(ctx.dataset.name)))
 
     def _by(self, ctx: Any, images: pd.DataFrame) -> Any:
         return value(ctx, "by", "label" if images["label"].notna().any() else "class")
@@ -221,7 +226,7 @@ class RebalancePlan(LongRunning):
 
     def _plan(self, ctx: Any, images: pd.DataFrame) -> pd.DataFrame:
         cap = int(value(ctx, "cap", 5000))
-        return balancing.plan(images, self._by(ctx, images), self._to(ctx), cap)
+        return rebalance.plan_for(images, self._by(ctx, images), self._to(ctx), cap)
 
 
 def _how(ctx: Any, inputs: types.Object, run: Run, n: int) -> None:
@@ -255,17 +260,17 @@ def _training(ctx: Any, run: Run) -> str:
 
 
 def _budget(ctx: Any) -> Any:
-    from mincurate.budget import Budget
+    from mincurate.generation.budget import Budget
 
     names = ("train_minutes", "train_steps", "guide_minutes", "guide_steps")
     return Budget(**{name: value(ctx, name, None) for name in names})
 
 
 def _augment(ctx: Any, reporter: Reporter, n: int, **kind: Any) -> dict[str, Any]:
-    from mincurate import augmentation
+    from mincurate.pipelines import augment
 
-    done = augmentation.augment(
-        shown.find(ctx.dataset),
+    done = augment.augment(
+        lookup.find(ctx.dataset),
         n=int(value(ctx, "n", n)),
         sampler=value(ctx, "sampler", "minority"),
         solver=value(ctx, "solver", "sde-dpm++"),

@@ -5,9 +5,12 @@ from typing import Any
 import fiftyone.operators.types as types
 import pandas as pd
 
-from mincurate import curated, estimates, longtail, shown
+from mincurate.dataset import lookup
 from mincurate.errors import UserError
+from mincurate.pipelines import estimates
 from mincurate.progress import Reporter
+from mincurate.ranking import tail
+from mincurate.runs import schema
 
 from .forms import Formed, choose, invalid, notice, value
 from .long_running import LongRunning
@@ -37,7 +40,7 @@ class Evaluate(LongRunning):
             raise UserError(f"The dataset has no generation {ctx.params['run']!r}.")
         total = int(run.record["counts"]["images"])
         inputs.int("n", min=6, max=total, label="Judge the first so many only (empty: all)")
-        base = shown.find(ctx.dataset, run.record["base"])
+        base = lookup.find(ctx.dataset, run.record["base"])
         tried = _can_train(base, run)
         if tried:
             inputs.bool(
@@ -56,11 +59,11 @@ class Evaluate(LongRunning):
 
     def work(self, ctx: Any, reporter: Reporter) -> dict[str, Any]:
         """Judge."""
-        from mincurate import evaluation
+        from mincurate.pipelines import evaluate
 
         key = value(ctx, "run", self._generations(ctx)[-1].key)
-        done = evaluation.evaluate(
-            shown.find(ctx.dataset, key),
+        done = evaluate.evaluate(
+            lookup.find(ctx.dataset, key),
             n=ctx.params.get("n"),
             downstream=value(ctx, "downstream", False),
             reporter=reporter,
@@ -75,7 +78,7 @@ class Evaluate(LongRunning):
         }
 
     def _generations(self, ctx: Any) -> list[Any]:
-        found = shown.generations(ctx.dataset)
+        found = lookup.generations(ctx.dataset)
         if not found:
             raise UserError(
                 "There are no generated images in this dataset yet: generate some first (operator "
@@ -86,9 +89,9 @@ class Evaluate(LongRunning):
 
 def _can_train(base: Any, made: Any) -> bool:
     """Whether there are two labels to tell apart, and images of them that passed the gate."""
-    counts = longtail.look(base).images["label"].value_counts()
+    counts = tail.look(base).images["label"].value_counts()
     names = counts.index[counts >= 2]
-    table = pd.read_parquet(made.path / curated.TABLE, columns=["label", "accepted"])
+    table = pd.read_parquet(made.path / schema.SYNTHETIC, columns=["label", "accepted"])
     fit = table["accepted"].astype(bool) & table["label"].isin(names)
     return len(names) >= 2 and bool(fit.any())
 
@@ -108,7 +111,7 @@ class CompareRuns(Formed):
 
     def form(self, ctx: Any, inputs: types.Object) -> None:
         """Which two."""
-        found = shown.scored(ctx.dataset)
+        found = lookup.scored(ctx.dataset)
         if len(found) < 2:
             raise UserError(
                 "Comparing takes two scored runs of this dataset, and there "
@@ -123,14 +126,14 @@ class CompareRuns(Formed):
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Compare, and show the images that moved most."""
-        from mincurate import comparison
+        from mincurate.ranking import compare
 
-        known = shown.scored(ctx.dataset)
-        first = shown.find(ctx.dataset, value(ctx, "first", known[-2].key))
-        second = shown.find(ctx.dataset, value(ctx, "second", known[-1].key))
-        found = comparison.compare(first, second)
+        known = lookup.scored(ctx.dataset)
+        first = lookup.find(ctx.dataset, value(ctx, "first", known[-2].key))
+        second = lookup.find(ctx.dataset, value(ctx, "second", known[-1].key))
+        found = compare.compare(first, second)
         moved = found.frame[found.frame["change"] != 0].head(int(value(ctx, "top", MOVED)))
-        ids = shown.ids_of(ctx.dataset, moved["path"].tolist())
+        ids = lookup.ids_of(ctx.dataset, moved["path"].tolist())
         if ids and not ctx.delegated:
             ctx.ops.set_view(ctx.dataset.select(ids, ordered=True))
         rows = moved.head(10)[["path", "rarity_first", "rarity_second", "change"]]

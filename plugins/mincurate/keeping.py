@@ -9,11 +9,12 @@ import fiftyone.core.fields as fof
 import fiftyone.core.labels as fol
 import fiftyone.operators.types as types
 
-from mincurate import curated, deletion, longtail, marks, shown
-from mincurate import export as exports
+from mincurate.curation import export, gather
+from mincurate.dataset import delete, lookup, tags
+from mincurate.dataset.app_config import SYNTHETIC, VIEWS
 from mincurate.errors import UserError
-from mincurate.presentation import SYNTHETIC, VIEWS
 from mincurate.progress import Reporter
+from mincurate.ranking import tail
 
 from .forms import Formed, choose, invalid, notice, try_out, value
 from .long_running import LongRunning
@@ -65,7 +66,7 @@ class Export(LongRunning):
 
     def work(self, ctx: Any, reporter: Reporter) -> dict[str, Any]:
         """Write."""
-        done = exports.export(
+        done = export.export(
             self._table(ctx),
             Path(ctx.params["folder"]).expanduser(),
             format=value(ctx, "format", "folder"),
@@ -84,16 +85,16 @@ class Export(LongRunning):
 
     def _by(self, ctx: Any) -> str:
         """Labels are the classes unless the run has none."""
-        return "class" if longtail.look(shown.find(ctx.dataset)).labels is None else "label"
+        return "class" if tail.look(lookup.find(ctx.dataset)).labels is None else "label"
 
     def _table(self, ctx: Any) -> Any:
         name, field = ctx.dataset.name, value(ctx, "split_field", "")
-        splits = marks.field(name, field) if field else {}
-        return curated.gather(shown.find(ctx.dataset), tags=marks.tags(name), splits=splits)
+        splits = tags.field(name, field) if field else {}
+        return gather.gather(lookup.find(ctx.dataset), tags=tags.tags(name), splits=splits)
 
     def _rows(self, ctx: Any) -> Any:
         rejected = value(ctx, "include_rejected", False)
-        return exports.select(self._table(ctx), include_rejected=rejected)
+        return export.select(self._table(ctx), include_rejected=rejected)
 
 
 def _folder_problem(text: str) -> str | None:
@@ -107,7 +108,7 @@ def _folder_problem(text: str) -> str | None:
         return f"{folder} is a file."
     if folder.is_dir() and any(folder.iterdir()):
         try:
-            json.loads((folder / exports.RECORD).read_text(encoding="utf-8"))
+            json.loads((folder / export.RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return f"{folder} holds something that is no export of mincurate; choose a new folder."
     return None
@@ -135,7 +136,7 @@ class DeleteRun(Formed):
 
     def form(self, ctx: Any, inputs: types.Object) -> None:
         """Which one, and what goes with it."""
-        found = [*shown.scored(ctx.dataset), *shown.generations(ctx.dataset)]
+        found = [*lookup.scored(ctx.dataset), *lookup.generations(ctx.dataset)]
         if not found:
             raise UserError("There is no run of mincurate in this dataset.")
         lines = [(run.key, f"{run.key}: {_kind(run)}") for run in reversed(found)]
@@ -145,7 +146,7 @@ class DeleteRun(Formed):
         if run is None:
             return
         inputs.bool("keep_dataset", default=False, label="Leave what it wrote to FiftyOne")
-        what = deletion.words(run, keep_dataset=value(ctx, "keep_dataset", False))
+        what = delete.words(run, keep_dataset=value(ctx, "keep_dataset", False))
         inputs.view(
             "what",
             types.Warning(
@@ -158,10 +159,10 @@ class DeleteRun(Formed):
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Delete it."""
         name = ctx.dataset.name
-        run = shown.find(ctx.dataset, ctx.params["run"])
+        run = lookup.find(ctx.dataset, ctx.params["run"])
         kept = value(ctx, "keep_dataset", False)
-        message = f"Deleted {deletion.words(run, keep_dataset=kept)}."
-        deletion.delete_run(run, keep_dataset=kept)
+        message = f"Deleted {delete.words(run, keep_dataset=kept)}."
+        delete.delete_run(run, keep_dataset=kept)
         remains = fod.dataset_exists(name)
         if not ctx.delegated:
             if remains:
@@ -214,7 +215,7 @@ class OpenRankedView(Formed):
     def _names(self, ctx: Any) -> list[str]:
         found = [name for name in (*VIEWS, SYNTHETIC) if ctx.dataset.has_saved_view(name)]
         if not found:
-            shown.find(ctx.dataset)  # says what to do
+            lookup.find(ctx.dataset)  # says what to do
             raise UserError("The ranked views of this dataset were deleted; score it again.")
         return found
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from fiftyone.operators.executor import ExecutionResult
 
-from mincurate import worker
 from mincurate.cli.console import Terminal
+from mincurate.dataset import worker
 from mincurate.errors import StoppedError
 from mincurate.progress import Reporter
 

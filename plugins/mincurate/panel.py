@@ -11,9 +11,9 @@ from typing import Any
 
 import fiftyone.operators as foo
 
+from mincurate.curation.review import SEEN_TAG, VERDICTS
 from mincurate.errors import UserError
-from mincurate.kinds import kinds
-from mincurate.review import SEEN_TAG, VERDICTS
+from mincurate.ranking.tail_groups import kinds
 
 from . import panel_grid as grid
 from . import panel_map, panel_ranking

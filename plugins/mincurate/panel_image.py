@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mincurate.figures import Picture, data_uri
-from mincurate.longtail import LongTail
-from mincurate.visible import short
+from mincurate.ranking.tail import LongTail
+from mincurate.report.figures import Picture, data_uri
+from mincurate.text import short
 
 from .panel_parts import NARROW, quoted, row, said
 
@@ -45,7 +45,7 @@ def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
     sample = chosen(ctx)
     if sample is None:
         return {}
-    from mincurate.differences import difference, overlay
+    from mincurate.report.error_map import difference, overlay
 
     found = difference(tail.run, sample.filepath, sample["content_hash"])
     pictures = {

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from mincurate.kinds import Kind, kinds
-from mincurate.longtail import LongTail
+from mincurate.ranking.tail import LongTail
+from mincurate.ranking.tail_groups import Kind, kinds
 
 from .panel_parts import button, pictures, quoted, row, said, strip, together
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from mincurate.longtail import LongTail
-from mincurate.visible import short
+from mincurate.ranking.tail import LongTail
+from mincurate.text import short
 
 from . import panel_plots as plots
 from .panel_parts import button, pictures, plot, quoted, row, said, strip

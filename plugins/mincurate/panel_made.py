@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mincurate.curated import TABLE
-from mincurate.longtail import LongTail
+from mincurate.ranking.tail import LongTail
+from mincurate.runs.schema import SYNTHETIC
 
 from . import panel_plots as plots
 from . import panel_samples as samples
@@ -55,7 +55,7 @@ def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
 
 def generated(ctx: Any) -> pd.DataFrame | None:
     """Every image generated from the run that is shown; ``None`` without any."""
-    tables = [run.path / TABLE for run in samples.generations(ctx.dataset)]
+    tables = [run.path / SYNTHETIC for run in samples.generations(ctx.dataset)]
     found = [pd.read_parquet(table) for table in tables if table.is_file()]
     if not found:
         return None

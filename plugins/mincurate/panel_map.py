@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mincurate.longtail import DOTS, LongTail
+from mincurate.ranking.tail import DOTS, LongTail
 
 from . import panel_grid as grid
 from . import panel_plots as plots

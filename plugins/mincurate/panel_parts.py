@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from mincurate.figures import Picture, data_uri, thumbnails
+from mincurate.report.figures import Picture, data_uri, thumbnails
 
 THUMB = 64
 """Side of a thumbnail, in pixels."""

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mincurate.figures import class_colors
-from mincurate.longtail import Histogram, LongTail
-from mincurate.visible import short
+from mincurate.ranking.tail import Histogram, LongTail
+from mincurate.report.figures import class_colors
+from mincurate.text import short
 
 FADED = 0.15
 REAL, MADE, FLAGGED = "#7d8ea3", "#e4572e", "#f0b429"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mincurate.longtail import LongTail
+from mincurate.ranking.tail import LongTail
 
 from . import panel_grid as grid
 from . import panel_plots as plots

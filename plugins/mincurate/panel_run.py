@@ -4,8 +4,8 @@ from typing import Any
 
 import fiftyone.operators.types as types
 
-from mincurate import meanings
-from mincurate.longtail import LongTail
+from mincurate.ranking.tail import LongTail
+from mincurate.report import diagnostics_text
 
 from .panel_parts import button, quoted, row, said
 
@@ -19,7 +19,7 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
         body.view(f"warning{i}", types.Warning(label=quoted(warning)))
     if not record.get("warnings"):
         body.view("fine", types.Success(label="Nothing speaks against this ranking."))
-    for found in meanings.diagnostics(record.get("diagnostics") or {}):
+    for found in diagnostics_text.diagnostics(record.get("diagnostics") or {}):
         verdict = f" · {found['verdict']}" if found["verdict"] else ""
         title = f"**{found['title']}: {found['value']}**{verdict}"
         said(body, f"about_{found['name']}", f"{title}  \n{found['what']} {found['good']}")

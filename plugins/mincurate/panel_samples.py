@@ -8,13 +8,13 @@ from typing import Any
 import fiftyone as fo
 from fiftyone import ViewField as F
 
-from mincurate import longtail, presentation
-from mincurate import shown as datasets
+from mincurate.curation.review import OPPOSITE, SEEN_TAG, VERDICTS, Review, review
+from mincurate.dataset import app_config, lookup
+from mincurate.dataset.app_config import SYNTHETIC
 from mincurate.errors import UserError
-from mincurate.longtail import NO_LABEL, LongTail
-from mincurate.presentation import SYNTHETIC
-from mincurate.review import OPPOSITE, SEEN_TAG, VERDICTS, Review, review
-from mincurate.runs import Run
+from mincurate.ranking import tail as tails
+from mincurate.ranking.tail import NO_LABEL, LongTail
+from mincurate.runs.store import Run
 
 
 def shown(dataset: Any) -> LongTail:
@@ -23,13 +23,13 @@ def shown(dataset: Any) -> LongTail:
     Raises:
         UserError: it shows none, or the run's files are gone.
     """
-    return longtail.look(datasets.find(dataset))
+    return tails.look(lookup.find(dataset))
 
 
 def generations(dataset: Any) -> list[Run]:
     """What was generated from the run that is shown, the first made first."""
-    base = datasets.find(dataset).key
-    return [run for run in datasets.generations(dataset) if run.record.get("base") == base]
+    base = lookup.find(dataset).key
+    return [run for run in lookup.generations(dataset) if run.record.get("base") == base]
 
 
 def ranked(dataset: Any) -> Any:
@@ -80,7 +80,7 @@ def label_field(dataset: Any, tail: LongTail) -> str:
     Raises:
         UserError: there is no classification field any more.
     """
-    if found := presentation.label_field(fo, dataset, tail.record):
+    if found := app_config.label_field(fo, dataset, tail.record):
         return found
     raise UserError(f"The dataset {dataset.name!r} has no field of labels any more.")
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import fiftyone.operators.types as types
 
-from mincurate.export import DROP_TAG
-from mincurate.longtail import LongTail
-from mincurate.review import KEEP_TAG, MISLABELLED_TAG, SEEN_TAG, Review
+from mincurate.curation.export import DROP_TAG
+from mincurate.curation.review import KEEP_TAG, MISLABELLED_TAG, SEEN_TAG, Review
+from mincurate.ranking.tail import LongTail
 
 from . import (
     panel_image,

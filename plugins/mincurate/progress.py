@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mincurate import worker
+from mincurate.dataset import worker
 from mincurate.progress import Advance, Pace, Reporter, duration
 
 EVERY = 1.0

@@ -8,10 +8,12 @@ from typing import Any
 import fiftyone as fo
 import fiftyone.operators.types as types
 
-from mincurate import arrivals, estimates, runs, shown
+from mincurate.dataset import lookup
+from mincurate.dataset.app_config import SYNTHETIC, label_fields
 from mincurate.errors import UserError
-from mincurate.presentation import SYNTHETIC, label_fields
+from mincurate.pipelines import estimates, new_files
 from mincurate.progress import Reporter
+from mincurate.runs import store
 
 from .forms import choose, from_app, invalid, notice, value
 from .long_running import LongRunning
@@ -45,7 +47,7 @@ class Score(LongRunning):
         n, whole = samples.count(), ctx.dataset.match_tags(SYNTHETIC, bool=False).count()
         if not n:
             raise UserError("There is no image to score here; generated ones are left out.")
-        known = [run.key for run in shown.scored(ctx.dataset)]
+        known = [run.key for run in lookup.scored(ctx.dataset)]
         view = types.AutocompleteView(
             label="Model",
             description="Empty: a small one is trained on the images first. Or the model of a run "
@@ -85,11 +87,11 @@ class Score(LongRunning):
 
     def work(self, ctx: Any, reporter: Reporter) -> dict[str, Any]:
         """Score, and write the run into the dataset."""
-        from mincurate import audit
+        from mincurate.pipelines import score
 
         p = ctx.params
-        done = audit.score(
-            shown.place(self._samples(ctx)),
+        done = score.score(
+            lookup.place(self._samples(ctx)),
             model=value(ctx, "model", None),
             sigma=p.get("sigma"),
             n_draws=value(ctx, "n_draws", 6),
@@ -131,7 +133,7 @@ class Score(LongRunning):
 
     def _cost(self, ctx: Any, n: int) -> str:
         draws = value(ctx, "n_draws", 6)
-        seconds = estimates.scoring(n, n_draws=draws, like=shown.current(ctx.dataset))
+        seconds = estimates.scoring(n, n_draws=draws, like=lookup.current(ctx.dataset))
         said = f"2 to {draws}" if self._adaptive(ctx) else str(draws)
         cost = f"{n:,} images, {said} draws each: {estimates.words(seconds)}."
         if not value(ctx, "model", ""):
@@ -150,7 +152,7 @@ def _can_adapt(ctx: Any) -> bool:
 
 def _model_problem(model: str) -> str | None:
     """Why a model cannot be what is meant, as far as its name tells."""
-    if model.startswith(runs.PREFIX) and model not in {run.key for run in runs.all_runs()}:
+    if model.startswith(store.PREFIX) and model not in {run.key for run in store.all_runs()}:
         return f"There is no run {model}."
     if model.startswith(("/", "~", ".")) and not os.path.isdir(os.path.expanduser(model)):
         return f"There is no folder {model}."
@@ -207,8 +209,8 @@ class ScoreNew(LongRunning):
 
     def form(self, ctx: Any, inputs: types.Object) -> None:
         """How many are new."""
-        run = shown.find(ctx.dataset)
-        new = arrivals.find_new(run, ctx.dataset.name)
+        run = lookup.find(ctx.dataset)
+        new = new_files.find_new(run, ctx.dataset.name)
         if not new:
             raise UserError(f"No image is new since run {run.key} was scored.")
         seconds = estimates.scoring(len(new), like=run)
@@ -222,10 +224,10 @@ class ScoreNew(LongRunning):
 
     def work(self, ctx: Any, reporter: Reporter) -> dict[str, Any]:
         """Score them, and write them into the dataset."""
-        from mincurate import newcomers
+        from mincurate.pipelines import score_new
 
-        run = shown.find(ctx.dataset)
-        done = newcomers.score_new(run, dataset=ctx.dataset.name, reporter=reporter)
+        run = lookup.find(ctx.dataset)
+        done = score_new.score_new(run, dataset=ctx.dataset.name, reporter=reporter)
         return {"run": run.key, "added": len(done.frame), "message": done.words}
 
 

@@ -10,7 +10,7 @@ import fiftyone.operators.types as types
 from fiftyone.factory import DelegatedOperationPagingParams
 from fiftyone.operators.executor import ExecutionResult
 
-from mincurate import worker
+from mincurate.dataset import worker
 from mincurate.errors import UserError
 
 from .forms import PLUGIN, Formed, choose, notice, value

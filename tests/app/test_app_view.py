@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mincurate import dataset as storage
-from mincurate.figures import class_colors
-from mincurate.runs import Run
+from mincurate.dataset import writer
+from mincurate.report.figures import class_colors
+from mincurate.runs.store import Run
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
@@ -59,7 +59,7 @@ def run(shapes, tmp_path_factory):
         "versions": {}, "model": {"name": "made up", "hash": ""},
     }  # fmt: skip
     (folder / "run.json").write_text(json.dumps(record))
-    storage.write_run(Run(folder), "app view (made up)")
+    writer.write_run(Run(folder), "app view (made up)")
     return Run(folder)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import mincurate
-from mincurate import plugins, worker
+from mincurate.dataset import plugin, worker
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
@@ -54,7 +54,7 @@ def address(database, shapes, tmp_path_factory):
         patch.setenv("MINCURATE_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setenv("FIFTYONE_PLUGINS_DIR", str(folder))
         patch.setattr(fo.config, "plugins_dir", str(folder))
-        plugins.install()
+        plugin.install()
         mincurate.score(shapes, dataset=NAME, train_steps=20, n_draws=2, num_classes=CLASSES)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

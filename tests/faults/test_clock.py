@@ -8,8 +8,8 @@ import pytest
 from conftest import TINY
 from test_rivals import start
 
-from mincurate import runs
-from mincurate.verify import verify
+from mincurate.runs import store
+from mincurate.runs.verify import verify
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
@@ -78,12 +78,12 @@ def test_a_clock_that_jumps_by_decades_changes_no_result_and_no_order(
     tables = []
     for place in (tmp_path / "calm", home):
         monkeypatch.setenv("MINCURATE_HOME", str(place))
-        assert verify(runs.find()) == []
-        tables.append(runs.find().frame())
+        assert verify(store.find()) == []
+        tables.append(store.find().frame())
     pd.testing.assert_frame_equal(*tables)
 
     clock.set(EARLIER)
-    assert runs.find().record["created"] > "2026"
+    assert store.find().record["created"] > "2026"
     for seed, last in ((1, "mincurate_2"), (0, "mincurate_1")):
         run(home, "score", pictures, *TINY, "--seed", seed, **clock.environment)
-        assert runs.find().path.name == last
+        assert store.find().path.name == last

@@ -14,8 +14,8 @@ import pytest
 from conftest import TINY as QUICK
 from conftest import VARY
 
-from mincurate import runs
-from mincurate.verify import verify
+from mincurate.runs import store
+from mincurate.runs.verify import verify
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.usefixtures("tiny")]
 
@@ -25,7 +25,7 @@ def wanted(pictures, say, tmp_path, monkeypatch) -> bytes:
     """The table of an undisturbed run in another home, where the same model is trained."""
     monkeypatch.setenv("MINCURATE_HOME", str(tmp_path / "elsewhere"))
     assert say("score", pictures, *QUICK)[0] == 0
-    return (runs.find().path / "scores.parquet").read_bytes()
+    return (store.find().path / "scores.parquet").read_bytes()
 
 
 def fill(file: Path) -> None:
@@ -52,7 +52,7 @@ def test_on_a_full_disk_each_command_says_so_and_goes_on_when_there_is_room(
         assert size < 100_000, said
         disk(f"size={size}k")
     assert len(failed) >= 2  # at different stages
-    run = runs.find()
+    run = store.find()
     assert (run.path / "scores.parquet").read_bytes() == wanted
     assert verify(run) == []
     assert not list(home.rglob("*.partial"))
@@ -62,7 +62,7 @@ def test_a_full_disk_leaves_a_finished_run_as_it_is(pictures, say, disk, monkeyp
     home = disk("size=60m") / "home"
     monkeypatch.setenv("MINCURATE_HOME", str(home))
     assert say("score", pictures, *QUICK)[0] == 0
-    run = runs.find()
+    run = store.find()
     before = {p: p.read_bytes() for p in run.path.rglob("*.parquet")}
     filler = home.parent / "filler"
     fill(filler)
@@ -123,7 +123,7 @@ def test_a_full_disk_stops_what_follows_the_scoring_with_a_sentence_and_costs_no
     home = disk("size=80m") / "home"
     monkeypatch.setenv("MINCURATE_HOME", str(home))
     assert say("score", pictures, *QUICK)[0] == 0
-    before, run = contents(home), runs.find()
+    before, run = contents(home), store.find()
     filler = home.parent / "filler"
     fill(filler)
     code, said = say(*command(name, pictures, home))
@@ -163,7 +163,7 @@ def test_a_disk_that_became_read_only_is_one_sentence(pictures, say, disk, monke
     home = disk("size=60m") / "home"
     monkeypatch.setenv("MINCURATE_HOME", str(home))
     assert say("score", pictures, *QUICK)[0] == 0
-    before = runs.find().frame()
+    before = store.find().frame()
     disk("ro,size=60m")
     for command in (
         ("score", pictures, *QUICK),
@@ -175,7 +175,7 @@ def test_a_disk_that_became_read_only_is_one_sentence(pictures, say, disk, monke
         code, said = say(*command)
         assert code == 1 and "ead-only" in said, said
     assert say("verify")[0] == 0
-    pd.testing.assert_frame_equal(runs.find().frame(), before)
+    pd.testing.assert_frame_equal(store.find().frame(), before)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.35, 0.6, 0.85, 0.99])
@@ -191,7 +191,7 @@ def test_an_error_at_any_write_is_one_sentence_and_costs_nothing(
     assert code == 1 and "Input/output error" in said
     failing.never()
     assert say("score", pictures, *QUICK)[0] == 0
-    run = runs.find()
+    run = store.find()
     assert (run.path / "scores.parquet").read_bytes() == wanted and verify(run) == []
 
 

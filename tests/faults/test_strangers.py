@@ -15,11 +15,12 @@ import pytest
 from conftest import TINY
 from PIL import Image
 
-from mincurate import decoding, runs, sources
-from mincurate.decoding import decode_many, identify_many
 from mincurate.errors import UserError
-from mincurate.images import Identity
-from mincurate.sources import Source
+from mincurate.images import decode_pool, sources
+from mincurate.images.decode import Identity
+from mincurate.images.decode_pool import decode_many, identify_many
+from mincurate.images.sources import Source
+from mincurate.runs import store
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 PILLOW = "12.3.0"
@@ -81,7 +82,7 @@ def test_scoring_the_folder_of_them_gives_a_row_each_with_a_status(tiny, say, pi
     listed = sources.find(pillow)
     code, said = say("score", pillow, "--image-size", 16, *TINY)
     assert code == 0, said
-    table = runs.find().frame()
+    table = store.find().frame()
     assert sorted(table["rel_path"]) == sorted(s.rel_path for s in listed)
     fine = table["status"] == "ok"
     assert fine.sum() > 200 and np.isfinite(table.loc[fine, "minority_score"]).all()
@@ -159,7 +160,7 @@ class Trap:
 
 @pytest.mark.parametrize("name", ["weights.pt", "weights.bin", "weights.safetensors"])
 def test_weights_that_would_run_code_are_refused(tmp_path, name):
-    from mincurate import backbone
+    from mincurate.features import backbone
 
     file, proof = tmp_path / name, tmp_path / "proof"
     file.write_bytes(pickle.dumps({"features.0.weight": Trap(proof)}))
@@ -202,7 +203,7 @@ def test_a_table_of_traps_reads_and_writes_nothing_outside(tiny, say, pictures, 
     frame.to_parquet(pictures / "table.parquet")
     before = {p: p.stat().st_mtime_ns for p in [*tmp_path.rglob("*"), tmp_path] if p.exists()}
     assert say("score", pictures / "table.parquet", *TINY)[0] == 0
-    run = runs.find()
+    run = store.find()
     table = run.frame()
     assert len(table) == len(rows) - 2 and (table["status"] == "ok").sum() == 21
     reason = table.set_index("path")["reason"]
@@ -228,7 +229,7 @@ def test_links_out_of_a_folder_are_rows_and_not_read(tiny, say, pictures, tmp_pa
     (pictures / "to-folder").symlink_to(tmp_path / "private")
     (pictures / "disc" / "up").symlink_to(pictures.parent)
     assert say("score", pictures, *TINY)[0] == 0
-    table = runs.find().frame().set_index("rel_path")
+    table = store.find().frame().set_index("rel_path")
     assert (table["status"] == "ok").sum() == 20
     for name in ("disc/to-file.png", "to-folder", "disc/up"):
         assert "out of the folder" in table.loc[name, "reason"]
@@ -256,7 +257,7 @@ def test_a_script_in_a_name_stays_a_name(tiny, say, pictures, monkeypatch):
     (folder / "<b>broken.png").write_text("<script>alert(2)</script>")
     monkeypatch.chdir(pictures)
     assert say("score", pictures, "--labels", *TINY)[0] == 0
-    run = runs.find()
+    run = store.find()
     page = BeautifulSoup((run.path / "report.html").read_text(), "html.parser")
     assert not [t for t in page.find_all(True) if any(a.startswith("on") for a in t.attrs)]
     assert all("alert" not in script.text for script in page.find_all("script"))
@@ -285,9 +286,9 @@ def slow_picture(path: Path) -> Path:
 
 
 def test_a_file_that_takes_too_long_has_a_reason_and_the_others_go_on(tmp_path, monkeypatch):
-    decoding._end_all()
+    decode_pool._end_all()
     monkeypatch.setenv("MINCURATE_DECODE_SECONDS", "0.4")
-    monkeypatch.setattr(decoding, "SECONDS", 0.4)
+    monkeypatch.setattr(decode_pool, "SECONDS", 0.4)
     paths = []
     for i in range(6):
         paths.append(tmp_path / f"{i}.png")
@@ -304,17 +305,17 @@ def test_a_file_that_takes_too_long_has_a_reason_and_the_others_go_on(tmp_path, 
 def test_a_process_that_hangs_or_crashes_is_replaced(tmp_path, monkeypatch, signal_, reason):
     import signal as signals
 
-    decoding._end_all()
-    monkeypatch.setattr(decoding, "SECONDS", 1)
-    monkeypatch.setattr(decoding, "GRACE", 1)
+    decode_pool._end_all()
+    monkeypatch.setattr(decode_pool, "SECONDS", 1)
+    monkeypatch.setattr(decode_pool, "GRACE", 1)
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     fine = Source(str(tmp_path / "a.png"), "a.png")
     assert next(identify_many([fine], size=8, workers=1)).reason is None
-    [worker] = decoding._IDLE
+    [worker] = decode_pool._IDLE
     os.kill(worker.process.pid, signals.SIGSTOP)
     if signal_ == "SEGV":  # a stopped process dies of it while it is asked
         os.kill(worker.process.pid, signals.SIGSEGV)
-        monkeypatch.setattr(decoding, "_take", lambda: worker)
+        monkeypatch.setattr(decode_pool, "_take", lambda: worker)
         os.kill(worker.process.pid, signals.SIGCONT)
     found = next(identify_many([fine], size=8, workers=1))
     assert reason in found.reason
@@ -325,9 +326,9 @@ def test_a_process_that_hangs_or_crashes_is_replaced(tmp_path, monkeypatch, sign
 def test_memory_of_a_decoder_is_limited(tmp_path):
     """An image that takes more than the limit is a reason, and the machine does not notice."""
     code = (
-        "import sys; from mincurate import decoding; decoding.MEMORY = 400 * 2**20\n"
-        "decoding._limit_memory()\n"
-        "from mincurate.images import decode, UnreadableImage\n"
+        "import sys; from mincurate.images import decode_pool; decode_pool.MEMORY = 400 * 2**20\n"
+        "decode_pool._limit_memory()\n"
+        "from mincurate.images.decode import decode, UnreadableImage\n"
         "try:\n    decode(sys.argv[1], size=16)\n"
         "except UnreadableImage as e:\n    print(e.reason)"
     )

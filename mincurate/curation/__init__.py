@@ -1,0 +1,1 @@
+"""Plans to rebalance, what is exported, what was reviewed."""

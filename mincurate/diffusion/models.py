@@ -1,0 +1,142 @@
+"""The denoiser of a collection: trained now, trained before, or given by the user."""
+
+from pathlib import Path
+from typing import Any
+
+from mincurate import hashing, paths
+from mincurate.compute.ray_map import Cluster
+from mincurate.diffusion import denoiser as denoisers
+from mincurate.diffusion import train_denoiser
+from mincurate.diffusion.denoiser import Denoiser
+from mincurate.errors import UserError
+from mincurate.images import collection as collections
+from mincurate.images.collection import Collection
+from mincurate.images.decode import Fit
+from mincurate.progress import Reporter
+from mincurate.runs import digests, store
+from mincurate.runs.store import Run
+
+SIGMA_PER_PIXEL = 0.005
+"""Default noise level per pixel of the image's side: 0.16 at 32 px.
+
+Measured against lower and higher ones by ``benchmarks/detection.py --sigmas`` and
+``benchmarks/tried.py``."""
+
+
+def trained_model(
+    collection: Collection,
+    plan: train_denoiser.Training | None,
+    *,
+    fit: Fit,
+    workers: int,
+    device: str,
+    cluster: Cluster | None,
+    reporter: Reporter,
+) -> Denoiser:
+    """The model of these images and settings: from the cache, or trained now and kept there."""
+    assert plan is not None
+    key = hashing.fingerprint([collection.digest, str(plan), fit])
+    folder = paths.home() / "models" / key
+    if train_denoiser.finished(folder):
+        reporter.say(f"Using the model trained on these images before ({folder}).")
+        return denoisers.load(str(folder), device)
+    reporter.say(_training_words(plan, len(collection.unique), device))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with digests.held(Run(folder)):
+            pixels = collections.training_pixels(
+                collection, size=plan.image_size, fit=fit, seed=plan.seed, workers=workers
+            )
+            return train_denoiser.train(
+                pixels, folder, plan, device=device, cluster=cluster, reporter=reporter
+            )
+    except OSError as error:
+        raise UserError(
+            f"Cannot write the model to {folder}: {error.strerror or error}; free some space or "
+            "set MINCURATE_HOME, then give the same command again."
+        ) from error
+
+
+def place(model: str) -> str:
+    """Where a model is: ``model`` itself, or the model of the run that it names.
+
+    Raises:
+        UserError: the run is not known, or its model is gone.
+    """
+    if not model.startswith(store.PREFIX) or Path(model).exists():
+        return model
+    name = (store.find(model).record.get("model") or {}).get("name")
+    if not name or (Path(name).is_absolute() and not Path(name).is_dir()):
+        raise UserError(f"The model of run {model} is not here any more; score without --model.")
+    return str(name)
+
+
+def choose_size(collection: Collection, device: str) -> int:
+    """Side to train at: that of the images, rounded up to a multiple of 8, within 16 .. 32 pixels
+    (64 on a GPU)."""
+    limit = 64 if device.startswith("cuda") else 32
+    return min(limit, max(16, -(-collection.usual_side() // 8) * 8))
+
+
+def images_per_step(device: str, *, all_levels: bool = False) -> int:
+    """Images of a training step: few on a CPU, as many on a GPU as cost it no more than a few.
+
+    More when all levels are trained, where gradients are noisier (the levels of a batch differ).
+    """
+    if device.startswith("cuda"):
+        return 64
+    return 32 if all_levels else train_denoiser.Training.batch_size
+
+
+def model_record(denoiser: Denoiser, *, trained_here: bool) -> dict[str, Any]:
+    """What a run keeps of its model."""
+    said = train_denoiser.record(Path(denoiser.name)) if Path(denoiser.name).is_dir() else {}
+    return {
+        "name": denoiser.name,
+        "hash": denoiser.content_hash(),
+        "image_size": denoiser.image_size,
+        "prediction_type": denoiser.prediction_type,
+        "parameters": sum(p.numel() for p in denoiser.unet.parameters()),
+        "trained_here": trained_here,
+        "trained_images": said.get("images_seen"),
+        "trained_minutes": said.get("minutes"),
+        "trained_sigmas": said.get("trained_sigmas"),
+        "curve": said.get("curve", []),
+    }
+
+
+def _training_words(plan: train_denoiser.Training, images: int, device: str) -> str:
+    levels = (
+        f"on noise levels {plan.sigmas[0]:.2g} to {plan.sigmas[1]:.2g}"
+        if plan.sigmas
+        else "on all noise levels"
+    )
+    budget = f"{plan.steps} steps" if plan.steps else f"about {plan.minutes:g} minutes"
+    return (
+        f"Training a denoiser {levels} on {images:,} images at {plan.image_size} px on {device}: "
+        f"{budget}. Ctrl-C keeps what is done."
+    )
+
+
+def check_numbers(
+    *,
+    sigma: float | None,
+    image_size: int | None,
+    minutes: float,
+    steps: int | None,
+    seed: int,
+    workers: int,
+    max_images: int | None,
+) -> None:
+    """Raise `UserError` for a noise level, size, budget or count that cannot be."""
+    if sigma is not None and not 0.02 <= sigma <= 100:
+        raise UserError(f"--sigma is a noise level from 0.02 to 100, not {sigma}.")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed is a whole number from 0 to 4294967295, not {seed}.")
+    for name, value in (("workers", workers), ("max-images", max_images), ("train-steps", steps)):
+        if value is not None and value < 1:
+            raise UserError(f"--{name} is at least 1, not {value}.")
+    if image_size is not None and (image_size < 16 or image_size % 8):
+        raise UserError(f"--image-size is a multiple of 8, at least 16 pixels, not {image_size}.")
+    if not minutes > 0:
+        raise UserError(f"--train-minutes is more than 0, not {minutes}.")

@@ -1,0 +1,1 @@
+"""Whether generated images help: metrics, the gate, a plain baseline, a verdict."""

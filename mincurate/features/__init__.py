@@ -1,0 +1,1 @@
+"""What sees an image: networks for vectors and for the perceptual distance."""

@@ -1,0 +1,1 @@
+"""Minority guidance: a classifier of the classes, its gradient, and the samplers."""

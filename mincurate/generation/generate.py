@@ -1,0 +1,193 @@
+"""Images are generated into a folder: one seed, one PNG and one manifest line each; stopped, it
+goes on.
+
+Images are made in batches that do not depend on what is there already, so that a
+generation that was stopped ends with the same bytes as one that was not.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mincurate.compute import ray_map
+from mincurate.compute.device import keep_freed_memory
+from mincurate.compute.ray_map import Cluster
+from mincurate.diffusion.denoiser import to_tensor
+from mincurate.errors import StoppedError, UserError
+from mincurate.generation.solvers import OnStep, Sampler
+from mincurate.hashing import content_hash
+from mincurate.progress import SILENT, Advance, Reporter
+from mincurate.runs.files import write_atomically
+from mincurate.runs.manifest import IMAGES, append, png, repair
+
+
+class GenerationStoppedError(StoppedError):
+    """Generation was stopped by Ctrl-C; what is finished is on disk."""
+
+    def __init__(self, folder: Path, done: int, n: int) -> None:
+        super().__init__(
+            f"{done} of {n} images are in {folder}; give the same command again to go on."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Starts:
+    """Real images that generated ones vary.
+
+    Attributes:
+        pixels: ``(M, 3, S, S)`` uint8; image i starts from ``pixels[i % M]``.
+        names: ``(M,)``, what the manifest says of them: their content hashes.
+        strength: share of the way to pure noise, in (0, 1].
+    """
+
+    pixels: NDArray[np.uint8]
+    names: Sequence[str]
+    strength: float
+
+
+def image_seed(seed: int, index: int) -> int:
+    """The seed of image ``index`` of a generation: 32 bits, which is what torch's generator takes.
+
+    Different images of a generation have different seeds: an odd factor permutes the numbers below
+    2^32. Generations of different seeds start at unrelated places.
+    """
+    start = int(np.random.SeedSequence(seed).generate_state(1, np.uint32)[0])
+    return (start + index * 0x9E3779B1) % 2**32
+
+
+def generate(
+    folder: Path,
+    sampler: Sampler,
+    n: int,
+    *,
+    seed: int,
+    batch_size: int,
+    facts: dict[str, Any],
+    first: int = 0,
+    starts: Starts | None = None,
+    cluster: Cluster | None = None,
+    reporter: Reporter = SILENT,
+) -> list[dict[str, Any]]:
+    """Generate ``n`` images into ``folder``, or those of them that are not there yet.
+
+    Args:
+        seed: of the whole generation; image i has `image_seed` (seed, first + i) of its own.
+        first: how many images of other generations with this seed come before.
+        facts: what every manifest line says besides index, file, seed and start.
+        cluster: where to compute instead of here; only this process writes.
+
+    Returns:
+        The manifest, one entry per image in order.
+
+    Raises:
+        UserError: no room left on the disk, or the folder cannot be written; no such cluster, or
+            its workers die again and again.
+        GenerationStoppedError: on Ctrl-C; every image made so far is kept.
+    """
+    try:
+        (folder / IMAGES).mkdir(parents=True, exist_ok=True)
+        entries = {e["index"]: e for e in repair(folder) if e["index"] < n}
+        batches = enumerate(range(i, min(i + batch_size, n)) for i in range(0, n, batch_size))
+        todo = {number: batch for number, batch in batches if not entries.keys() >= set(batch)}
+        make = partial(_make, sampler, starts, seed, first)
+        with reporter.task("Generating", n) as advance:
+            advance(len(entries))
+            made = (
+                _here(make, todo, advance)
+                if cluster is None
+                else _on_ray(make, todo, cluster, reporter)
+            )
+            for number, pixels in made:
+                lines = []
+                for i, picture in zip(todo[number], pixels, strict=True):
+                    if i in entries:
+                        continue
+                    file = f"{IMAGES}/{i:06d}.png"
+                    content = png(picture)
+                    write_atomically(folder / file, content)
+                    entry = {"index": i, "file": file, "seed": image_seed(seed, first + i)} | facts
+                    entry["content_hash"] = content_hash(content)
+                    if starts is not None:
+                        name = starts.names[(first + i) % len(starts.names)]
+                        entry |= {"start": name, "strength": starts.strength}
+                    entries[i] = entry
+                    lines.append(entry)
+                append(folder, lines)
+                advance(len(lines))
+    except KeyboardInterrupt:
+        raise GenerationStoppedError(folder, len(repair(folder)), n) from None
+    except OSError as error:
+        raise UserError(
+            f"The images cannot be written to {folder} ({error.strerror or error}); what is "
+            "finished is kept: free some room and give the same command again."
+        ) from error
+    return [entries[i] for i in range(n)]
+
+
+def to_pixels(images: Tensor) -> NDArray[np.uint8]:
+    """``(N, 3, H, W)`` in [-1, 1] as uint8."""
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+
+
+Make = Callable[..., NDArray[np.uint8]]
+Batches = dict[int, range]
+Made = Iterator[tuple[int, NDArray[np.uint8]]]
+
+
+def _make(
+    sampler: Sampler,
+    starts: Starts | None,
+    seed: int,
+    first: int,
+    indices: Sequence[int],
+    on_step: OnStep | None = None,
+) -> NDArray[np.uint8]:
+    """The images of these numbers, ``(N, 3, H, W)``."""
+    x0 = None
+    if starts is not None:
+        x0 = to_tensor(starts.pixels[[(first + i) % len(starts.pixels) for i in indices]])
+    images = sampler(
+        [image_seed(seed, first + i) for i in indices],
+        start=x0,
+        strength=starts.strength if starts else 1.0,
+        on_step=on_step,
+    )
+    return to_pixels(images)
+
+
+def _here(make: Make, todo: Batches, advance: Advance) -> Made:
+    for number, batch in todo.items():
+        yield number, make(batch, _interim(advance))
+
+
+def _on_ray(make: Make, todo: Batches, cluster: Cluster, reporter: Reporter) -> Made:
+    shards = [(number, [(str(i), "") for i in batch]) for number, batch in todo.items()]
+    for done in ray_map.on_ray(partial(_worker, make), shards, cluster, reporter):
+        if done.killers:
+            raise UserError(
+                "Workers die of generating a single image, perhaps for lack of memory: take fewer "
+                "--num-workers, then give the same command again; what is finished is kept."
+            )
+        yield done.shard, np.concatenate(done.results)
+
+
+def _worker(make: Make) -> Callable[[list[ray_map.Item]], NDArray[np.uint8]]:
+    """What a worker on a cluster does with the numbers it is given."""
+    keep_freed_memory()
+    return lambda items: make([int(number) for number, _ in items])
+
+
+def _interim(advance: Advance) -> OnStep:
+    """Shows within a batch how far it is."""
+
+    def on_step(done: int, steps: int) -> None:
+        advance(0, f"step {done} of {steps}")
+
+    return on_step

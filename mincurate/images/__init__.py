@@ -1,0 +1,1 @@
+"""Images from strangers: found, labelled, identified and decoded, within limits."""

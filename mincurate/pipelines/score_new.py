@@ -1,0 +1,352 @@
+"""Images that came since a run was scored: found, scored with it, and kept in its table.
+
+The run's ranking stays what it is: a new image gets the score of the run's own scorer, the rank it
+would have had, the class between whose stored edges it falls, and a place on the map. It takes no
+part in the ranks of others, nor in what is generated from the run.
+"""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mincurate.compute.device import choose_device
+from mincurate.errors import StoppedError
+from mincurate.images import appearance, decode_pool
+from mincurate.images.sources import Source
+from mincurate.pipelines import new_files
+from mincurate.progress import SILENT, Reporter
+from mincurate.ranking import classes, outliers, reference, tail_groups
+from mincurate.ranking import table as tables
+from mincurate.ranking.minority_score import Scorer
+from mincurate.ranking.reference import Base
+from mincurate.runs import digests, store
+from mincurate.runs import files as run_files
+from mincurate.runs.store import Run
+
+VECTORS = "joined.npz"
+"""Hashes and vectors of images that joined, which `embeddings.npy` does not hold."""
+PORTION = 512
+"""Images that are scored between two writings of the table: what a killed process loses."""
+NUMBERS = [
+    *("minority_score", "minority_score_se", "rarity", "minority_class"),
+    *("minority_class_within_label", "neighbor_distance", "embedding_rarity"),
+    *classes.WITHIN.values(),
+    *outliers.NAMES,
+    *("minority_score_calibrated", "denoising_error"),
+    *("rarity_kind", "map_x", "map_y", "minority_score_draws", "layer_distances"),
+    *(*tables.PERCENTILES, "rare_group"),
+]
+"""Columns that an exact copy takes over, as far as the run has them."""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What `score_new` leaves.
+
+    Attributes:
+        run: the run that grew.
+        dataset: name of the FiftyOne dataset that shows it, or ``None``.
+        frame: the rows that were added to the run's table.
+        tried: of how many files that had failed; ``None`` where new ones were looked for.
+    """
+
+    run: Run
+    dataset: str | None
+    frame: pd.DataFrame
+    tried: int | None = None
+
+    @property
+    def words(self) -> str:
+        """One line on what was added."""
+        if self.tried is not None:
+            return (
+                f"{len(self.frame):,} of {self.tried:,} files that could not be read joined run "
+                f"{self.run.key}; everything else is as it was."
+            )
+        if not len(self.frame):
+            return f"No image is new since run {self.run.key} was scored."
+        bad = int((self.frame["status"] != "ok").sum())
+        rare = int((self.frame["rarity"] >= 0.9).sum())
+        line = f"{len(self.frame):,} new images joined run {self.run.key}: {rare:,} of them rank "
+        line += "among the rarest tenth"
+        return line + (f", {bad:,} cannot be read." if bad else ".")
+
+
+def score_new(
+    run: str | Run | None = None,
+    *,
+    dataset: str | None = None,
+    batch_size: int = 32,
+    workers: int = 2,
+    device: str = "auto",
+    fiftyone: bool = True,
+    reporter: Reporter = SILENT,
+) -> Joined:
+    """Score the images that came since a run was scored, and add them to it.
+
+    Args:
+        run: the run or its key; the one scored last when absent.
+        dataset: FiftyOne dataset to look for new samples in and to write to; the run's own when
+            absent.
+        fiftyone: look there and write there at all.
+
+    Raises:
+        UserError: something the user can mend.
+        StoppedError: Ctrl-C; what is scored is kept, and the same call goes on.
+    """
+    scored = run if isinstance(run, Run) else store.find(run, kind=store.SCORE)
+    base = reference.open_base(scored)
+    name = (dataset or scored.record.get("dataset")) if fiftyone else None
+    if name:
+        from mincurate.dataset import writer
+
+        writer.check_database()
+    new = new_files.find_new(scored, name)
+    before = len(scored.frame())
+    stopped = False
+    with digests.held(scored):
+        if new:
+            reporter.say(f"{len(new):,} files are new since run {scored.key} was scored.")
+            scorer = reference.scorer_of(scored, choose_device(device))
+            try:
+                for rows, vectors in _portions(base, scorer, new, batch_size, workers, reporter):
+                    _keep(scored, rows, vectors)
+            except KeyboardInterrupt:
+                stopped = True
+        frame = scored.frame()
+        # Also without new files: the database may have been lost the last time.
+        if name and "joined" in frame:
+            writer.write_run(scored, name, reporter)
+    added = frame.iloc[before:].reset_index(drop=True)
+    if stopped:
+        raise StoppedError(
+            f"{len(added):,} of {len(new):,} new images are scored; do the same again to go on."
+        )
+    return Joined(scored, name, added)
+
+
+def retry_failed(
+    run: Run,
+    *,
+    batch_size: int = 32,
+    workers: int = 2,
+    device: str = "auto",
+    fiftyone: bool = True,
+    reporter: Reporter = SILENT,
+) -> Joined:
+    """Try the files again that could not be read when a run was scored; all others are kept.
+
+    Those that can be read now join the run like new ones.
+
+    Raises:
+        UserError: something the user can mend.
+    """
+    base = reference.open_base(run)
+    name = run.record.get("dataset") if fiftyone else None
+    if name:
+        from mincurate.dataset import writer
+
+        writer.check_database()
+    failed = new_files.find_failed(run)
+    nothing = run.frame().head(0)
+    if not failed:
+        return Joined(run, name, nothing, tried=0)
+    joined = []
+    with digests.held(run):
+        scorer = reference.scorer_of(run, choose_device(device))
+        for rows, vectors in _portions(base, scorer, failed, batch_size, workers, reporter):
+            rows = rows[rows["status"] == "ok"]
+            if len(rows):
+                _keep(run, rows, vectors)
+                joined.append(rows)
+        if name and joined:
+            writer.write_run(run, name, reporter)
+    frame = pd.concat(joined, ignore_index=True) if joined else nothing
+    return Joined(run, name, frame, tried=len(failed))
+
+
+def _portions(
+    base: Base,
+    scorer: Scorer,
+    files: list[Source],
+    batch_size: int,
+    workers: int,
+    reporter: Reporter,
+) -> Iterator[tuple[pd.DataFrame, tuple[list[str], NDArray[np.float32]]]]:
+    """What `_score` gives, for `PORTION` files at a time, which are then to be kept."""
+    for start in range(0, len(files), PORTION):
+        portion = files[start : start + PORTION]
+        yield _score(base, scorer, portion, batch_size, workers, reporter)
+
+
+def _score(
+    base: Base,
+    scorer: Scorer,
+    new: list[Source],
+    batch_size: int,
+    workers: int,
+    reporter: Reporter,
+) -> tuple[pd.DataFrame, tuple[list[str], NDArray[np.float32]]]:
+    """Rows of the run's table for new files, and the vectors of the new contents."""
+    identities = list(decode_pool.identify_many(new, size=None, workers=workers))
+    frame = base.run.frame()
+    first = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
+    first_of = dict(zip(first["content_hash"], first["rel_path"], strict=True))
+    files: dict[str, Source] = {}
+    rows: list[dict[str, Any]] = []
+    for source, identity in zip(new, identities, strict=True):
+        content = identity.content_hash
+        copy_of = first_of.get(content) if content else None
+        if content and copy_of is None:
+            files[content] = source
+            first_of[content] = source.rel_path
+        rows.append(
+            tables.file_facts(source, identity)
+            | {
+                "duplicate_of": copy_of,
+                "status": "ok" if content else "unscorable",
+                "reason": identity.reason,
+                "joined": store.now(),
+            }
+        )
+    copied = [name for name in NUMBERS if name in frame]
+    numbers = [first[["content_hash", *copied]].astype(object)]
+    vectors = np.zeros((0, base.vectors.shape[1]), np.float32)
+    if files:
+        pairs = [(content, source.path) for content, source in files.items()]
+        scored, vectors = reference.join(
+            base, scorer, pairs, batch_size=batch_size, workers=workers, reporter=reporter
+        )
+        labels = [source.label for source in files.values()]
+        rank_by_label(base, scored, vectors, labels, reporter)
+        like = tail_groups.nearest_of_tail(
+            base.frame, base.vectors, scored["rarity"].to_numpy(np.float64), vectors
+        )
+        for name in ("rarity_kind", "rare_group"):
+            if name in frame:
+                known = base.frame[name].astype(object).iloc[like].reset_index(drop=True)
+                scored[name] = known.where(like >= 0, None)
+        numbers.append(scored[["content_hash", *copied]].astype(object))
+    table = pd.DataFrame(rows).merge(pd.concat(numbers), on="content_hash", how="left")
+    table["broken"] = appearance.broken(table, base.run.record["sharpness_floor"])
+    table.loc[table["broken"].notna(), "rarity_kind"] = tail_groups.BROKEN
+    if "rare_group" in table:
+        table.loc[table["duplicate_of"].notna(), "rare_group"] = None
+    if "sample_id" not in frame:
+        table = table.drop(columns="sample_id")
+    return table, (list(files), vectors)
+
+
+def rank_by_label(
+    base: Base,
+    joining_: pd.DataFrame,
+    vectors: NDArray[np.float32],
+    labels: list[str | None],
+    reporter: Reporter = SILENT,
+) -> None:
+    """Add the class within the label; where the run ranks within labels, rank and class too.
+
+    Args:
+        joining_: as `reference.place` gives it, with the ranks among all images.
+        vectors: ``(M, d)``, of its rows.
+        labels: of its rows. A label that the run does not know leaves the ranks among all.
+    """
+    own = classes.within_column(base.column, base.frame.columns)
+    known = base.frame[own].to_numpy(np.float64)
+    values = joining_[base.column].to_numpy(np.float64).copy()
+    for name in classes.WITHIN.values():
+        joining_[name] = np.nan
+    minority = base.frame["minority_score"].to_numpy(np.float64)
+    within = base.frame["minority_class_within_label"].fillna(-1).to_numpy(np.int64)
+    edges_by_label = base.run.record.get("class_edges_by_label") or {}
+    groups = base.frame["label"].astype(object).where(base.frame["label"].notna(), "").to_numpy()
+    wanted = np.array([label or "" for label in labels], dtype=object)
+    found = pd.array([pd.NA] * len(values), dtype="Int64")
+    strangers = []
+    for label in sorted(set(wanted.tolist())):
+        here, members = wanted == label, groups == label
+        if own != base.column and members.any():
+            values[here] = _rarity_within(base, members, vectors[here])
+            joining_.loc[here, own] = values[here]
+        if label and members.any():
+            edges = classes.class_edges(known[members], within[members], base.num_classes)
+            found[here] = np.searchsorted(np.asarray(edges, np.float64), values[here])
+        if label in edges_by_label and members.any():
+            edges = edges_by_label[label]
+            joining_.loc[here, "minority_class"] = np.searchsorted(
+                np.asarray(edges, np.float64), values[here]
+            )
+            joining_.loc[here, "rarity"] = classes.percentile_among(known[members], values[here])
+            joining_.loc[here, list(tables.PERCENTILES)] = tables.minority_percentiles(
+                minority[members], joining_[here]
+            )
+        elif edges_by_label:
+            strangers.append(label or "(no label)")
+    joining_["minority_class_within_label"] = found
+    if strangers:
+        reporter.warn(
+            f"Run {base.run.key} ranks within labels and knows no image of {', '.join(strangers)}: "
+            "new ones of these are ranked among all images."
+        )
+
+
+def _rarity_within(
+    base: Base, members: NDArray[np.bool_], vectors: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """``embedding_rarity_within_label`` of images that join some of a run's."""
+    of_label = base.vectors[members]
+    rows = outliers.reference(base.frame["content_hash"][members])
+    return classes.mean_rank_among(
+        outliers.evidence(of_label, of_label[rows], rows),
+        outliers.evidence(vectors, of_label[rows]),
+        outliers.WEIGHTS,
+    )
+
+
+def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.float32]]) -> None:
+    """Add rows to the run's table, in place of those of files that had failed.
+
+    The vectors go first: without their rows nothing reads them.
+    """
+    hashes, found = read_vectors(run)
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        content_hash=np.array([*hashes, *vectors[0]], dtype=str),
+        vectors=np.concatenate([*([found] if len(found) else []), vectors[1]]),
+    )
+    run_files.write_atomically(run.path / VECTORS, buffer.getvalue())
+    frame = run.frame()
+    if "joined" not in frame:
+        frame["joined"] = pd.Series(pd.NA, index=frame.index, dtype="string")
+    key = "sample_id" if "sample_id" in frame else "rel_path"
+    frame = frame[~frame[key].isin(rows[key])]
+    dtypes = {name: kind for name, kind in frame.dtypes.items() if name in rows}
+    frame = pd.concat([frame, rows.astype(dtypes)], ignore_index=True)
+    tables.save_table(run, frame)
+    fine, copy = frame["status"] == "ok", frame["duplicate_of"].notna()
+    run.update(
+        counts=dict(run.record["counts"])
+        | {
+            "images": len(frame),
+            "scored": int(fine.sum()),
+            "unique": int((fine & ~copy).sum()),
+            "duplicates": int((fine & copy).sum()),
+            "unscorable": int((~fine).sum()),
+            "joined": int(frame["joined"].notna().sum()),
+        }
+    )
+
+
+def read_vectors(run: Run) -> tuple[list[str], NDArray[np.float32]]:
+    """Content hashes and vectors of the images that joined a run."""
+    try:
+        with np.load(run.path / VECTORS, allow_pickle=False) as kept:
+            return kept["content_hash"].tolist(), kept["vectors"]
+    except FileNotFoundError:
+        return [], np.zeros((0, 0), np.float32)

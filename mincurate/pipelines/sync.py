@@ -1,0 +1,67 @@
+"""Make a FiftyOne dataset from the files of a run: after the database was lost, or to be sure."""
+
+from dataclasses import dataclass
+
+from mincurate.curation import gather
+from mincurate.dataset import generated, writer
+from mincurate.dataset.database import check_database
+from mincurate.errors import UserError
+from mincurate.pipelines import augment
+from mincurate.progress import SILENT, Reporter
+from mincurate.runs import store
+from mincurate.runs.store import Run
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What `sync` did.
+
+    Attributes:
+        name: of the dataset.
+        added: samples that were not there, generated ones among them.
+        updated: samples of the run that were.
+        generations: keys of the generations that are shown with it.
+    """
+
+    name: str
+    added: int
+    updated: int
+    generations: list[str]
+
+    @property
+    def words(self) -> str:
+        """One line on it."""
+        line = f"The dataset {self.name} shows what the files say: {self.added:,} samples added, "
+        line += f"{self.updated:,} looked through"
+        return line + (f"; with {', '.join(self.generations)}." if self.generations else ".")
+
+
+def sync(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> Synced:
+    """Write a scored run, and what was generated from it, into its dataset; twice changes nothing.
+
+    What only the database knew is not in the files: tags and fields of the user's, and samples
+    that no run holds.
+
+    Args:
+        run: a scored run, or a generation, for which its scored run stands.
+        dataset: its name; the one that the run was written to when absent.
+
+    Raises:
+        UserError: the run is not finished, or the database does not answer.
+    """
+    scored = run if store.kind_of(run) == store.SCORE else store.find(str(run.record["base_path"]))
+    if not scored.finished:
+        raise UserError(f"The run {scored.key} is not finished; give its command again to go on.")
+    check_database()
+    record = scored.record
+    source = record["source"]
+    place = f"fiftyone:{source['value']}" if source["kind"] == "fiftyone" else source["value"]
+    name = writer.choose_name(place, dataset or record.get("dataset"))
+    written = writer.write_run(scored, name, reporter)
+    scored.update(dataset=name)
+    added, shown = written.added, []
+    for made in gather.generations(scored):
+        if made.record.get("dataset") is not None or made.key == run.key:
+            added += generated.write(made, augment.table(made), name, reporter)
+            shown.append(made.key)
+    return Synced(name, added, written.updated, shown)

@@ -1,0 +1,76 @@
+"""Two scored runs over the same images: how far they agree, and which images moved."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from mincurate.errors import UserError
+from mincurate.runs import store
+from mincurate.runs.store import Run
+
+TAIL = 0.9
+"""Rarity from which on an image is of the rarest tenth."""
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Of the images that both runs scored.
+
+    Attributes:
+        first, second: the runs.
+        frame: ``path``, ``label``, ``rarity_first``, ``rarity_second`` and ``change`` (second less
+            first, -1 to 1) of every image, the one that moved most first.
+        correlation: Spearman's, of the two rankings, -1 to 1.
+        kept_in_tail: share of the first run's rarest tenth that is in the second's.
+    """
+
+    first: Run
+    second: Run
+    frame: pd.DataFrame
+    correlation: float
+    kept_in_tail: float
+
+    @property
+    def words(self) -> str:
+        """One line on what was found."""
+        return (
+            f"{self.first.key} and {self.second.key} share {len(self.frame):,} images: rank "
+            f"correlation {self.correlation:.3f}, {self.kept_in_tail:.0%} of the first's rarest "
+            "tenth is in the second's."
+        )
+
+
+def compare(first: str | Run, second: str | Run) -> Comparison:
+    """Compare the rankings in force of two scored runs, image by image, by the files' contents.
+
+    Raises:
+        UserError: no such run, one that is not scored, or fewer than 3 images in common.
+    """
+    from scipy.stats import spearmanr
+
+    one, two = (run if isinstance(run, Run) else store.find(run) for run in (first, second))
+    if one.path.resolve() == two.path.resolve():
+        raise UserError(f"{one.key} is the same run twice; give two runs.")
+    left, right = (_ranked(run) for run in (one, two))
+    frame = left.merge(
+        right[["content_hash", "rarity"]], on="content_hash", suffixes=("_first", "_second")
+    )
+    if len(frame) < 3:
+        raise UserError(
+            f"{one.key} and {two.key} have {len(frame)} images in common, too few to compare."
+        )
+    frame["change"] = frame["rarity_second"] - frame["rarity_first"]
+    tail = frame["rarity_first"] >= TAIL
+    kept = float((frame.loc[tail, "rarity_second"] >= TAIL).mean()) if tail.any() else 0.0
+    correlation = float(spearmanr(frame["rarity_first"], frame["rarity_second"]).statistic)
+    order = frame["change"].abs().sort_values(ascending=False, kind="stable").index
+    columns = ["path", "label", "rarity_first", "rarity_second", "change"]
+    return Comparison(one, two, frame.loc[order, columns].reset_index(drop=True), correlation, kept)
+
+
+def _ranked(run: Run) -> pd.DataFrame:
+    if store.kind_of(run) != store.SCORE:
+        raise UserError(f"{run.key} holds generated images; compare scored runs.")
+    frame = run.frame()
+    known = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
+    return known[["path", "label", "content_hash", "rarity"]]

@@ -1,0 +1,43 @@
+"""Nearest neighbours among vectors: how far away an image's kind is."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+NEIGHBORS = 5
+"""k of AvgkNN (method, section 5)."""
+EXACT_NEIGHBORS_LIMIT = 50_000
+"""Above this many vectors neighbours are searched approximately (NN-descent)."""
+
+
+def neighbors(
+    vectors: NDArray[np.float32], k: int = NEIGHBORS
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Distances and indices ``(N, k')`` of every vector's nearest others, ``k' = min(k, N - 1)``.
+
+    Args:
+        vectors: ``(N, d)``.
+    """
+    n = len(vectors)
+    k = min(k, n - 1)
+    if k < 1:
+        return np.zeros((n, 0)), np.zeros((n, 0), dtype=np.int64)
+    if n > EXACT_NEIGHBORS_LIMIT:
+        from pynndescent import NNDescent
+
+        # A wider search than asked for: with k neighbours alone it misses some of the nearest.
+        wide = max(k + 1, 20)
+        index, far = NNDescent(vectors, n_neighbors=wide, random_state=0).neighbor_graph
+        return far[:, 1 : k + 1].astype(np.float64), index[:, 1 : k + 1].astype(np.int64)
+    from sklearn.neighbors import NearestNeighbors
+
+    far, index = NearestNeighbors(n_neighbors=k).fit(vectors).kneighbors()
+    return far, index
+
+
+def neighbor_distance(vectors: NDArray[np.float32], k: int = NEIGHBORS) -> NDArray[np.float64]:
+    """AvgkNN: mean Euclidean distance to the k nearest other vectors; higher is rarer.
+
+    NaN where there is no other vector.
+    """
+    far, _ = neighbors(vectors, k)
+    return far.mean(axis=1) if far.shape[1] else np.full(len(vectors), np.nan)

@@ -1,0 +1,143 @@
+"""What the diagnostics and the training curve of a run mean, to somebody who reads the report."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mincurate.ranking.reliability import AGREEMENT
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a diagnostic says: in a few words, at length, and whether a value is good."""
+
+    title: str
+    what: str
+    good: str
+    verdict: Callable[[float], str] = lambda value: ""
+    spec: str = ".2f"
+
+
+def _grade(value: float, good: float, fair: float) -> str:
+    return "good" if value >= good else "fair" if value >= fair else "poor"
+
+
+MEANINGS = {
+    "spearman_complexity": Meaning(
+        "Follows complexity",
+        "Rank correlation between the minority score and how complex an image is (PNG bytes per "
+        "pixel).",
+        "Near 0 is best. Beyond ±0.5 the ranking mostly tells busy images from plain ones.",
+        lambda v: _grade(-abs(v), -0.3, -0.5),
+    ),
+    "agreement_neighbors": Meaning(
+        "Agrees with neighbours",
+        "Rank correlation between the minority score and the distance to an image's nearest "
+        "neighbours, which is a second, independent kind of evidence.",
+        "Trust images most that both call rare. A low value means that the two see different "
+        "things: look at both.",
+    ),
+    "tail_agreement": Meaning(
+        "Halves agree",
+        "Share of the rarest tenth that two rankings by embedding have in common, each from half "
+        "of the features.",
+        "Above 57 % such rankings found the rare well in the study, below 47 % mostly not.",
+        lambda v: _grade(v, AGREEMENT["strong"], AGREEMENT["fair"]),
+        ".0%",
+    ),
+    "rank_stability": Meaning(
+        "Repeatable",
+        "Expected rank correlation with a second run on fresh noise.",
+        "Above 0.9 the order hardly depends on chance. More draws raise it (--n-draws).",
+        lambda v: _grade(v, 0.9, 0.8),
+    ),
+    "mean_relative_se": Meaning(
+        "Noise in a score",
+        "Standard error of a score, as a share of the score, averaged over the images.",
+        "Below 10 % is good. More draws lower it.",
+        lambda v: _grade(-v, -0.1, -0.2),
+        ".1%",
+    ),
+    "draws_per_image": Meaning(
+        "Draws per image",
+        "Noise draws that an image got, on average.",
+        "Fewer than asked for where --adaptive spared those that would not have changed the "
+        "rarest class.",
+        spec=".1f",
+    ),
+    "denoising_error": Meaning(
+        "Reconstruction error",
+        "Mean squared error of the reconstructions, pixels in [-1, 1].",
+        "Says little alone; the next line compares it.",
+        spec=".2g",
+    ),
+    "denoising_gain": Meaning(
+        "Better than a filter",
+        "Error of the best linear filter for these images, divided by the model's error.",
+        "1 means that the model has learned nothing a filter does not know; well above 1.1 is "
+        "needed.",
+        lambda v: _grade(v, 1.3, 1.1),
+    ),
+    "still_improving": Meaning(
+        "Training unfinished",
+        "How much the error on held-out images fell over the last quarter of the training.",
+        "Below 3 % the training has settled; above, train longer (--train-minutes).",
+        lambda v: _grade(-v, -0.03, -0.06),
+        ".1%",
+    ),
+    "images_per_second": Meaning(
+        "Speed", "Images scored per second, all draws included.", "", spec=".3g"
+    ),
+}
+
+
+def diagnostics(numbers: dict[str, float]) -> list[dict[str, str]]:
+    """Rows of the table of diagnostics: known ones in the order of `MEANINGS`, then the others."""
+    rows = []
+    for name in [
+        *(n for n in MEANINGS if n in numbers),
+        *(n for n in numbers if n not in MEANINGS),
+    ]:
+        value = numbers[name]
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            continue
+        known = MEANINGS.get(name) or Meaning(name.replace("_", " "), "", "", spec=".3g")
+        rows.append(
+            {
+                "name": name,
+                "title": known.title,
+                "value": format(value, known.spec),
+                "what": known.what,
+                "good": known.good,
+                "verdict": known.verdict(value),
+            }
+        )
+    return rows
+
+
+def curve(curve: list[list[float | None]]) -> dict[str, Any] | None:
+    """Two polylines in a 100 by 100 drawing; ``None`` with fewer than two points."""
+    rows = np.array(curve, dtype=np.float64).reshape(-1, 3)
+    losses = rows[:, 1:]
+    if len(rows) < 2 or not np.isfinite(losses).any():
+        return None
+    low, high = float(np.nanmin(losses)), float(np.nanmax(losses))
+    x = 100 * rows[:, 0] / rows[-1, 0]
+
+    def line(values: NDArray[np.float64]) -> str:
+        y = 97 - 94 * (values - low) / (high - low or 1)
+        return " ".join(f"{a:.2f},{b:.2f}" for a, b in zip(x, y, strict=True) if math.isfinite(b))
+
+    held = losses[:, 1][np.isfinite(losses[:, 1])]
+    return {
+        "train": line(losses[:, 0]),
+        "held_out": line(losses[:, 1]),
+        "low": low,
+        "high": high,
+        "images": int(rows[-1, 0]),
+        "last": float(held[-1]) if len(held) else None,
+    }

@@ -1,0 +1,169 @@
+"""The HTML page of an evaluation: self-contained like the report, and for the same reader."""
+
+import base64
+import math
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+
+from mincurate.evaluation.downstream import Downstream
+from mincurate.evaluation.sets import EQUAL
+from mincurate.evaluation.verdict import Verdict, look_up
+from mincurate.runs import command, files
+from mincurate.runs.store import Run
+from mincurate.text import short, visible
+
+SETS = {
+    "real": "real",
+    "ddpm": "ddpm (plain)",
+    "guided": "guided",
+    "accepted": "guided, accepted",
+}
+NUMBERED = ("recall", "coverage", "fid", "sfid")
+"""Metrics that depend on the number of images: sets of another size do not compare."""
+SHARES = ("in_rarest_tenth", "off_manifold", "near_copies", "closer_than_real")
+NAMES = {
+    "minority_score": ("minority score", "how badly the run's model rebuilds an image"),
+    "rarity_percentile": ("rarity", "where it would rank among the real images, 0 to 1"),
+    "in_rarest_tenth": ("in the rarest tenth", "share that ranks with the rarest real tenth"),
+    "avg_knn": ("AvgkNN", "mean distance to the 5 nearest real images"),
+    "lof": ("LOF", "local outlier factor; 1 is inside"),
+    "rarity": ("rarity score", "smallest real ball it lies in; those off the manifold left out"),
+    "off_manifold": ("off the manifold", "share that lies in no real ball"),
+    "precision": ("precision", "share that lies in a real ball"),
+    "recall": ("recall", "share of real images in a ball of theirs"),
+    "density": ("density", "real balls an image lies in, of 5"),
+    "coverage": ("coverage", "share of real images with one in their ball"),
+    "fid": ("FID", "distance of the distributions, in these features"),
+    "sfid": ("spatial FID", "the same in features that know places"),
+    "nearest_distance": ("nearest real image", "distance to it"),
+    "near_copies": ("near copies", "share as near to a real image as 1 % of those are"),
+    "closer_than_real": ("closer than real", "share nearer to its neighbour than that to its own"),
+}
+"""Name of every metric and what it is, in the order of the page."""
+TAIL = ("precision", "recall", "density", "coverage", "fid", "sfid", "avg_knn")
+"""Metrics that are shown against the rarest tenth, too."""
+
+
+def rows(table: pd.DataFrame, reference: str = "all") -> list[dict[str, Any]]:
+    """The table as rows for people: one per metric, with a cell per set of `SETS`.
+
+    A cell holds ``text`` and ``interval``, both empty where there is no number, and ``note``.
+    """
+    found = []
+    for metric, (name, what) in NAMES.items():
+        if reference == "tail" and metric not in TAIL:
+            continue
+        cells = [_cell(table, key, metric, reference) for key in SETS]
+        if not any(cell["text"] for cell in cells):
+            continue
+        known = table[table["metric"] == metric]
+        found.append(
+            {"metric": metric, "name": name, "what": what, "cells": cells}
+            | {"reading": str(known["reading"].iloc[0])}
+        )
+    return found
+
+
+def write_page(
+    made: Run,
+    base: Run,
+    table: pd.DataFrame,
+    told: Verdict,
+    compared: Downstream | None,
+    facts: dict[str, Any],
+    drawn: dict[str, Path],
+) -> Path:
+    """Write ``evaluation.html`` of the run ``made``, and return its path.
+
+    Args:
+        base: the scored run.
+        facts: what the numbers are about.
+        drawn: the figures, by name.
+    """
+    environment = Environment(
+        loader=PackageLoader("mincurate.report", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
+    )
+    environment.filters["short"] = short
+    environment.filters["date"] = _date
+    style = (
+        resources.files("mincurate.report").joinpath("templates", "report.css").read_text("utf-8")
+    )
+    page = environment.get_template("evaluation.html.j2").render(
+        style=Markup(style),
+        key=made.key,
+        base_key=base.key,
+        record=made.record,
+        source=str((base.record.get("source") or {}).get("value") or ""),
+        verdict=told,
+        facts=facts,
+        sets=list(SETS.values()),
+        numbers={
+            reference: {name: _n(table, key, reference) for key, name in SETS.items()}
+            for reference in ("all", "tail")
+        },
+        whole=rows(table),
+        tail=rows(table, "tail"),
+        compared=None if compared is None else _compared(compared),
+        pictures={name: _picture(path) for name, path in drawn.items()},
+        again=command.quoted("mincurate", "evaluate", made.key),
+    )
+    path = made.path / "evaluation.html"
+    files.write_atomically(path, page.encode())
+    return path
+
+
+def number(value: float, metric: str) -> str:
+    """A value of a metric as it is shown; empty for none."""
+    if not math.isfinite(value):
+        return ""
+    return f"{100 * value:.1f}%" if metric in SHARES else f"{value:.3g}"
+
+
+def _cell(table: pd.DataFrame, key: str, metric: str, reference: str) -> dict[str, str]:
+    value, low, high = look_up(table, key, metric, reference)
+    note = ""
+    if key == "accepted" and metric in NUMBERED:
+        plain = number(look_up(table, EQUAL, metric, reference)[0], metric)
+        note = f"ddpm at this number: {plain}" if plain else ""
+    text = number(value, metric)
+    interval = f"{number(low, metric)}–{number(high, metric)}" if text else ""
+    return {"text": text, "interval": interval, "note": note}
+
+
+def _n(table: pd.DataFrame, key: str, reference: str) -> int:
+    known = table.loc[(table["set"] == key) & (table["reference"] == reference), "n"]
+    return int(known.iloc[0]) if len(known) else 0
+
+
+def _compared(compared: Downstream) -> dict[str, Any]:
+    """Rows for people; a difference is good or poor where its interval does not hold 0."""
+
+    def toned(table: pd.DataFrame) -> list[dict[Any, Any]]:
+        found = table.to_dict("records")
+        for row in found:
+            for tone, low, high in (("tone", "low", "high"), ("gained", "gain_low", "gain_high")):
+                row[tone] = "good" if row[low] > 0 else "poor" if row[high] < 0 else ""
+        return found
+
+    return {"classes": toned(compared.classes), "groups": toned(compared.groups)}
+
+
+def _picture(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def _date(text: str | None) -> str:
+    try:
+        return datetime.fromisoformat(text or "").strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return str(text or "")

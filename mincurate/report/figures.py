@@ -1,0 +1,197 @@
+"""Pictures of a run as PNG: the map, the histogram, and the two ends of the ranking."""
+
+import base64
+import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.colors import ListedColormap, to_hex
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from mincurate.images.decode import UnreadableImage, decode
+from mincurate.ranking.classes import RANKINGS
+from mincurate.runs import files
+from mincurate.runs.store import Run
+from mincurate.text import short
+
+INK, MUTED, GONE = "#1b1f24", "#59636e", "#d9dee3"
+SHEET = 48
+"""Pictures in a contact sheet, at most."""
+TILE = 128
+"""Longer side, in pixels, of a picture in a contact sheet, at most."""
+Picture = NDArray[np.uint8]
+"""``(h, w, 3)``, RGB."""
+
+
+def class_colors(n: int) -> list[str]:
+    """``n`` colours from calm blue (common) to signal red (rare), as ``#rrggbb``."""
+    return [to_hex(colormaps["turbo"](x)) for x in np.linspace(0.12, 0.9, n)]
+
+
+def ends(known: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both ends of a ranking, each from its outermost image inwards; no image is in both."""
+    most = known.head(min(SHEET, (len(known) + 1) // 2))
+    least = known.iloc[::-1].head(min(SHEET, len(known) // 2))
+    return most, least
+
+
+def thumbnails(rows: pd.DataFrame, size: int, *, square: bool = False) -> list[Picture | None]:
+    """A small picture of every row, or ``None`` where the file cannot be read any more.
+
+    Args:
+        size: longer side in pixels, at most; a smaller image keeps its own size.
+        square: exactly ``size`` by ``size``, with borders in the image's mean colour.
+    """
+
+    def draw(row: Any) -> Picture | None:
+        known = pd.notna(row.width) and pd.notna(row.height) and not square
+        width, height = (int(row.width), int(row.height)) if known else (size, size)
+        longer = max(width, height, 1)
+        side = min(size, longer)
+        try:
+            padded = decode(str(row.path), size=side, fit="pad").transpose(1, 2, 0)
+        except UnreadableImage:
+            return None
+        w, h = max(1, round(width * side / longer)), max(1, round(height * side / longer))
+        left, top = (side - w) // 2, (side - h) // 2
+        return padded[top : top + h, left : left + w]
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(draw, rows.itertuples()))
+
+
+def data_uri(picture: Picture, quality: int | None = None) -> str:
+    """WebP in an address; without ``quality`` lossless, which small pictures need."""
+    buffer = io.BytesIO()
+    lossless = quality is None
+    Image.fromarray(picture).save(buffer, "WEBP", lossless=lossless, quality=quality or 80)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def write_figures(
+    run: Run,
+    known: pd.DataFrame,
+    *,
+    most: Sequence[Picture | None],
+    least: Sequence[Picture | None],
+    num_classes: int,
+    rank_by: str,
+) -> list[Path]:
+    """Write what can be drawn of a run into its ``figures`` folder, and remove what no longer can.
+
+    Args:
+        known: the images as `classes.rarest_first` gives them.
+        most: pictures of one of its `ends`.
+        least: pictures of the other.
+
+    Returns:
+        The files: ``map.png``, ``histogram.png``, ``most_minority.png``, ``least_minority.png``,
+        without those for which there is nothing to draw.
+    """
+    folder = run.path / "figures"
+    folder.mkdir(exist_ok=True)
+    record, column = run.record, RANKINGS[rank_by]
+    rarest, commonest = ends(known)
+    drawn: dict[str, Figure | None] = {
+        "map.png": _map(known, num_classes, str(record.get("map_method", ""))),
+        "histogram.png": _histogram(known[column], record.get("class_edges") or [], column),
+        "most_minority.png": _contact_sheet(most, _captions(rarest, column), "Most minority"),
+        "least_minority.png": _contact_sheet(least, _captions(commonest, column), "Least minority"),
+    }
+    for name, figure in drawn.items():
+        if figure is None:
+            (folder / name).unlink(missing_ok=True)
+            continue
+        buffer = io.BytesIO()
+        # Without the version of matplotlib inside, the same run gives the same bytes.
+        figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+        files.write_atomically(folder / name, buffer.getvalue())
+    return [folder / name for name, figure in drawn.items() if figure is not None]
+
+
+def _map(known: pd.DataFrame, num_classes: int, method: str) -> Figure | None:
+    shown = known[known["map_x"].notna() & known["minority_class"].notna()].iloc[::-1]
+    if len(shown) == 0:
+        return None
+    figure = Figure(figsize=(7.5, 6), layout="constrained")
+    axes = figure.subplots()
+    dots = axes.scatter(
+        shown["map_x"],
+        shown["map_y"],
+        c=shown["minority_class"].astype(float),  # the rare ones come last, hence on top
+        cmap=ListedColormap(class_colors(num_classes)),
+        vmin=-0.5,
+        vmax=num_classes - 0.5,
+        s=float(np.clip(6000 / len(shown), 3, 40)),
+        linewidths=0,
+    )
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(f"{method.upper()} map of {len(shown):,} images", color=INK, fontsize=11)
+    for side in axes.spines.values():
+        side.set_color(GONE)
+    bar = figure.colorbar(dots, ax=axes, label="ordinal class (highest is rarest)", shrink=0.8)
+    bar.set_ticks(list(range(0, num_classes, max(1, num_classes // 10))))
+    return figure
+
+
+def _histogram(values: pd.Series, edges: list[float], column: str) -> Figure | None:
+    found = values.dropna().to_numpy(float)
+    if len(found) < 2:
+        return None
+    figure = Figure(figsize=(7.5, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.hist(found, bins=min(60, max(10, len(found) // 10)), color="#4c78a8")
+    for edge in edges:
+        axes.axvline(edge, color="#d1242f", linewidth=0.7, alpha=0.7)
+    axes.set_xlabel(f"{column.replace('_', ' ')} (higher is rarer; lines: class edges)", color=INK)
+    axes.set_ylabel("images", color=INK)
+    for name in ("top", "right"):
+        axes.spines[name].set_visible(False)
+    return figure
+
+
+def _captions(rows: pd.DataFrame, column: str) -> list[tuple[str, str]]:
+    """The value of each row, and below it class and label, as far as they are known."""
+    captions = []
+    row: Any
+    for row in rows.itertuples():
+        value = getattr(row, column)
+        under = [f"class {row.minority_class}"] if pd.notna(row.minority_class) else []
+        under += [short(row.label, 16)] if isinstance(row.label, str) else []
+        captions.append((f"{value:.3f}" if pd.notna(value) else "", "\n".join(under)))
+    return captions
+
+
+def _contact_sheet(
+    pictures: Sequence[Picture | None], captions: Sequence[tuple[str, str]], title: str
+) -> Figure | None:
+    """Pictures in rows of up to twelve, each over its captions."""
+    if not pictures:
+        return None
+    columns = min(12, len(pictures))
+    rows = -(-len(pictures) // columns)
+    wide, tall = 0.9, 1.06 + 0.13 * max(len(under.split("\n")) for _, under in captions)
+    width, height, top = max(2.0, wide * columns), tall * rows + 0.45, 0.4
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0, 0, 1, 1))  # a unit is an inch
+    axes.axis("off")
+    for i, (picture, (value, under)) in enumerate(zip(pictures, captions, strict=True)):
+        x, y = wide * (i % columns) + 0.45, top + tall * (i // columns) + 0.42
+        shown = np.full((1, 1, 3), 0xE4, np.uint8) if picture is None else picture
+        h, w = 0.42 * np.array(shown.shape[:2]) / max(shown.shape[:2])
+        axes.imshow(shown, extent=(x - w, x + w, y + h, y - h), interpolation="nearest")
+        # A label may hold dollar signs, which are no formula.
+        words: dict[str, Any] = {"fontsize": 6.5, "ha": "center", "va": "top", "parse_math": False}
+        axes.text(x, y + 0.45, value, color=INK, **words)
+        axes.text(x, y + 0.57, under, color=MUTED, **words)
+    axes.set(xlim=(0, width), ylim=(height, 0), aspect="auto")
+    axes.text(width / 2, top / 2, title, fontsize=11, color=INK, ha="center", va="center")
+    return figure

@@ -1,0 +1,339 @@
+"""One self-contained HTML page that shows a run to somebody who has never seen mincurate.
+
+File names, labels and reasons come from strangers: the template escapes all it is given, what
+cannot be seen is spelled out (`visible`), and the page's own policy lets it load nothing and run
+only its own script.
+"""
+
+import base64
+import hashlib
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from mincurate.ranking import classes as ordinal
+from mincurate.ranking import tail as tails
+from mincurate.ranking import tail_groups
+from mincurate.ranking.classes import RANKINGS
+from mincurate.report import (
+    contact_sheets,
+    diagnostics_text,
+    evaluation_figures,
+    figures,
+    hover_map,
+)
+from mincurate.runs import command, files
+from mincurate.runs.store import Run
+from mincurate.text import short, visible
+
+LISTED = 500
+"""Unscorable files that are listed by name."""
+GROUPS, COPIES = 100, 10
+"""Groups of duplicates that are listed, and copies named in each."""
+KINDS, TYPICAL = 12, 7
+"""Kinds of rare that are shown, and images of each."""
+LABELS = 200
+"""Labels in the table."""
+LEANS = 1.5
+"""A label leans to the tail when its share in the rarest class is so many times the usual one."""
+COLUMNS = 20
+"""Columns of the label table; more classes than that share columns."""
+
+
+def write_report(run: Run) -> Path:
+    """Write ``report.html`` and the figures of a run, and return the page's path.
+
+    Raises:
+        UserError: the run has no table of scores yet.
+    """
+    frame, record = run.frame(), run.record
+    settings = record.get("settings") or {}
+    rank_by = str(record.get("rank_by") or settings.get("rank_by") or "minority")
+    num_classes = int(record.get("num_classes") or settings.get("num_classes") or 10)
+    known = ordinal.rarest_first(frame, RANKINGS[rank_by])
+    within_label = bool(settings.get("within_label")) and bool(known["label"].notna().any())
+    most, least = (figures.thumbnails(end, figures.TILE) for end in figures.ends(known))
+    figures.write_figures(
+        run, known, most=most, least=least, num_classes=num_classes, rank_by=rank_by
+    )
+    values = known[RANKINGS[rank_by]]
+    classes = np.array(known["minority_class"].fillna(-1), np.int64)
+    # Within labels every label fills every class: which one is rare, the whole set's classes tell.
+    tail = ordinal.ordinal_classes(values, num_classes) if within_label else classes
+    model = record.get("model") or {}
+    style, script = (_text(name) for name in ("report.css", "map.js"))
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            style=Markup(style),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            title=_title(record),
+            key=run.key,
+            record=record,
+            settings=settings,
+            counts=_counts(frame, known),
+            facts=_facts(record, settings),
+            rank_by=rank_by,
+            leans=LEANS,
+            within_label=within_label,
+            column=RANKINGS[rank_by].replace("_", " "),
+            num_classes=num_classes,
+            colors=figures.class_colors(num_classes),
+            **contact_sheets.sheets(known, most, least, RANKINGS[rank_by]),
+            histogram=_histogram(values, classes, record.get("class_edges") or [], num_classes),
+            pairs=contact_sheets.pairs(run, known),
+            points=hover_map.points(known, narrow=record.get("map_method") == "umap"),
+            **_kinds(run, frame),
+            labels=_labels(known["label"], tail, num_classes),
+            duplicates=_duplicates(frame),
+            unscorable=_unscorable(frame),
+            guidance=_guidance(run),
+            diagnostics=diagnostics_text.diagnostics(record.get("diagnostics") or {}),
+            curve=diagnostics_text.curve(model.get("curve") or []),
+            command=command.command(run),
+            launch=command.quoted("mincurate", "launch", str(record.get("dataset") or "")),
+        )
+    )
+    path = run.path / "report.html"
+    files.write_atomically(path, page.encode())
+    return path
+
+
+def _text(template: str) -> str:
+    return resources.files("mincurate.report").joinpath("templates", template).read_text("utf-8")
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("mincurate.report", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
+    )
+    environment.filters["short"] = short
+    environment.filters["date"] = _date
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    return environment
+
+
+def _date(text: str | None) -> str:
+    try:
+        return datetime.fromisoformat(text or "").strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return str(text or "")
+
+
+def _title(record: dict[str, Any]) -> str:
+    source = str((record.get("source") or {}).get("value") or "")
+    return str(record.get("dataset") or source.rstrip("/").rpartition("/")[2] or source or "images")
+
+
+def _counts(frame: pd.DataFrame, known: pd.DataFrame) -> dict[str, int]:
+    ok = int((frame["status"] == "ok").sum())
+    return {
+        "images": len(frame),
+        "scored": ok,
+        "unscorable": len(frame) - ok,
+        "unique": len(known),
+        "duplicates": ok - len(known),
+        "on_map": int(known["map_x"].notna().sum()),
+    }
+
+
+def _facts(record: dict[str, Any], settings: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Name, value and small print of what a score depends on; unknown ones are left out."""
+    model = record.get("model") or {}
+    side = f"{model['image_size']} px" if model.get("image_size") else ""
+    if model.get("trained_here"):
+        minutes = model.get("trained_minutes")
+        name = "trained on these images"
+        side += f", {minutes:.0f} min of training" if minutes and minutes >= 1 else ""
+    else:
+        name = str(model.get("name") or "").rstrip("/").rpartition("/")[2]
+    sigma = record.get("sigma") or settings.get("sigma")
+    draws = record.get("n_draws") or settings.get("n_draws")
+    said = f"sigma; {draws:,} draw{'s' if draws > 1 else ''} per image" if draws else "sigma"
+    if settings.get("adaptive"):
+        said = f"sigma; 2 draws per image, {draws:,} near the edge of the rarest class"
+    facts = [
+        ("model", name, side),
+        (
+            "noise level",
+            f"{sigma:.3g}" if sigma else "",
+            said,
+        ),
+        (
+            "distance",
+            str(record.get("perceptual") or settings.get("perceptual") or ""),
+            "perceptual, decides the score",
+        ),
+        (
+            "embedding",
+            str(record.get("embedding") or settings.get("embedding") or ""),
+            "for neighbours and map",
+        ),
+    ]
+    return [fact for fact in facts if fact[1]]
+
+
+def _histogram(
+    values: pd.Series, members: NDArray[np.int64], edges: list[float], num_classes: int
+) -> dict[str, Any] | None:
+    """Bars, which are stacks of classes, and class edges, all in percent of the drawing.
+
+    Args:
+        members: class of every value, -1 for none.
+
+    Returns:
+        ``None`` when the scores are equal.
+    """
+    known = values.notna().to_numpy(bool)
+    found, members = values.to_numpy(np.float64)[known], members[known].clip(-1, num_classes - 1)
+    if len(found) < 2 or found.min() == found.max():
+        return None
+    counts, borders = np.histogram(found, bins=min(60, max(10, len(found) // 8)))
+    low, span = float(borders[0]), float(borders[-1] - borders[0])
+    places = np.searchsorted(borders[1:-1], found, side="right")
+    stacks = np.zeros((len(counts), num_classes + 1), int)
+    np.add.at(stacks, (places, members), 1)  # the last column is that of no class
+    palette = [*figures.class_colors(num_classes), "#888888"]
+    width, unit = 100 / len(counts), 94 / counts.max()
+    tops = 100 - unit * stacks.cumsum(axis=1)
+    return {
+        "bars": [
+            {
+                "x": i * width,
+                "width": 0.9 * width,
+                "y": tops[i, c],
+                "height": unit * stacks[i, c],
+                "color": palette[c],
+                "count": int(stacks[i, c]),
+                "ordinal": int(c) if c < num_classes else None,
+                "low": borders[i],
+                "high": borders[i + 1],
+            }
+            for i, c in np.argwhere(stacks)
+        ],
+        "edges": [(100 * (edge - low) / span, edge) for edge in edges if low <= edge <= low + span],
+        "ticks": [low + span * part for part in (0, 0.25, 0.5, 0.75, 1)],
+        "tallest": int(counts.max()),
+    }
+
+
+def _guidance(run: Run) -> str | None:
+    """The picture of the classifier that was trained last, if there is one."""
+    path = evaluation_figures.guidance_plot(run)
+    if path is None:
+        return None
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def _kinds(run: Run, frame: pd.DataFrame) -> dict[str, Any]:
+    """The groups of the tail, each with pictures and with what sets it apart."""
+    if not (run.path / "embeddings.npy").is_file():
+        return {"kinds": [], "kinds_more": 0, "kinds_summary": ""}
+    tail = tails.look(run)
+    found = tail_groups.kinds(tail)
+    shown = [*found[:KINDS], *(kind for kind in found[KINDS:] if kind.alone)]
+    return {
+        "kinds": [
+            {
+                "alone": kind.alone,
+                "name": kind.name,
+                "count": len(kind.members),
+                "traits": kind.traits,
+                "tiles": contact_sheets.small(tail.images.iloc[kind.members[:TYPICAL]]),
+                "common": contact_sheets.small(
+                    tail.images.iloc[[] if kind.common is None else [kind.common]]
+                ),
+            }
+            for kind in shown
+        ],
+        "kinds_more": len(found) - len(shown),
+        "kinds_summary": tail_groups.summary(frame),
+    }
+
+
+def _labels(
+    labels: pd.Series, members: NDArray[np.int64], num_classes: int
+) -> dict[str, Any] | None:
+    """Per label: how many, its share in the rarest class, and the counts of every class.
+
+    Args:
+        members: class of every image, -1 for none.
+    """
+    if labels[members >= 0].isna().all():
+        return None
+    table = pd.crosstab(labels[members >= 0].fillna("(no label)"), members[members >= 0])
+    table = table.reindex(columns=range(num_classes), fill_value=0)
+    edges = np.linspace(0, num_classes, min(num_classes, COLUMNS) + 1).round().astype(int)
+    spans = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+    rows: list[dict[str, Any]] = []
+    for label, counts in zip(table.index, table.to_numpy(), strict=True):
+        total = int(counts.sum())
+        cells = [int(counts[a:b].sum()) for a, b in spans]
+        rows.append(
+            {
+                "label": str(label),
+                "total": total,
+                "tail": int(counts[-1]),
+                "share": counts[-1] / total,
+                "cells": [(count, count / total) for count in cells],
+            }
+        )
+    rows.sort(key=lambda row: (-row["share"], -row["total"], row["label"]))
+    usual = float(table.to_numpy()[:, -1].sum() / table.to_numpy().sum())
+    return {
+        "heads": [f"{a}" if b == a + 1 else f"{a}–{b - 1}" for a, b in spans],
+        "rows": rows[:LABELS],
+        "more": max(0, len(rows) - LABELS),
+        "usual": usual,
+        "leaning": [row for row in rows if row["tail"] > 1 and row["share"] >= LEANS * usual][:5],
+    }
+
+
+def _duplicates(frame: pd.DataFrame) -> dict[str, Any] | None:
+    copies = frame[frame["duplicate_of"].notna() & (frame["status"] == "ok")]
+    if len(copies) == 0:
+        return None
+    groups = sorted(
+        (
+            (str(first), group["rel_path"].tolist())
+            for first, group in copies.groupby("duplicate_of")
+        ),
+        key=lambda group: (-len(group[1]), group[0]),
+    )
+    return {
+        "count": len(groups),
+        "groups": [(first, names[:COPIES], len(names)) for first, names in groups[:GROUPS]],
+        "more": max(0, len(groups) - GROUPS),
+    }
+
+
+def _unscorable(frame: pd.DataFrame) -> dict[str, Any] | None:
+    """Reasons with their counts, the commonest first, and names until `LISTED` are shown."""
+    bad = frame[frame["status"] != "ok"]
+    if len(bad) == 0:
+        return None
+    groups = sorted(
+        (
+            (str(reason), group["rel_path"].tolist())
+            for reason, group in bad.groupby(bad["reason"].fillna("unknown reason"))
+        ),
+        key=lambda group: (-len(group[1]), group[0]),
+    )
+    left, listed = LISTED, []
+    for reason, names in groups[:LISTED]:
+        listed.append((reason, names[:left], len(names)))
+        left -= len(names[:left])
+    return {"groups": listed, "more": max(0, len(groups) - LISTED)}

@@ -1,0 +1,289 @@
+"""A run on disk: its record, its shards of results, and what makes it resumable.
+
+Files are the truth, the database is a view of them. Everything is written beside its place and
+moved there in one step, so that a file that exists is whole; a shard counts once its marker, which
+holds the number of rows and a digest, is there too.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mincurate import paths
+from mincurate.errors import UserError
+from mincurate.progress import Reporter
+from mincurate.runs import files as run_files
+from mincurate.runs.schema import FLOAT_COLUMNS, GENERATED, OUTPUTS, RECORD
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+PREFIX = "mincurate_"
+SCORE, AUGMENT = "score", "augment"
+"""Kinds of runs."""
+
+
+def now() -> str:
+    """The time, ISO 8601 in UTC to the second."""
+    return datetime.now(UTC).strftime(TIME)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder that holds one run. See `docs/files.md` for what is in it."""
+
+    path: Path
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The contents of ``run.json``; empty when the run has not begun."""
+        try:
+            return json.loads((self.path / RECORD).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise UserError(
+                f"{self.path / RECORD} is damaged; delete the folder {self.path} and start again."
+            ) from None
+
+    @property
+    def key(self) -> str:
+        """``mincurate_<n>``, unique on this machine."""
+        return str(self.record.get("key", self.path.name))
+
+    @property
+    def finished(self) -> bool:
+        """Whether all images are scored and the table is written."""
+        return bool(self.record.get("finished"))
+
+    def update(self, **changes: object) -> None:
+        """Change entries of ``run.json``."""
+        text = json.dumps(self.record | changes, indent=1, default=str, ensure_ascii=True)
+        run_files.write_atomically(self.path / RECORD, text.encode())
+
+    def frame(self) -> "pd.DataFrame":
+        """The table of results, one row per file.
+
+        Raises:
+            UserError: the run is not finished.
+        """
+        import pandas as pd
+
+        table = self.path / "scores.parquet"
+        if not table.is_file():
+            raise UserError(
+                f"The run {self.key} has no results yet; finish it by giving its `mincurate score` "
+                "command again."
+            )
+        frame = pd.read_parquet(table, dtype_backend="numpy_nullable")
+        return frame.astype({name: "float64" for name in FLOAT_COLUMNS if name in frame})
+
+
+def create(output: Path | None = None, **facts: object) -> Run:
+    """A new run, in the home folder, or in ``output`` and linked from there.
+
+    Args:
+        facts: what its record says from the first moment on: whoever kills the process then must
+            not leave a run that nobody goes on with, or that passes for another kind.
+    """
+    folder = paths.home() / "runs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        number = 1 + max((_number(p.name) for p in folder.iterdir()), default=0)
+        if output is not None:
+            return _create_outside(folder, number, output, facts)
+        for left in folder.glob(".new.*"):
+            if not _alive(left.suffix[1:]):
+                shutil.rmtree(left, ignore_errors=True)
+        new = Run(folder / f".new.{os.getpid()}")
+        shutil.rmtree(new.path, ignore_errors=True)
+        new.path.mkdir()
+        while True:
+            key = f"{PREFIX}{number}"
+            new.update(key=key, created=tick(), finished=None, **facts)
+            try:
+                os.rename(new.path, folder / key)  # fails where somebody else was quicker
+                return Run(folder / key)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise
+                number += 1
+    except OSError as error:
+        raise UserError(
+            f"Cannot write to {error.filename or output or folder}: {error.strerror}; choose "
+            "another place with --output, or set MINCURATE_HOME."
+        ) from error
+
+
+def _create_outside(folder: Path, number: int, output: Path, facts: dict[str, object]) -> Run:
+    output.mkdir(parents=True, exist_ok=True)
+    links = [p for p in folder.iterdir() if p.resolve() == output.resolve()]
+    place = links[0] if links else folder / f"{PREFIX}{number}"
+    while not links:
+        try:
+            place.symlink_to(output.resolve())
+            break
+        except FileExistsError:
+            number += 1
+            place = folder / f"{PREFIX}{number}"
+    run = Run(output.resolve())
+    run.update(key=place.name, created=tick(), finished=None, **facts)
+    return run
+
+
+def _alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def begun_or_new(request: str, resume: bool, reporter: Reporter, **facts: object) -> Run:
+    """The last run that was begun with this request, or a new one.
+
+    Args:
+        resume: look for one at all.
+        facts: of a new one, as in `create`.
+    """
+    if resume:
+        for run in reversed(all_runs()):
+            if run.record.get("request") == request:
+                done = "finished" if run.finished else "begun"
+                reporter.say(f"Going on with run {run.key}, {done} before (--fresh starts anew).")
+                return run
+    return create(None, request=request, **facts)
+
+
+def clear(run: Run) -> None:
+    """Forget what a run has computed, for ``--fresh`` in a folder that is in use."""
+    folders, files = ["shards", "figures", "guidance"], [*OUTPUTS]
+    if kind_of(run) == AUGMENT:
+        folders += ["images", "baseline"]
+        files = [*GENERATED, *files]
+    for name in folders:
+        shutil.rmtree(run.path / name, ignore_errors=True)
+    for name in files:
+        (run.path / name).unlink(missing_ok=True)
+    run_files.sweep(run.path)
+
+
+def all_runs(*, damaged: bool = False) -> list[Run]:
+    """Every run this machine knows of, oldest first; or those whose record cannot be read."""
+    folder = paths.home() / "runs"
+    named = [p for p in folder.iterdir() if _number(p.name)] if folder.is_dir() else []
+    found = [p for p in named if (p / RECORD).is_file()]  # not one that `create` is still making
+    known = [Run(p) for p in sorted(found, key=lambda p: _number(p.name))]
+    return [run for run in known if _readable(run) is not damaged]
+
+
+def _readable(run: Run) -> bool:
+    try:
+        return isinstance(run.record, dict)
+    except UserError:
+        return False
+
+
+def kind_of(run: Run) -> str:
+    """What made a run: ``score`` or ``augment``."""
+    return str(run.record.get("kind") or SCORE)
+
+
+def find(key: str | None = None, *, kind: str | None = None) -> Run:
+    """The run called ``key`` (a key, its number, or a folder), or the one made last.
+
+    Args:
+        kind: the last one of this kind; a run that is called by name may be of any.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    known = all_runs()
+    if key is None:
+        fit = [run for run in known if kind in (None, kind_of(run))]
+        if not fit:
+            raise UserError(
+                "There are no generated images yet; make some with `mincurate augment`."
+                if kind == AUGMENT
+                else "There is no run yet; make one with `mincurate score PATH`."
+            )
+        return max(fit, key=_last_used)
+    for run in known:
+        if key in (run.path.name, run.path.name.removeprefix(PREFIX)):
+            return run
+    if (Path(key).expanduser() / RECORD).is_file():
+        return Run(Path(key).expanduser().resolve())
+    names = ", ".join(run.path.name for run in known[-5:]) or "none yet"
+    raise UserError(f"There is no run {key!r}; the last ones are: {names}.")
+
+
+def _last_used(run: Run) -> tuple[str, int]:
+    record = run.record
+    return str(record.get("scored_last") or record.get("created", "")), _number(run.path.name)
+
+
+def tick() -> str:
+    """The time now, or a second after the last time that any run has.
+
+    A clock that was set back must not make an older run the last one.
+    """
+    last = max((_last_used(run)[0] for run in all_runs()), default="")
+    present = now()
+    if present > last:
+        return present
+    return (datetime.strptime(last, TIME) + timedelta(seconds=1)).strftime(TIME)
+
+
+def last_dataset() -> str | None:
+    """The FiftyOne dataset of the run that was scored last and has one."""
+    written = [run for run in all_runs() if run.record.get("dataset")]
+    return str(max(written, key=_last_used).record["dataset"]) if written else None
+
+
+def delete(run: Run) -> None:
+    """Delete a run's files, and its folder when nothing else is in it."""
+    place, target = run.path, run.path.resolve()
+    key = run.key
+    clear(Run(target))
+    (target / "lock").unlink(missing_ok=True)
+    link = paths.home() / "runs" / key
+    if link.is_symlink() and link.resolve() == target:
+        link.unlink()
+    if place.is_symlink():
+        place.unlink()
+    if target.is_dir() and not any(target.iterdir()):
+        target.rmdir()
+
+
+@contextmanager
+def locked(run: Run) -> Iterator[None]:
+    """Hold a run for this process; the lock goes with the process, however it ends.
+
+    Raises:
+        UserError: another process is working on the run.
+    """
+    with (run.path / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"Another mincurate process is working on {run.path}; wait for it to finish."
+            ) from None
+        yield
+
+
+def _number(name: str) -> int:
+    digits = name.removeprefix(PREFIX)
+    return int(digits) if name.startswith(PREFIX) and digits.isdigit() else 0

@@ -1,0 +1,82 @@
+"""A faster way to the same numbers: compared with PyTorch's own, in float64."""
+
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from torch import nn
+
+from mincurate.diffusion.channels_last import GroupNorm, channels_last
+
+
+def normal(shape, seed):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@given(
+    st.integers(1, 3),
+    st.sampled_from([(4, 1), (4, 4), (8, 2), (32, 32)]),
+    st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    st.sampled_from([0.0, 3.0, 100.0]),
+    st.integers(0, 100),
+)
+def test_it_gives_what_torch_gives(n, channels, side, offset, seed):
+    c, groups = channels
+    assume(c // groups * side[0] * side[1] > 1)  # torch refuses to normalise a single value
+    norm = nn.GroupNorm(groups, c)
+    with torch.no_grad():
+        norm.weight.copy_(normal(c, seed + 1))
+        norm.bias.copy_(normal(c, seed + 2))
+    x = (normal((n, c, *side), seed) + offset).contiguous(memory_format=torch.channels_last)
+    exact = torch.nn.functional.group_norm(
+        x.double(), groups, norm.weight.double(), norm.bias.double(), norm.eps
+    )
+    channels_last(norm)
+    assert isinstance(norm, GroupNorm)
+    with torch.inference_mode():
+        found = norm(x)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    # What a rounding error of the input may do at most: the inverse deviation of its group.
+    spread = x.double().reshape(n, groups, -1).var(2, correction=0).min()
+    tolerance = 2e-5 + 4e-7 * (offset + 4) / float((spread + norm.eps).sqrt())
+    torch.testing.assert_close(found.double(), exact, atol=4 * tolerance, rtol=1e-4)
+
+
+@pytest.mark.parametrize("offset", [0.0, 20.0])
+def test_bfloat16_is_as_exact_as_bfloat16_is(offset):
+    norm = nn.GroupNorm(8, 32).bfloat16()
+    x = (normal((4, 32, 8, 8), 0) + offset).bfloat16().contiguous(memory_format=torch.channels_last)
+    exact = torch.nn.functional.group_norm(x.double(), 8)
+    own = (norm(x).double() - exact).abs().mean()
+    channels_last(norm)
+    found = (norm(x).double() - exact).abs().mean()
+    assert found < 2 * own
+
+
+def test_gradients_pass_through_it():
+    x = normal((3, 8, 4, 4), 0).bfloat16().contiguous(memory_format=torch.channels_last)
+    slopes = []
+    for fast in (False, True):
+        norm, given_x = nn.GroupNorm(4, 8).bfloat16(), x.clone().requires_grad_(True)
+        if fast:
+            channels_last(norm)
+        norm(given_x).float().pow(3).mean().backward()
+        slopes.append((given_x.grad.float(), norm.weight.grad.float()))
+    for own, found in zip(*slopes, strict=True):
+        torch.testing.assert_close(found, own, atol=0.02 * float(own.abs().max()), rtol=0.1)
+
+
+def test_other_layouts_and_gradients_in_float32_are_left_to_torch(monkeypatch):
+    def unwanted(self, x):
+        raise AssertionError
+
+    monkeypatch.setattr(GroupNorm, "_channels_last", unwanted)
+    norm = nn.Sequential(nn.GroupNorm(4, 8), nn.GroupNorm(4, 8, affine=False))
+    channels_last(norm)
+    assert [type(m) for m in norm] == [GroupNorm, nn.GroupNorm]
+    x = normal((2, 8, 3, 3), 0)
+    with torch.no_grad():
+        norm[0](x)
+        norm[0](x[..., 0])
+    norm[0](x.contiguous(memory_format=torch.channels_last))
+    assert set(norm[0].state_dict()) == {"weight", "bias"}

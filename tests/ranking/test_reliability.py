@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from mincurate.ranking import outliers, reliability
+
+GOOD = {"denoising_gain": 2.0, "spearman_complexity": 0.1, "rank_stability": 0.95}
+
+
+def judged(numbers, rank_by="embedding", weak=False, images=1000, minutes=None):
+    return reliability.judge(
+        numbers, rank_by=rank_by, weak_embedding=weak, images=images, minutes=minutes
+    )
+
+
+@pytest.mark.parametrize(
+    ("agreement", "level"), [(0.3, "weak"), (0.5, "fair"), (0.57, "fair"), (0.6, "strong")]
+)
+def test_a_ranking_by_vectors_is_as_good_as_its_halves_agree(agreement, level):
+    found = judged({"tail_agreement": agreement})
+    assert found.level == level and f"{agreement:.0%}" in found.why
+    assert found.words.startswith(f"{level}: ")
+
+
+@pytest.mark.parametrize(
+    ("change", "what_to_do"),
+    [
+        ({"denoising_gain": 1.0}, "Train it longer"),
+        ({"spearman_complexity": -0.8}, "Rank by an embedding"),
+        ({"rank_stability": 0.5}, "--n-draws"),
+    ],
+)
+def test_what_speaks_against_a_score_is_said_with_what_to_do(change, what_to_do):
+    found = judged(GOOD | change, rank_by="minority")
+    assert found.level == "weak" and what_to_do in found.better
+
+
+def test_a_score_against_which_nothing_speaks_is_fair():
+    assert judged(GOOD, rank_by="minority").level == "fair"
+
+
+def test_a_model_that_was_trained_for_minutes_makes_no_ranking_by_itself():
+    found = judged(GOOD, rank_by="minority", minutes=10.2)
+    assert found.level == "weak" and "trained for 10 minutes" in found.why
+    assert judged(GOOD, rank_by="minority", minutes=90).level == "fair"
+
+
+def test_a_weak_embedding_makes_no_ranking_by_vectors_strong():
+    found = judged({"tail_agreement": 0.9}, weak=True)
+    assert found.level == "weak" and "--embedding" in found.better
+
+
+def test_few_images_are_never_strong():
+    assert judged({"tail_agreement": 0.9}, images=100).level == "fair"
+
+
+@pytest.mark.parametrize(
+    ("agreement", "weak", "images", "what_to_do"),
+    [
+        (0.9, False, 1000, "Nothing more is needed"),
+        (0.5, False, 1000, "more like these (--embedding)"),
+        (0.3, False, 1000, "more like these (--embedding)"),
+        (0.9, False, 100, "Score more"),
+        (0.5, False, 100, "Score more"),
+        (0.3, False, 100, "Score more"),
+        (0.3, True, 1000, "--embedding torchvision:"),
+        (0.3, True, 100, "--embedding torchvision:"),
+    ],
+)
+def test_what_would_help_a_ranking_by_vectors_is_what_it_lacks(agreement, weak, images, what_to_do):
+    assert what_to_do in judged({"tail_agreement": agreement}, weak=weak, images=images).better
+
+
+def test_too_few_images_to_compare_halves_call_for_more():
+    found = judged({}, images=20)
+    assert found.level == "weak" and "Score more" in found.better
+
+
+def test_halves_agree_on_a_group_that_differs_in_every_feature_and_not_on_noise():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(500, 64)).astype(np.float32)
+    group = noise.copy()
+    group[:40] += 2
+    rows = np.arange(500)
+    assert outliers.tail_agreement(group, rows) > 0.6
+    assert outliers.tail_agreement(noise, rows) < 0.3
