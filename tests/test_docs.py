@@ -42,14 +42,11 @@ def test_the_reference_holds_every_command_with_every_option_and_its_help():
     sections = dict(re.findall(r"^## mincurate ([^\n]*)\n(.*?)(?=^## |\Z)", page(), re.M | re.S))
     assert list(sections) == [name for name, _ in commands()]
     for name, command in commands():
+        entries = re.findall(r"^- `([^`]*)`: (.*)$", sections[name], re.MULTILINE)
         for parameter in command.params:
-            entry = next(
-                line
-                for line in sections[name].splitlines()
-                if re.match(rf"- `\[?{parameter.opts[0]}\b", line)
-            )
-            assert " ".join(parameter.help.split()) in entry, f"{name} {parameter.name}"
-            assert all(other in entry for other in parameter.secondary_opts), entry
+            names = {*parameter.opts, *parameter.secondary_opts}
+            [told] = [text for shown, text in entries if names <= {*re.split("[], /[]+", shown)}]
+            assert " ".join(parameter.help.split()) in told, f"{name} {parameter.name}"
 
 
 @pytest.mark.parametrize("name", sorted({name.split()[0] for name, _ in commands()}))
