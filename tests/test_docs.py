@@ -82,10 +82,11 @@ def test_every_column_is_documented():
 @pytest.mark.skipif(
     not (ROOT / "mincurate" / "ranking").is_dir(), reason="modules have not moved to packages yet"
 )
-def test_every_module_and_package_that_the_architecture_page_names_exists():
-    text = (ROOT / "docs" / "architecture.md").read_text()
-    named = re.findall(r"`((?:mincurate|plugins)/[a-z_/]+(?:\.py)?)`", text)
+def test_every_module_and_package_that_the_pages_name_exists():
+    pages = "".join(path.read_text() for path in (ROOT / "docs").rglob("*.md"))
+    named = re.findall(r"`((?:mincurate|plugins)/[a-z_/]+(?:\.py)?)`", pages)
     assert [name for name in named if not (ROOT / name).exists()] == []
+    text = (ROOT / "docs" / "architecture.md").read_text()
     packages = {p.parent.name for p in (ROOT / "mincurate").glob("*/__init__.py")}
     drawn = (ROOT / "docs" / "images" / "packages.svg").read_text()
     for package in packages:
