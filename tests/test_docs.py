@@ -79,6 +79,17 @@ def test_every_column_is_documented():
     assert [name for name in COLUMNS if f"`{name}`" not in columns] == []
 
 
+def test_every_test_benchmark_and_example_that_the_pages_name_exists():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+    named = [
+        name
+        for page in pages
+        for name in re.findall(r"\b(?:tests|benchmarks|examples)/[\w/]+\.py\b", page.read_text())
+    ]
+    assert len(named) > 30
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 @pytest.mark.skipif(
     not (ROOT / "mincurate" / "ranking").is_dir(), reason="modules have not moved to packages yet"
 )
