@@ -1,34 +1,28 @@
+"""The documentation says what the command line, the tables and the packages are."""
+
 import re
+import sys
 from pathlib import Path
 
 import pytest
-import typer
 
 from mincurate import cli
-from mincurate.cli import app
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+sys.path.insert(0, str(ROOT / "docs"))
 
-
-def commands(group=None, name=()):
-    group = group or typer.main.get_command(app)
-    for child, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from commands(command, (*name, child))
-        else:
-            yield " ".join((*name, child)), command
+from commands_page import commands, page  # noqa: E402
 
 
 @pytest.mark.parametrize(("name", "command"), list(commands()))
 def test_every_command_and_option_says_what_it_does(name, command):
     assert command.help
     for parameter in command.params:
-        said = getattr(parameter, "help", None)
-        assert said, f"{name} {parameter.name}"
+        told = getattr(parameter, "help", None)
+        assert told, f"{name} {parameter.name}"
         if parameter.param_type_name == "option" and parameter.default is None:
-            told = parameter.required or "efault" in said or "instead" in said
-            assert told, f"{name} {parameter.name} has no default and does not say what then"
+            default_told = parameter.required or "efault" in told or "instead" in told
+            assert default_told, f"{name} {parameter.name} does not say what its default is"
 
 
 @pytest.mark.parametrize(("name", "command"), [("", None), *commands()])
@@ -44,31 +38,38 @@ def test_the_help_of_every_command_is_shown_whole(name, command, monkeypatch, ca
         assert "".join(parameter.help.split()) in shown
 
 
+def test_the_reference_holds_every_command_with_every_option_and_its_help():
+    sections = dict(re.findall(r"^## mincurate ([^\n]*)\n(.*?)(?=^## |\Z)", page(), re.M | re.S))
+    assert list(sections) == [name for name, _ in commands()]
+    for name, command in commands():
+        entries = re.findall(r"^- `([^`]*)`: (.*)$", sections[name], re.MULTILINE)
+        for parameter in command.params:
+            names = {*parameter.opts, *parameter.secondary_opts}
+            [told] = [text for shown, text in entries if names <= {*re.split("[], /[]+", shown)}]
+            assert " ".join(parameter.help.split()) in told, f"{name} {parameter.name}"
+
+
 @pytest.mark.parametrize("name", sorted({name.split()[0] for name, _ in commands()}))
-def test_every_command_is_in_the_readme(name):
-    assert f"mincurate {name}" in README
+def test_every_command_is_in_a_guide_not_only_in_the_reference(name):
+    guides = "".join(path.read_text() for path in (ROOT / "docs").rglob("*.md"))
+    assert f"mincurate {name}" in guides
 
 
-def test_the_readme_names_no_option_that_does_not_exist():
-    known = {o for _, c in commands() for p in c.params for o in (*p.opts, *p.secondary_opts)}
-    known |= {"--help", "--version", "--debug"}
-    for line in re.findall(r"mincurate [a-z][^`\n]*", README):
-        assert set(re.findall(r"--[a-z-]+", line)) <= known, line
+def test_the_readme_is_short():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.encode()) <= 8000
+    assert max(len(line) for line in text.splitlines() if "](" not in line) <= 100
 
 
-def test_the_files_the_readme_links_to_exist():
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
-
-
-def test_the_python_example_of_the_readme_runs(shapes, tmp_path, monkeypatch):
-    from conftest import shorten_training
-
-    example = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "images").symlink_to(shapes)
-    shorten_training(monkeypatch)
-    exec(compile(example, "README.md", "exec"), {})
+@pytest.mark.parametrize(
+    "path",
+    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("examples/**/*.md"))],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_links_from_outside_of_docs_lead_somewhere(path):
+    """Those between the pages of docs/ are checked by `mkdocs build --strict`."""
+    for target in re.findall(r"\]\((?!http)([^)#]+)[^)]*\)", path.read_text()):
+        assert (path.parent / target).exists(), target
 
 
 def test_every_column_is_documented():
@@ -76,6 +77,28 @@ def test_every_column_is_documented():
 
     columns = (ROOT / "docs" / "files.md").read_text()
     assert [name for name in COLUMNS if f"`{name}`" not in columns] == []
+
+
+def test_every_test_benchmark_and_example_that_the_pages_name_exists():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+    named = [
+        name
+        for page in pages
+        for name in re.findall(r"\b(?:tests|benchmarks|examples)/[\w/]+\.py\b", page.read_text())
+    ]
+    assert len(named) > 30
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_every_module_and_package_that_the_pages_name_exists():
+    pages = "".join(path.read_text() for path in (ROOT / "docs").rglob("*.md"))
+    named = re.findall(r"`((?:mincurate|plugins)/[a-z_/]+(?:\.py)?)`", pages)
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    packages = {p.parent.name for p in (ROOT / "mincurate").glob("*/__init__.py")}
+    drawn = (ROOT / "docs" / "images" / "packages.svg").read_text()
+    for package in packages:
+        assert f"mincurate/{package}`" in text and f">{package}<" in drawn, package
 
 
 def test_the_merging_of_partitions_in_the_plan_gives_the_classes_of_all(tmp_path, monkeypatch):
@@ -93,7 +116,7 @@ def test_the_merging_of_partitions_in_the_plan_gives_the_classes_of_all(tmp_path
     plan = (ROOT / "docs" / "scale.md").read_text()
     [example] = re.findall(r"```python\n(.*?)```", plan, re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    found = {}
-    exec(compile(example, "scale.md", "exec"), found)
-    classes = np.searchsorted(found["tops"], scores)
+    names: dict = {}
+    exec(compile(example, "scale.md", "exec"), names)
+    classes = np.searchsorted(names["tops"], scores)
     assert (classes == ordinal_classes(scores, 10)).all()

@@ -73,7 +73,7 @@ def test_the_full_size_commands_run_with_only_size_and_device_changed(
     tiny, home, tmp_path, monkeypatch, say
 ):
     _, _, after = (PAPER / "README.md").read_text().partition("Full size on a GPU")
-    block = re.search(r"```\n(.*?)```", after, re.DOTALL).group(1)
+    block = re.search(r"```bash\n(.*?)```", after, re.DOTALL).group(1)
     block = block.replace("$FULL", re.search(r'^FULL="(.*)"$', block, re.MULTILINE).group(1))
     draw_shapes(tmp_path / "cifar10", discs=90, crosses=30)
     monkeypatch.chdir(tmp_path)

@@ -1,9 +1,9 @@
 """Takes the pictures of the walk-through: the App in Chromium, as `mincurate launch` opens it.
 
-    python pictures.py digits ../../docs/walkthrough
+    python pictures.py digits ../../docs/images/walkthrough
 
 Needs the dataset scored, the test extra (playwright) and a Chromium (``CHROMIUM``, or on the path).
-Every click is one that README.md of this folder asks for.
+Every click is one that docs/guide/walkthrough.md asks for.
 """
 
 import os
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def walk(page: Page, folder: Path) -> None:
-    """The steps of README.md, with a picture after each."""
+    """The steps of the walk-through, with a picture after each."""
 
     def picture(step: str) -> None:
         page.wait_for_timeout(4000)

@@ -202,7 +202,10 @@ def augment(
     ] = "noise",
     strength: Annotated[
         float,
-        typer.Option(help="With --init real or --like: 0 gives the image back, 1 forgets it."),
+        typer.Option(
+            help="With --init real or --like: how much of the image may change, above 0 and at "
+            "most 1 (all of it)."
+        ),
     ] = 0.6,
     model: Model = None,
     loss: Loss = "ordinal",

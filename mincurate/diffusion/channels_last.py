@@ -1,7 +1,7 @@
 """Networks in channels-last memory, with a group normalisation that is fast there on a CPU.
 
 PyTorch's own is made for contiguous activations: on channels-last ones, which convolutions want, it
-took 44 % of a scoring run in bfloat16, 4 to 10 times what the one here takes (docs/measured.md).
+took 44 % of a scoring run in bfloat16, 4 to 10 times what this one takes (docs/results/speed.md).
 """
 
 from typing import TypeVar

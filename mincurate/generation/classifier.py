@@ -103,7 +103,7 @@ class Head(nn.Module):
     norm of the means 2.294, the means standardised 2.252, means and deviations 2.161.
 
     Classes and labels have a network each: labels are learned long after the classes, which are
-    noisy, have begun to be learned by heart (docs/measured.md).
+    noisy, have begun to be learned by heart (docs/results/generating.md).
     """
 
     center: Tensor

@@ -69,7 +69,7 @@ def minority(
     """Minority guidance (ICLR 2024, algorithm 1): see `guidance.guided`.
 
     The paper's ``guidance_scale`` is 3.5, with 100 classes. With 10, measured on digits, 2 keeps
-    0.94 to 0.97 of the precision of plain samples, and 3.5 keeps 0.82 to 0.88 of it (README).
+    0.94 to 0.97 of the precision of plain samples, and 3.5 keeps 0.82 to 0.88 of it (docs/results).
     """
     model = guided(
         denoiser,

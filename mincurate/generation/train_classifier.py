@@ -88,7 +88,7 @@ def train(
     if len(np.unique(members[members >= 0])) < 2:
         raise UserError(
             "The classifier needs images of at least 2 classes and found fewer; score more images, "
-            "or ask for more classes with --classes."
+            "or ask for more classes with --num-classes."
         )
     state = HeadTrainer(denoiser, images, members, folder, training, labels, reporter)
     if not finished(folder):

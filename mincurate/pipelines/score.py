@@ -114,7 +114,7 @@ def score(
         num_classes: number of ordinal classes (L), 0 = commonest.
         within_label: let ``rarity`` and ``minority_class`` rank an image among its own label.
         rank_by: ``embedding``, ``minority``, ``calibrated`` or ``neighbors``: what rarity and
-            classes follow. ``embedding`` found the rare best in the study (README).
+            classes follow. ``embedding`` found the rare best in the study (docs/results).
         perceptual: ``auto``, ``lpips-vgg|lpips-alex|lpips-squeeze[@FILE]``, ``unet`` or
             ``torchvision:NAME[@FILE]``.
         embedding: ``auto``, ``unet``, ``torchvision:NAME[@FILE]`` or a hub id.

@@ -1,6 +1,6 @@
 """Rarity from vectors alone: far from the crowd, far for its place in it, and unusual.
 
-Three kinds of evidence, chosen on images that are not among those that README reports
+Three kinds of evidence, chosen on images that are not among those that docs/results reports
 (`benchmarks/study.py`): pairs of classes of CIFAR-10, Fashion-MNIST and MNIST. Each finds rare
 images that the others miss, and together they hold where any one fails: distances where common
 images are spread wide, deviations where they are of many kinds, densities where rare ones are few.

@@ -169,7 +169,7 @@ class Stop(Formed):
         """Which one."""
         found = operations(ctx, active=True)
         if not found:
-            raise UserError("Nothing of mincurate runs or waits for this dataset.")
+            raise UserError("Nothing is running or scheduled for this dataset.")
         lines = [(str(op.id), f"{op.label}: {words(op)}") for op in found]
         lines.append(("all", "All of it"))
         choose(inputs, "operation", lines, label="What to stop", default=lines[0][0], radio=True)
