@@ -7,7 +7,7 @@ The input is a table with one row per image; columns that are missing count as e
 ``content_hash``    of the file, the same for copies
 ``source``          ``real`` or ``synthetic``; needed
 ``label``           name of its class
-``minority_class``  ordinal class
+``rarity_class``  ordinal class
 ``split``           name of the split, such as ``train``; of all real images or of none
 ``tags``            list of strings; rows tagged ``outlier-drop`` are left out
 ``accepted``        of synthetic images: whether the gate let it pass; needed where there are any
@@ -53,7 +53,7 @@ LONGEST = 100
 COLUMNS = {
     "file": "string",
     "label": "string",
-    "minority_class": "Int64",
+    "rarity_class": "Int64",
     "split": "string",
     "provenance": "string",
     "run": "string",
@@ -88,7 +88,7 @@ def export(
     folder: Path,
     *,
     format: Format = "folder",
-    classes: Literal["label", "minority_class"] = "label",
+    classes: Literal["label", "rarity_class"] = "label",
     files: Literal["link", "copy"] = "link",
     include_rejected: bool = False,
     reporter: Reporter = SILENT,
@@ -206,7 +206,7 @@ def _complete(frame: pd.DataFrame) -> pd.DataFrame:
     doubled = frame["path"][frame["path"].duplicated()]
     if len(doubled):
         raise UserError(f"The table to export holds {str(doubled.iloc[0])!r} more than once.")
-    names = ["path", "source", "label", "minority_class", "split", "tags", "accepted", "reason"]
+    names = ["path", "source", "label", "rarity_class", "split", "tags", "accepted", "reason"]
     names += ["nearest_real", "start", "run", "seed", "content_hash"]
     rows = frame.reindex(columns=names).astype(object)
     return rows.reset_index(drop=True)
@@ -225,7 +225,7 @@ def _places(rows: pd.DataFrame, format: Format, classes: str) -> list[str]:
     """Where each file goes, relative to the folder; different for all."""
     if format == "folder":
         named = rows[classes]
-        if classes == "minority_class":
+        if classes == "rarity_class":
             width = max((len(str(int(n))) for n in named.dropna()), default=1)
             named = named.map(lambda n: str(int(n)).zfill(width), na_action="ignore")
         folders = _distinct(named.map(str, na_action="ignore").fillna(UNLABELLED))

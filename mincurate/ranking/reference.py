@@ -99,6 +99,11 @@ def open_base(run: Run) -> Base:
         raise UserError(
             f"The run {run.key} is of an older version of mincurate; score its images again."
         )
+    if "rarity_class" not in frame:
+        raise UserError(
+            f"The run {run.key} was written when minority_class was the class of the ranking; "
+            f"`mincurate sync {run.key}` renames its fields, then try again."
+        )
     known = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
     try:
         hashes = pd.read_parquet(run.path / "embeddings.parquet")["content_hash"]
@@ -224,12 +229,17 @@ def place(
     frame["rarity"] = classes.percentile_among(scores, ranked)
     minority = base.frame["minority_score"].to_numpy(np.float64)
     frame[list(evidence.PERCENTILES)] = evidence.minority_percentiles(minority, frame)
-    edges = base.run.record["class_edges"]
+    record = base.run.record
+    minority_edges = np.asarray(record["minority_class_edges"], np.float64)
+    frame["minority_class"] = np.searchsorted(
+        minority_edges, frame["minority_score"].to_numpy(np.float64)
+    )
+    edges = record["class_edges"]
     if not edges and base.num_classes > 1:  # within labels there are no edges that hold for all
         edges = classes.class_edges(
             scores, classes.ordinal_classes(scores, base.num_classes), base.num_classes
         )
-    frame["minority_class"] = np.searchsorted(np.asarray(edges, np.float64), ranked)
+    frame["rarity_class"] = np.searchsorted(np.asarray(edges, np.float64), ranked)
     points = base.frame[["map_x", "map_y"]].to_numpy(np.float32)
     frame["map_x"], frame["map_y"] = np.nan, np.nan
     if len(points) and not np.isnan(points).any():

@@ -70,7 +70,7 @@ def _embedded(picture: Picture | None) -> dict[str, Any]:
 
 
 def _class_of(row: Any) -> int | None:
-    return int(row.minority_class) if pd.notna(row.minority_class) else None
+    return int(row.rarity_class) if pd.notna(row.rarity_class) else None
 
 
 def pairs(run: Run, known: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:

@@ -118,7 +118,7 @@ def write_figures(
 
 
 def _map(known: pd.DataFrame, num_classes: int, method: str) -> Figure | None:
-    shown = known[known["map_x"].notna() & known["minority_class"].notna()].iloc[::-1]
+    shown = known[known["map_x"].notna() & known["rarity_class"].notna()].iloc[::-1]
     if len(shown) == 0:
         return None
     figure = Figure(figsize=(7.5, 6), layout="constrained")
@@ -126,7 +126,7 @@ def _map(known: pd.DataFrame, num_classes: int, method: str) -> Figure | None:
     dots = axes.scatter(
         shown["map_x"],
         shown["map_y"],
-        c=shown["minority_class"].astype(float),  # the rare ones come last, hence on top
+        c=shown["rarity_class"].astype(float),  # the rare ones come last, hence on top
         cmap=ListedColormap(class_colors(num_classes)),
         vmin=-0.5,
         vmax=num_classes - 0.5,
@@ -164,7 +164,7 @@ def _captions(rows: pd.DataFrame, column: str) -> list[tuple[str, str]]:
     row: Any
     for row in rows.itertuples():
         value = getattr(row, column)
-        under = [f"class {row.minority_class}"] if pd.notna(row.minority_class) else []
+        under = [f"class {row.rarity_class}"] if pd.notna(row.rarity_class) else []
         under += [short(row.label, 16)] if isinstance(row.label, str) else []
         captions.append((f"{value:.3f}" if pd.notna(value) else "", "\n".join(under)))
     return captions

@@ -61,7 +61,7 @@ def points(known: pd.DataFrame, *, narrow: bool = False) -> dict[str, Any] | Non
     position = np.stack([_narrowed(axis) for axis in drawn.T], 1) if narrow else drawn
     low, high = position.min(0), position.max(0)
     places = np.rint(1000 * (position - low) / np.where(high > low, high - low, 1)).astype(int)
-    classes = mapped["minority_class"].astype("Int64").fillna(-1).tolist()
+    classes = mapped["rarity_class"].astype("Int64").fillna(-1).tolist()
     return {
         "cell": cell,
         "narrowed": bool((np.ptp(position, 0) < 0.99 * np.ptp(drawn, 0)).any()),

@@ -64,7 +64,7 @@ def write_report(run: Run) -> Path:
         run, known, most=most, least=least, num_classes=num_classes, rank_by=rank_by
     )
     values = known[RANKINGS[rank_by]]
-    classes = np.array(known["minority_class"].fillna(-1), np.int64)
+    classes = np.array(known["rarity_class"].fillna(-1), np.int64)
     # Within labels every label fills every class: which one is rare, the whole set's classes tell.
     tail = ordinal.ordinal_classes(values, num_classes) if within_label else classes
     model = record.get("model") or {}

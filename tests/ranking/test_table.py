@@ -41,7 +41,7 @@ def test_rarity_and_class_follow_the_ranking_within_labels(frame):
     for _, group in scored.groupby(scored["label"].fillna("")):
         ordered = group.sort_values("minority_score")
         np.testing.assert_allclose(ordered["rarity"], np.linspace(0, 1, len(group)))
-        assert ordered["minority_class"].tolist() == sorted([0, 1, 2, 3] * (len(group) // 4))
+        assert ordered["rarity_class"].tolist() == sorted([0, 1, 2, 3] * (len(group) // 4))
 
 
 @pytest.mark.parametrize("within_label", [True, False])
@@ -104,7 +104,7 @@ def test_within_labels_vectors_are_compared_with_those_of_the_same_label(frame):
     ranks.rank_vectors_within_labels(table, vectors[order], place)
     for whole in (True, False):
         ranks.rank(table, "embedding_rarity", CLASSES, not whole)
-        assert table["minority_class_within_label"].iloc[[5, 80]].tolist() == [3, 3]
+        assert table["rarity_class_within_label"].iloc[[5, 80]].tolist() == [3, 3]
         assert (table["rarity"].iloc[5] == 1) == (not whole)
     assert table["rarity"].iloc[80] == 1  # the copy ranks with its first file
 
@@ -119,10 +119,10 @@ def test_the_class_within_labels_is_the_same_however_the_set_is_ranked(frame):
     other = frame.copy()
     rank(frame, True)
     rank(other, False)
-    within = "minority_class_within_label"
+    within = "rarity_class_within_label"
     pd.testing.assert_series_equal(frame[within], other[within])
     labelled = frame["label"].notna()
-    assert frame.loc[labelled, within].equals(frame.loc[labelled, "minority_class"].rename(within))
+    assert frame.loc[labelled, within].equals(frame.loc[labelled, "rarity_class"].rename(within))
     assert frame.loc[~labelled, within].isna().all()
 
 
@@ -134,7 +134,7 @@ def test_classes_within_labels_have_edges_for_each_label_only(frame):
     for name, values in by_label.items():
         group = frame[:20][frame[:20]["label"].fillna("") == name]
         classes = np.searchsorted(values, group["minority_score"])
-        assert classes.tolist() == group["minority_class"].tolist()
+        assert classes.tolist() == group["rarity_class"].tolist()
 
 
 @pytest.mark.parametrize("labelled", [True, False])
@@ -144,14 +144,14 @@ def test_without_labels_or_the_wish_the_whole_set_is_ranked(frame, labelled):
     edges = rank(frame, not labelled)
     scored = frame.iloc[:20]
     assert len(edges["class_edges"]) == CLASSES - 1 and edges["class_edges_by_label"] == {}
-    assert scored.sort_values("minority_score")["minority_class"].is_monotonic_increasing
+    assert scored.sort_values("minority_score")["rarity_class"].is_monotonic_increasing
     assert scored["rarity"].nunique() == 20
 
 
 @pytest.mark.parametrize("within_label", [True, False])
 def test_a_copy_has_the_ranks_of_its_first_file_and_an_unscorable_one_none(frame, within_label):
     rank(frame, within_label)
-    ranks = ("rarity", *evidence.PERCENTILES, "minority_class", "minority_class_within_label")
+    ranks = ("rarity", *evidence.PERCENTILES, "rarity_class", "rarity_class_within_label")
     for name in ranks:
         assert frame[name].iloc[20] == frame[name].iloc[3]
         assert pd.isna(frame[name].iloc[21])

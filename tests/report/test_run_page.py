@@ -132,7 +132,7 @@ def page(usual: Run) -> BeautifulSoup:
 
 
 TEXT = ("path", "rel_path", "content_hash", "label", "duplicate_of", "status", "reason")
-WHOLE = ("width", "height", "minority_class", "minority_class_within_label")
+WHOLE = ("width", "height", "rarity_class", "rarity_class_within_label")
 
 
 def table(n: int, pictures: list[Path]) -> pd.DataFrame:
@@ -155,8 +155,8 @@ def table(n: int, pictures: list[Path]) -> pd.DataFrame:
             "neighbor_distance": rng.uniform(0.3, 0.9, n),
             "minority_score_calibrated": rng.uniform(0, 1, n),
             "complexity": rng.uniform(1, 2, n),
-            "minority_class": classes.ordinal_classes(score, 10),
-            "minority_class_within_label": classes.classes_within(score, labels, 10),
+            "rarity_class": classes.ordinal_classes(score, 10),
+            "rarity_class_within_label": classes.classes_within(score, labels, 10),
             "duplicate_of": None,
             "map_x": 3 * (kind == 1) + rng.normal(0, 1, n),
             "map_y": 3 * (kind == 2) + rng.normal(0, 1, n),
@@ -273,7 +273,7 @@ def test_every_image_on_the_map_has_a_picture_a_name_and_a_class(usual, page):
     assert len(data["points"]) == data["hover"] == 200
     for _, _, ordinal_class, picture, name, score, label in data["points"]:
         row = frame.loc[name]
-        assert (ordinal_class, label) == (row.minority_class, row.label)
+        assert (ordinal_class, label) == (row.rarity_class, row.label)
         assert score == f"{row.minority_score:.3f}"
         assert picture >= 0
 
@@ -332,7 +332,7 @@ def test_the_label_that_leans_most_to_the_tail_comes_first(usual, page):
         for row in page.find(id="labels").tbody.find_all("tr")
     ]
     assert rows[0][0] == "frog"
-    rare = (frame["label"] == "frog") & (frame["minority_class"] == 9)
+    rare = (frame["label"] == "frog") & (frame["rarity_class"] == 9)
     assert rows[0][1:3] == ["10", f"{10 * rare.sum()} % ({rare.sum()})"]
     shares = [int(row[2].split()[0]) for row in rows]
     assert shares == sorted(shares, reverse=True)
@@ -395,7 +395,7 @@ def test_a_single_image_still_has_a_report(make_run):
             map_y=np.nan,
             minority_score_se=np.nan,
             neighbor_distance=np.nan,
-            minority_class_within_label=None,
+            rarity_class_within_label=None,
         )
 
     run = make_run(1, change=alone, diagnostics={}, map_method="none", class_edges=[])
@@ -410,7 +410,7 @@ def test_an_image_without_a_class_still_has_a_report(make_run):
     """As --rank-by neighbors leaves an only image, which has no neighbours."""
 
     def rankless(frame):
-        return frame.assign(rarity=np.nan, minority_class=None, neighbor_distance=np.nan)
+        return frame.assign(rarity=np.nan, rarity_class=None, neighbor_distance=np.nan)
 
     page = read(make_run(1, change=rankless, rank_by="neighbors"))
     assert len(page.find(id="most").find_all("figure")) == 1
@@ -539,7 +539,7 @@ def test_ranking_within_labels_is_explained(make_run):
 
     def apart(frame):
         rarity = classes.percentile_within(frame["minority_score"], frame["label"])
-        return frame.assign(minority_class=frame["minority_class_within_label"], rarity=rarity)
+        return frame.assign(rarity_class=frame["rarity_class_within_label"], rarity=rarity)
 
     page = read(
         make_run(
