@@ -244,7 +244,7 @@ def summarize(result: "Result", reporter: Terminal) -> None:
     """The rarest images, the warnings, and where everything is."""
     from rich.table import Table
 
-    from mincurate.ranking import tail_groups
+    from mincurate.ranking import rarity_kind
     from mincurate.ranking.classes import RANKINGS, rarest_first
     from mincurate.runs.command import quoted
 
@@ -266,7 +266,7 @@ def summarize(result: "Result", reporter: Terminal) -> None:
             Text(str(row.rel_path)),
         )
     reporter.console.print(table)
-    if said := tail_groups.summary(result.frame):
+    if said := rarity_kind.summary(result.frame):
         reporter.say(said)
     for warning in result.warnings:
         reporter.warn(warning)

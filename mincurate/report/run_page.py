@@ -19,8 +19,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from mincurate.ranking import classes as ordinal
+from mincurate.ranking import rarity_kind, tail_groups
 from mincurate.ranking import tail as tails
-from mincurate.ranking import tail_groups
 from mincurate.ranking.classes import RANKINGS
 from mincurate.report import (
     contact_sheets,
@@ -243,7 +243,7 @@ def _kinds(run: Run, frame: pd.DataFrame) -> dict[str, Any]:
     if not (run.path / "embeddings.npy").is_file():
         return {"kinds": [], "kinds_more": 0, "kinds_summary": ""}
     tail = tails.look(run)
-    found = tail_groups.kinds(tail)
+    found = tail_groups.find_groups(tail)
     shown = [*found[:KINDS], *(kind for kind in found[KINDS:] if kind.alone)]
     return {
         "kinds": [
@@ -260,7 +260,7 @@ def _kinds(run: Run, frame: pd.DataFrame) -> dict[str, Any]:
             for kind in shown
         ],
         "kinds_more": len(found) - len(shown),
-        "kinds_summary": tail_groups.summary(frame),
+        "kinds_summary": rarity_kind.summary(frame),
     }
 
 
