@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from mincurate.ranking.numba_code import calls_of
+
 NEIGHBORS = 5
 """k of AvgkNN."""
 EXACT_NEIGHBORS_LIMIT = 50_000
@@ -46,13 +48,11 @@ def neighbors(vectors: NDArray[np.float32], k: int = NEIGHBORS) -> tuple[Distanc
 
 
 def _approximate(vectors: NDArray[np.float32], k: int) -> tuple[Distances, Rows]:
-    from pynndescent import NNDescent
-    from threadpoolctl import threadpool_limits
-
     # A wider search than asked for: with k neighbours alone it misses some of the nearest.
     wide = max(k + 1, 20)
-    # Numba's first parallel call sets OpenMP's threads for the process; afterwards they are reset.
-    with threadpool_limits(1, user_api="openmp"):
+    with calls_of("pynndescent"):
+        from pynndescent import NNDescent
+
         rows, distances = NNDescent(vectors, n_neighbors=wide, random_state=0).neighbor_graph
     return distances[:, 1 : k + 1].astype(np.float64), rows[:, 1 : k + 1].astype(np.int64)
 

@@ -1,13 +1,10 @@
 """The two-dimensional map of the vectors (UMAP), and the places of images that join it."""
 
-import sys
-from contextlib import suppress
-from functools import cache
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mincurate.ranking.neighbors import NEIGHBORS
+from mincurate.ranking.numba_code import calls_of
 
 MAP_MIN_IMAGES = 30
 """Fewer images than this are mapped by PCA: UMAP's neighbourhoods would hold nearly all of them."""
@@ -59,33 +56,13 @@ def _landmark_map(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32
 def _umap(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     import warnings
 
-    from threadpoolctl import threadpool_limits
-
-    # Numba's first parallel call sets OpenMP's threads for the process; afterwards they are reset.
-    with threadpool_limits(1, user_api="openmp"), warnings.catch_warnings():
+    with calls_of("umap", "pynndescent"), warnings.catch_warnings():
         # UMAP warns that a seed means one thread; the seed is what we want.
         warnings.simplefilter("ignore")
         from umap import UMAP
 
-        _cache_compiled_code()
         points = UMAP(n_neighbors=15, min_dist=0.1, random_state=seed).fit_transform(vectors)
     return points.astype(np.float32)
-
-
-@cache
-def _cache_compiled_code() -> None:
-    """Let Numba keep on disk what it compiles for UMAP, which takes half a minute per process.
-
-    The place is ``NUMBA_CACHE_DIR``, or beside the libraries; without one that can be written to,
-    it is compiled in every process.
-    """
-    from numba.core.dispatcher import Dispatcher
-
-    modules = [m for name, m in sys.modules.items() if name.startswith(("umap.", "pynndescent."))]
-    for function in [value for module in modules for value in vars(module).values()]:
-        if isinstance(function, Dispatcher):
-            with suppress(RuntimeError):  # no place to write to
-                function.enable_caching()
 
 
 def join_map(
