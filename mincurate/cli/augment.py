@@ -335,12 +335,14 @@ def augment(
 
 def summarize(made: "Augmented", reporter: Terminal) -> None:
     """How many images are fit for use, how rare they are, and where everything is."""
+    from mincurate.ranking import classes
+
     frame, record = made.frame, made.run.record
     total = len(frame)
     flagged = {name: n for name, n in made.counts.items() if name != "accepted" and n}
     words = ", ".join(f"{n:,} {name}" for name, n in flagged.items()) or "none flagged"
     reporter.say(f"{made.counts['accepted']:,} of {total:,} images accepted ({words}).")
-    share = (frame["rarity"] >= 0.9).mean()
+    share = classes.in_tail(frame["rarity"]).mean()
     reporter.say(
         f"Mean rarity {frame['rarity'].mean():.2f} (real images: 0.50); {share:.0%} rank among the "
         f"rarest tenth of the real ones."

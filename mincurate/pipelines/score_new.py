@@ -71,7 +71,7 @@ class Joined:
         if not len(self.frame):
             return f"No image is new since run {self.run.key} was scored."
         bad = int((self.frame["status"] != "ok").sum())
-        rare = int((self.frame["rarity"] >= 0.9).sum())
+        rare = int(classes.in_tail(self.frame["rarity"]).sum())
         line = f"{len(self.frame):,} new images joined run {self.run.key}: {rare:,} of them rank "
         line += "among the rarest tenth"
         return line + (f", {bad:,} cannot be read." if bad else ".")
