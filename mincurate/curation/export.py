@@ -31,11 +31,11 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from mincurate import hashing
 from mincurate.errors import UserError
-from mincurate.images.decode import FORMATS as IMAGE_FORMATS
+from mincurate.images.decode import UnreadableImage, stored_size
+from mincurate.images.sources import on_disk
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import files as run_files
 from mincurate.runs import store
@@ -117,7 +117,7 @@ def export(
     if format not in FORMATS:
         raise UserError(f"There is no export format {format!r}; choose {', '.join(FORMATS)}.")
     rows, excluded = select(frame, include_rejected=include_rejected)
-    there = np.array([os.path.isfile(path) for path in rows["path"]], dtype=bool)
+    there = np.array([os.path.isfile(on_disk(path)) for path in rows["path"]], dtype=bool)
     if (~there).any():
         excluded["file is gone"] = int((~there).sum())
         rows = rows[there]
@@ -130,7 +130,7 @@ def export(
     try:
         with reporter.task("Exporting", len(rows)) as advance:
             for path, file in zip(rows["path"], rows["file"], strict=True):
-                _place(Path(path), folder / file, link=files == "link")
+                _place(Path(on_disk(path)), folder / file, link=files == "link")
                 advance(1)
         _write_tables(table, rows, folder, format, classes)
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
@@ -393,9 +393,8 @@ def _coco(
 def _size(path: Path) -> tuple[int, int]:
     """Width and height as stored, which is what readers of COCO go by."""
     try:
-        with Image.open(path, formats=IMAGE_FORMATS) as img:
-            return img.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return stored_size(str(path))
+    except UnreadableImage:
         raise UserError(
             f"{path} is no image that can be read; leave it out of the export."
         ) from None

@@ -77,6 +77,7 @@ class Trial:
                     [(path, path) for path in self.synthetic["path"]],
                     size=self.base.size,
                     fit=self.base.fit,
+                    rendering=self.base.rendering,
                     batch_size=256,
                     workers=2,
                 )

@@ -194,7 +194,9 @@ def _score(
     reporter: Reporter,
 ) -> tuple[pd.DataFrame, tuple[list[str], NDArray[np.float32]]]:
     """Rows of the run's table for new files, and the vectors of the new contents."""
-    identities = list(decode_pool.identify_many(new, size=None, workers=workers))
+    identities = list(
+        decode_pool.identify_many(new, size=None, rendering=base.rendering, workers=workers)
+    )
     frame = base.run.frame()
     first = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
     first_of = dict(zip(first["content_hash"], first["rel_path"], strict=True))

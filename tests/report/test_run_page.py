@@ -25,6 +25,7 @@ from conftest import CIFAR, draw_shapes
 from PIL import Image
 
 from mincurate import text as texts
+from mincurate.images import decode_pool
 from mincurate.ranking import classes, diagnostics
 from mincurate.report import diagnostics_text, figures, hover_map, run_page
 from mincurate.runs import command, store
@@ -805,6 +806,18 @@ def test_a_thumbnail_keeps_its_proportions_and_is_upright(tmp_path):
     assert shown is not None
     assert shown.shape == (90, 30, 3)
     assert figures.thumbnails(rows, 90, square=True)[0].shape == (90, 90, 3)
+
+
+def test_a_file_that_hangs_the_decoder_has_no_thumbnail_and_the_others_have(tmp_path, monkeypatch):
+    decode_pool._end_all()
+    monkeypatch.setenv("MINCURATE_DECODE_SECONDS", "0.4")
+    monkeypatch.setattr(decode_pool, "SECONDS", 0.4)
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "a.png")
+    Image.new("L", (13_300, 13_300)).save(tmp_path / "slow.png", compress_level=1)
+    paths = [str(tmp_path / name) for name in ("a.png", "slow.png", "gone.png", "a.png")]
+    rows = pd.DataFrame({"path": paths, "width": 9, "height": 9})
+    shown = figures.thumbnails(rows, 90)
+    assert [picture is not None for picture in shown] == [True, False, False, True]
 
 
 def test_short_keeps_both_ends():
