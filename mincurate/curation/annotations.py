@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from PIL import Image
 
 from mincurate.curation.selection import texts
 from mincurate.errors import UserError
-from mincurate.images.decode import FORMATS as IMAGE_FORMATS
+from mincurate.images.decode import UnreadableImage, stored_size
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
@@ -32,7 +31,7 @@ def annotations(row: Mapping[str, Any], classes: str) -> list[Annotation]:
     """The objects of an image of `selection.select`; without boxes the whole image is one.
 
     Args:
-        classes: ``label`` or ``minority_class``; boxes have labels.
+        classes: ``label`` or ``rarity_class``; boxes have labels.
     """
     if classes == "label" and isinstance(row["boxes"], list):
         return [Annotation(str(name), tuple(box)) for name, box in row["boxes"]]
@@ -91,9 +90,8 @@ def yolo(objects: list[Annotation], categories: list[Any]) -> str:
 def _size(path: Path) -> tuple[int, int]:
     """Width and height as stored, in pixels, as readers of COCO expect."""
     try:
-        with Image.open(path, formats=IMAGE_FORMATS) as img:
-            return img.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return stored_size(str(path))
+    except UnreadableImage:
         raise UserError(
             f"{path} is no image that can be read; leave it out of the export."
         ) from None

@@ -19,6 +19,7 @@ from mincurate.curation.annotations import Annotation, annotations, coco, yolo
 from mincurate.curation.file_names import distinct, file_names
 from mincurate.curation.selection import DROP_TAG, TRAIN, select, texts
 from mincurate.errors import UserError
+from mincurate.images.sources import on_disk
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import files as run_files
 from mincurate.runs import store
@@ -32,7 +33,7 @@ NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EML
 COLUMNS = {
     "file": "string",
     "label": "string",
-    "minority_class": "Int64",
+    "rarity_class": "Int64",
     "split": "string",
     "provenance": "string",
     "run": "string",
@@ -72,7 +73,7 @@ def export(
     folder: Path,
     *,
     format: Format = "folder",
-    classes: Literal["label", "minority_class"] = "label",
+    classes: Literal["label", "rarity_class"] = "label",
     files: Literal["link", "copy"] = "link",
     include_rejected: bool = False,
     reporter: Reporter = SILENT,
@@ -105,7 +106,9 @@ def export(
     if format not in FORMATS:
         raise UserError(f"There is no export format {format!r}; choose {', '.join(FORMATS)}.")
     rows, excluded = select(frame, include_rejected=include_rejected)
-    rows = _leave_out(rows, [not os.path.isfile(p) for p in rows["path"]], "file is gone", excluded)
+    rows = _leave_out(
+        rows, [not os.path.isfile(on_disk(p)) for p in rows["path"]], "file is gone", excluded
+    )
     boxed = np.array([isinstance(boxes, list) for boxes in rows["boxes"]], dtype=bool)
     if format in ("coco", "yolo") and classes == "label" and boxed.any():
         unknown = (rows["source"] == "synthetic").to_numpy() & ~boxed
@@ -119,7 +122,7 @@ def export(
     try:
         with reporter.task("Exporting", len(rows)) as advance:
             for path, file in zip(rows["path"], rows["file"], strict=True):
-                _place(Path(path), folder / file, link=files == "link")
+                _place(Path(on_disk(path)), folder / file, link=files == "link")
                 advance(1)
         _write_tables(table, rows, folder, format, classes)
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))

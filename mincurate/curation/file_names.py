@@ -22,7 +22,7 @@ def file_names(rows: pd.DataFrame, format: str, classes: str) -> list[str]:
     split = rows["split"].notna().any()
     if format == "folder":
         named = rows[classes]
-        if classes == "minority_class":
+        if classes == "rarity_class":
             width = max((len(str(int(n))) for n in named.dropna()), default=1)
             named = named.map(lambda n: str(int(n)).zfill(width), na_action="ignore")
         folders = distinct(named.map(str, na_action="ignore").fillna(UNLABELLED))

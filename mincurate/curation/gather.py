@@ -45,7 +45,7 @@ def identity(scored: Run) -> str:
     record, frame = scored.record, scored.frame()
     if "joined" in frame:  # images that joined later change no class
         frame = frame[frame["joined"].isna()]
-    classes = frame["minority_class"].astype(str)
+    classes = frame["rarity_class"].astype(str)
     return hashing.fingerprint([record.get("fingerprint"), record.get("rank_by"), classes.tolist()])
 
 
@@ -79,15 +79,15 @@ def gather(
         )
     frame = scored.frame()
     readable = frame[frame["status"] == "ok"]
-    real = readable[["path", "content_hash", "label", "minority_class"]].astype(object)
+    real = readable[["path", "content_hash", "label", "rarity_class"]].astype(object)
     current = identity(scored)
     parts = [real.assign(source="real", split=real["path"].map(dict(splits or {})))]
     for run in generations(scored):
         generated = pd.read_parquet(run.path / SYNTHETIC).astype(object)
-        columns = ["path", "content_hash", "label", "minority_class", "accepted", "reason"]
+        columns = ["path", "content_hash", "label", "rarity_class", "accepted", "reason"]
         generated = generated[[*columns, "nearest_real", "start", "seed"]]
         if run.record.get("base_identity") != current:
-            generated["minority_class"] = None
+            generated["rarity_class"] = None
         parts.append(generated.assign(source="synthetic", run=run.key))
     table = pd.concat(parts, ignore_index=True)
     repeated = (table["source"] == "synthetic") & table.duplicated("content_hash")

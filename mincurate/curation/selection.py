@@ -10,7 +10,7 @@ The input is a table with one row per image; columns that are missing count as e
 ``labels``          list of all its labels, where there are several
 ``boxes``           list of ``(label, (x, y, width, height))``; coordinates are shares of the
                     image's width and height, from its top left corner
-``minority_class``  ordinal class
+``rarity_class``    ordinal class
 ``split``           name of the split, such as ``train``; of all real images or of none
 ``tags``            list of strings; rows tagged ``outlier-drop`` are left out
 ``accepted``        of synthetic images: whether the gate accepted it; required where there are any
@@ -33,7 +33,7 @@ DROP_TAG = "outlier-drop"
 TRAIN = "train"
 """The split of a synthetic image that has none, where real images have one."""
 COLUMNS = [
-    *("path", "source", "label", "labels", "boxes", "minority_class", "split", "tags", "accepted"),
+    *("path", "source", "label", "labels", "boxes", "rarity_class", "split", "tags", "accepted"),
     *("reason", "nearest_real", "start", "run", "seed", "content_hash"),
 ]
 

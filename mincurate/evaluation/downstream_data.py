@@ -51,7 +51,7 @@ class Trial:
         codes = np.array([code_of.get(name, -1) for name in self.labels], dtype=np.int64)
         self.train, self.test = train_classifier.split(codes, seed, HELD_OUT, len(codes))
         self.rare = rare_labels({str(name): int(n) for name, n in counts.items()})
-        classes = base.frame["minority_class"].to_numpy(np.int64)[self.train]
+        classes = base.frame["rarity_class"].to_numpy(np.int64)[self.train]
         self.like = np.isin(classes, settings["target_classes"])
         accepted = frame[frame["accepted"].to_numpy(bool)]
         if len(accepted) == 0:
@@ -79,6 +79,7 @@ class Trial:
                     [(path, path) for path in self.synthetic["path"]],
                     size=self.base.size,
                     fit=self.base.fit,
+                    rendering=self.base.rendering,
                     batch_size=256,
                     workers=2,
                 )

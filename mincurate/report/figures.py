@@ -4,7 +4,6 @@ import base64
 import io
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from mincurate.images.decode import UnreadableImage, decode
+from mincurate.images.decode import UnreadableImage
+from mincurate.images.decode_pool import decode_many
+from mincurate.images.depth import DEFAULT, Rendering
 from mincurate.ranking.classes import RANKINGS
 from mincurate.ranking.tail import histogram
 from mincurate.runs import files
@@ -44,29 +45,45 @@ def ends(ranked: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return most, least
 
 
-def thumbnails(rows: pd.DataFrame, size: int, *, square: bool = False) -> list[Picture | None]:
+def thumbnails(
+    rows: pd.DataFrame,
+    size: int,
+    *,
+    square: bool = False,
+    rendering: Rendering = DEFAULT,
+) -> list[Picture | None]:
     """A small picture of every row, ``None`` where the file can no longer be read.
 
     Args:
         size: longer side in pixels, at most; a smaller image keeps its own size.
         square: exactly ``size`` by ``size``, with borders in the image's mean colour.
+        rendering: how the files become pixels.
     """
-
-    def draw(row: Any) -> Picture | None:
+    sides = []
+    row: Any
+    for row in rows.itertuples():
         sized = pd.notna(row.width) and pd.notna(row.height) and not square
-        width, height = (int(row.width), int(row.height)) if sized else (size, size)
-        longer = max(width, height, 1)
-        side = min(size, longer)
-        try:
-            padded = decode(str(row.path), size=side, fit="pad").transpose(1, 2, 0)
-        except UnreadableImage:
-            return None
-        w, h = max(1, round(width * side / longer)), max(1, round(height * side / longer))
-        left, top = (side - w) // 2, (side - h) // 2
-        return padded[top : top + h, left : left + w]
+        sides.append((int(row.width), int(row.height)) if sized else (size, size))
+    pictures = decode_many(
+        [str(path) for path in rows["path"]],
+        size=[min(size, max(*pair, 1)) for pair in sides],
+        fit="pad",
+        rendering=rendering,
+        workers=min(8, os.cpu_count() or 1),
+        batch_size=64,
+    )
+    return [
+        None if isinstance(padded, UnreadableImage) else _without_borders(padded, *pair)
+        for padded, pair in zip((p for batch in pictures for p in batch), sides, strict=True)
+    ]
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(draw, rows.itertuples()))
+
+def _without_borders(padded: Picture, width: int, height: int) -> Picture:
+    """The part of a padded picture ``(3, side, side)`` that shows an image of these sides."""
+    side, longer = padded.shape[1], max(width, height, 1)
+    w, h = max(1, round(width * side / longer)), max(1, round(height * side / longer))
+    left, top = (side - w) // 2, (side - h) // 2
+    return padded.transpose(1, 2, 0)[top : top + h, left : left + w]
 
 
 def data_uri(picture: Picture, quality: int | None = None) -> str:
@@ -119,7 +136,7 @@ def write_figures(
 
 
 def _map(ranked: pd.DataFrame, num_classes: int, method: str) -> Figure | None:
-    shown = ranked[ranked["map_x"].notna() & ranked["minority_class"].notna()].iloc[::-1]
+    shown = ranked[ranked["map_x"].notna() & ranked["rarity_class"].notna()].iloc[::-1]
     if len(shown) == 0:
         return None
     figure = Figure(figsize=(7.5, 6), layout="constrained")
@@ -127,7 +144,7 @@ def _map(ranked: pd.DataFrame, num_classes: int, method: str) -> Figure | None:
     dots = axes.scatter(
         shown["map_x"],
         shown["map_y"],
-        c=shown["minority_class"].astype(float),  # rare ones are drawn last, on top
+        c=shown["rarity_class"].astype(float),  # rare ones are drawn last, on top
         cmap=ListedColormap(class_colors(num_classes)),
         vmin=-0.5,
         vmax=num_classes - 0.5,
@@ -165,7 +182,7 @@ def _captions(rows: pd.DataFrame, column: str) -> list[tuple[str, str]]:
     row: Any
     for row in rows.itertuples():
         value = getattr(row, column)
-        under = [f"class {row.minority_class}"] if pd.notna(row.minority_class) else []
+        under = [f"class {row.rarity_class}"] if pd.notna(row.rarity_class) else []
         under += [short(row.label, 16)] if isinstance(row.label, str) else []
         captions.append((f"{value:.3f}" if pd.notna(value) else "", "\n".join(under)))
     return captions
