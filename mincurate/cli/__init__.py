@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -34,7 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 app.callback()(shared.options)
-for name, function in {
+COMMANDS: dict[str, Callable[..., None]] = {
     "score": score.score,
     "launch": launch.launch,
     "report": launch.report,
@@ -51,7 +52,8 @@ for name, function in {
     "worker": worker.worker,
     "demo": demo.demo,
     "doctor": doctor.doctor,
-}.items():
+}
+for name, function in COMMANDS.items():
     app.command(name, cls=Command)(function)
 app.add_typer(runs.app, name="runs")
 app.add_typer(plugins.app, name="plugins")

@@ -37,9 +37,9 @@ def demo(
 ) -> None:
     """Find a few rare handwritten digits among many common ones.
 
-    It takes under 3 minutes on 2 cores. The scorer sees no labels. At the end, the planted images that reached the rarest tenth are
-    counted. With --augment, more images of the rarest tenth are generated, and compared with plain
-    samples of the same model.
+    It takes under 3 minutes on 2 cores. The scorer sees no labels. At the end, the planted images
+    that reached the rarest tenth are counted. With --augment, more images of the rarest tenth are
+    generated, and compared with plain samples of the same model.
     """
     settings = {"train_steps": TRAIN_STEPS, **settings_of(locals())}
     settings.pop("augment")

@@ -19,7 +19,8 @@ Finding = tuple[str, bool, str]
 def doctor() -> None:
     """Check what works on this machine, and how to fix the rest.
 
-    Checked are packages, device, database, plugin, disk, caches and weights. Exits with 1 when scoring does not work here.
+    Checked are packages, device, database, plugin, disk, caches and weights. Exits with 1 when
+    scoring does not work here.
     """
     from rich.table import Table
     from rich.text import Text
@@ -138,7 +139,9 @@ def _weights() -> Iterator[Finding]:
         elif backbone.reachable(url, timeout=3):
             yield f"{name} weights", True, "not here yet; downloaded when first used"
         else:
-            fix = f"put {Path(url).name} into {place.parent}, or use --perceptual {name}@FILE or unet"
+            fix = (
+                f"put {Path(url).name} into {place.parent}, or use --perceptual {name}@FILE or unet"
+            )
             yield f"{name} weights", False, f"not here and not downloadable: {fix}"
 
 

@@ -106,7 +106,7 @@ def name_of(ctx: Any) -> str:
 
 
 def shared_parameters(group: Any, name: str | None = None) -> list[Any]:
-    """The shared options in the order of the help: all, or those that the command ``name`` takes."""
+    """The shared options, in the order of the help: all, or those of the command ``name``."""
     uses = " ".join(USES.values()) if name is None else USES.get(name, "")
     return [p for p in group.params if p.name in uses.replace("-", "_").split()]
 

@@ -46,9 +46,7 @@ def export(
     ] = None,
     copy: Annotated[
         bool,
-        typer.Option(
-            "--copy", help="Copy the files. Default: hard links.", rich_help_panel=BASIC
-        ),
+        typer.Option("--copy", help="Copy the files. Default: hard links.", rich_help_panel=BASIC),
     ] = False,
     include_rejected: Annotated[
         bool,
@@ -73,9 +71,7 @@ def export(
 
     reporter = Terminal()
     scored = store.find(run, kind=store.SCORE)
-    table = gather.gather(
-        scored, tags=tags_of(scored, reporter), splits=_splits(scored, split)
-    )
+    table = gather.gather(scored, tags=tags_of(scored, reporter), splits=_splits(scored, split))
     written = exports.export(
         table,
         folder,

@@ -21,8 +21,9 @@ TARGET = "What to generate"
 def guide(ctx: typer.Context, run: Scored = None, *, model: GeneratingModel = None) -> None:
     """Train the minority guidance, a classifier of the classes.
 
-    It knows the ordinal classes at every noise level. `mincurate augment` does this when it is needed. This command does it alone, and shows how well
-    the classifier tells the classes apart on held-out images. Ctrl-C keeps what is done.
+    It knows the ordinal classes at every noise level. `mincurate augment` does this when it is
+    needed. This command does it alone, and shows how well the classifier tells the classes apart on
+    held-out images. Ctrl-C keeps what is done.
 
     Example:
 
@@ -49,9 +50,7 @@ def augment(
     ctx: typer.Context,
     run: Scored = None,
     *,
-    n: Annotated[
-        int, typer.Option("--n", help="Number of images.", rich_help_panel=BASIC)
-    ] = 1000,
+    n: Annotated[int, typer.Option("--n", help="Number of images.", rich_help_panel=BASIC)] = 1000,
     top_decile: Annotated[
         bool,
         typer.Option(
@@ -125,8 +124,9 @@ def augment(
 ) -> None:
     """Generate more of the rare images.
 
-    They are scored, checked by the gate, and added to the FiftyOne dataset. Every image has a random seed of its own and is written as soon as it is generated. The same
-    command goes on after Ctrl-C or a crash.
+    They are scored, checked by the gate, and added to the FiftyOne dataset. Every image has a
+    random seed of its own and is written as soon as it is generated. The same command goes on after
+    Ctrl-C or a crash.
 
     Examples:
 

@@ -51,7 +51,7 @@ def launch(
 
 
 def _install(reporter: Terminal) -> bool:
-    """Install or update the plugin, and return whether it is there; the App opens without it too."""
+    """Install or update the plugin, and return whether it is there."""
     from mincurate.dataset import plugin as dataset_plugin
     from mincurate.errors import UserError
 
@@ -79,6 +79,7 @@ def report(
     scored = store.find(run, kind=store.SCORE)
     if store.kind_of(scored) == store.AUGMENT:
         raise UserError(
-            f"{scored.key} holds generated images; `mincurate evaluate {scored.key}` writes its page."
+            f"{scored.key} holds generated images; write its page with "
+            f"`mincurate evaluate {scored.key}`."
         )
     Terminal().say(str(run_page.write_report(scored)))

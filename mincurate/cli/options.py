@@ -40,7 +40,9 @@ Fit = Annotated[
 ]
 MaxImages = Annotated[
     int | None,
-    typer.Option(help="Use a random sample of this many files. Default: all.", rich_help_panel=IMAGES),
+    typer.Option(
+        help="Use a random sample of this many files. Default: all.", rich_help_panel=IMAGES
+    ),
 ]
 ImageSize = Annotated[
     int | None,

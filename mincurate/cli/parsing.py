@@ -4,6 +4,7 @@ Options that several commands share belong to the group. They may stand anywhere
 that ``mincurate score images --seed 1`` and ``mincurate --seed 1 score images`` are the same.
 """
 
+import itertools
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -19,13 +20,15 @@ class Group(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the arguments after moving the shared options to the front."""
-        options = {
+        options: dict[str, Any] = {
             name: option
             for option in self.params
             if option in effects.shared_parameters(self) or ANYWHERE in option.opts
             for name in (*option.opts, *option.secondary_opts)
         }
-        shared, others, words = [], [], iter(args)
+        shared: list[str] = []
+        others: list[str] = []
+        words = iter(args)
         for word in words:
             name, equals, _ = word.partition("=")
             if word == "--":
@@ -35,10 +38,9 @@ class Group(TyperGroup):
             elif equals or options[name].is_flag:
                 shared.append(word)
             else:
-                value = next(words, None)
-                if value is None:
+                shared += [word, *itertools.islice(words, 1)]
+                if shared[-1] is word:
                     ctx.fail(f"Option {name!r} requires an argument.")
-                shared += [word, value]
         return list(super().parse_args(ctx, shared + others))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -71,7 +73,9 @@ class Command(TyperCommand):
         items = super().shell_complete(ctx, incomplete)
         group = ctx.find_root().command
         if incomplete.startswith("-") and group is not self:
-            complete = type(self)(None, params=effects.shared_parameters(group, effects.name_of(ctx)))
+            complete = type(self)(
+                None, params=effects.shared_parameters(group, effects.name_of(ctx))
+            )
             items += TyperCommand.shell_complete(complete, ctx, incomplete)
         return items
 

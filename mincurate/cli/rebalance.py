@@ -10,7 +10,7 @@ from mincurate.cli import summaries
 from mincurate.cli.console import Terminal, confirm
 from mincurate.cli.export import tags_of
 from mincurate.cli.generate import with_budget
-from mincurate.cli.options import BASIC, METHOD, GeneratingModel, GuidanceScale, Scored, Steps
+from mincurate.cli.options import BASIC, GeneratingModel, GuidanceScale, Scored, Steps
 from mincurate.cli.shared import settings_of
 from mincurate.errors import UserError
 from mincurate.progress import duration
@@ -95,8 +95,7 @@ def rebalance(
 
 def _goal(to: str) -> int | Literal["uniform", "sqrt"]:
     """What ``--to`` asks for."""
-    if to == "uniform" or to == "sqrt":
-        return to
-    if not to.isdecimal():
+    named: dict[str, Literal["uniform", "sqrt"]] = {"uniform": "uniform", "sqrt": "sqrt"}
+    if to not in named and not to.isdecimal():
         raise UserError(f"--to is uniform, sqrt or a number, not {to!r}.")
-    return int(to)
+    return named[to] if to in named else int(to)

@@ -71,9 +71,7 @@ def score(
     ] = False,
     num_classes: Annotated[
         int,
-        typer.Option(
-            help="Ordinal classes (L): 0 commonest, L-1 rarest.", rich_help_panel=BASIC
-        ),
+        typer.Option(help="Ordinal classes (L): 0 commonest, L-1 rarest.", rich_help_panel=BASIC),
     ] = 10,
     max_images: MaxImages = None,
     image_size: ImageSize = None,
@@ -113,9 +111,7 @@ def score(
     ] = "auto",
     umap: Annotated[
         bool,
-        typer.Option(
-            "--umap/--no-umap", help="Make the 2-D map, or none.", rich_help_panel=METHOD
-        ),
+        typer.Option("--umap/--no-umap", help="Make the 2-D map, or none.", rich_help_panel=METHOD),
     ] = True,
 ) -> None:
     """Score every image, rank them, and show what is rare.

@@ -81,7 +81,7 @@ def options(
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Processes that decode images, or that compute on Ray. Default: 2, or one per GPU.",
+            help="Processes that decode images (default: 2), or on Ray (default: 1 per GPU or CPU).",
             rich_help_panel=COMPUTING,
         ),
     ] = None,
@@ -170,6 +170,7 @@ def options(
 ) -> None:
     """What is rare in my images, and can I have more of it?
 
-    Shared options may stand before or after the command. The help of a command names those it takes.
+    Shared options may stand before or after the command. The help of a command names those it
+    takes.
     """
     ctx.obj = Shared(**{field.name: ctx.params[field.name] for field in fields(Shared)})

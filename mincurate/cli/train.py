@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mincurate.cli.console import Terminal
-from mincurate.cli.options import BASIC, METHOD, Fit, ImageSize, MaxImages, Sigma
+from mincurate.cli.options import BASIC, Fit, ImageSize, MaxImages, Sigma
 from mincurate.cli.shared import settings_of
 
 
@@ -47,8 +47,8 @@ def train(
 ) -> None:
     """Train a diffusion model on your images, or train one further.
 
-    The model is unconditional. The result is a diffusers pipeline folder for `mincurate score PATH --model FOLDER`. Ctrl-C
-    keeps what is done; the same command goes on.
+    The model is unconditional. The result is a diffusers pipeline folder for `mincurate score PATH
+    --model FOLDER`. Ctrl-C keeps what is done; the same command goes on.
 
     Examples:
 

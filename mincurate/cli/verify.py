@@ -22,8 +22,9 @@ def verify(
 ) -> None:
     """Read all files of a run, and print what is damaged.
 
-    It also prints which command repairs it. Checked are checksums, shards, tables, vectors, the map, generated images, classifiers and the
-    model. Nothing is changed. Exits with 1 when something is damaged.
+    It also prints which command repairs it. Checked are checksums, shards, tables, vectors, the
+    map, generated images, classifiers and the model. Nothing is changed. Exits with 1 when
+    something is damaged.
 
     Example:
 
@@ -58,8 +59,9 @@ def sync(
 ) -> None:
     """Write the FiftyOne dataset of a run again from its files.
 
-    This brings it up to date, or restores a lost database, generated images included. Doing it twice changes nothing. Your
-    own tags and fields are kept where they still exist; no file holds them.
+    This brings it up to date, or restores a lost database, generated images included. Doing it
+    twice changes nothing. Your own tags and fields are kept where they still exist; no file holds
+    them.
 
     Example:
 
