@@ -81,7 +81,7 @@ def options(
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Processes that decode images (default: 2), or on Ray (default: 1 per GPU or CPU).",
+            help="Processes that decode images. Default: 2; with --ray, one per GPU or CPU.",
             rich_help_panel=COMPUTING,
         ),
     ] = None,
