@@ -63,9 +63,6 @@ def train(
 
     keep_freed_memory()
     reporter = Terminal()
-    for budget in ("minutes", "steps"):
-        if f"train_{budget}" in settings:
-            settings[budget] = settings.pop(f"train_{budget}")
     trained = pipeline.train(**settings, reporter=reporter)
     reporter.say(f"Model: {output} ({sum(p.numel() for p in trained.unet.parameters()):,} weights)")
     use = quoted("mincurate", "score", path, "--model", str(output))

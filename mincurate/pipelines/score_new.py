@@ -20,7 +20,7 @@ from mincurate.images import appearance, decode_pool
 from mincurate.images.sources import Source
 from mincurate.pipelines import new_files
 from mincurate.progress import SILENT, Reporter
-from mincurate.ranking import classes, outliers, reference, tail_groups
+from mincurate.ranking import classes, evidence, outliers, reference, table_file, tail_groups
 from mincurate.ranking import table as tables
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
@@ -39,7 +39,7 @@ NUMBERS = [
     *outliers.NAMES,
     *("minority_score_calibrated", "denoising_error"),
     *("rarity_kind", "map_x", "map_y", "minority_score_draws", "layer_distances"),
-    *(*tables.PERCENTILES, "rare_group"),
+    *(*evidence.PERCENTILES, "rare_group"),
 ]
 """Columns that an exact copy takes over, as far as the run has them."""
 
@@ -282,7 +282,7 @@ def rank_by_label(
                 np.asarray(edges, np.float64), values[here]
             )
             joining_.loc[here, "rarity"] = classes.percentile_among(known[members], values[here])
-            joining_.loc[here, list(tables.PERCENTILES)] = tables.minority_percentiles(
+            joining_.loc[here, list(evidence.PERCENTILES)] = evidence.minority_percentiles(
                 minority[members], joining_[here]
             )
         elif edges_by_label:
@@ -328,7 +328,7 @@ def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.flo
     frame = frame[~frame[key].isin(rows[key])]
     dtypes = {name: kind for name, kind in frame.dtypes.items() if name in rows}
     frame = pd.concat([frame, rows.astype(dtypes)], ignore_index=True)
-    tables.save_table(run, frame)
+    table_file.save_table(run, frame)
     fine, copy = frame["status"] == "ok", frame["duplicate_of"].notna()
     run.update(
         counts=dict(run.record["counts"])

@@ -20,8 +20,7 @@ from mincurate.features import perceptual
 from mincurate.images import collection
 from mincurate.images.decode import Fit
 from mincurate.progress import SILENT, Reporter
-from mincurate.ranking import classes, minority_score, outliers, umap_map
-from mincurate.ranking import table as tables
+from mincurate.ranking import classes, evidence, minority_score, outliers, umap_map
 from mincurate.ranking.minority_score import Edge, Scorer
 from mincurate.ranking.neighbors import NEIGHBORS
 from mincurate.runs import store
@@ -206,7 +205,7 @@ def place(
         {
             "path": paths,
             "content_hash": hashes,
-            **tables.summary(draws),
+            **evidence.summary(draws),
             "layer_distances": list(layers),
             "neighbor_distance": far.mean(1),
             **dict(zip(outliers.NAMES, outliers.evidence(vectors, among), strict=True)),
@@ -219,12 +218,12 @@ def place(
         for table in (base.frame, frame)
     )
     frame["embedding_rarity"] = classes.mean_rank_among(known, joining, outliers.WEIGHTS)
-    frame["minority_score_calibrated"] = tables.calibrated_among(base.frame, frame)
+    frame["minority_score_calibrated"] = evidence.calibrated_among(base.frame, frame)
     ranked = frame[base.column].to_numpy(np.float64)
     scores = base.frame[base.column].to_numpy(np.float64)
     frame["rarity"] = classes.percentile_among(scores, ranked)
     minority = base.frame["minority_score"].to_numpy(np.float64)
-    frame[list(tables.PERCENTILES)] = tables.minority_percentiles(minority, frame)
+    frame[list(evidence.PERCENTILES)] = evidence.minority_percentiles(minority, frame)
     edges = base.run.record["class_edges"]
     if not edges and base.num_classes > 1:  # within labels there are no edges that hold for all
         edges = classes.class_edges(

@@ -15,7 +15,7 @@ from mincurate import paths as places
 from mincurate.dataset import app_config, delete, launch, reader, writer
 from mincurate.errors import UserError
 from mincurate.ranking import classes as ordinal
-from mincurate.ranking import table as tables
+from mincurate.ranking import table_file
 from mincurate.runs import store
 from mincurate.runs.store import Run
 
@@ -76,7 +76,7 @@ def test_groups_of_the_tail_are_in_the_side_bar_and_are_written_again(written):
     before = result.run.path / "scores.parquet"
     kept = before.read_bytes()
     for table in (changed, frame.assign(rare_group=None)):
-        tables.save_table(result.run, table)
+        table_file.save_table(result.run, table)
         writer.write_run(result.run, "shapes")
         dataset.reload()
         written_now = dict(zip(*dataset.values(["filepath", "rare_group"]), strict=True))

@@ -9,7 +9,7 @@ import pytest
 import mincurate
 from mincurate.errors import UserError
 from mincurate.pipelines import score_new
-from mincurate.ranking import classes, reference, table
+from mincurate.ranking import classes, evidence, ranks, reference
 from mincurate.runs import store
 from mincurate.runs.store import Run
 
@@ -67,7 +67,7 @@ def test_ranks_stay_within_bounds_and_follow_the_ranking_in_force(base):
 
 
 def test_calibrated_scores_of_the_run_itself_are_reproduced(base):
-    from mincurate.ranking.table import calibrated_among
+    from mincurate.ranking.evidence import calibrated_among
 
     np.testing.assert_allclose(
         calibrated_among(base.frame, base.frame), base.frame["minority_score_calibrated"], atol=1e-9
@@ -123,16 +123,16 @@ def test_vectors_that_join_a_ranking_within_labels_are_compared_with_their_label
             "content_hash": hashes,
             "duplicate_of": None,
             "status": "ok",
-            **table.summary(rng.normal(size=(80, 2)).astype(np.float32)),
+            **evidence.summary(rng.normal(size=(80, 2)).astype(np.float32)),
             "embedding_rarity": rng.permutation(80) / 80,
         }
     )
-    table._rank_vectors_within_labels(frame, vectors, pd.Series(np.arange(80), index=hashes))
-    edges = table._rank(frame, "embedding_rarity", 4, True)
+    ranks.rank_vectors_within_labels(frame, vectors, pd.Series(np.arange(80), index=hashes))
+    edges = ranks.rank(frame, "embedding_rarity", 4, True)
     run = Run(tmp_path)
     run.update(rank_by="embedding", num_classes=4, **edges)
     base = reference.Base(run, frame, vectors, 32, "crop")
-    draws = table.summary(rng.normal(size=(4, 2)).astype(np.float32))
+    draws = evidence.summary(rng.normal(size=(4, 2)).astype(np.float32))
     new = pd.DataFrame(draws | {"embedding_rarity": 0.5, "rarity": 0.5, "minority_class": 1})
     joined = np.concatenate([like(1, 1), vectors[:1], like(1, 1), like(1, 1)])
     score_new.rank_by_label(base, new, joined, ["a", "a", "b", None])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from mincurate.ranking import classes as ordinal
-from mincurate.ranking import table as tables
+from mincurate.ranking import evidence, ranks
 
 CLASSES = 4
 
@@ -32,7 +32,7 @@ def frame():
 
 
 def rank(frame, within_label):
-    return tables._rank(frame, "minority_score", CLASSES, within_label)
+    return ranks.rank(frame, "minority_score", CLASSES, within_label)
 
 
 def test_rarity_and_class_follow_the_ranking_within_labels(frame):
@@ -60,9 +60,9 @@ def test_the_interval_of_a_rank_holds_it_and_grows_with_the_error(frame, within_
 def test_the_interval_is_that_of_the_minority_score_whatever_ranks(frame):
     other = frame.assign(embedding_rarity=np.random.default_rng(1).permutation(len(frame)))
     rank(frame, False)
-    tables._rank(other, "embedding_rarity", CLASSES, False)
+    ranks.rank(other, "embedding_rarity", CLASSES, False)
     assert not other["rarity"].equals(frame["rarity"])
-    columns = list(tables.PERCENTILES)
+    columns = list(evidence.PERCENTILES)
     pd.testing.assert_frame_equal(other[columns], frame[columns])
 
 
@@ -72,11 +72,11 @@ def test_the_interval_holds_the_rank_of_endless_draws_as_often_as_it_says(draws)
     rng = np.random.default_rng(draws)
     truth = rng.normal(size=4000)
     seen = truth[:, None] + 0.2 * rng.normal(size=(4000, draws))
-    scored = pd.DataFrame(tables.summary(seen.astype(np.float32)))
-    _, low, high = tables.minority_percentiles(scored["minority_score"].to_numpy(), scored).T
+    scored = pd.DataFrame(evidence.summary(seen.astype(np.float32)))
+    _, low, high = evidence.minority_percentiles(scored["minority_score"].to_numpy(), scored).T
     rank = ordinal.percentile(truth)
     held = ((low <= rank) & (rank <= high)).mean()
-    assert held == pytest.approx(tables.COVERED, abs=0.015)
+    assert held == pytest.approx(evidence.COVERED, abs=0.015)
 
 
 def test_within_labels_vectors_are_compared_with_those_of_the_same_label(frame):
@@ -93,7 +93,7 @@ def test_within_labels_vectors_are_compared_with_those_of_the_same_label(frame):
             "content_hash": [f"{i:02d}" for i in range(80)],
             "duplicate_of": None,
             "status": "ok",
-            **tables.summary(rng.normal(size=(80, 2)).astype(np.float32)),
+            **evidence.summary(rng.normal(size=(80, 2)).astype(np.float32)),
             "embedding_rarity": rng.permutation(80) / 80,
         }
     )
@@ -101,17 +101,17 @@ def test_within_labels_vectors_are_compared_with_those_of_the_same_label(frame):
     table = pd.concat([table, copy], ignore_index=True)
     order = rng.permutation(80)
     place = pd.Series(np.arange(80), index=[f"{i:02d}" for i in order])
-    tables._rank_vectors_within_labels(table, vectors[order], place)
+    ranks.rank_vectors_within_labels(table, vectors[order], place)
     for whole in (True, False):
-        tables._rank(table, "embedding_rarity", CLASSES, not whole)
+        ranks.rank(table, "embedding_rarity", CLASSES, not whole)
         assert table["minority_class_within_label"].iloc[[5, 80]].tolist() == [3, 3]
         assert (table["rarity"].iloc[5] == 1) == (not whole)
     assert table["rarity"].iloc[80] == 1  # the copy ranks with its first file
 
 
 def test_a_single_draw_has_a_rank_and_no_interval():
-    scored = pd.DataFrame(tables.summary(np.array([[1.0], [2.0], [3.0]], np.float32)))
-    found = tables.minority_percentiles(scored["minority_score"].to_numpy(), scored)
+    scored = pd.DataFrame(evidence.summary(np.array([[1.0], [2.0], [3.0]], np.float32)))
+    found = evidence.minority_percentiles(scored["minority_score"].to_numpy(), scored)
     assert found[:, 0].tolist() == [0, 0.5, 1] and np.isnan(found[:, 1:]).all()
 
 
@@ -151,7 +151,7 @@ def test_without_labels_or_the_wish_the_whole_set_is_ranked(frame, labelled):
 @pytest.mark.parametrize("within_label", [True, False])
 def test_a_copy_has_the_ranks_of_its_first_file_and_an_unscorable_one_none(frame, within_label):
     rank(frame, within_label)
-    ranks = ("rarity", *tables.PERCENTILES, "minority_class", "minority_class_within_label")
+    ranks = ("rarity", *evidence.PERCENTILES, "minority_class", "minority_class_within_label")
     for name in ranks:
         assert frame[name].iloc[20] == frame[name].iloc[3]
         assert pd.isna(frame[name].iloc[21])
