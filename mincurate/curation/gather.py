@@ -96,7 +96,7 @@ def table_column(scored: Run, column: str) -> dict[str, str]:
     source = scored.record.get("source") or {}
     if source.get("kind") != "table":
         raise UserError(
-            f"--split-column needs a run of a table or of a FiftyOne dataset, and {scored.key} is "
+            f"--split needs a run of a table or of a FiftyOne dataset, and {scored.key} is "
             f"one of a {source.get('kind')}."
         )
     return sources.column(Path(str(source["value"])), column)
@@ -114,7 +114,7 @@ def folder_splits(scored: Run) -> dict[str, str]:
     inside = (parts[0] != "") & (parts[1] != "")
     if TRAIN not in set(parts.loc[inside, 0]):
         raise UserError(
-            f"--split-folders needs images in folders that are named like their splits, one of "
+            f"--split folders needs images in folders that are named like their splits, one of "
             f"them {TRAIN}, and {scored.key} has no such folder."
         )
     return dict(zip(known.loc[inside, "path"], parts.loc[inside, 0], strict=True))
