@@ -42,10 +42,8 @@ FAST = {
 def quick(*arguments: str) -> list[str]:
     """A command of a page that trains for few steps, unless it trains for minutes or not at all."""
     trains = arguments[0] in ("score", "train", "augment", "rebalance")
-    given = arguments[0] != "train" and "--model" in arguments
-    steps = ["--train-steps", "3"] if trains and not given else []
-    if "--train-minutes" in arguments:
-        steps = []
+    trains &= not {"--model", "--train-minutes"} & {*arguments}
+    steps = ["--train-steps", "3"] if trains else []
     return [*arguments, *FAST.get(arguments[0], []), *steps]
 
 
