@@ -76,7 +76,7 @@ def export(
         table,
         folder,
         format=format,
-        classes="label" if by == "label" else "minority_class",
+        classes="label" if by == "label" else "rarity_class",
         files="copy" if copy else "link",
         include_rejected=include_rejected,
         reporter=reporter,

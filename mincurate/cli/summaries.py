@@ -50,7 +50,7 @@ def scored(result: "Result", reporter: Terminal) -> None:
         table.add_row(
             f"{row.rarity:.3f}",
             *(f"{getattr(row, score):.4f}" for score in scores),
-            str(row.minority_class),
+            str(row.rarity_class),
             cell(row.label if isinstance(row.label, str) else ""),
             cell(row.rel_path),
         )

@@ -153,7 +153,7 @@ def _write_run(run: Run, name: str, reporter: Reporter) -> Written:
                 new = frame[frame["id"].isna()]
             made = dataset.info[MADE_BY]
             changed = bool(made["runs"]) and made.get("contents") != contents(dataset)
-            fields = _declare_fields(fo, dataset, frame)
+            fields = _declare_fields(fo, dataset, frame, str(record.get("rank_by", "minority")))
             frame.loc[new.index, "id"] = _add_samples(fo, dataset, new, fields, advance)
             _write_labels(fo, dataset, frame)
             _write_fields(dataset, frame, fields)
@@ -179,7 +179,7 @@ def _made_again(dataset: Any, frame: pd.DataFrame) -> bool:
     return made and not set(frame["sample_id"]) & set(dataset.values("id"))
 
 
-def _declare_fields(fo: Any, dataset: Any, frame: pd.DataFrame) -> list[str]:
+def _declare_fields(fo: Any, dataset: Any, frame: pd.DataFrame, rank_by: str) -> list[str]:
     """Make the fields that the run has values for; those it writes are returned."""
     kinds = {"float": fo.FloatField, "int": fo.IntField, "str": fo.StringField}
     written = []
@@ -187,8 +187,12 @@ def _declare_fields(fo: Any, dataset: Any, frame: pd.DataFrame) -> list[str]:
         column = COLUMN_OF.get(field, field)
         if indexed or dataset.has_field(field) or bool(frame[column].notna().any()):
             written.append(field)
+            words = description.format(ranking=rank_by)
             if not dataset.has_field(field):
-                dataset.add_sample_field(field, kinds[kind], description=description)
+                dataset.add_sample_field(field, kinds[kind], description=words)
+            elif (existing := dataset.get_field(field)).description != words:
+                existing.description = words  # another ranking, or an earlier version
+                existing.save()
     if frame["label"].notna().any() and "sample_id" not in frame and not dataset.has_field(LABELS):
         dataset.add_sample_field(LABELS, fo.EmbeddedDocumentField, fo.Classification)
     return written

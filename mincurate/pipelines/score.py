@@ -96,7 +96,9 @@ def score(
     with digests.held(run):
         scoring_plan.record(run, images, plan)
         networks = _train_denoiser(images, networks, plan, cluster, reporter)
-        reading = Reading(plan.size, plan.settings.fit, plan.settings.batch_size, settings.workers)
+        reading = Reading(
+            plan.size, settings.fit, settings.batch_size, settings.workers, images.rendering
+        )
         scorer = _build_scorer(run, images, networks, plan, reading, reporter)
         scoring_plan.check_fingerprint(run, images, scorer, networks, plan)
         unreadable = _score_shards(run, images, scorer, reading, plan, cluster, reporter)
@@ -126,6 +128,7 @@ def _open(path: str | Path, settings: ScoreSettings, reporter: Reporter) -> Coll
         labels=settings.labels,
         label_field=settings.label_field,
         max_images=settings.max_images,
+        background=settings.background,
         seed=settings.seed,
         workers=settings.workers,
         reporter=reporter,

@@ -37,6 +37,8 @@ class ScoreSettings:
         embedding: vectors: ``auto``, ``unet``, ``torchvision:NAME[@FILE]`` or a hub id.
         image_size: side at which to train and score, in pixels; a multiple of 8.
         fit: how an image becomes square: ``crop``, ``pad`` or ``stretch``.
+        background: colour behind transparent pixels: ``auto`` (white, or black where white would
+            hide the picture) or a colour such as ``#808080``.
         labels: True: parent folders are labels; False: none; None: if they look like classes.
         label_field: the label field of a FiftyOne dataset.
         max_images: score a random sample of this many files.
@@ -68,6 +70,7 @@ class ScoreSettings:
     embedding: str = "auto"
     image_size: int | None = None
     fit: Fit = "crop"
+    background: str = "auto"
     labels: bool | None = None
     label_field: str | None = None
     max_images: int | None = None

@@ -8,7 +8,8 @@ from mincurate.dataset.database import check_database
 from mincurate.errors import UserError
 from mincurate.pipelines import augment
 from mincurate.progress import SILENT, Reporter
-from mincurate.runs import store
+from mincurate.ranking import migrate
+from mincurate.runs import digests, store
 from mincurate.runs.store import Run
 
 
@@ -52,6 +53,14 @@ def sync(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> S
     scored = run if store.kind_of(run) == store.SCORE else store.find(str(run.record["base_path"]))
     if not scored.finished:
         raise UserError(f"The run {scored.key} is not finished; give its command again to go on.")
+    generations = gather.generations(scored)
+    if migrate.out_of_date(scored):
+        with digests.held(scored):
+            migrate.rename_classes(scored, generations)
+        reporter.say(
+            f"Run {scored.key}: minority_class is the class of the minority score now, and "
+            "rarity_class that of the ranking."
+        )
     check_database()
     record = scored.record
     source = record["source"]
@@ -60,7 +69,7 @@ def sync(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> S
     written = writer.write_run(scored, name, reporter)
     scored.update(dataset=name)
     added, shown = written.added, []
-    for made in gather.generations(scored):
+    for made in generations:
         if made.record.get("dataset") is not None or made.key == run.key:
             added += generated.write(made, augment.table(made), name, reporter)
             shown.append(made.key)

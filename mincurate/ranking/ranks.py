@@ -55,9 +55,10 @@ def rank_vectors_within_labels(
 def rank(
     frame: pd.DataFrame, column: str, num_classes: int, within_label: bool
 ) -> dict[str, object]:
-    """Add rarity and classes, which follow ``column``, and return the edges of the classes.
+    """Add rarity and classes, and return the edges of the classes.
 
-    Where the images rank by the minority score is added, too, whatever the ranking follows.
+    ``rarity`` and ``rarity_class`` follow ``column``, the ranking in force. ``minority_percentile``
+    and ``minority_class`` follow the minority score among all images, whatever the ranking follows.
     Within labels the column of `classes.WITHIN` stands for ``column``, if the table has it.
 
     Args:
@@ -66,31 +67,49 @@ def rank(
             label (``""`` for none).
     """
     first = frame["duplicate_of"].isna()
+    labelled = frame["label"].notna()
+    labels = frame["label"].where(labelled, None).to_numpy(object)
+    minority = frame["minority_score"].where(first).to_numpy(np.float64)
     of_label = frame[ordinal.within_column(column, frame.columns)].where(first).to_numpy(np.float64)
-    labels = frame["label"].where(frame["label"].notna(), None).to_numpy(object)
-    apart = within_label and bool(frame["label"].notna().any())
+    apart = within_label and bool(labelled.any())
     groups = frame["label"].fillna("").to_numpy(object) if apart else np.full(len(frame), "")
     scores = of_label if apart else frame[column].where(first).to_numpy(np.float64)
+
+    percentiles = pd.Series(ordinal.percentile_within(scores, groups), frame.index)
+    frame["rarity"] = _to_copies(frame, percentiles)
+    _add_minority_percentiles(frame, minority)
     classes = ordinal.classes_within(scores, groups, num_classes)
-    within = ordinal.classes_within(of_label, labels, num_classes)
-    rarity = pd.Series(ordinal.percentile_within(scores, groups), frame.index)
-    frame["rarity"] = _to_copies(frame, rarity)
-    minority = frame["minority_score"].where(first).to_numpy(np.float64)
-    places = np.full((len(frame), len(PERCENTILES)), np.nan)
-    for _, members in ordinal.members_by_label(groups):
-        places[members] = minority_percentiles(minority[members], frame.iloc[members])
-    for name, place in zip(PERCENTILES, places.T, strict=True):
-        frame[name] = _to_copies(frame, pd.Series(place, frame.index))
-    for name, found in (("minority_class", classes), ("minority_class_within_label", within)):
-        whole = pd.Series(found, frame.index)
+    minority_classes = ordinal.ordinal_classes(minority, num_classes)
+    columns = {
+        "rarity_class": classes,
+        "rarity_class_within_label": ordinal.classes_within(of_label, labels, num_classes),
+        "minority_class": minority_classes,
+        "minority_class_within_label": ordinal.classes_within(minority, labels, num_classes),
+    }
+    for name, values in columns.items():
+        whole = pd.Series(values, frame.index)
         frame[name] = _to_copies(frame, whole.where(whole >= 0).astype("Int64"))
+
     edges = {
         name: ordinal.class_edges(scores[members], classes[members], num_classes)
         for name, members in ordinal.members_by_label(groups)
     }
-    if apart:
-        return {"class_edges": [], "class_edges_by_label": edges}
-    return {"class_edges": edges.get("", []), "class_edges_by_label": {}}
+    return {
+        "class_edges": [] if apart else edges.get("", []),
+        "class_edges_by_label": edges if apart else {},
+        "minority_class_edges": ordinal.class_edges(minority, minority_classes, num_classes),
+    }
+
+
+def _add_minority_percentiles(frame: pd.DataFrame, minority: NDArray[np.float64]) -> None:
+    """Add `PERCENTILES`: the place by the minority score among all, and both ends of its interval.
+
+    Args:
+        minority: ``(N,)``, NaN for copies and for what has no score.
+    """
+    places = minority_percentiles(minority, frame)
+    for name, place in zip(PERCENTILES, places.T, strict=True):
+        frame[name] = _to_copies(frame, pd.Series(place, frame.index))
 
 
 def _to_copies(frame: pd.DataFrame, values: pd.Series) -> pd.Series:
