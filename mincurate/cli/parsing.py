@@ -5,6 +5,7 @@ that ``mincurate score images --seed 1`` and ``mincurate --seed 1 score images``
 """
 
 import itertools
+import textwrap
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -65,8 +66,9 @@ class Command(TyperCommand):
         """One line on the shared options."""
         group = ctx.find_root().command
         if names := shared_names(group, effects.name_of(ctx)):
-            formatter.write_paragraph()
-            formatter.write_text(f"Also takes {names} (`mincurate --help` explains them).")
+            line = f"Also takes {names} (`mincurate --help` explains them)."
+            lines = textwrap.wrap(line, formatter.width, break_on_hyphens=False)
+            formatter.write("\n".join(lines) + "\n")
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """Completions, with the shared options among them."""
@@ -83,7 +85,7 @@ class Command(TyperCommand):
 def shared_names(group: Any, name: str) -> str:
     """The shared options of a command in one line."""
     options = effects.shared_parameters(group, name)
-    return ", ".join("/".join((o.opts[0], *o.secondary_opts)) for o in options)
+    return ", ".join((o.secondary_opts or o.opts)[0] for o in options)
 
 
 def panels(command: Any, ctx: Any) -> dict[str, list[tuple[str, str]]]:

@@ -70,7 +70,8 @@ def test_the_help_of_a_command_names_the_shared_options_it_takes(name):
     [*_, last] = help_of(*name.split()).strip().split("\n\n")
     takes = effects.USES.get(name, "").split()
     assert last.startswith("Also takes") == bool(takes)
-    assert all(f"--{option}" in last for option in takes)
+    words = last.replace(",", "").split()
+    assert all({f"--{option}", f"--no-{option}"} & {*words} for option in takes)
 
 
 def test_every_shared_option_is_explained_once_and_taken_by_a_command():
@@ -179,3 +180,16 @@ def test_the_command_line_offers_every_sampler_solver_and_ranking():
     solver, _ = get_args(generate["solver"])
     assert set(get_args(solver)) == set(samplers.SOLVERS)
     assert set(get_args(score["rank_by"])) == set(classes.RANKINGS)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (["score", ""], "An argument is empty"),
+        (["score", "images", "--output="], "--output is empty"),
+        (["score", "images", "--output", " "], "--output is empty"),
+    ],
+)
+def test_an_empty_argument_is_refused(line, words, monkeypatch, capsys):
+    """A variable of the shell that is not set would mean this folder."""
+    assert words in refused(monkeypatch, capsys, *line)
