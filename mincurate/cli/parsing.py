@@ -68,6 +68,7 @@ class Command(TyperCommand):
         if names := shared_names(group, effects.name_of(ctx)):
             line = f"Also takes {names} (`mincurate --help` explains them)."
             lines = textwrap.wrap(line, formatter.width, break_on_hyphens=False)
+            formatter.write_paragraph()
             formatter.write("\n".join(lines) + "\n")
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
