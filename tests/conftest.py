@@ -192,7 +192,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: Any, *arguments: object) ->
 
 
 TINY = ("--train-steps", 3, "--n-draws", 2, "--num-classes", 4, "--no-umap", "--no-fiftyone")
-"""Options of the quickest run, with `tiny`."""
+"""Options of the quickest run, with `tiny`; the first two train its model."""
 
 
 @pytest.fixture

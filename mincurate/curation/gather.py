@@ -134,7 +134,7 @@ def table_column(scored: Run, column: str) -> dict[str, str]:
     source = scored.record.get("source") or {}
     if source.get("kind") != "table":
         raise UserError(
-            f"--split-column needs a run of a table or of a FiftyOne dataset; {scored.key} is one "
+            f"--split needs a run of a table or of a FiftyOne dataset; {scored.key} is one "
             f"of a {source.get('kind')}."
         )
     return sources.column(Path(str(source["value"])), column)
@@ -152,7 +152,7 @@ def folder_splits(scored: Run) -> dict[str, str]:
     inside = (parts[0] != "") & (parts[1] != "")
     if TRAIN not in set(parts.loc[inside, 0]):
         raise UserError(
-            f"--split-folders needs images in folders named after their splits, one of them "
+            f"--split folders needs images in folders named after their splits, one of them "
             f"{TRAIN}; {scored.key} has no such folder."
         )
     return dict(zip(readable.loc[inside, "path"], parts.loc[inside, 0], strict=True))

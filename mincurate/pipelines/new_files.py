@@ -11,7 +11,6 @@ import pandas as pd
 from mincurate.errors import UserError
 from mincurate.images import sources
 from mincurate.images.sources import Source
-from mincurate.runs import store
 from mincurate.runs.store import Run
 
 
@@ -50,22 +49,6 @@ def find_failed(run: Run) -> list[Source]:
         for s in (_present(run, frame) if failed else [])
         if (s.sample_id or s.rel_path) in failed and s.reason is None
     ]
-
-
-def last_run_of(place: str) -> Run:
-    """The run of a folder, table or ``fiftyone:NAME[/VIEW]`` that was scored last.
-
-    Raises:
-        UserError: there is none.
-    """
-    value = place.removeprefix("fiftyone:")
-    if value == place:
-        value = str(Path(place).expanduser().resolve())
-    for run in reversed(store.all_runs()):
-        source = run.record.get("source") or {}
-        if source.get("value") == value and store.kind_of(run) == store.SCORE and run.finished:
-            return run
-    raise UserError(f"No finished run of {place} is there; score it without --retry-failed.")
 
 
 def _identity(frame: pd.DataFrame) -> str:
