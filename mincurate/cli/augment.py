@@ -265,12 +265,14 @@ def augment(
     keep_freed_memory()
     reporter = Terminal()
     scored = store.find(run, kind=store.SCORE)
-    name = (dataset or scored.record.get("dataset")) if fiftyone else None
+    from mincurate.dataset import lookup
+
+    name = (dataset or lookup.dataset_of(scored, reporter)) if fiftyone else None
     chosen = None
     if like is not None:
         from mincurate.dataset import generated
 
-        where = dataset or scored.record.get("dataset")
+        where = dataset or lookup.dataset_of(scored, reporter)
         if where is None:
             raise UserError(f"--like needs a FiftyOne dataset, and run {scored.key} has none.")
         chosen = generated.selection(where, like)
@@ -329,12 +331,14 @@ def augment(
         num_workers=num_workers,
         reporter=reporter,
     )
-    summarize(made, reporter)
     reporter.say(f"Done in {duration(time.monotonic() - started)}.")
+    summarize(made, reporter)
 
 
 def summarize(made: "Augmented", reporter: Terminal) -> None:
     """How many images are fit for use, how rare they are, and where everything is."""
+    from mincurate.runs.command import quoted
+
     frame, record = made.frame, made.run.record
     total = len(frame)
     flagged = {name: n for name, n in made.counts.items() if name != "accepted" and n}
@@ -347,7 +351,7 @@ def summarize(made: "Augmented", reporter: Terminal) -> None:
     )
     reporter.say(f"Images:   {made.run.path / 'images'}")
     reporter.say(f"Table:    {made.run.path / 'synthetic.csv'} (and .parquet)")
+    reporter.say(f"Did it help? mincurate evaluate {record['key']}")
     if made.dataset:
         reporter.say(f"Dataset:  {made.dataset} (saved view 'synthetic')")
-        reporter.say(f"Browse:   mincurate launch {made.dataset}")
-    reporter.say(f"Did it help? mincurate evaluate {record['key']}")
+        reporter.say(f"Browse:   {quoted('mincurate', 'launch', made.dataset)}")

@@ -29,13 +29,13 @@ def launch(
     Stays until Ctrl-C.
     """
     from mincurate.dataset import launch as dataset_launch
+    from mincurate.dataset import lookup
     from mincurate.errors import UserError
-    from mincurate.runs import store
 
-    dataset = dataset or store.last_dataset()
+    reporter = Terminal()
+    dataset = dataset or lookup.last_dataset(reporter)
     if dataset is None:
         raise UserError("No dataset has been written yet; make one with `mincurate score PATH`.")
-    reporter = Terminal()
     panel = _install(reporter) if plugin else False
     dataset_launch.open_app(
         dataset, port=port, address=address, remote=remote, long_tail=panel, reporter=reporter

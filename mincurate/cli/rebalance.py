@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -101,7 +101,7 @@ def rebalance(
         raise UserError("--cap is at least 1.")
     reporter = Terminal()
     scored = store.find(run, kind=store.SCORE)
-    images = gather.in_use(gather.gather(scored, tags=_tags(scored, reporter)))
+    images = gather.in_use(gather.gather(scored, **_now(scored, reporter)))
     plan = curation_rebalance.plan_for(images, by, target, cap)
     _show_plan(plan, by, reporter)
     total = int(plan["generate"].sum())
@@ -116,6 +116,7 @@ def rebalance(
         return
     if not yes:
         confirm("Generate them?")
+    from mincurate.dataset import lookup
     from mincurate.generation.budget import Budget
 
     keep_freed_memory()
@@ -131,7 +132,7 @@ def rebalance(
         seed=seed,
         batch_size=batch_size,
         device=device,
-        dataset=scored.record.get("dataset") if fiftyone else None,
+        dataset=lookup.dataset_of(scored, reporter) if fiftyone else None,
         reporter=reporter,
     )
     _show_filled(filled, by, reporter)
@@ -193,7 +194,7 @@ def export(
     scored = store.find(run, kind=store.SCORE)
     table = gather.gather(
         scored,
-        tags=_tags(scored, reporter),
+        **_now(scored, reporter),
         splits=_splits(scored, split_column, split_folders),
     )
     done = exports.export(
@@ -210,19 +211,25 @@ def export(
         reporter.say(f"Left out: {n:,} {reason}")
 
 
-def _tags(scored: "Run", reporter: Terminal) -> dict[str, list[str]]:
-    """Tags from the run's FiftyOne dataset; none where there is none or it does not answer."""
-    name = scored.record.get("dataset")
-    if not name:
-        return {}
-    from mincurate.dataset import tags
+def _now(scored: "Run", reporter: Terminal) -> dict[str, Any]:
+    """Tags and labels of today from the run's FiftyOne dataset; none where it does not answer."""
     from mincurate.errors import UserError
+    from mincurate.pipelines import new_files
+
+    if changed := new_files.words_on_changes(scored):
+        reporter.warn(changed)
+    if not scored.record.get("dataset") and "dataset_id" not in scored.record["source"]:
+        return {}
+    from mincurate.dataset import now
 
     try:
-        return tags.tags(str(name))
+        state = now.read(scored, reporter=reporter)
     except UserError as error:
-        reporter.warn(f"Tags such as outlier-drop are not taken into account: {error}")
+        reporter.warn(f"Tags and corrected labels are not taken into account: {error}")
         return {}
+    if state.differences:
+        reporter.say(state.differences)
+    return {"tags": state.tags, "frame": state.frame}
 
 
 def _splits(scored: "Run", column: str | None, folders: bool) -> dict[str, str]:
@@ -237,9 +244,10 @@ def _splits(scored: "Run", column: str | None, folders: bool) -> dict[str, str]:
         return {}
     source = scored.record.get("source") or {}
     if source.get("kind") == "fiftyone":
-        from mincurate.dataset import tags
+        from mincurate.dataset import database, tags
 
-        return tags.field(str(source["value"]).partition("/")[0], column)
+        name = database.name_of(source["dataset_id"]) or str(source["dataset"])
+        return tags.field(name, column)
     return gather.table_column(scored, column)
 
 

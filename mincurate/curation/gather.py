@@ -42,6 +42,7 @@ def gather(
     *,
     tags: Mapping[str, Sequence[str]] | None = None,
     splits: Mapping[str, str] | None = None,
+    frame: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row per image, as `curation.export` describes it: real ones, then generated ones.
 
@@ -51,6 +52,7 @@ def gather(
     Args:
         tags: of images, by path.
         splits: of real images, by path.
+        frame: the run's table as it is to count, such as `dataset.now` gives it.
 
     Raises:
         UserError: the run is not a finished scored one.
@@ -60,8 +62,8 @@ def gather(
             f"{scored.key} holds generated images; give the scored run that they were made for "
             f"({scored.record.get('base')})."
         )
-    frame = scored.frame()
-    known = frame[frame["status"] == "ok"]
+    frame = scored.frame() if frame is None else frame
+    known = frame[frame["status"] == "ok"].drop_duplicates("path")  # samples may share a file
     real = known[["path", "content_hash", "label", "minority_class"]].astype(object)
     now = identity(scored)
     parts = [real.assign(source="real", split=real["path"].map(dict(splits or {})))]

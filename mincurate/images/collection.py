@@ -1,7 +1,7 @@
 """The images a run is about: found, identified, counted once, and read in batches."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -28,11 +28,18 @@ class Collection:
         kind: ``folder``, ``table`` or ``fiftyone``.
         value: the path or the name that was given.
         files: every file with what is known of it.
+        origin: what else the run's record says of where they are from.
     """
 
     kind: str
     value: str
     files: list[tuple[Source, Identity]]
+    origin: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def source(self) -> dict[str, str | None]:
+        """What the run's record says of where the images are from."""
+        return {"kind": self.kind, "value": self.value, **self.origin}
 
     @property
     def unique(self) -> dict[str, tuple[Source, Identity]]:

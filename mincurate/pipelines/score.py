@@ -162,10 +162,10 @@ def score(
         raise UserError("FiftyOne shows local files only: score objects with --no-fiftyone.")
     name = None
     if fiftyone:
-        from mincurate.dataset import writer
+        from mincurate.dataset import database, target, writer
 
-        writer.check_database()
-        name = writer.choose_name(str(path), dataset)
+        database.check_database()
+        name = target.choose_name(str(path), dataset)
     model = command.lasting(model, bare=True) if model else None
     perceptual, embedding = command.lasting(perceptual), command.lasting(embedding)
     wanted, device = device, choose_device(device)
@@ -213,6 +213,8 @@ def score(
         }
     )
     run = _open_run(request, Path(output).expanduser() if output else None, resume, reporter)
+    if name:
+        target.check_run(name, run)
     if not run.finished:
         seconds = _seconds_per_image(
             given, plan, distance, embedder, n_draws=n_draws, device=device, dtype=dtype
@@ -225,7 +227,7 @@ def score(
         )
     with digests.held(run):
         run.update(
-            source={"kind": collection.kind, "value": collection.value},
+            source=collection.source,
             settings={
                 "model": model,
                 "sigma": sigma,
@@ -335,6 +337,8 @@ def score(
         if name:
             try:
                 written = writer.write_run(run, name, reporter)
+                name = written.name
+                run.update(dataset=name)
             except UserError as error:
                 raise UserError(
                     f"{error} Everything else is done and kept in {run.path}; with the database "

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mincurate.curation import gather
-from mincurate.dataset import generated, writer
+from mincurate.dataset import generated, lookup, target, writer
 from mincurate.dataset.database import check_database
 from mincurate.errors import UserError
 from mincurate.pipelines import augment
@@ -54,14 +54,20 @@ def sync(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> S
         raise UserError(f"The run {scored.key} is not finished; give its command again to go on.")
     check_database()
     record = scored.record
-    source = record["source"]
-    place = f"fiftyone:{source['value']}" if source["kind"] == "fiftyone" else source["value"]
-    name = writer.choose_name(place, dataset or record.get("dataset"))
-    written = writer.write_run(scored, name, reporter)
-    scored.update(dataset=name)
+    if dataset:
+        target.check_name(dataset)
+    name = dataset or _dataset_now(scored) or target.choose_name(record["source"]["value"], None)
+    written = writer.write_run(scored, name, reporter, recreate=True)
+    scored.update(dataset=written.name)
     added, shown = written.added, []
     for made in gather.generations(scored):
         if made.record.get("dataset") is not None or made.key == run.key:
-            added += generated.write(made, augment.table(made), name, reporter)
+            added += generated.write(made, augment.table(made), written.name, reporter)
             shown.append(made.key)
-    return Synced(name, added, written.updated, shown)
+    return Synced(written.name, added, written.updated, shown)
+
+
+def _dataset_now(scored: Run) -> str | None:
+    """The dataset that a run was written to, or scored from; it may have been lost."""
+    name = scored.record.get("dataset") or scored.record["source"].get("dataset")
+    return lookup.name_now(scored, str(name)) if name else None
