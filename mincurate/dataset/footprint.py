@@ -55,8 +55,8 @@ def read(dataset: Any) -> Footprint:
     A clone is the user's, and so are all of its samples, whatever the copied record says.
     """
     names = {f.name for f in fields(Footprint)}
-    entries = {k: v for k, v in dict(dataset.info.get(KEY) or {}).items() if k in names}
-    footprint = Footprint(**entries)
+    stored = _plain(dataset.info.get(KEY) or {})
+    footprint = Footprint(**{name: value for name, value in stored.items() if name in names})
     if footprint.dataset_id != str(dataset._doc.id):
         return replace(footprint, dataset_id=str(dataset._doc.id), created=False, added=[])
     return footprint
@@ -118,3 +118,10 @@ def conflicts(
         & set(brain_runs),
     }
     return {kind: sorted(names) for kind, names in in_use.items() if names}
+
+
+def _plain(value: Any) -> Any:
+    """A stored value as dicts and lists of Python; the database's own kinds cannot be copied."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value

@@ -140,9 +140,7 @@ def _kind(field: Any) -> str | None:
     document = getattr(field, "document_type", None)
     if document is not None:
         name, own = document.__name__, document.__module__ == fo.Classification.__module__
-        return (
-            name if document.__module__ == fo.Classification.__module__ and name in KINDS else None
-        )
+        return name if own and name in KINDS else None
     if isinstance(field, fo.ListField):
         return "text" if isinstance(field.field, fo.StringField) else None
     kinds = (fo.StringField, fo.IntField, fo.BooleanField)

@@ -33,7 +33,7 @@ def generations(dataset: Any) -> list[Run]:
 
 
 def name_now(run: Run, name: str) -> str:
-    """What the dataset is called that a run was written to as ``name``; it may have been renamed."""
+    """What the dataset is called now that a run was written to as ``name``."""
     dataset_id = (run.record.get("dataset_ids") or {}).get(name)
     return (database.name_of(dataset_id) if dataset_id else None) or name
 
