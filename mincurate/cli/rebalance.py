@@ -201,7 +201,7 @@ def export(
         table,
         folder,
         format=format,
-        classes="label" if by == "label" else "minority_class",
+        classes="label" if by == "label" else "rarity_class",
         files="copy" if copy else "link",
         include_rejected=include_rejected,
         reporter=reporter,
@@ -244,10 +244,10 @@ def _splits(scored: "Run", column: str | None, folders: bool) -> dict[str, str]:
         return {}
     source = scored.record.get("source") or {}
     if source.get("kind") == "fiftyone":
-        from mincurate.dataset import database, tags
+        from mincurate.dataset import database, lookup, tags
 
-        name = database.name_of(source["dataset_id"]) or str(source["dataset"])
-        return tags.field(name, column)
+        database.check_database()
+        return tags.field(lookup.source_of(scored)[0], column)
     return gather.table_column(scored, column)
 
 

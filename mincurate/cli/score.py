@@ -261,7 +261,7 @@ def summarize(result: "Result", reporter: Terminal) -> None:
         table.add_row(
             f"{row.rarity:.3f}",
             *(f"{getattr(row, score):.4f}" for score in scores),
-            str(row.minority_class),
+            str(row.rarity_class),
             Text(row.label if isinstance(row.label, str) else ""),
             Text(str(row.rel_path)),
         )

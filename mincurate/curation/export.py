@@ -7,7 +7,7 @@ The input is a table with one row per image; columns that are missing count as e
 ``content_hash``    of the file, the same for copies
 ``source``          ``real`` or ``synthetic``; needed
 ``label``           name of its class
-``minority_class``  ordinal class
+``rarity_class``  ordinal class
 ``split``           name of the split, such as ``train``; of all real images or of none
 ``tags``            list of strings; rows tagged ``outlier-drop`` are left out
 ``accepted``        of synthetic images: whether the gate let it pass; needed where there are any
@@ -31,11 +31,11 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from mincurate import hashing
 from mincurate.errors import UserError
-from mincurate.images.decode import FORMATS as IMAGE_FORMATS
+from mincurate.images.decode import UnreadableImage, stored_size
+from mincurate.images.sources import on_disk
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import files as run_files
 from mincurate.runs import store
@@ -53,7 +53,7 @@ LONGEST = 100
 COLUMNS = {
     "file": "string",
     "label": "string",
-    "minority_class": "Int64",
+    "rarity_class": "Int64",
     "split": "string",
     "provenance": "string",
     "run": "string",
@@ -88,7 +88,7 @@ def export(
     folder: Path,
     *,
     format: Format = "folder",
-    classes: Literal["label", "minority_class"] = "label",
+    classes: Literal["label", "rarity_class"] = "label",
     files: Literal["link", "copy"] = "link",
     include_rejected: bool = False,
     reporter: Reporter = SILENT,
@@ -117,7 +117,7 @@ def export(
     if format not in FORMATS:
         raise UserError(f"There is no export format {format!r}; choose {', '.join(FORMATS)}.")
     rows, excluded = select(frame, include_rejected=include_rejected)
-    there = np.array([os.path.isfile(path) for path in rows["path"]], dtype=bool)
+    there = np.array([os.path.isfile(on_disk(path)) for path in rows["path"]], dtype=bool)
     if (~there).any():
         excluded["file is gone"] = int((~there).sum())
         rows = rows[there]
@@ -130,7 +130,7 @@ def export(
     try:
         with reporter.task("Exporting", len(rows)) as advance:
             for path, file in zip(rows["path"], rows["file"], strict=True):
-                _place(Path(path), folder / file, link=files == "link")
+                _place(Path(on_disk(path)), folder / file, link=files == "link")
                 advance(1)
         _write_tables(table, rows, folder, format, classes)
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
@@ -206,7 +206,7 @@ def _complete(frame: pd.DataFrame) -> pd.DataFrame:
     doubled = frame["path"][frame["path"].duplicated()]
     if len(doubled):
         raise UserError(f"The table to export holds {str(doubled.iloc[0])!r} more than once.")
-    names = ["path", "source", "label", "minority_class", "split", "tags", "accepted", "reason"]
+    names = ["path", "source", "label", "rarity_class", "split", "tags", "accepted", "reason"]
     names += ["nearest_real", "start", "run", "seed", "content_hash"]
     rows = frame.reindex(columns=names).astype(object)
     return rows.reset_index(drop=True)
@@ -225,7 +225,7 @@ def _places(rows: pd.DataFrame, format: Format, classes: str) -> list[str]:
     """Where each file goes, relative to the folder; different for all."""
     if format == "folder":
         named = rows[classes]
-        if classes == "minority_class":
+        if classes == "rarity_class":
             width = max((len(str(int(n))) for n in named.dropna()), default=1)
             named = named.map(lambda n: str(int(n)).zfill(width), na_action="ignore")
         folders = _distinct(named.map(str, na_action="ignore").fillna(UNLABELLED))
@@ -393,9 +393,8 @@ def _coco(
 def _size(path: Path) -> tuple[int, int]:
     """Width and height as stored, which is what readers of COCO go by."""
     try:
-        with Image.open(path, formats=IMAGE_FORMATS) as img:
-            return img.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return stored_size(str(path))
+    except UnreadableImage:
         raise UserError(
             f"{path} is no image that can be read; leave it out of the export."
         ) from None

@@ -33,7 +33,7 @@ def identity(scored: Run) -> str:
     about, frame = scored.record, scored.frame()
     if "joined" in frame:  # images that joined later have changed no class
         frame = frame[frame["joined"].isna()]
-    classes = frame["minority_class"].astype(str)
+    classes = frame["rarity_class"].astype(str)
     return hashing.fingerprint([about.get("fingerprint"), about.get("rank_by"), classes.tolist()])
 
 
@@ -64,15 +64,15 @@ def gather(
         )
     frame = scored.frame() if frame is None else frame
     known = frame[frame["status"] == "ok"].drop_duplicates("path")  # samples may share a file
-    real = known[["path", "content_hash", "label", "minority_class"]].astype(object)
+    real = known[["path", "content_hash", "label", "rarity_class"]].astype(object)
     now = identity(scored)
     parts = [real.assign(source="real", split=real["path"].map(dict(splits or {})))]
     for run in generations(scored):
         made = pd.read_parquet(run.path / SYNTHETIC).astype(object)
-        wanted = ["path", "content_hash", "label", "minority_class", "accepted", "reason"]
+        wanted = ["path", "content_hash", "label", "rarity_class", "accepted", "reason"]
         made = made[[*wanted, "nearest_real", "start", "seed"]]
         if run.record.get("base_identity") != now:
-            made["minority_class"] = None
+            made["rarity_class"] = None
         parts.append(made.assign(source="synthetic", run=run.key))
     table = pd.concat(parts, ignore_index=True)
     again = (table["source"] == "synthetic") & table.duplicated("content_hash")

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from mincurate.errors import UserError
 
 By = Literal["label", "class"]
-COLUMN_OF: dict[str, str] = {"label": "label", "class": "minority_class"}
+COLUMN_OF: dict[str, str] = {"label": "label", "class": "rarity_class"}
 """The columns of `gather.gather` that one may rebalance by."""
 Target = Literal["uniform", "sqrt"] | int
 COLUMNS = ["class", "have", "target", "add", "weight"]

@@ -20,7 +20,17 @@ SYNTHETIC = "synthetic"
 SCORE_TAG, CLASS_TAG = "#5f6b7a", "#a11d33"
 """Colours of the tags on the tiles."""
 FIELDS: dict[str, tuple[str, str, bool]] = {
-    "rarity": ("float", "Percentile of the ranking in force: 0 commonest, 1 rarest", True),
+    "rarity": ("float", "Percentile of the ranking {ranking}: 0 commonest, 1 rarest", True),
+    "rarity_class": (
+        "int",
+        "Ordinal class of the ranking {ranking}: 0 commonest, the highest rarest",
+        True,
+    ),
+    "rarity_class_within_label": (
+        "int",
+        "Ordinal class of the ranking {ranking} among images of its own label",
+        False,
+    ),
     "rarity_kind": (
         "str",
         "rare (one of a few of its kind), odd (fits nothing) or broken; none if common",
@@ -33,8 +43,16 @@ FIELDS: dict[str, tuple[str, str, bool]] = {
     "minority_percentile": ("float", "Percentile by the minority score: 1 rarest", False),
     "minority_percentile_low": ("float", "Lower end of its 95 % interval", False),
     "minority_percentile_high": ("float", "Upper end of its 95 % interval", False),
-    "minority_class": ("int", "Ordinal class: 0 commonest, the highest rarest", True),
-    "minority_class_within_label": ("int", "Ordinal class among images of its own label", False),
+    "minority_class": (
+        "int",
+        "Ordinal class of the minority score: 0 commonest, the highest rarest",
+        True,
+    ),
+    "minority_class_within_label": (
+        "int",
+        "Ordinal class of the minority score among images of its own label",
+        False,
+    ),
     "neighbor_distance": (
         "float",
         "Mean distance to the 5 nearest neighbours; higher is rarer",
@@ -81,7 +99,15 @@ SYNTHETIC_FIELDS: dict[str, tuple[str, str, bool]] = {
     "generation": ("dict", "How an image was generated", False),
 }
 """The same for fields that generated images alone have."""
-VIEWS = ("most-minority", "least-minority", "odd", "broken", "unscorable", "duplicates")
+VIEWS = (
+    "rarest-first",
+    "most-minority",
+    "least-minority",
+    "odd",
+    "broken",
+    "unscorable",
+    "duplicates",
+)
 
 
 def save_views(fo: Any, dataset: Any) -> None:
@@ -95,9 +121,14 @@ def save_views(fo: Any, dataset: Any) -> None:
         return
     shown = parts.real(parts.images(dataset)).match(fo.ViewField(RUN) == current)
     scored = shown.match(fo.ViewField("rarity").exists())
+    of_score = scored.match(fo.ViewField("minority_score").exists())
     views = {
-        "most-minority": (scored.sort_by("rarity", reverse=True), "Rarest first"),
-        "least-minority": (scored.sort_by("rarity"), "Commonest first"),
+        "rarest-first": (scored.sort_by("rarity", reverse=True), "Rarest first, by the ranking"),
+        "most-minority": (
+            of_score.sort_by("minority_score", reverse=True),
+            "Highest minority score first",
+        ),
+        "least-minority": (of_score.sort_by("minority_score"), "Lowest minority score first"),
     }
     for kind, words in (("odd", "What fits nothing, rarest first"), ("broken", "What is broken")):
         of_kind = shown.match(fo.ViewField("rarity_kind") == kind)
@@ -169,7 +200,7 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     config = dataset.app_config
     group_fields(fo, dataset)
     ranked_by = ordinal.RANKINGS[record.get("rank_by", "minority")]
-    shown = [ranked_by, "minority_class"]
+    shown = [ranked_by, "rarity_class"]
     if config.active_fields is None:
         footprint.claim(dataset, app=["active_fields"])
         field = label_field(dataset, record)
@@ -179,7 +210,7 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
         config.active_fields.paths = [*missing, *config.active_fields.paths]
     classes = int(record["num_classes"])
     palette = {
-        "path": "minority_class",
+        "path": "rarity_class",
         "fieldColor": CLASS_TAG,
         "valueColors": [
             {"value": str(c), "color": color} for c, color in enumerate(class_colors(classes))
@@ -249,7 +280,7 @@ def workspace(fo: Any, has_map: bool, *, long_tail: bool = False) -> Any:
     samples = space(fo.Panel(type="Samples", pinned=True))
     beside = [fo.Panel(type="long_tail")] if long_tail else []
     # FiftyOne from 1.22 on forgets the choice when the panel opens: there it takes a click.
-    state = {"brainResult": BRAIN_KEY, "colorByField": "minority_class"}
+    state = {"brainResult": BRAIN_KEY, "colorByField": "rarity_class"}
     if has_map:
         beside.append(fo.Panel(type="Embeddings", state=state))
     if not beside:

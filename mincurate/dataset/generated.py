@@ -179,7 +179,7 @@ def _sample(fo: Any, row: dict[Any, Any], run: Run, ids: dict[str, str]) -> Any:
             ("rarity", float),
             ("minority_score", float),
             ("minority_score_se", float),
-            ("minority_class", int),
+            ("rarity_class", int),
             ("neighbor_distance", float),
             ("embedding_rarity", float),
             ("minority_score_calibrated", float),

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from mincurate.dataset import database, footprint
+from mincurate.dataset import database, footprint, reader
 from mincurate.dataset import samples as parts
 from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
@@ -59,6 +59,14 @@ def dataset_of(run: Run, reporter: Reporter = SILENT) -> str | None:
         hint = f"`mincurate sync {run.key}` writes it again" if here else f"it is in {where}"
         raise UserError(f"{error} Run {run.key} was written to {name!r}: {hint}.") from None
     return present
+
+
+def source_of(run: Run) -> tuple[str, str | None]:
+    """The dataset and the view that a run was scored from, the dataset by its present name."""
+    source = run.record["source"]
+    if "dataset_id" not in source:  # of an earlier version
+        return reader.split(str(source["value"]))
+    return database.name_of(source["dataset_id"]) or source["dataset"], source["view"]
 
 
 def last_dataset(reporter: Reporter = SILENT) -> str | None:

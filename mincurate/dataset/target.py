@@ -9,9 +9,11 @@ from mincurate.dataset import footprint, reader
 from mincurate.dataset.app_config import (
     BRAIN_KEY,
     FIELDS,
+    LABELS,
     PREDICTED,
     SYNTHETIC,
     SYNTHETIC_FIELDS,
+    UNSCORABLE,
     VIEWS,
     WORKSPACE,
 )
@@ -73,6 +75,7 @@ def check(dataset: Any, *, grouped: bool = False) -> None:
         grouped: it may hold groups, because nothing is added to it.
     """
     check_kind(dataset, grouped=grouped)
+    _adopt(dataset)
     _check_conflicts(
         dataset,
         footprint.conflicts(
@@ -127,6 +130,31 @@ def check_kind(dataset: Any, *, grouped: bool = False) -> None:
             f"The dataset {name!r} holds {dataset.media_type} samples, not images; "
             "choose another --dataset."
         )
+
+
+def _adopt(dataset: Any) -> None:
+    """Take over what the version of 2026-11-26 made, whose record does not name it.
+
+    That version refused a dataset in which these names were in use.
+    """
+    entries = dict(dataset.info.get(footprint.KEY) or {})
+    if not entries.get("runs") or "fields" in entries:
+        return
+    dataset.info[footprint.KEY] = entries | {"dataset_id": str(dataset._doc.id)}
+    fields, views = [*FIELDS], [*VIEWS]
+    if entries.get("created"):
+        fields.append(LABELS)
+    if entries.get("generations"):
+        fields += [*SYNTHETIC_FIELDS, PREDICTED]
+        views.append(SYNTHETIC)
+    footprint.claim(
+        dataset,
+        fields=[field for field in fields if dataset.has_field(field)],
+        views=[view for view in views if dataset.has_saved_view(view)],
+        tags=[UNSCORABLE],
+        workspaces=[WORKSPACE],
+        brain_runs=[BRAIN_KEY],
+    )
 
 
 def _check_conflicts(dataset: Any, conflicts: dict[str, list[str]]) -> None:

@@ -104,7 +104,8 @@ def _write_run(run: Run, name: str, reporter: Reporter) -> Written:
             frame, new = _match(dataset, frame, scored_here=scored_here)
             before = footprint.read(dataset)
             changed = bool(before.runs) and before.contents != removal.contents(dataset)
-            fields = _declare_fields(fo, dataset, frame, labelled=not scored_here)
+            ranking = str(record.get("rank_by", "minority"))
+            fields = _declare_fields(fo, dataset, frame, ranking, labelled=not scored_here)
             frame.loc[new.index, "id"] = _add_samples(fo, dataset, new, fields, advance)
             if not scored_here:
                 _write_labels(fo, dataset, frame)
@@ -160,7 +161,9 @@ def _match(
     return matched, matched[matched["id"].isna()]
 
 
-def _declare_fields(fo: Any, dataset: Any, frame: pd.DataFrame, *, labelled: bool) -> list[str]:
+def _declare_fields(
+    fo: Any, dataset: Any, frame: pd.DataFrame, ranking: str, *, labelled: bool
+) -> list[str]:
     """Make the fields that the run has values for; those it writes are returned."""
     kinds = {"float": fo.FloatField, "int": fo.IntField, "str": fo.StringField}
     written = [
@@ -172,9 +175,14 @@ def _declare_fields(fo: Any, dataset: Any, frame: pd.DataFrame, *, labelled: boo
     ]
     missing = [field for field in written if not dataset.has_field(field)]
     footprint.claim(dataset, fields=missing)
-    for field in missing:
+    for field in written:
         kind, description, _ = FIELDS[field]
-        dataset.add_sample_field(field, kinds[kind], description=description)
+        words = description.format(ranking=ranking)
+        if field in missing:
+            dataset.add_sample_field(field, kinds[kind], description=words)
+        elif (existing := dataset.get_field(field)).description != words:
+            existing.description = words  # another ranking, or an earlier version
+            existing.save()
     if labelled and frame["label"].notna().any() and not dataset.has_field(LABELS):
         footprint.claim(dataset, fields=[LABELS])
         dataset.add_sample_field(LABELS, fo.EmbeddedDocumentField, fo.Classification)

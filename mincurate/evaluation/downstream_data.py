@@ -45,7 +45,7 @@ class Trial:
         share, most = HELD_OUT, len(codes)
         self.train, self.test = train_classifier.split(codes, seed, share, most)
         self.rare = rare_labels({str(name): int(n) for name, n in counts.items()})
-        classes = base.frame["minority_class"].to_numpy(np.int64)[self.train]
+        classes = base.frame["rarity_class"].to_numpy(np.int64)[self.train]
         self.like = np.isin(classes, settings["target_classes"])
         fit = frame[frame["accepted"].to_numpy(bool)]
         if len(fit) == 0:
@@ -77,6 +77,7 @@ class Trial:
                     [(path, path) for path in self.synthetic["path"]],
                     size=self.base.size,
                     fit=self.base.fit,
+                    rendering=self.base.rendering,
                     batch_size=256,
                     workers=2,
                 )

@@ -49,7 +49,12 @@ def spatial_features(
     """
     parts, where = [], ""
     batches = collection.read_batches(
-        [(path, path) for path in paths], size=base.size, fit=base.fit, batch_size=128, workers=2
+        [(path, path) for path in paths],
+        size=base.size,
+        fit=base.fit,
+        rendering=base.rendering,
+        batch_size=128,
+        workers=2,
     )
     with reporter.task("Spatial features", len(paths)) as advance:
         for _, pixels, bad in batches:

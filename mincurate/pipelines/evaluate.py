@@ -177,7 +177,12 @@ def _draw(made: Run, base: Base, guided: ImageSet, ddpm: ImageSet) -> dict[str, 
 def _pictures(base: Base, frame: pd.DataFrame) -> list[Picture]:
     files = [(path, path) for path in frame["path"]]
     batches = collection.read_batches(
-        files, size=base.size, fit=base.fit, batch_size=SHOWN, workers=1
+        files,
+        size=base.size,
+        fit=base.fit,
+        rendering=base.rendering,
+        batch_size=SHOWN,
+        workers=1,
     )
     return [p.transpose(1, 2, 0) for _, pixels, _ in batches for p in pixels]
 

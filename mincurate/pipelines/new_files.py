@@ -128,11 +128,11 @@ def _present(run: Run, frame: pd.DataFrame) -> list[Source]:
     settings, source = run.record["settings"], run.record["source"]
     value = str(source["value"])
     if source["kind"] == "fiftyone":
-        from mincurate.dataset import database, reader
+        from mincurate.dataset import database, lookup, reader
 
         database.check_database()
-        name = database.name_of(source["dataset_id"]) or source["dataset"]
-        samples = reader.read_sources(name, source["view"], source["label_field"])
+        field = settings.get("label_field") or source.get("label_field")
+        samples = reader.read_sources(*lookup.source_of(run), field)
         return _without(samples, settings)
     if source["kind"] == "folder":
         return sources.find(_root(frame, value), bool(frame["label"].notna().any()))

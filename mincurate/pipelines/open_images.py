@@ -14,6 +14,7 @@ def open_images(
     labels: bool | None = None,
     label_field: str | None = None,
     max_images: int | None = None,
+    background: str = "auto",
     seed: int = 0,
     workers: int = 2,
     reporter: Reporter = SILENT,
@@ -24,6 +25,7 @@ def open_images(
         labels: take labels (True), none (False), or decide by what the folders look like (None).
         label_field: the label field of a FiftyOne dataset.
         max_images: a random sample of this many files, decided by ``seed``.
+        background: behind transparent pixels (`depth.Rendering`).
 
     Raises:
         UserError: there is nothing to read, or not one readable image.
@@ -33,6 +35,7 @@ def open_images(
             place,
             labels=labels,
             max_images=max_images,
+            background=background,
             seed=seed,
             workers=workers,
             reporter=reporter,
@@ -52,6 +55,7 @@ def open_images(
         value,
         sources,
         max_images=max_images,
+        background=background,
         seed=seed,
         workers=workers,
         reporter=reporter,

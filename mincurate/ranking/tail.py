@@ -27,7 +27,7 @@ DOTS = 6000
 NO_LABEL = "(no label)"
 COLUMNS = [
     *("path", "rel_path", "content_hash", "label", "duplicate_of", "status", "width", "height"),
-    *("minority_score", "minority_score_se", "rarity", "minority_class"),
+    *("minority_score", "minority_score_se", "rarity", "rarity_class"),
     *("neighbor_distance", "embedding_rarity", "minority_score_calibrated"),
     *("complexity", *appearance.NAMES, "rarity_kind", "rare_group", "broken", "map_x", "map_y"),
 ]
@@ -101,7 +101,7 @@ class LongTail:
     @cached_property
     def classes(self) -> NDArray[np.int64]:
         """Class of every image."""
-        return self.images["minority_class"].to_numpy(np.int64)
+        return self.images["rarity_class"].to_numpy(np.int64)
 
     @cached_property
     def classes_of_all(self) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mincurate.images.depth import Rendering
 from mincurate.report import figures
 from mincurate.report.figures import Picture, data_uri
 from mincurate.runs.store import Run
@@ -53,9 +54,9 @@ def _tiles(
     return tiles
 
 
-def small(rows: pd.DataFrame) -> list[dict[str, Any]]:
+def small(rows: pd.DataFrame, rendering: Rendering) -> list[dict[str, Any]]:
     """Pictures alone, with the names of their files."""
-    pictures = figures.thumbnails(rows, figures.TILE)
+    pictures = figures.thumbnails(rows, figures.TILE, rendering=rendering)
     return [
         {**_embedded(picture), "file": file}
         for picture, file in zip(pictures, rows["rel_path"], strict=True)
@@ -70,7 +71,7 @@ def _embedded(picture: Picture | None) -> dict[str, Any]:
 
 
 def _class_of(row: Any) -> int | None:
-    return int(row.minority_class) if pd.notna(row.minority_class) else None
+    return int(row.rarity_class) if pd.notna(row.rarity_class) else None
 
 
 def pairs(run: Run, known: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:

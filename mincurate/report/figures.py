@@ -4,7 +4,6 @@ import base64
 import io
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from mincurate.images.decode import UnreadableImage, decode
+from mincurate.images.decode import UnreadableImage
+from mincurate.images.decode_pool import decode_many
+from mincurate.images.depth import DEFAULT, Rendering
 from mincurate.ranking.classes import RANKINGS
 from mincurate.runs import files
 from mincurate.runs.store import Run
@@ -43,29 +44,45 @@ def ends(known: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return most, least
 
 
-def thumbnails(rows: pd.DataFrame, size: int, *, square: bool = False) -> list[Picture | None]:
+def thumbnails(
+    rows: pd.DataFrame,
+    size: int,
+    *,
+    square: bool = False,
+    rendering: Rendering = DEFAULT,
+) -> list[Picture | None]:
     """A small picture of every row, or ``None`` where the file cannot be read any more.
 
     Args:
         size: longer side in pixels, at most; a smaller image keeps its own size.
         square: exactly ``size`` by ``size``, with borders in the image's mean colour.
+        rendering: how the files become pixels.
     """
+    sides = []
+    row: Any
+    for row in rows.itertuples():
+        whole = pd.notna(row.width) and pd.notna(row.height) and not square
+        sides.append((int(row.width), int(row.height)) if whole else (size, size))
+    pictures = decode_many(
+        [str(path) for path in rows["path"]],
+        size=[min(size, max(*pair, 1)) for pair in sides],
+        fit="pad",
+        rendering=rendering,
+        workers=min(8, os.cpu_count() or 1),
+        batch_size=64,
+    )
+    return [
+        None if isinstance(padded, UnreadableImage) else _without_borders(padded, *pair)
+        for padded, pair in zip((p for batch in pictures for p in batch), sides, strict=True)
+    ]
 
-    def draw(row: Any) -> Picture | None:
-        known = pd.notna(row.width) and pd.notna(row.height) and not square
-        width, height = (int(row.width), int(row.height)) if known else (size, size)
-        longer = max(width, height, 1)
-        side = min(size, longer)
-        try:
-            padded = decode(str(row.path), size=side, fit="pad").transpose(1, 2, 0)
-        except UnreadableImage:
-            return None
-        w, h = max(1, round(width * side / longer)), max(1, round(height * side / longer))
-        left, top = (side - w) // 2, (side - h) // 2
-        return padded[top : top + h, left : left + w]
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(draw, rows.itertuples()))
+def _without_borders(padded: Picture, width: int, height: int) -> Picture:
+    """The part of a padded picture ``(3, side, side)`` that shows an image of these sides."""
+    side, longer = padded.shape[1], max(width, height, 1)
+    w, h = max(1, round(width * side / longer)), max(1, round(height * side / longer))
+    left, top = (side - w) // 2, (side - h) // 2
+    return padded.transpose(1, 2, 0)[top : top + h, left : left + w]
 
 
 def data_uri(picture: Picture, quality: int | None = None) -> str:
@@ -118,7 +135,7 @@ def write_figures(
 
 
 def _map(known: pd.DataFrame, num_classes: int, method: str) -> Figure | None:
-    shown = known[known["map_x"].notna() & known["minority_class"].notna()].iloc[::-1]
+    shown = known[known["map_x"].notna() & known["rarity_class"].notna()].iloc[::-1]
     if len(shown) == 0:
         return None
     figure = Figure(figsize=(7.5, 6), layout="constrained")
@@ -126,7 +143,7 @@ def _map(known: pd.DataFrame, num_classes: int, method: str) -> Figure | None:
     dots = axes.scatter(
         shown["map_x"],
         shown["map_y"],
-        c=shown["minority_class"].astype(float),  # the rare ones come last, hence on top
+        c=shown["rarity_class"].astype(float),  # the rare ones come last, hence on top
         cmap=ListedColormap(class_colors(num_classes)),
         vmin=-0.5,
         vmax=num_classes - 0.5,
@@ -164,7 +181,7 @@ def _captions(rows: pd.DataFrame, column: str) -> list[tuple[str, str]]:
     row: Any
     for row in rows.itertuples():
         value = getattr(row, column)
-        under = [f"class {row.minority_class}"] if pd.notna(row.minority_class) else []
+        under = [f"class {row.rarity_class}"] if pd.notna(row.rarity_class) else []
         under += [short(row.label, 16)] if isinstance(row.label, str) else []
         captions.append((f"{value:.3f}" if pd.notna(value) else "", "\n".join(under)))
     return captions

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mincurate.images.depth import DEFAULT, Rendering
 from mincurate.report import figures
 from mincurate.report.figures import Picture, data_uri
 from mincurate.text import short
@@ -25,11 +26,17 @@ GAP = 0.1
 SPRITE_COLUMNS, SPRITE_ROWS = 20, 25
 
 
-def points(known: pd.DataFrame, *, narrow: bool = False) -> dict[str, Any] | None:
+def points(
+    known: pd.DataFrame,
+    *,
+    narrow: bool = False,
+    rendering: Rendering = DEFAULT,
+) -> dict[str, Any] | None:
     """What the map's script draws; positions from 0 to 1000, the rarest image first.
 
     Args:
         narrow: the distances between far groups mean nothing (as in UMAP): wide gaps may shrink.
+        rendering: how the files become pixels.
     """
     mapped = known[known["map_x"].notna() & known["map_y"].notna()]
     if len(mapped) == 0:
@@ -45,7 +52,7 @@ def points(known: pd.DataFrame, *, narrow: bool = False) -> dict[str, Any] | Non
     rows = mapped.iloc[hover]
     sides = rows[["width", "height"]].max(axis=1).dropna()
     cell = int(min(CELL, max(16, sides.max()))) if len(sides) else CELL
-    pictures = figures.thumbnails(rows, cell, square=True)
+    pictures = figures.thumbnails(rows, cell, square=True, rendering=rendering)
     sprites = [p for p in pictures if p is not None]
     numbers = iter(range(len(sprites)))
     about: dict[int, list[Any]] = {
@@ -61,7 +68,7 @@ def points(known: pd.DataFrame, *, narrow: bool = False) -> dict[str, Any] | Non
     position = np.stack([_narrowed(axis) for axis in drawn.T], 1) if narrow else drawn
     low, high = position.min(0), position.max(0)
     places = np.rint(1000 * (position - low) / np.where(high > low, high - low, 1)).astype(int)
-    classes = mapped["minority_class"].astype("Int64").fillna(-1).tolist()
+    classes = mapped["rarity_class"].astype("Int64").fillna(-1).tolist()
     return {
         "cell": cell,
         "narrowed": bool((np.ptp(position, 0) < 0.99 * np.ptp(drawn, 0)).any()),

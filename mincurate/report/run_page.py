@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from mincurate.images.depth import Rendering
 from mincurate.ranking import classes as ordinal
 from mincurate.ranking import tail as tails
 from mincurate.ranking import tail_groups
@@ -59,12 +60,15 @@ def write_report(run: Run) -> Path:
     num_classes = int(record.get("num_classes") or settings.get("num_classes") or 10)
     known = ordinal.rarest_first(frame, RANKINGS[rank_by])
     within_label = bool(settings.get("within_label")) and bool(known["label"].notna().any())
-    most, least = (figures.thumbnails(end, figures.TILE) for end in figures.ends(known))
+    rendering = Rendering.of_record(record.get("rendering"))
+    most, least = (
+        figures.thumbnails(end, figures.TILE, rendering=rendering) for end in figures.ends(known)
+    )
     figures.write_figures(
         run, known, most=most, least=least, num_classes=num_classes, rank_by=rank_by
     )
     values = known[RANKINGS[rank_by]]
-    classes = np.array(known["minority_class"].fillna(-1), np.int64)
+    classes = np.array(known["rarity_class"].fillna(-1), np.int64)
     # Within labels every label fills every class: which one is rare, the whole set's classes tell.
     tail = ordinal.ordinal_classes(values, num_classes) if within_label else classes
     model = record.get("model") or {}
@@ -91,7 +95,9 @@ def write_report(run: Run) -> Path:
             **contact_sheets.sheets(known, most, least, RANKINGS[rank_by]),
             histogram=_histogram(values, classes, record.get("class_edges") or [], num_classes),
             pairs=contact_sheets.pairs(run, known),
-            points=hover_map.points(known, narrow=record.get("map_method") == "umap"),
+            points=hover_map.points(
+                known, narrow=record.get("map_method") == "umap", rendering=rendering
+            ),
             **_kinds(run, frame),
             labels=_labels(known["label"], tail, num_classes),
             duplicates=_duplicates(frame),
@@ -244,6 +250,7 @@ def _kinds(run: Run, frame: pd.DataFrame) -> dict[str, Any]:
         return {"kinds": [], "kinds_more": 0, "kinds_summary": ""}
     tail = tails.look(run)
     found = tail_groups.kinds(tail)
+    rendering = Rendering.of_record(run.record.get("rendering"))
     shown = [*found[:KINDS], *(kind for kind in found[KINDS:] if kind.alone)]
     return {
         "kinds": [
@@ -252,9 +259,9 @@ def _kinds(run: Run, frame: pd.DataFrame) -> dict[str, Any]:
                 "name": kind.name,
                 "count": len(kind.members),
                 "traits": kind.traits,
-                "tiles": contact_sheets.small(tail.images.iloc[kind.members[:TYPICAL]]),
+                "tiles": contact_sheets.small(tail.images.iloc[kind.members[:TYPICAL]], rendering),
                 "common": contact_sheets.small(
-                    tail.images.iloc[[] if kind.common is None else [kind.common]]
+                    tail.images.iloc[[] if kind.common is None else [kind.common]], rendering
                 ),
             }
             for kind in shown

@@ -54,7 +54,7 @@ class Augment(LongRunning):
         choose(inputs, "of", of, label="More of", default="top_decile", radio=True)
         wanted = value(ctx, "of", "top_decile")
         if wanted == "class":
-            counts = frame["minority_class"].value_counts()
+            counts = frame["rarity_class"].value_counts()
             lines = [(str(c), f"{c}: {counts[c]:,} images") for c in sorted(counts.index)[::-1]]
             choose(inputs, "target_class", lines, label="Class", default=lines[0][0])
         if wanted == "label":
@@ -310,13 +310,13 @@ def _likes(ctx: Any) -> list[tuple[str, str]]:
 def _kinds(run: Run) -> pd.DataFrame:
     """Label and class of the images that a run rests on; of the table no more is read."""
     frame = pd.read_parquet(
-        run.path / "scores.parquet", columns=["label", "minority_class", "status"]
+        run.path / "scores.parquet", columns=["label", "rarity_class", "status"]
     )
-    return frame[frame["status"] == "ok"].astype({"minority_class": "int64"})
+    return frame[frame["status"] == "ok"].astype({"rarity_class": "int64"})
 
 
 def _rarest(run: Run) -> int:
-    return int(_kinds(run)["minority_class"].max())
+    return int(_kinds(run)["rarity_class"].max())
 
 
 def _table(plan: pd.DataFrame) -> str:

@@ -70,7 +70,7 @@ class Export(LongRunning):
             self._table(ctx),
             Path(ctx.params["folder"]).expanduser(),
             format=value(ctx, "format", "folder"),
-            classes="label" if value(ctx, "by", self._by(ctx)) == "label" else "minority_class",
+            classes="label" if value(ctx, "by", self._by(ctx)) == "label" else "rarity_class",
             files="copy" if value(ctx, "copy", False) else "link",
             include_rejected=value(ctx, "include_rejected", False),
             reporter=reporter,
@@ -195,8 +195,9 @@ class OpenRankedView(Formed):
         """Which one."""
         names = self._names(ctx)
         words = {
-            "most-minority": "Rarest first",
-            "least-minority": "Commonest first",
+            "rarest-first": "Rarest first",
+            "most-minority": "Highest minority score first",
+            "least-minority": "Lowest minority score first",
             SYNTHETIC: "Generated images, rarest first",
             "odd": "Odd: what fits nothing, rarest first",
             "broken": "Broken: blank, blurred, copies, unreadable",
@@ -208,7 +209,7 @@ class OpenRankedView(Formed):
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Open it."""
-        name = value(ctx, "view", "most-minority")
+        name = value(ctx, "view", "rarest-first")
         if name not in self._names(ctx):
             raise UserError(f"The dataset has no view {name!r} of mincurate.")
         ctx.ops.set_view(name=name)

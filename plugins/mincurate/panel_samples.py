@@ -44,7 +44,7 @@ def _of_run(dataset: Any) -> Any:
 
 def of_classes(dataset: Any, low: int, high: int) -> Any:
     """Real images of a range of classes, rarest first."""
-    wanted = (F("minority_class") >= low) & (F("minority_class") <= high)
+    wanted = (F("rarity_class") >= low) & (F("rarity_class") <= high)
     return ranked(dataset).match(wanted)
 
 
@@ -52,7 +52,7 @@ def of_cell(dataset: Any, tail: LongTail, label: str, number: int) -> Any:
     """Real images of one label and class, rarest first."""
     view = of_label(dataset, tail, label)
     if not tail.within_label:
-        return view.match(F("minority_class") == number)
+        return view.match(F("rarity_class") == number)
     low, high = tail.scores_of(tail.classes_of_all == number)
     return view.match((F(tail.column) >= low) & (F(tail.column) <= high))
 

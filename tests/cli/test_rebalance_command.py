@@ -58,7 +58,7 @@ def test_nothing_is_generated_before_it_was_confirmed(own, monkeypatch, capsys):
 
 def test_what_is_missing_is_generated_and_what_was_made_is_not_made_again(own, monkeypatch, capsys):
     images = gather.in_use(gather.gather(store.find("1")))
-    have = Counter(images["minority_class"])
+    have = Counter(images["rarity_class"])
     goal = max(have.values()) + 1
     options = ["rebalance", "--to", goal, "--by", "class", "--cap", 2, *GENERATE, "--yes"]
     said = say(monkeypatch, capsys, *options)
@@ -189,10 +189,10 @@ def test_an_image_of_two_generations_counts_once_and_old_classes_are_forgotten(o
     frame.to_parquet(twin.path / "synthetic.parquet")
     table = gather.gather(scored)
     assert (table["source"] == "synthetic").sum() == 12
-    assert table["minority_class"].notna().all()
+    assert table["rarity_class"].notna().all()
     scored.update(rank_by="neighbors")
     table = gather.gather(scored)
-    assert table["minority_class"].isna().sum() == 12 and table["label"].notna().all()
+    assert table["rarity_class"].isna().sum() == 12 and table["label"].notna().all()
     scored.update(created="2020-01-01T00:00:00Z")  # another run that got the same name
     assert (gather.gather(scored)["source"] == "real").all()
 

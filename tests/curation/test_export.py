@@ -34,7 +34,7 @@ def frame(tmp_path):
             "path": [a, b, c, *made],
             "source": ["real"] * 3 + ["synthetic"] * 3,
             "label": ["cat", "cat", "dog", "cat", "dog", "dog"],
-            "minority_class": pd.array([0, 1, 9, 9, 9, 9], dtype="Int64"),
+            "rarity_class": pd.array([0, 1, 9, 9, 9, 9], dtype="Int64"),
             "run": [None] * 3 + ["mincurate_2"] * 3,
             "seed": pd.array([None, None, None, 7, 8, 9], dtype="Int64"),
             "nearest_real": [None, None, None, a, [b, c], c],
@@ -113,12 +113,12 @@ def test_coco_has_a_category_and_a_whole_image_box_for_every_image(frame, tmp_pa
 
 
 def test_classes_may_be_the_ordinal_ones(frame, tmp_path):
-    frame.loc[0, "minority_class"] = 10
-    frame.loc[1, "minority_class"] = None
-    export(frame, tmp_path / "out", classes="minority_class")
+    frame.loc[0, "rarity_class"] = 10
+    frame.loc[1, "rarity_class"] = None
+    export(frame, tmp_path / "out", classes="rarity_class")
     folders = {p.name for p in (tmp_path / "out").iterdir() if p.is_dir()}
     assert folders == {"09", "10", "unlabelled"}
-    export(frame, tmp_path / "coco", format="coco", classes="minority_class")
+    export(frame, tmp_path / "coco", format="coco", classes="rarity_class")
     coco = json.loads((tmp_path / "coco/annotations.json").read_text())
     assert [c["name"] for c in coco["categories"]] == ["9", "10"]
     assert (len(coco["images"]), len(coco["annotations"])) == (5, 4)

@@ -40,7 +40,7 @@ def test_a_generation_leaves_images_manifest_and_table(generated):
     assert [e["index"] for e in manifest] == list(range(12)) == frame["index"].tolist()
     assert frame["seed"].is_unique and frame["content_hash"].is_unique
     assert all(Path(path).is_file() for path in frame["path"])
-    assert frame["rarity"].between(0, 1).all() and frame["minority_class"].between(0, 4).all()
+    assert frame["rarity"].between(0, 1).all() and frame["rarity_class"].between(0, 4).all()
     assert frame["label"].isin(["disc", "cross"]).all()
     assert frame["label_confidence"].between(0.5, 1).all()
     assert all(Path(path).is_file() for path in (*frame["nearest_real"], *frame["start"]))
@@ -168,8 +168,8 @@ def test_a_run_that_is_ranked_anew_is_generated_for_anew(own):
     again = augment.augment(**QUICK)
     base = store.find("1")
     frame = base.frame()
-    turned = 4 - frame["minority_class"]
-    frame.assign(minority_class=turned).to_parquet(base.path / "scores.parquet")
+    turned = 4 - frame["rarity_class"]
+    frame.assign(rarity_class=turned).to_parquet(base.path / "scores.parquet")
     other = augment.augment(**QUICK)
     assert made.run.key == again.run.key != other.run.key
 

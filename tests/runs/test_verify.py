@@ -164,7 +164,7 @@ def test_a_dataset_is_made_again_from_the_files(own, database):
 
     def state(name):
         dataset = fo.load_dataset(name)
-        fields = ["filepath", "minority_score", "rarity", "minority_class", "ground_truth.label"]
+        fields = ["filepath", "minority_score", "rarity", "rarity_class", "ground_truth.label"]
         return sorted(zip(*dataset.values([*fields, "flagged"]), strict=True), key=str)
 
     first = sync(run, "synced")
