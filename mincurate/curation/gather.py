@@ -56,6 +56,7 @@ def gather(
     splits: Mapping[str, str] | None = None,
     labels: Mapping[str, str | Sequence[str] | None] | None = None,
     boxes: Mapping[str, Sequence[Box]] | None = None,
+    frame: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row per image, as `curation.selection` describes it: real ones, then generated ones.
 
@@ -68,6 +69,7 @@ def gather(
         labels: the labels that images have now, by path, in place of those of the run; a list
             where there are several, None for none.
         boxes: the boxes of images, by path; an empty list where there is nothing to see.
+        frame: the run's table as it is to count, such as `dataset.now` gives it.
 
     Raises:
         UserError: the run is not a finished scored one.
@@ -77,8 +79,8 @@ def gather(
             f"{scored.key} holds generated images; give the scored run that they were made for "
             f"({scored.record.get('base')})."
         )
-    frame = scored.frame()
-    readable = frame[frame["status"] == "ok"]
+    frame = scored.frame() if frame is None else frame
+    readable = frame[frame["status"] == "ok"].drop_duplicates("path")  # samples may share a file
     real = readable[["path", "content_hash", "label", "rarity_class"]].astype(object)
     current = identity(scored)
     parts = [real.assign(source="real", split=real["path"].map(dict(splits or {})))]
