@@ -139,7 +139,8 @@ def table_column(scored: Run, column: str) -> dict[str, str]:
             f"--split needs a run of a table or of a FiftyOne dataset; {scored.key} is one "
             f"of a {source.get('kind')}."
         )
-    return sources.column(Path(str(source["value"])), column)
+    path_column = (scored.record.get("settings") or {}).get("path_column")
+    return sources.column(Path(str(source["value"])), column, path_column)
 
 
 def folder_splits(scored: Run) -> dict[str, str]:
