@@ -30,7 +30,7 @@ from mincurate.ranking.minority_score import Scorer
 from mincurate.runs import store
 from mincurate.runs.store import Run
 
-METHOD = 6
+METHOD = 7
 """Raised when the definition of a score changes: older runs are then not gone on with."""
 
 
@@ -114,6 +114,7 @@ class ScoringPlan:
                 "model": self.model_hash,
                 "scoring": [*scoring, settings.fit, settings.seed, str(self.dtype)],
                 "method": METHOD,
+                "rendering": asdict(images.rendering),
                 **({"adaptive": settings.num_classes} if settings.adaptive else {}),
             }
         )
@@ -234,10 +235,11 @@ def _seconds_per_image(networks: Networks, plan: ScoringPlan) -> float:
 def record(run: Run, images: Collection, plan: ScoringPlan) -> None:
     """Write source, settings and counts into the run's record."""
     run.update(
-        source={"kind": images.kind, "value": images.value},
+        source=images.source,
         settings=plan.settings.record(),
         request=plan.request(images),
         counts=table.counts(images),
+        rendering=asdict(images.rendering),
     )
 
 
@@ -262,6 +264,7 @@ def check_fingerprint(
         [
             METHOD,
             list(images.unique),
+            asdict(images.rendering),
             scorer.denoiser.content_hash(),
             scorer.sigma,
             scorer.n_draws,

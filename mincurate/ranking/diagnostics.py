@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mincurate.features.embedder import Embedder
 from mincurate.images import collection
 from mincurate.images.decode import Fit
+from mincurate.images.depth import Rendering
 from mincurate.ranking import classes, minority_score, outliers, reliability
 from mincurate.ranking.minority_score import Scorer
 from mincurate.runs.store import Run
@@ -51,7 +52,8 @@ def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
     numbers["tail_agreement"] = _of_embeddings(run, scored)
     if len(scored):
         error = float(scored["denoising_error"].mean())
-        pixels = _sample(scored, size, fit)
+        rendering = Rendering.of_record(run.record.get("rendering"))
+        pixels = _sample(scored, size, fit, rendering)
         numbers["denoising_error"] = error
         numbers["denoising_gain"] = linear_filter_error(pixels, scorer.sigma) / max(error, 1e-12)
     if curve := model.get("curve"):
@@ -101,11 +103,13 @@ def _of_embeddings(run: Run, scored: pd.DataFrame) -> float:
     return agreement_in_groups(vectors, hashes, groups)
 
 
-def _sample(scored: pd.DataFrame, size: int, fit: Fit) -> NDArray[np.uint8]:
+def _sample(scored: pd.DataFrame, size: int, fit: Fit, rendering: Rendering) -> NDArray[np.uint8]:
     """At most `SAMPLE` of the images, evenly spaced in the table, ``(n, 3, size, size)``."""
     step = -(-len(scored) // SAMPLE)
     files = list(zip(scored["content_hash"], scored["path"], strict=True))[::step]
-    batches = collection.read_batches(files, size=size, fit=fit, batch_size=64, workers=1)
+    batches = collection.read_batches(
+        files, size=size, fit=fit, rendering=rendering, batch_size=64, workers=1
+    )
     return np.concatenate([pixels for _, pixels, _ in batches])
 
 

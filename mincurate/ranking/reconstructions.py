@@ -7,6 +7,7 @@ import pandas as pd
 
 from mincurate.images import collection
 from mincurate.images.decode import Fit
+from mincurate.images.depth import Rendering
 from mincurate.ranking.classes import RANKINGS, rarest_first
 from mincurate.ranking.minority_score import Scorer
 from mincurate.runs import files
@@ -23,7 +24,10 @@ def save_reconstructions(run: Run, scorer: Scorer, *, size: int, fit: Fit) -> No
     n = min(SHOWN_RECONSTRUCTIONS, (len(ranked) + 1) // 2)
     ends = pd.concat([ranked.head(n), ranked.tail(min(n, len(ranked) - n))])
     pairs = list(zip(ends["content_hash"], ends["path"], strict=True))
-    batches = collection.read_batches(pairs, size=size, fit=fit, batch_size=32, workers=1)
+    rendering = Rendering.of_record(run.record.get("rendering"))
+    batches = collection.read_batches(
+        pairs, size=size, fit=fit, rendering=rendering, batch_size=32, workers=1
+    )
     shown = [(h, p, scorer.reconstruct(p, h)) for h, p, _ in batches if h]
     empty = np.zeros((0, size, size, 3), np.uint8)
     buffer = io.BytesIO()

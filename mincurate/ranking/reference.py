@@ -19,6 +19,7 @@ from mincurate.features import embedder as embedders
 from mincurate.features import perceptual
 from mincurate.images import collection
 from mincurate.images.decode import Fit
+from mincurate.images.depth import Rendering
 from mincurate.progress import SILENT, Reporter
 from mincurate.ranking import classes, evidence, minority_score, outliers, umap_map
 from mincurate.ranking.minority_score import Edge, Scorer
@@ -55,6 +56,11 @@ class Base:
         """The column of the ranking in force; higher is rarer."""
         return classes.RANKINGS[self.run.record["rank_by"]]
 
+    @property
+    def rendering(self) -> Rendering:
+        """How the run's files are decoded to pixels."""
+        return Rendering.of_record(self.run.record.get("rendering"))
+
     def pixels(self, *, size: int | None = None, workers: int = 2) -> NDArray[np.uint8]:
         """Decode the images of ``frame``: ``(N, 3, size, size)`` uint8.
 
@@ -69,7 +75,12 @@ class Base:
         parts: list[NDArray[np.uint8]] = []
         unreadable: dict[str, str] = {}
         for _, pixels, reasons in collection.read_batches(
-            files, size=size or self.size, fit=self.fit, batch_size=256, workers=workers
+            files,
+            size=size or self.size,
+            fit=self.fit,
+            rendering=self.rendering,
+            batch_size=256,
+            workers=workers,
         ):
             parts.append(pixels)
             unreadable |= reasons
@@ -184,7 +195,12 @@ def join(
     parts: list[minority_score.Scored] = []
     with reporter.task("Scoring", len(files)) as advance:
         for hashes, pixels, reasons in collection.read_batches(
-            files, size=base.size, fit=base.fit, batch_size=batch_size, workers=workers
+            files,
+            size=base.size,
+            fit=base.fit,
+            rendering=base.rendering,
+            batch_size=batch_size,
+            workers=workers,
         ):
             if reasons:
                 content, reason = next(iter(reasons.items()))

@@ -23,6 +23,7 @@ from mincurate.features import perceptual as perception
 from mincurate.images import collection as collections
 from mincurate.images.collection import Collection
 from mincurate.images.decode import Fit
+from mincurate.images.depth import DEFAULT, Rendering
 from mincurate.progress import Advance, Reporter
 from mincurate.ranking import minority_score, table_file
 from mincurate.ranking.minority_score import Edge, Scorer
@@ -43,12 +44,14 @@ class Reading:
     Attributes:
         size: side in pixels.
         workers: threads that decode.
+        rendering: how files become pixels.
     """
 
     size: int
     fit: Fit
     batch_size: int
     workers: int
+    rendering: Rendering = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -229,6 +232,7 @@ def score_files(
         files,
         size=reading.size,
         fit=reading.fit,
+        rendering=reading.rendering,
         batch_size=reading.batch_size,
         workers=reading.workers,
     ):

@@ -124,6 +124,7 @@ def file_facts(source: Source, identity: Identity) -> dict[str, Any]:
         "width": identity.width,
         "height": identity.height,
         "complexity": identity.complexity,
+        "warning": identity.warning,
         **dict(zip(appearance.NAMES, looks, strict=True)),
     }
 

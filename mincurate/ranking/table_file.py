@@ -46,6 +46,7 @@ COLUMNS = [
     "map_y",
     "status",
     "reason",
+    "warning",
     "joined",
     "sample_id",
     "minority_score_draws",
@@ -65,7 +66,7 @@ def save_table(run: Run, frame: pd.DataFrame) -> None:
 
 def _arrow(frame: pd.DataFrame) -> pa.Table:
     strings = ["path", "rel_path", "content_hash", "label", "duplicate_of", "status", "reason"]
-    strings += ["joined", "sample_id", "rarity_kind", "rare_group", "broken"]
+    strings += ["joined", "sample_id", "rarity_kind", "rare_group", "broken", "warning"]
     columns: dict[str, pa.Array] = {}
     for name in frame.columns:
         values = frame[name]

@@ -47,14 +47,33 @@ def test_rarity_and_class_follow_the_ranking_within_labels(frame):
 @pytest.mark.parametrize("within_label", [True, False])
 def test_the_interval_of_a_rank_holds_it_and_grows_with_the_error(frame, within_label):
     rank(frame, within_label)
-    pd.testing.assert_series_equal(frame["minority_percentile"], frame["rarity"], check_names=False)
+    if not within_label:
+        by_score = frame["minority_percentile"]
+        pd.testing.assert_series_equal(by_score, frame["rarity"], check_names=False)
     low, high = (frame[f"minority_percentile_{end}"][:20] for end in ("low", "high"))
-    assert (low <= frame["rarity"][:20]).all() and (frame["rarity"][:20] <= high).all()
+    percentile = frame["minority_percentile"][:20]
+    assert (low <= percentile).all() and (percentile <= high).all()
     frame["minority_score_se"] *= 2
     rank(frame, within_label)
     lower, higher = (frame[f"minority_percentile_{end}"][:20] for end in ("low", "high"))
     assert (lower <= low).all() and (high <= higher).all()
     assert (higher - lower).sum() > (high - low).sum()
+
+
+@pytest.mark.parametrize("column", ["minority_score", "embedding_rarity", "neighbor_distance"])
+@pytest.mark.parametrize("within_label", [True, False])
+def test_the_minority_class_is_the_papers_whatever_ranks(frame, column, within_label):
+    """The published labels: thresholds at the quantiles k / L of all scores."""
+    for other in ("embedding_rarity", "neighbor_distance"):
+        frame[other] = np.random.default_rng(2).permutation(len(frame))
+    ranks.rank(frame, column, CLASSES, within_label)
+    scored = frame[frame["minority_score"].notna() & frame["duplicate_of"].isna()]
+    scores = scored["minority_score"].to_numpy()
+    thresholds = np.quantile(scores, np.arange(1, CLASSES) / CLASSES)
+    published = np.searchsorted(thresholds, scores, side="right")
+    assert scored["minority_class"].tolist() == published.tolist()
+    if column != "minority_score":
+        assert scored["minority_class"].tolist() != scored["rarity_class"].tolist()
 
 
 def test_the_interval_is_that_of_the_minority_score_whatever_ranks(frame):
