@@ -1,13 +1,13 @@
-"""The errors that are told to the user as a sentence."""
+"""The exceptions whose text is written for the user."""
 
 
 class UserError(Exception):
-    """Something the user can mend: one sentence that says what happened and what to do.
+    """Something the user can fix: one sentence that says what happened and what to do.
 
-    The command line prints the sentence and exits with code 1; every other exception is a bug
-    and keeps its traceback.
+    The command line prints the sentence and exits with code 1. Every other exception is a bug and
+    keeps its traceback.
     """
 
 
 class StoppedError(Exception):
-    """The user pressed Ctrl-C; says what is kept and how to go on."""
+    """The user pressed Ctrl-C; the text says what is kept and how to go on."""

@@ -73,7 +73,7 @@ def test_links_from_outside_of_docs_lead_somewhere(path):
 
 
 def test_every_column_is_documented():
-    from mincurate.ranking.table import COLUMNS
+    from mincurate.runs.schema import COLUMNS
 
     columns = (ROOT / "docs" / "files.md").read_text()
     assert [name for name in COLUMNS if f"`{name}`" not in columns] == []

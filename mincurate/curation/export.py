@@ -19,7 +19,6 @@ The input is a table with one row per image; columns that are missing count as e
 """
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -261,7 +260,7 @@ def _safe(name: str) -> str:
 
 
 def _with_digest(name: str, of: str) -> str:
-    digest = hashlib.blake2b(of.encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()
+    digest = hashing.digest(of.encode("utf-8", "surrogateescape"), 6).hex()
     folder, _, last = name.rpartition("/")
     stem, dot, suffix = last.rpartition(".")
     last = f"{stem}-{digest}.{suffix}" if dot else f"{last}-{digest}"

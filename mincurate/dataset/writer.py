@@ -4,7 +4,6 @@ The run's files are the truth; the dataset is a view of them that can be written
 What the user made (fields, labels, tags, views, groups of the side bar) is left alone.
 """
 
-import hashlib
 import os
 import random
 import re
@@ -19,9 +18,11 @@ import pandas as pd
 from bson import ObjectId
 from pymongo.errors import PyMongoError
 
+from mincurate import hashing
 from mincurate.dataset import app_config
 from mincurate.dataset.app_config import (
     BRAIN_KEY,
+    COLUMN_OF,
     FIELDS,
     LABELS,
     SYNTHETIC,
@@ -33,8 +34,6 @@ from mincurate.errors import UserError
 from mincurate.progress import SILENT, Advance, Reporter
 from mincurate.runs.store import Run
 
-COLUMN_OF = {"unscorable_reason": "reason"}
-"""Fields that are called otherwise in the table."""
 BATCH = 2000
 MADE_BY = "mincurate"
 """Key of ``dataset.info`` under which is kept what mincurate made in a dataset."""
@@ -364,4 +363,4 @@ def contents(dataset: Any) -> str:
     """A digest of the real samples and their labels."""
     real = dataset.match_tags(SYNTHETIC, bool=False)
     names = ["filepath", f"{LABELS}.label"] if dataset.has_field(LABELS) else ["filepath"]
-    return hashlib.blake2b(repr(real.values(names)).encode(), digest_size=16).hexdigest()
+    return hashing.content_hash(repr(real.values(names)).encode())

@@ -7,7 +7,6 @@ first frame, 16 bits scaled and not clipped; colour profiles are not applied.
 """
 
 import ctypes
-import hashlib
 import io
 import logging
 import os
@@ -34,6 +33,7 @@ from PIL import (  # a format is known once its plugin is imported
     _imaging,
 )
 
+from mincurate import hashing
 from mincurate.images import object_storage
 from mincurate.images.appearance import Appearance, measure
 from mincurate.images.sources import Source, sniff, why
@@ -101,7 +101,7 @@ def identify(source: Source, *, size: int | None, fit: Fit = "crop") -> Identity
     png = io.BytesIO()
     fitted.save(png, "PNG")
     complexity = png.tell() / (fitted.width * fitted.height)
-    content = hashlib.blake2b(data, digest_size=16).hexdigest()
+    content = hashing.content_hash(data)
     return Identity(content, width, height, complexity, measure(img))
 
 

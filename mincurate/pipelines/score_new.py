@@ -24,7 +24,7 @@ from mincurate.ranking import classes, outliers, reference, tail_groups
 from mincurate.ranking import table as tables
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
-from mincurate.runs import digests, store
+from mincurate.runs import digests, schema, store
 from mincurate.runs import files as run_files
 from mincurate.runs.store import Run
 
@@ -32,15 +32,7 @@ VECTORS = "joined.npz"
 """Hashes and vectors of images that joined, which `embeddings.npy` does not hold."""
 PORTION = 512
 """Images that are scored between two writings of the table: what a killed process loses."""
-NUMBERS = [
-    *("minority_score", "minority_score_se", "rarity", "minority_class"),
-    *("minority_class_within_label", "neighbor_distance", "embedding_rarity"),
-    *classes.WITHIN.values(),
-    *outliers.NAMES,
-    *("minority_score_calibrated", "denoising_error"),
-    *("rarity_kind", "map_x", "map_y", "minority_score_draws", "layer_distances"),
-    *(*tables.PERCENTILES, "rare_group"),
-]
+NUMBERS = [name for name, column in schema.COLUMNS.items() if column.of_content]
 """Columns that an exact copy takes over, as far as the run has them."""
 
 

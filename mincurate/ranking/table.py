@@ -22,8 +22,8 @@ from mincurate.ranking import classes as ordinal
 from mincurate.ranking import minority_score, neighbors, outliers, tail_groups, umap_map
 from mincurate.ranking.minority_score import Scored, Scorer
 from mincurate.runs import files as run_files
+from mincurate.runs import schema, store
 from mincurate.runs import shards as shard_files
-from mincurate.runs import store
 from mincurate.runs.store import Run
 
 COVERED = 0.95
@@ -157,9 +157,9 @@ def file_facts(source: Source, identity: Identity) -> dict[str, Any]:
 
 def save_table(run: Run, frame: pd.DataFrame) -> None:
     """Write ``scores.parquet``, which is what counts, and then ``scores.csv``."""
-    frame = frame[[column for column in COLUMNS if column in frame.columns]]
+    frame = frame[[column for column in schema.COLUMNS if column in frame.columns]]
     run_files.write_table(run.path / "scores.parquet", _arrow(frame))
-    flat = frame.drop(columns=["minority_score_draws", "layer_distances"])
+    flat = frame.drop(columns=schema.names("floats"))
     run_files.write_atomically(
         run.path / "scores.csv", flat.to_csv(index=False).encode("utf-8", "backslashreplace")
     )
@@ -292,42 +292,6 @@ def _per_file(collection: Collection, scored: pd.DataFrame, lost: dict[str, str]
     return frame.astype({"width": "Int64", "height": "Int64", **looks})
 
 
-COLUMNS = [
-    "path",
-    "rel_path",
-    "content_hash",
-    "label",
-    "minority_score",
-    "minority_score_se",
-    *PERCENTILES,
-    "rarity",
-    "minority_class",
-    "minority_class_within_label",
-    "neighbor_distance",
-    "embedding_rarity",
-    "embedding_rarity_within_label",
-    *outliers.NAMES,
-    "minority_score_calibrated",
-    "complexity",
-    *appearance.NAMES,
-    "rarity_kind",
-    "rare_group",
-    "broken",
-    "denoising_error",
-    "width",
-    "height",
-    "duplicate_of",
-    "map_x",
-    "map_y",
-    "status",
-    "reason",
-    "joined",
-    "sample_id",
-    "minority_score_draws",
-    "layer_distances",
-]
-
-
 def _rank_vectors_within_labels(
     frame: pd.DataFrame, vectors: NDArray[np.float32], place: pd.Series
 ) -> None:
@@ -402,18 +366,17 @@ def _to_copies(frame: pd.DataFrame, values: pd.Series) -> pd.Series:
 
 
 def _arrow(frame: pd.DataFrame) -> pa.Table:
-    strings = ["path", "rel_path", "content_hash", "label", "duplicate_of", "status", "reason"]
-    strings += ["joined", "sample_id", "rarity_kind", "rare_group", "broken"]
     columns: dict[str, pa.Array] = {}
     for name in frame.columns:
         values = frame[name]
-        if name in strings:
+        kind = schema.COLUMNS[name].kind
+        if kind == "str":
             plain = [
                 v.encode("utf-8", "backslashreplace").decode() if isinstance(v, str) else None
                 for v in values
             ]
             columns[name] = pa.array(plain, pa.string())
-        elif name in ("minority_score_draws", "layer_distances"):
+        elif kind == "floats":
             lists = [v.tolist() if isinstance(v, np.ndarray) else None for v in values]
             columns[name] = pa.array(lists, pa.list_(pa.float32()))
         else:

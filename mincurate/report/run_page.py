@@ -6,7 +6,6 @@ only its own script.
 """
 
 import base64
-import hashlib
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
@@ -18,6 +17,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from mincurate import hashing
 from mincurate.ranking import classes as ordinal
 from mincurate.ranking import tail as tails
 from mincurate.ranking import tail_groups
@@ -75,7 +75,7 @@ def write_report(run: Run) -> Path:
         .render(
             style=Markup(style),
             script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            script_hash=hashing.script_hash(script),
             title=_title(record),
             key=run.key,
             record=record,

@@ -481,7 +481,7 @@ def test_the_commands_can_be_pasted_into_a_shell(make_run, tmp_path):
     assert commands[0] == ["mincurate", "launch", "it's mine"]
     assert commands[1][:3] == ["mincurate", "score", "/data/my pictures"]
     places = ["--dataset", "it's mine", "--output", str(tmp_path)]
-    assert commands[1][3:] == [*ASKED, *places, "--resume"]
+    assert commands[1][3:] == [*ASKED, *places]
 
 
 @pytest.mark.parametrize(
@@ -496,7 +496,7 @@ def test_the_commands_can_be_pasted_into_a_shell(make_run, tmp_path):
 def test_the_command_for_a_dataset_names_another_where_one_was_given(home, value, dataset, said):
     run = store.create()
     run.update(**RECORD | {"source": {"kind": "fiftyone", "value": value}, "dataset": dataset})
-    asked = ["mincurate", "score", f"fiftyone:{value}", *ASKED, *said, "--resume"]
+    asked = ["mincurate", "score", f"fiftyone:{value}", *ASKED, *said]
     assert shlex.split(command.command(run)) == asked
 
 
@@ -524,7 +524,7 @@ def test_files_in_options_become_absolute_and_names_stay(tmp_path, monkeypatch):
 def test_every_repeated_setting_is_an_option_of_score():
     from mincurate.cli.score import score
 
-    assert set({*command.REPEATED, *command.SWITCHED}) <= set(inspect.signature(score).parameters)
+    assert set({*command.VALUES, *command.SWITCHES}) <= set(inspect.signature(score).parameters)
 
 
 def test_another_ranking_is_named_and_its_value_shown(make_run):

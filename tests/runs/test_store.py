@@ -1,5 +1,8 @@
 import json
 import os
+import signal
+import subprocess
+import sys
 
 import pyarrow as pa
 import pytest
@@ -97,6 +100,35 @@ def test_two_processes_do_not_work_on_one_run():
         store.locked(Run(run.path)),
     ):
         pass
+
+
+HOLD = """
+import os, sys, time
+from pathlib import Path
+from mincurate.runs import store
+with store.locked(store.Run(Path(sys.argv[1]))):
+    child = os.fork()  # as a pool of worker processes does
+    if child:
+        print(child, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_killed_process_releases_its_lock_though_its_children_live():
+    run = store.create()
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, run.path], stdout=subprocess.PIPE)
+    child = int(holder.stdout.readline())
+    try:
+        with pytest.raises(UserError, match="Another mincurate process"), store.locked(run):
+            pass
+        holder.kill()
+        holder.wait()
+        os.kill(child, 0)  # it is there
+        with store.locked(run):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        holder.stdout.close()
 
 
 def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):

@@ -35,7 +35,7 @@ def kept_files(home: Path) -> list[Path]:
         for path in sorted(home.rglob("*"))
         if path.is_file()
         and "figures" not in path.parts
-        and path.suffix in (*digests.SEALED, ".png", ".done")
+        and path.suffix in (*digests.SUFFIXES, ".png", ".done")
         and path.name not in (schema.RECORD, device.FINDINGS)
     ]
 
@@ -65,7 +65,7 @@ def test_a_file_that_is_gone_is_named_with_its_cure(own, capsys):
     for name in ("scores.parquet", "embeddings.npy", "report.html"):
         (run.path / name).unlink()
     said = command(own, "verify", "1", code=1)
-    assert said.count("is gone") == 3
+    assert said.count("is missing") == 3
     assert "`mincurate report mincurate_1` writes it again" in said
     assert "mincurate score" in said and "keeps the rest" in said
 
@@ -76,7 +76,7 @@ def test_the_cure_that_is_named_mends(own):
     flip(run.path / "scores.parquet")
     flip(run.path / "embeddings.npy")
     flip(run.path / "shards" / "scores-000000.parquet")
-    [cure] = {d.mend for d in verify(run)}
+    [cure] = {d.repair for d in verify(run)}
     words = shlex.split(cure.split("`")[1])
     said = command(own, *words[1:])
     assert "Shard 0 of run mincurate_1 is damaged and is scored again." in said
@@ -90,7 +90,7 @@ def test_a_damaged_image_is_made_again_with_the_same_bytes(own):
     before = image.read_bytes()
     flip(image)
     [damage] = verify(run)
-    assert damage.path == image and "mincurate augment" in damage.mend
+    assert damage.path == image and "mincurate augment" in damage.repair
     command(own, "augment", *GENERATE, *VARY)
     assert image.read_bytes() == before and verify(run) == []
 
