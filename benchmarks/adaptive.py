@@ -96,12 +96,12 @@ def compare(draws, num_classes, only_rarest, rounds, pilot, seed=0):
 
 def record(options):
     """Score images with 26 draws each and keep the matrix."""
-    from mincurate.diffusion import denoiser
+    from mincurate.diffusion.load import load_denoiser
     from mincurate.features import perceptual
     from mincurate.images import collection
     from mincurate.ranking.minority_score import Scorer
 
-    model = denoiser.load(options.model)
+    model = load_denoiser(options.model)
     distance = perceptual.load(options.perceptual, model)
     sigma = model.nearest_sigma(0.005 * model.image_size)
     k = REFERENCE + FIXED

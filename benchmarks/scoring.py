@@ -73,12 +73,12 @@ def side(name, folder, spec, n_draws, batch):
     import torch
 
     from mincurate.compute import device
-    from mincurate.diffusion import denoiser
+    from mincurate.diffusion.load import load_denoiser
     from mincurate.features import perceptual
     from mincurate.ranking.minority_score import Scorer
 
     pixels = np.load(folder / "pixels.npy")
-    model = denoiser.load(str(folder / "model"))
+    model = load_denoiser(str(folder / "model"))
     distance = perceptual.load(spec, model)
     sigma = model.nearest_sigma(0.005 * model.image_size)
     names = [str(i) for i in range(len(pixels))]
@@ -134,11 +134,11 @@ def arithmetic(folder, spec, n_draws):
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from mincurate.diffusion import denoiser
+    from mincurate.diffusion.load import load_denoiser
     from mincurate.features import perceptual
     from mincurate.ranking.minority_score import Scorer
 
-    model = denoiser.load(str(folder / "model"))
+    model = load_denoiser(str(folder / "model"))
     sigma = model.nearest_sigma(0.005 * model.image_size)
     distance = perceptual.load(spec, model)
     scorer = Scorer(model, distance, lambda x: x.mean((2, 3)), sigma, n_draws, 0)

@@ -83,11 +83,11 @@ def scoring_speed(given):
 def feature_passes(given):
     from dataclasses import replace
 
-    from mincurate.diffusion import denoiser
+    from mincurate.diffusion.load import load_denoiser
     from mincurate.features import perceptual as perception
     from mincurate.ranking.minority_score import Scorer
 
-    model = denoiser.load(given.model)
+    model = load_denoiser(given.model)
     distance = perception.load("unet", model)
     seen = []
 

@@ -11,3 +11,9 @@ class UserError(Exception):
 
 class StoppedError(Exception):
     """The user pressed Ctrl-C; the text says what is kept and how to go on."""
+
+
+def reason(error: BaseException, limit: int = 200) -> str:
+    """The first line of an exception's text, cut to ``limit`` characters, or else its class."""
+    line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -8,7 +8,6 @@ Tweedie's one-shot reconstruction *is* this call.
 
 import copy
 import errno
-import hashlib
 import json
 import os
 from dataclasses import dataclass, replace
@@ -23,12 +22,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 
-from mincurate.diffusion.channels_last import channels_last
+from mincurate import hashing
 from mincurate.errors import UserError
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
-BARE_UNET_SCHEDULE: dict[str, object] = {"num_train_timesteps": 1000, "beta_schedule": "linear"}
-"""What a network that comes without a schedule is taken to be trained on: DDPM's own."""
 
 
 class Denoises(Protocol):
@@ -151,12 +148,16 @@ class Denoiser:
         """
         unet = self.unet
         folded = self._fold(x, timesteps)
-        h = unet.conv_in(2 * folded - 1 if unet.config.center_input_sample else folded)
+        sample = 2 * folded - 1 if unet.config.center_input_sample else folded
+        h = unet.conv_in(sample)
         embedded = unet.time_embedding(unet.time_proj(timesteps).to(unet.dtype))
-        residuals = [h]
+        residuals, skip = [h], sample
         for block in unet.down_blocks:
-            h, found = block(hidden_states=h, temb=embedded)
-            residuals.extend(found)
+            if hasattr(block, "skip_conv"):  # NCSN++'s, which pass a small image on
+                h, outputs, skip = block(hidden_states=h, temb=embedded, skip_sample=skip)
+            else:
+                h, outputs = block(hidden_states=h, temb=embedded)
+            residuals.extend(outputs)
         maps = residuals[1:]
         if unet.mid_block is not None:
             h = unet.mid_block(h, embedded)
@@ -166,11 +167,16 @@ class Denoiser:
     def decode(self, encoded: Encoded) -> Tensor:
         """What the network predicts from the activations of its encoder half (see `predict`)."""
         unet, h, residuals = self.unet, encoded.deepest, encoded.residuals
+        skip = None
         for block in unet.up_blocks:
             n = len(block.resnets)
-            h = block(h, residuals[-n:], encoded.embedded)
+            if hasattr(block, "skip_conv"):
+                h, skip = block(h, residuals[-n:], encoded.embedded, skip)
+            else:
+                h = block(h, residuals[-n:], encoded.embedded)
             residuals = residuals[:-n]
-        return self._unfold(unet.conv_out(unet.conv_act(unet.conv_norm_out(h))))
+        h = unet.conv_out(unet.conv_act(unet.conv_norm_out(h)))
+        return self._unfold(h if skip is None else h + skip)
 
     def _fold(self, x: Tensor, timesteps: Tensor) -> Tensor:
         """The network's input: variance-preserving, pixel blocks folded into channels."""
@@ -218,15 +224,11 @@ class Denoiser:
 
     def content_hash(self) -> str:
         """Hash of the weights and of everything that decides what `denoise` returns."""
-        digest = hashlib.blake2b(digest_size=16)
         # diffusers keeps where a model was loaded from beside what it is.
         config = {k: v for k, v in self.unet.config.items() if not k.startswith("_")}
-        digest.update(json.dumps([self.prediction_type, config], default=str).encode())
-        digest.update(self.alphas_cumprod.double().cpu().numpy().tobytes())
-        for name, tensor in sorted(self.unet.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        head = json.dumps([self.prediction_type, config], default=str).encode()
+        head += self.alphas_cumprod.double().cpu().numpy().tobytes()
+        return hashing.hash_tensors(self.unet.state_dict(), head)
 
     def save(self, folder: Path) -> None:
         """Write the model as a diffusers pipeline folder (safetensors)."""
@@ -273,114 +275,3 @@ def betas(alphas_cumprod: Tensor) -> Tensor:
 def linear_alphas_cumprod(timesteps: int = 1000) -> Tensor:
     """The linear schedule of DDPM (Ho et al., 2020): betas from 1e-4 to 0.02."""
     return torch.cumprod(1 - torch.linspace(1e-4, 0.02, timesteps, dtype=torch.float64), 0).float()
-
-
-def load(model: str, device: str = "cpu") -> Denoiser:
-    """Load a diffusers pipeline folder, a ``UNet2DModel`` folder or a hub id.
-
-    Only safetensors files, or files that ``torch.load(weights_only=True)`` accepts, are read.
-
-    Raises:
-        UserError: there is no such model, or it is not an unconditional pixel diffusion model.
-    """
-    folder = Path(model).expanduser()
-    is_folder = folder.is_dir()
-    if not is_folder and (folder.exists() or model.startswith((".", "/", "~"))):
-        raise UserError(
-            f"{model} is not a model folder: give a diffusers pipeline or UNet2DModel folder, "
-            "or a hub id such as google/ddpm-cifar10-32."
-        )
-    source = str(folder) if is_folder else model
-    unet, is_pipeline = _load_unet(source, is_folder)
-    scheduler = _load_scheduler_config(source, is_pipeline)
-    alphas_cumprod = DDPMScheduler.from_config(scheduler).alphas_cumprod
-    prediction_type = scheduler.get("prediction_type", "epsilon")
-    if prediction_type not in PREDICTION_TYPES:
-        raise UserError(
-            f"The model {model} predicts {prediction_type!r}; mincurate reads models that predict "
-            f"one of {', '.join(PREDICTION_TYPES)}."
-        )
-    record = folder / "mincurate.json"
-    trained = json.loads(record.read_text()).get("trained_sigmas") if record.is_file() else None
-    patch = _check_unconditional(unet, model)
-    unet = unet.eval().requires_grad_(False)
-    size = unet.config.sample_size or 32
-    side = size if isinstance(size, int) else size[0]
-    return Denoiser(
-        unet=channels_last(unet.to(device)),
-        alphas_cumprod=alphas_cumprod,
-        prediction_type=prediction_type,
-        name=model,
-        image_size=side * patch,
-        trained_sigmas=(float(trained[0]), float(trained[1])) if trained else None,
-    )
-
-
-def _load_unet(source: str, is_folder: bool) -> tuple[UNet2DModel, bool]:
-    """The network, and whether it stands in a pipeline, beside its noise schedule."""
-    subfolder = "unet" if not is_folder or (Path(source) / "unet").is_dir() else None
-    attempts = [subfolder] if is_folder else ["unet", None]
-    failure: Exception | None = None
-    for place in attempts:
-        try:
-            loaded, info = UNet2DModel.from_pretrained(
-                source, subfolder=place, output_loading_info=True, low_cpu_mem_usage=False
-            )
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-            failure = failure or error
-            continue
-        if info["missing_keys"] or info["mismatched_keys"]:
-            raise UserError(
-                f"The weights in {source} do not fit its config: "
-                f"{len(info['missing_keys'])} tensors are missing and "
-                f"{len(info['mismatched_keys'])} have another shape."
-            )
-        beside = is_folder and (Path(source) / "scheduler").is_dir()
-        return loaded, place is not None or beside
-    reason = (
-        str(failure).strip().splitlines()[0] if str(failure).strip() else type(failure).__name__
-    )
-    where = "in that folder" if is_folder else "under that name, in the cache or on the hub"
-    raise UserError(f"No usable UNet2DModel for {source} {where}: {reason}") from failure
-
-
-def _load_scheduler_config(source: str, is_pipeline: bool) -> dict[str, object]:
-    """The noise schedule beside a network: in a folder of its own in a pipeline, or at its side.
-
-    Raises:
-        UserError: a pipeline has none, or it is not a variance-preserving one.
-    """
-    try:
-        subfolder = "scheduler" if is_pipeline else None
-        config = dict(DDPMScheduler.load_config(source, subfolder=subfolder))
-    except (OSError, ValueError) as error:
-        if not is_pipeline:
-            return BARE_UNET_SCHEDULE
-        raise UserError(
-            f"The pipeline {source} has no readable scheduler/scheduler_config.json, so that its "
-            "noise levels are not known."
-        ) from error
-    if "beta_schedule" not in config and "trained_betas" not in config:
-        raise UserError(
-            f"The noise schedule of {source}, {config.get('_class_name', 'of unknown kind')}, is "
-            "not a variance-preserving one (betas); mincurate reads DDPM-like pipelines only."
-        )
-    return config
-
-
-def _check_unconditional(unet: UNet2DModel, model: str) -> int:
-    """The side of the folded pixel blocks, after checks that the model is one we can use."""
-    if unet.class_embedding is not None:
-        raise UserError(
-            f"The model {model} is class-conditional; the minority score needs an unconditional "
-            "one. Train one with `mincurate train`."
-        )
-    channels = unet.config.in_channels
-    patch = round((channels / 3) ** 0.5)
-    if 3 * patch * patch != channels or unet.config.out_channels not in (channels, 2 * channels):
-        raise UserError(
-            f"The model {model} takes {channels} channels and gives {unet.config.out_channels}; "
-            "mincurate reads RGB pixel models (3 channels, or 3*p*p of pixel blocks), not latent "
-            "or greyscale ones."
-        )
-    return patch

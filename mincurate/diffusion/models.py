@@ -1,13 +1,14 @@
 """The denoiser of a collection: trained now, trained before, or given by the user."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 from mincurate import hashing, paths
 from mincurate.compute.ray_map import Cluster
-from mincurate.diffusion import denoiser as denoisers
 from mincurate.diffusion import train_denoiser
 from mincurate.diffusion.denoiser import Denoiser
+from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.images import collection as collections
 from mincurate.images.collection import Collection
@@ -39,7 +40,7 @@ def trained_model(
     folder = paths.home() / "models" / key
     if train_denoiser.finished(folder):
         reporter.say(f"Using the model trained on these images before ({folder}).")
-        return denoisers.load(str(folder), device)
+        return load_denoiser(str(folder), device)
     reporter.say(_training_words(plan, len(collection.unique), device))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -138,5 +139,5 @@ def check_numbers(
             raise UserError(f"--{name} is at least 1, not {value}.")
     if image_size is not None and (image_size < 16 or image_size % 8):
         raise UserError(f"--image-size is a multiple of 8, at least 16 pixels, not {image_size}.")
-    if not minutes > 0:
-        raise UserError(f"--train-minutes is more than 0, not {minutes}.")
+    if not 0 < minutes < math.inf:
+        raise UserError(f"--train-minutes is a finite number above 0, not {minutes}.")

@@ -12,9 +12,9 @@ import torch
 from mincurate import hashing
 from mincurate.compute.device import choose_device, choose_precision
 from mincurate.compute.ray_map import choose_engine
-from mincurate.diffusion import denoiser as denoisers
 from mincurate.diffusion import models, train_denoiser
 from mincurate.diffusion.denoiser import Denoiser
+from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.features import embedder as embedders
 from mincurate.features import perceptual as perception
@@ -170,7 +170,7 @@ def score(
     perceptual, embedding = command.lasting(perceptual), command.lasting(embedding)
     wanted, device = device, choose_device(device)
     dtype = choose_precision(precision, device)
-    given = denoisers.load(models.place(model), device) if model else None
+    given = load_denoiser(models.place(model), device) if model else None
     perceptual, why = perception.choose(perceptual)
     if why:
         reporter.say(why)

@@ -5,8 +5,9 @@ from pathlib import Path
 from mincurate import hashing
 from mincurate.compute.device import choose_device
 from mincurate.compute.ray_map import choose_engine
-from mincurate.diffusion import denoiser, models, train_denoiser
+from mincurate.diffusion import models, train_denoiser
 from mincurate.diffusion.denoiser import Denoiser
+from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.models import SIGMA_PER_PIXEL, _training_words
 from mincurate.errors import UserError
 from mincurate.images import collection as collections
@@ -64,7 +65,7 @@ def train(
     )
     collections.check_place(path)
     device = choose_device(device)
-    start = denoiser.load(models.place(model), device) if model else None
+    start = load_denoiser(models.place(model), device) if model else None
     collection = open_images(
         path, labels=False, max_images=max_images, seed=seed, workers=workers, reporter=reporter
     )

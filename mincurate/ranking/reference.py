@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from mincurate.compute.device import choose_precision
-from mincurate.diffusion import denoiser as denoisers
+from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.features import embedder as embedders
 from mincurate.features import perceptual
@@ -129,7 +129,7 @@ def scorer_of(run: Run, device: str) -> Scorer:
     record = run.record
     settings = record["settings"]
     try:
-        denoiser = denoisers.load(str(record["model"]["name"]), device)
+        denoiser = load_denoiser(str(record["model"]["name"]), device)
     except UserError as error:
         raise UserError(f"The model of run {run.key} is not here any more: {error}") from error
     if denoiser.content_hash() != record["model"]["hash"]:

@@ -36,7 +36,7 @@ def kept_files(home: Path) -> list[Path]:
         if path.is_file()
         and "figures" not in path.parts
         and path.suffix in (*digests.SUFFIXES, ".png", ".done")
-        and path.name not in (schema.RECORD, device.FINDINGS)
+        and path.name not in (schema.RECORD, device.MEASURED)
     ]
 
 
