@@ -1,8 +1,8 @@
 """Any diffusion model as one call: ``denoise(x, sigma) -> x0hat``.
 
 The variance-exploding form ``x = x0 + sigma * eps`` is used throughout. A discrete,
-variance-preserving model is wrapped: its input is ``x / sqrt(1 + sigma^2)`` and its timestep is the
-one whose noise-to-signal ratio ``sigma = sqrt((1 - alphas_cumprod) / alphas_cumprod)`` is nearest.
+variance-preserving model is wrapped: its input is ``x / sqrt(1 + sigma^2)``, its timestep the one
+with the nearest noise-to-signal ratio ``sigma = sqrt((1 - alphas_cumprod) / alphas_cumprod)``.
 Tweedie's one-shot reconstruction *is* this call.
 """
 
@@ -26,10 +26,11 @@ from mincurate import hashing
 from mincurate.errors import UserError
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+"""diffusers' names; ``sample`` is x0."""
 
 
 class Denoises(Protocol):
-    """What can be sampled from: a `Denoiser`, a guided one, or a closed form."""
+    """Anything to sample from: a `Denoiser`, a guided one, or a closed form."""
 
     @property
     def alphas_cumprod(self) -> Tensor:
@@ -41,7 +42,7 @@ class Denoises(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the images have to be."""
+        """Device of the images."""
 
     def denoise(self, x: Tensor, sigma: float) -> Tensor:
         """``x0hat`` for ``x = x0 + sigma * eps``, ``(N, 3, H, W)``."""
@@ -49,15 +50,15 @@ class Denoises(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """What the encoder half of a UNet makes of ``N`` images, and the decoder half goes on from.
+    """The output of a UNet's encoder half for ``N`` images, from which the decoder half continues.
 
     Attributes:
-        residuals: activations that the decoder half is handed over, shallow to deep.
-        deepest: ``(N, C, h, w)``, after the middle block where there is one.
+        residuals: activations of the skip connections, shallow to deep.
+        deepest: ``(N, C, h, w)``, after the middle block if there is one.
         timesteps: ``(N,)``, the noise level of each image.
         embedded: ``(N, E)``, the embedding of the timesteps.
-        maps: ``(N, C, h, w)`` of every block after the first convolution, which is a mere linear
-            filter, and of the middle block; shallow to deep.
+        maps: ``(N, C, h, w)`` of every block and of the middle block, shallow to deep; without the
+            first convolution, a linear filter.
     """
 
     residuals: tuple[Tensor, ...]
@@ -67,7 +68,7 @@ class Encoded:
     maps: list[Tensor]
 
     def detach(self) -> "Encoded":
-        """The same values, cut off from the graph of gradients."""
+        """The same values without gradients."""
         return Encoded(
             tuple(r.detach() for r in self.residuals),
             self.deepest.detach(),
@@ -90,7 +91,7 @@ class Denoiser:
         unet: predicts epsilon, v or x0, with or without learned variance channels.
         alphas_cumprod: ``(T,)``, decreasing in the timestep.
         prediction_type: one of ``PREDICTION_TYPES``.
-        name: where the model comes from, for records.
+        name: folder or hub name of the model, for records.
         image_size: side of the square images the model works on, in pixels.
         trained_sigmas: the range of noise levels the model was trained on; ``None`` means all.
     """
@@ -109,16 +110,16 @@ class Denoiser:
 
     @property
     def patch(self) -> int:
-        """Side of the pixel blocks that are folded into channels (1: plain RGB model)."""
+        """Side of the pixel blocks that are folded into channels; 1 for a plain RGB model."""
         return round((self.unet.config.in_channels / 3) ** 0.5)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.unet.parameters()).device
 
     def copy_on(self, device: str) -> "Denoiser":
-        """The same model on another device, which shares no weights with this one."""
+        """A copy of the model, with weights of its own, on another device."""
         unet = copy.deepcopy(self.unet).to(device)
         return replace(self, unet=unet, alphas_cumprod=self.alphas_cumprod.to(device))
 
@@ -127,7 +128,7 @@ class Denoiser:
         return int((self.sigmas.log() - torch.tensor(sigma).log()).abs().argmin())
 
     def nearest_sigma(self, sigma: float) -> float:
-        """``sigma`` quantised to the model's own noise levels."""
+        """The noise level of the model that is nearest to ``sigma``."""
         return float(self.sigmas[self.timestep(sigma)])
 
     def predict(self, x: Tensor, timesteps: Tensor) -> Tensor:
@@ -185,7 +186,7 @@ class Denoiser:
         return folded.contiguous(memory_format=torch.channels_last)
 
     def _unfold(self, output: Tensor) -> Tensor:
-        # A learned-variance model doubles its output channels; the mean comes first.
+        # A model with learned variance has twice the output channels; the mean comes first.
         return F.pixel_shuffle(output[:, : 3 * self.patch**2].float(), self.patch)
 
     def to_x0(self, x: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
@@ -211,10 +212,10 @@ class Denoiser:
         return self.to_x0(x, self.predict(x, timesteps), timesteps).clamp(-1, 1)
 
     def features(self, x: Tensor, sigma: float) -> list[Tensor]:
-        """Activations of the encoder half, shallow to deep, for ``x`` taken to be at ``sigma``.
+        """Activations of the encoder half, shallow to deep, for ``x`` at noise level ``sigma``.
 
         Args:
-            x: ``(N, 3, H, W)``. A clean image with a small ``sigma`` is what distances use.
+            x: ``(N, 3, H, W)``; distances use a clean image with a small ``sigma``.
 
         Returns:
             ``Encoded.maps``.
@@ -223,8 +224,8 @@ class Denoiser:
         return self.encode(x, timesteps).maps
 
     def content_hash(self) -> str:
-        """Hash of the weights and of everything that decides what `denoise` returns."""
-        # diffusers keeps where a model was loaded from beside what it is.
+        """Hash of the weights and of everything else that `denoise` depends on."""
+        # Keys with an underscore say where diffusers loaded the model from.
         config = {k: v for k, v in self.unet.config.items() if not k.startswith("_")}
         head = json.dumps([self.prediction_type, config], default=str).encode()
         head += self.alphas_cumprod.double().cpu().numpy().tobytes()
@@ -239,19 +240,19 @@ class Denoiser:
         )
         try:
             DDPMPipeline(unet=self.unet, scheduler=scheduler).save_pretrained(folder)
-        except SafetensorError as error:  # its word for a full disk
+        except SafetensorError as error:  # raised on a full disk
             raise OSError(errno.EIO, str(error), str(folder)) from error
-        # A power cut must not take what a marker is going to vouch for.
+        # On the disk before a marker says that the model is complete.
         for written in (*folder.glob("*/*.safetensors"), *folder.glob("*/*.json")):
             with written.open("rb") as file:
                 os.fsync(file.fileno())
 
 
 def check_all_levels(denoiser: Denoiser) -> None:
-    """Refuse to generate with a model that knows only some noise levels.
+    """Check that a model can generate images.
 
     Raises:
-        UserError: the model was trained on some noise levels only.
+        UserError: it was trained on some noise levels only.
     """
     if denoiser.trained_sigmas is None:
         return
@@ -259,8 +260,8 @@ def check_all_levels(denoiser: Denoiser) -> None:
     lowest, highest = float(denoiser.sigmas[0]), float(denoiser.sigmas[-1])
     if low > lowest * 1.001 or high < highest * 0.999:
         raise UserError(
-            f"The model {denoiser.name} was trained on the noise levels {low:.3g} to {high:.3g} "
-            f"only, which is enough to score; generating images needs all of them, {lowest:.3g} to "
+            f"The model {denoiser.name} was trained on noise levels from {low:.3g} to {high:.3g}, "
+            f"which is enough to score; generating images needs all of them, {lowest:.3g} to "
             f"{highest:.3g}. Train it on all noise levels first, or give another with --model."
         )
 

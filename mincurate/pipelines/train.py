@@ -8,7 +8,7 @@ from mincurate.compute.ray_map import choose_engine
 from mincurate.diffusion import models, train_denoiser
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
-from mincurate.diffusion.models import SIGMA_PER_PIXEL, _training_words
+from mincurate.diffusion.models import SIGMA_PER_PIXEL, training_words
 from mincurate.errors import UserError
 from mincurate.images import collection as collections
 from mincurate.images.decode import Fit
@@ -90,7 +90,7 @@ def train(
         files.write_atomically(marker, identity.encode())
     except OSError as error:
         raise UserError(f"Cannot write to {folder}: {error.strerror}.") from error
-    reporter.say(_training_words(plan, len(collection.unique), device))
+    reporter.say(training_words(plan, len(collection.unique), device))
     pixels = collections.training_pixels(collection, size=size, fit=fit, seed=seed, workers=workers)
     with digests.held(Run(folder)):
         return train_denoiser.train(
