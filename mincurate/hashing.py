@@ -6,7 +6,7 @@ Their values are part of what runs and models on disk record, so they must not c
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,13 +29,24 @@ def fingerprint(settings: object) -> str:
     return digest(json.dumps(settings, sort_keys=True, default=str).encode()).hex()
 
 
+def hash_chunks(chunks: Iterable[bytes]) -> str:
+    """BLAKE2b-128 of bytes that come in chunks, in hexadecimal."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for chunk in chunks:
+        hasher.update(chunk)
+    return hasher.hexdigest()
+
+
 def hash_tensors(state: "Mapping[str, Tensor]", head: bytes = b"") -> str:
     """BLAKE2b-128 of ``head`` and of named tensors as float32, whatever their order and device."""
-    hasher = hashlib.blake2b(head, digest_size=16)
-    for key, tensor in sorted(state.items()):
-        hasher.update(key.encode())
-        hasher.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return hasher.hexdigest()
+
+    def chunks() -> Iterator[bytes]:
+        yield head
+        for key, tensor in sorted(state.items()):
+            yield key.encode()
+            yield tensor.detach().float().cpu().contiguous().numpy().tobytes()
+
+    return hash_chunks(chunks())
 
 
 def file_digest(path: Path) -> str:

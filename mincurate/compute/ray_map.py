@@ -173,7 +173,7 @@ def _check_deaths(deaths: int, workers: int) -> None:
     if deaths > DEATHS_IN_A_ROW + 2 * workers:
         raise UserError(
             f"Ray workers died {deaths} times in a row, perhaps because memory ran out: take fewer "
-            "--num-workers or a smaller --batch-size, then give the same command again; finished "
+            "--workers or a smaller --batch-size, then give the same command again; finished "
             "work is kept."
         )
 
@@ -267,13 +267,13 @@ def choose_engine(
         UserError: there is no such engine, or an option has no effect with it.
     """
     if engine not in ("local", "ray"):
-        raise UserError(f"--engine is local or ray, not {engine!r}.")
+        raise UserError(f"engine is local or ray, not {engine!r}.")
     if num_workers is not None and num_workers < 1:
-        raise UserError(f"--num-workers is at least 1, not {num_workers}.")
+        raise UserError(f"--workers is at least 1, not {num_workers}.")
     if engine == "ray":
         return Cluster(address, num_workers, gpus=device != "cpu")
     if address is not None or num_workers is not None:
-        raise UserError("--address and --num-workers have an effect with --engine ray only.")
+        raise UserError("address and num_workers need engine='ray'.")
     return None
 
 
@@ -291,9 +291,7 @@ def connect(cluster: Cluster, shared_bytes: int = 0) -> tuple[Any, bool]:
     try:
         import ray
     except ImportError:
-        raise UserError(
-            "--engine ray needs the package ray: pip install 'mincurate[ray]'."
-        ) from None
+        raise UserError("--ray needs the package ray: pip install 'mincurate[ray]'.") from None
     if ray.is_initialized():
         return ray, False
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -309,7 +307,7 @@ def connect(cluster: Cluster, shared_bytes: int = 0) -> tuple[Any, bool]:
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"No Ray cluster answers at {cluster.address} ({reason(error)}); "
-            "start one with `ray start --head`, or leave out --address."
+            "start one with `ray start --head`, or compute here with --ray local."
         ) from error
     return ray, True
 

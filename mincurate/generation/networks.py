@@ -114,7 +114,7 @@ class Workshop:
     @property
     def classes(self) -> NDArray[np.int64]:
         """Ordinal class of every image of the run."""
-        return self.base.frame["minority_class"].to_numpy(np.int64)
+        return self.base.frame["rarity_class"].to_numpy(np.int64)
 
     @property
     def labels(self) -> list[str | None]:

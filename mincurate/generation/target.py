@@ -49,7 +49,7 @@ def choose_target(
 
     A label that has no image among the ``top_fraction`` gets the rarest class that it has one of.
     """
-    frame, classes = base.frame, base.frame["minority_class"].to_numpy(np.int64)
+    frame, classes = base.frame, base.frame["rarity_class"].to_numpy(np.int64)
     if target_class is not None and not 0 <= target_class < base.num_classes:
         raise UserError(
             f"There is no class {target_class}: run {base.run.key} has 0 (commonest) to "
@@ -73,7 +73,7 @@ def choose_target(
                 f"Run {base.run.key} knows no label {label!r}; "
                 f"it has: {', '.join(names) or 'none'}."
             )
-        of_label = (frame["label"] == label).to_numpy(bool)
+        of_label = frame["label"].eq(label).fillna(False).to_numpy(bool)
         if target_class is None and not (members & of_label).any():
             wanted = (int(classes[of_label].max()),)
             members = classes == wanted[0]

@@ -1,7 +1,8 @@
 """The images a run is about: found, identified, counted once, and read in batches."""
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 
 from mincurate import hashing
 from mincurate.errors import UserError
-from mincurate.images import decode_pool, object_storage, sources
+from mincurate.images import decode_pool, depth, object_storage, sources
 from mincurate.images.decode import Fit, Identity, UnreadableImage
+from mincurate.images.depth import DEFAULT, Rendering
 from mincurate.images.sources import Source
 from mincurate.progress import SILENT, Reporter
 
@@ -28,11 +30,20 @@ class Collection:
         kind: ``folder``, ``table`` or ``fiftyone``.
         value: the path or the name that was given.
         files: every file with what is known of it.
+        rendering: how they become pixels: all images alike.
+        origin: what else the run's record says of where they are from.
     """
 
     kind: str
     value: str
     files: list[tuple[Source, Identity]]
+    rendering: Rendering = DEFAULT
+    origin: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def source(self) -> dict[str, str | None]:
+        """What the run's record says of where the images are from."""
+        return {"kind": self.kind, "value": self.value, **self.origin}
 
     @property
     def unique(self) -> dict[str, tuple[Source, Identity]]:
@@ -45,8 +56,9 @@ class Collection:
 
     @property
     def digest(self) -> str:
-        """Hash of the contents, whatever the files are called."""
-        return hashing.fingerprint(sorted(self.unique))
+        """Hash of the contents, whatever the files are called, and of how they are drawn."""
+        drawn = asdict(self.rendering) if self.rendering != DEFAULT else None
+        return hashing.fingerprint([sorted(self.unique), drawn] if drawn else sorted(self.unique))
 
     @property
     def labels(self) -> list[str]:
@@ -76,6 +88,7 @@ def open_collection(
     *,
     labels: bool | None = None,
     max_images: int | None = None,
+    background: str = "auto",
     seed: int = 0,
     workers: int = 2,
     reporter: Reporter = SILENT,
@@ -85,6 +98,7 @@ def open_collection(
     Args:
         labels: take labels (True), none (False), or decide by what the folders look like (None).
         max_images: a random sample of this many files, decided by ``seed``.
+        background: behind transparent pixels (`depth.Rendering`).
 
     Raises:
         UserError: there is nothing to read, or not one readable image.
@@ -95,13 +109,14 @@ def open_collection(
         found = sources.find(value, labels)
     else:
         path = Path(text).expanduser()
-        kind, value = ("folder" if path.is_dir() else "table"), str(path.resolve())
+        kind, value = ("folder" if path.is_dir() else "table"), sources.as_text(str(path.resolve()))
         found = sources.find(path, labels)
     return identify_all(
         kind,
         value,
         found,
         max_images=max_images,
+        background=background,
         seed=seed,
         workers=workers,
         reporter=reporter,
@@ -114,6 +129,7 @@ def identify_all(
     found: list[Source],
     *,
     max_images: int | None = None,
+    background: str = "auto",
     seed: int = 0,
     workers: int = 2,
     reporter: Reporter = SILENT,
@@ -126,24 +142,59 @@ def identify_all(
     if max_images is not None and max_images < len(found):
         picks = np.random.default_rng(seed).choice(len(found), max_images, replace=False)
         found = [found[i] for i in sorted(picks.tolist())]
-    files = []
-    with reporter.task("Reading images", len(found)) as advance:
-        for source, identity in zip(
-            found, decode_pool.identify_many(found, size=None, workers=workers), strict=True
-        ):
-            files.append((source, identity))
-            advance(1, "")
-    collection = Collection(kind, value, files)
+    identities = _identify(found, Rendering(background), workers, reporter)
+    ranges = depth.ranges_of_set(identity.range for identity in identities)
+    rendering = Rendering(background, ranges)
+    deep = [i for i, identity in enumerate(identities) if identity.range is not None]
+    if deep:  # now that it is known what is black and white in this set
+        ends = ", ".join(
+            f"{low:g} to {high:g} ({kind})" for kind, pairs in ranges.items() for low, high in pairs
+        )
+        reporter.say(f"{len(deep):,} images of more than 8 bits, from black to white: {ends}.")
+        again = _identify([found[i] for i in deep], rendering, workers, reporter)
+        for i, identity in zip(deep, again, strict=True):
+            identities[i] = identity
+    collection = Collection(kind, value, list(zip(found, identities, strict=True)), rendering)
+    _say_warnings(identities, reporter)
     if not collection.unique:
-        reasons = ", ".join(sorted({i.reason or "" for _, i in files})[:3])
+        reasons = ", ".join(sorted({i.reason or "" for i in identities})[:3])
         raise UserError(
-            f"None of the {len(files)} files in {value} is a readable image: {reasons}."
+            f"None of the {len(found)} files in {value} is a readable image: {reasons}."
         )
     return collection
 
 
+def _identify(
+    found: list[Source], rendering: Rendering, workers: int, reporter: Reporter
+) -> list[Identity]:
+    identities = []
+    with reporter.task("Reading images", len(found)) as advance:
+        for identity in decode_pool.identify_many(
+            found, size=None, rendering=rendering, workers=workers
+        ):
+            identities.append(identity)
+            advance(1, "")
+    return identities
+
+
+def _say_warnings(identities: list[Identity], reporter: Reporter) -> None:
+    warnings = Counter(identity.warning for identity in identities if identity.warning)
+    if warnings:
+        [(commonest, count)] = warnings.most_common(1)
+        reporter.say(
+            f"{warnings.total():,} images are read with a warning (column warning), "
+            f"{count:,} of them: {commonest}."
+        )
+
+
 def read_batches(
-    files: list[tuple[str, str]], *, size: int, fit: Fit, batch_size: int, workers: int
+    files: list[tuple[str, str]],
+    *,
+    size: int,
+    fit: Fit,
+    rendering: Rendering = DEFAULT,
+    batch_size: int,
+    workers: int,
 ) -> Iterator[tuple[list[str], NDArray[np.uint8], dict[str, str]]]:
     """Decode files in batches while the caller computes.
 
@@ -155,7 +206,12 @@ def read_batches(
         reasons of those that could not be decoded any more, by hash.
     """
     decoded = decode_pool.decode_many(
-        [path for _, path in files], size=size, fit=fit, workers=workers, batch_size=batch_size
+        [path for _, path in files],
+        size=size,
+        fit=fit,
+        rendering=rendering,
+        workers=workers,
+        batch_size=batch_size,
     )
     position = 0
     for batch in decoded:
@@ -182,5 +238,12 @@ def training_pixels(
     if room < len(files):
         picks = np.random.default_rng(seed).choice(len(files), room, replace=False)
         files = [files[i] for i in sorted(picks.tolist())]
-    batches = read_batches(files, size=size, fit=fit, batch_size=256, workers=workers)
+    batches = read_batches(
+        files,
+        size=size,
+        fit=fit,
+        rendering=collection.rendering,
+        batch_size=256,
+        workers=workers,
+    )
     return np.concatenate([pixels for _, pixels, _ in batches])

@@ -29,8 +29,21 @@ IMAGE_SUFFIXES = frozenset(
         ".gif",
         ".heic",
         ".heif",
+        ".hif",
         ".avif",
         ".jp2",
+        ".j2k",
+        ".jpf",
+        ".jpx",
+        ".jxl",
+        ".apng",
+        ".dib",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".pam",
+        ".pfm",
     ]
 )
 """Files so named are listed, in any case of letters, readable or not; others are ignored."""
@@ -51,6 +64,11 @@ _MAGIC = tuple(
         (rb"....ftyp(hei|hev|mif|msf)", "HEIC"),
         (rb"....ftyp", "MP4"),
         (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "JPEG 2000"),
+        (rb"\0\0\0\x0cJXL |\xff\x0a", "JPEG XL"),
+        (rb"P[1-6]\s", "PNM"),
+        (rb"Pf\s", "PFM"),
+        (rb"P7\s", "PAM"),
+        (rb"PF\s", "PFM of three colours"),
         (rb"8BPS", "PSD"),
         (rb"%PDF", "PDF"),
         (rb"PK\x03\x04", "ZIP"),
@@ -60,6 +78,7 @@ _MAGIC = tuple(
         (rb"(?i:\s*(<!doctype html|<html|<head|<body))", "HTML"),
     )
 )
+_STARTS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIC", "JPEG 2000")
 _SPLITS = frozenset(["train", "training", "val", "valid", "validation", "test", "testing", "dev"])
 _NOT_A_CLASS = re.compile(
     r"(19|20)\d\d([-_. ]?\d\d){0,2}"  # a year, a month, a day
@@ -127,8 +146,7 @@ def find_folder(root: Path, labels: bool | None = None) -> list[Source]:
         path = os.path.join(base, *rel_path.split("/"))
         label = os.path.basename(os.path.dirname(path)) if labels else None
         if not _is_text(path):  # neither a table nor a web page could hold it
-            path, rel_path, label = _as_text(path), _as_text(rel_path), label and _as_text(label)
-            reason = reason or "file name is not valid UTF-8"
+            path, rel_path, label = as_text(path), as_text(rel_path), label and as_text(label)
         return Source(path, rel_path, label, reason=reason)
 
     return [source(rel_path, reason) for rel_path, reason in found]
@@ -352,7 +370,7 @@ def _named_like_an_image(name: str) -> bool:
 def _starts_like_an_image(path: str) -> bool:
     try:
         with open(path, "rb") as file:
-            return sniff(file.read(512)) in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+            return sniff(file.read(512)) in _STARTS
     except OSError:
         return False
 
@@ -361,5 +379,22 @@ def _is_text(path: str) -> bool:
     return re.search(r"[\ud800-\udfff]", path) is None
 
 
-def _as_text(path: str) -> str:
+def as_text(path: str) -> str:
+    """A path as a table can hold it: bytes that are not UTF-8 as ``\\xe9``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def on_disk(path: str) -> str:
+    """The path that `as_text` made ``path`` of, where there is no file of that very name."""
+    if "\\x" not in path or os.path.lexists(path):
+        return path
+    there = ""
+    for part in path.split("/"):  # a name may hold a backslash of its own
+        step = f"{there}/{part}" if there or not part else part
+        there = step if os.path.lexists(step) else f"{there}/{_as_bytes(part)}"
+    return there
+
+
+def _as_bytes(text: str) -> str:
+    code = re.compile(rb"\\x([89a-f][0-9a-f])")
+    return os.fsdecode(code.sub(lambda digits: bytes.fromhex(digits[1].decode()), text.encode()))

@@ -14,6 +14,7 @@ def open_images(
     labels: bool | None = None,
     label_field: str | None = None,
     max_images: int | None = None,
+    background: str = "auto",
     seed: int = 0,
     workers: int = 2,
     reporter: Reporter = SILENT,
@@ -24,6 +25,7 @@ def open_images(
         labels: take labels (True), none (False), or decide by what the folders look like (None).
         label_field: the label field of a FiftyOne dataset.
         max_images: a random sample of this many files, decided by ``seed``.
+        background: behind transparent pixels (`depth.Rendering`).
 
     Raises:
         UserError: there is nothing to read, or not one readable image.
@@ -33,6 +35,7 @@ def open_images(
             place,
             labels=labels,
             max_images=max_images,
+            background=background,
             seed=seed,
             workers=workers,
             reporter=reporter,
@@ -40,16 +43,21 @@ def open_images(
     from mincurate.dataset import reader
 
     value = str(place).removeprefix(FIFTYONE)
-    name, _, view = value.partition("/")
-    sources = reader.read_sources(name, view or None, label_field)
+    reading = reader.read(value, label_field)
+    sources, origin = reading.sources, reading.origin
     if labels is False:
         sources = [replace(source, label=None) for source in sources]
-    return collection.identify_all(
+        origin = origin | {"label_field": None}
+    else:
+        reporter.say(reading.words)
+    images = collection.identify_all(
         "fiftyone",
         value,
         sources,
         max_images=max_images,
+        background=background,
         seed=seed,
         workers=workers,
         reporter=reporter,
     )
+    return replace(images, origin=origin)

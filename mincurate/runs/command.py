@@ -2,6 +2,7 @@
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 from mincurate import paths
 from mincurate.runs.store import Run
@@ -28,6 +29,7 @@ def command(run: Run) -> str:
     """
     record = run.record
     settings, source = record.get("settings") or {}, record.get("source") or {}
+    settings = {k: v for k, v in settings.items() if k not in _without_effect(settings)}
     value, of_dataset = str(source.get("value") or "PATH"), source.get("kind") == "fiftyone"
     words = ["mincurate", "score", f"fiftyone:{value}" if of_dataset else value]
     for name in VALUES:
@@ -46,6 +48,14 @@ def command(run: Run) -> str:
     if folder.parent != (paths.home() / "runs").resolve():
         words += ["--output", str(folder)]
     return quoted(*words)
+
+
+def _without_effect(settings: dict[str, Any]) -> set[str]:
+    """Recorded settings whose options `mincurate score` refuses, because others override them."""
+    names = {"train_minutes"} if settings.get("train_steps") is not None else set()
+    if settings.get("model") is not None:
+        names |= {"train_minutes", "train_steps", "image_size"}
+    return names
 
 
 def quoted(*words: str) -> str:

@@ -87,9 +87,15 @@ COLUMNS = {
     "minority_percentile": _score("Percentile by the minority score: 0 commonest, 1 rarest"),
     "minority_percentile_low": _score("Lower end of the percentile's 95 % interval"),
     "minority_percentile_high": _score("Upper end of the percentile's 95 % interval"),
+    "minority_class": _rank("Ordinal class of the minority score: 0 commonest"),
+    "minority_class_within_label": _rank(
+        "Ordinal class of the minority score among images of its own label"
+    ),
     "rarity": _score("Percentile of the ranking in force: 0 commonest, 1 rarest"),
-    "minority_class": _rank("Ordinal class of the ranking in force: 0 commonest"),
-    "minority_class_within_label": _rank("Ordinal class among images of its own label"),
+    "rarity_class": _rank("Ordinal class of the ranking in force: 0 commonest"),
+    "rarity_class_within_label": _rank(
+        "Ordinal class of the ranking in force among images of its own label"
+    ),
     "neighbor_distance": _score("Mean distance to the 5 nearest neighbours"),
     "embedding_rarity": _score("Mean rank of crowd distance, outlier factor and deviation, 0 to 1"),
     "embedding_rarity_within_label": _score("Embedding rarity among images of its own label"),
@@ -120,6 +126,7 @@ COLUMNS = {
     "map_y": Column("float", "Vertical place on the map", of_content=True),
     "status": Column("str", "ok, or unscorable"),
     "reason": Column("str", "Why the file has no score"),
+    "warning": Column("str", "What is wrong with a file that could be read"),
     "joined": Column("str", "When the image joined the finished run"),
     "sample_id": Column("str", "Id of the FiftyOne sample"),
     "minority_score_draws": Column("floats", "Distance of every draw", "rarer", of_content=True),
