@@ -26,6 +26,14 @@ def reachable() -> bool:
         return False
 
 
+def unreachable(name: str) -> str:
+    """The sentence for a model that is neither a folder nor in the cache, without a network."""
+    return (
+        f"There is no folder {name!r}; as a model of the Hugging Face hub it is not in the cache, "
+        "and the hub cannot be reached (no network, or HF_HUB_OFFLINE is set)."
+    )
+
+
 def download(name: str, patterns: list[str], *, online: bool) -> Path:
     """The folder with those files of a repository that match ``patterns``, as far as it has some.
 
@@ -56,10 +64,7 @@ def download(name: str, patterns: list[str], *, online: bool) -> Path:
         ) from None
     except OSError as error:
         if not online:
-            raise UserError(
-                f"There is no folder {name!r}; as a model of the Hugging Face hub it is not in the "
-                "cache, and the hub cannot be reached (no network, or HF_HUB_OFFLINE is set)."
-            ) from error
+            raise UserError(unreachable(name)) from error
         raise UserError(
             f"The model {name} could not be downloaded from the Hugging Face hub: {reason(error)}"
         ) from error

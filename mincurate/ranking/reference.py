@@ -24,7 +24,7 @@ from mincurate.progress import SILENT, Reporter
 from mincurate.ranking import classes, evidence, minority_score, outliers, umap_map
 from mincurate.ranking.minority_score import Edge, Scorer
 from mincurate.ranking.neighbors import NEIGHBORS, nearest
-from mincurate.runs import store
+from mincurate.runs import schema, store
 from mincurate.runs.store import Run
 
 
@@ -117,8 +117,8 @@ def open_base(run: Run) -> Base:
         )
     known = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
     try:
-        hashes = pd.read_parquet(run.path / "embeddings.parquet")["content_hash"]
-        vectors = np.load(run.path / "embeddings.npy", allow_pickle=False)
+        hashes = pd.read_parquet(run.path / schema.VECTOR_HASHES)["content_hash"]
+        vectors = np.load(run.path / schema.VECTORS, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise UserError(
             f"The embeddings of run {run.key} cannot be read ({error}); score again with --fresh."

@@ -17,10 +17,10 @@ from mincurate.runs.store import Run
 def save_table(run: Run, frame: pd.DataFrame) -> None:
     """Write ``scores.parquet``, which is what counts, and then ``scores.csv``."""
     frame = frame[[column for column in schema.COLUMNS if column in frame.columns]]
-    files.write_table(run.path / "scores.parquet", _arrow(frame))
+    files.write_table(run.path / schema.SCORES, _arrow(frame))
     flat = frame.drop(columns=schema.names("floats"))
     files.write_atomically(
-        run.path / "scores.csv", flat.to_csv(index=False).encode("utf-8", "backslashreplace")
+        run.path / schema.SCORES_CSV, flat.to_csv(index=False).encode("utf-8", "backslashreplace")
     )
 
 
