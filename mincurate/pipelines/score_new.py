@@ -28,8 +28,6 @@ from mincurate.runs import digests, schema, store
 from mincurate.runs import files as run_files
 from mincurate.runs.store import Run
 
-VECTORS = "joined.npz"
-"""Hashes and vectors of images that joined, which `embeddings.npy` does not hold."""
 PORTION = 512
 """Images that are scored between two writings of the table: what a killed process loses."""
 NUMBERS = [name for name, column in schema.COLUMNS.items() if column.of_content]
@@ -329,7 +327,7 @@ def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.flo
         content_hash=np.array([*hashes, *vectors[0]], dtype=str),
         vectors=np.concatenate([*([found] if len(found) else []), vectors[1]]),
     )
-    run_files.write_atomically(run.path / VECTORS, buffer.getvalue())
+    run_files.write_atomically(run.path / schema.JOINED, buffer.getvalue())
     frame = run.frame()
     if "joined" not in frame:
         frame["joined"] = pd.Series(pd.NA, index=frame.index, dtype="string")
@@ -355,7 +353,7 @@ def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.flo
 def read_vectors(run: Run) -> tuple[list[str], NDArray[np.float32]]:
     """Content hashes and vectors of the images that joined a run."""
     try:
-        with np.load(run.path / VECTORS, allow_pickle=False) as kept:
+        with np.load(run.path / schema.JOINED, allow_pickle=False) as kept:
             return kept["content_hash"].tolist(), kept["vectors"]
     except FileNotFoundError:
         return [], np.zeros((0, 0), np.float32)

@@ -30,7 +30,7 @@ from mincurate.report import (
     figures,
     hover_map,
 )
-from mincurate.runs import command, files
+from mincurate.runs import command, files, schema
 from mincurate.runs.store import Run
 from mincurate.text import short, visible
 
@@ -110,7 +110,7 @@ def write_report(run: Run) -> Path:
             launch=command.quoted("mincurate", "launch", str(record.get("dataset") or "")),
         )
     )
-    path = run.path / "report.html"
+    path = run.path / schema.REPORT
     files.write_atomically(path, page.encode())
     return path
 
@@ -244,7 +244,7 @@ def _guidance(run: Run) -> str | None:
 
 def _kinds(run: Run, frame: pd.DataFrame) -> dict[str, Any]:
     """The groups of the tail, each with pictures and its distinguishing traits."""
-    if not (run.path / "embeddings.npy").is_file():
+    if not (run.path / schema.VECTORS).is_file():
         return {"kinds": [], "kinds_more": 0, "kinds_summary": ""}
     tail = tails.look(run)
     kinds = tail_groups.kinds(tail)
