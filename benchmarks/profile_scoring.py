@@ -67,8 +67,8 @@ def profile(options):
     model = load_denoiser(options.model)
     distance = perceptual.load(options.perceptual, model)
     embedder = embedders.load(embedders.choose("auto", options.perceptual), model)
-    found = collection.open_collection(options.source, max_images=options.images)
-    files = [(name, source.path) for name, (source, _) in found.unique.items()]
+    images = collection.open_collection(options.source, max_images=options.images)
+    files = [(name, source.path) for name, (source, _) in images.unique.items()]
     dtype = device.reduced_precision("cpu")
     sigma = model.nearest_sigma(0.005 * model.image_size)
     scorer = Scorer(model, distance, embedder.embed, sigma, options.draws, 0, dtype)

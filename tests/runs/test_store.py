@@ -52,10 +52,10 @@ def test_a_shard_counts_only_when_its_marker_fits():
     shards.write_shard(run, 0, TABLE, {})
     assert shards.read_shard(run, 0).equals(TABLE)
     marker = run.path / "shards" / "scores-000000.done"
-    kept = marker.read_bytes()
+    content = marker.read_bytes()
     marker.unlink()
     assert not shards.shard_done(run, 0)
-    marker.write_bytes(kept)
+    marker.write_bytes(content)
     shard = marker.with_suffix(".parquet")
     shard.write_bytes(shard.read_bytes()[:-1])
     assert not shards.shard_done(run, 0)
@@ -165,24 +165,24 @@ def test_a_run_says_from_its_first_moment_what_it_is(monkeypatch):
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", look)
-    made = store.begun_or_new("abc", True, SILENT, kind="augment")
-    assert (seen[0]["request"], seen[0]["kind"], seen[0]["key"]) == ("abc", "augment", made.key)
-    assert store.begun_or_new("abc", True, SILENT).path == made.path
-    assert store.kind_of(made) == "augment"
+    run = store.begun_or_new("abc", True, SILENT, kind="augment")
+    assert (seen[0]["request"], seen[0]["kind"], seen[0]["key"]) == ("abc", "augment", run.key)
+    assert store.begun_or_new("abc", True, SILENT).path == run.path
+    assert store.kind_of(run) == "augment"
 
 
 def test_nobody_goes_on_with_a_run_that_another_process_is_still_making(monkeypatch):
-    found = []
+    runs = []
     rename = os.rename
 
     def look(source, target):
         assert (source / "run.json").is_file()
-        found.extend(store.all_runs() + store.all_runs(damaged=True))
+        runs.extend(store.all_runs() + store.all_runs(damaged=True))
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", look)
-    made = store.begun_or_new("abc", True, SILENT, kind="score")
-    assert found == [] and store.all_runs() == [made]
+    run = store.begun_or_new("abc", True, SILENT, kind="score")
+    assert runs == [] and store.all_runs() == [run]
 
 
 def test_what_a_process_left_that_was_killed_while_it_made_a_run_goes():
