@@ -80,11 +80,11 @@ def evaluations(setting):
     return int(setting.split("/")[2])
 
 
-def beyond(found, reference):
+def beyond(entry, reference):
     """Figures whose interval lies apart from that of the reference, with the direction."""
     words = []
     for key, name in NAMES.items():
-        (_, low, high), (_, least, most) = found[key], reference[key]
+        (_, low, high), (_, least, most) = entry[key], reference[key]
         if low > most or high < least:
             words.append(f"{name} {'higher' if low > most else 'lower'}")
     return words
@@ -161,10 +161,10 @@ def main():
             "lof": metrics.lof(real, vectors),
             "precision": metrics.precision(real, vectors),
         }
-        found = {key: metrics.interval(v, seed=options.seed) for key, v in values.items()}
-        found["fid"] = metrics.frechet_interval(real, vectors, seed=options.seed)
+        intervals = {key: metrics.interval(v, seed=options.seed) for key, v in values.items()}
+        intervals["fid"] = metrics.frechet_interval(real, vectors, seed=options.seed)
         about = {"setting": setting, "target_classes": list(target.classes)}
-        return about | {"seconds_per_image": None if there else spent / options.n} | found
+        return about | {"seconds_per_image": None if there else spent / options.n} | intervals
 
     workshops = {}
 
@@ -205,9 +205,9 @@ def main():
         sys.exit(f"Error: {error}")
     guided = [r for r in rows if r["setting"].startswith("minority")]
     reference = max(guided, key=lambda r: evaluations(r["setting"]), default=None)
-    for found in guided:
-        if found is not reference:
-            found["beyond_reference"] = beyond(found, reference)
+    for entry in guided:
+        if entry is not reference:
+            entry["beyond_reference"] = beyond(entry, reference)
     result = {
         **provenance(workshop.device),
         "run": base.run.key,
@@ -228,22 +228,22 @@ def main():
     table = Table(title=f"{options.n} images each; features {result['feature_space']}")
     for name in ("setting", "class", *NAMES.values(), "s/image"):
         table.add_column(name, justify="left" if name == "setting" else "right")
-    for found in [*rows, *sweep]:
-        cells = [f"{m:.3g} [{low:.3g}, {high:.3g}]" for m, low, high in (found[n] for n in NAMES)]
-        seconds = found["seconds_per_image"]
-        classes = ", ".join(map(str, found["target_classes"]))
+    for entry in [*rows, *sweep]:
+        cells = [f"{m:.3g} [{low:.3g}, {high:.3g}]" for m, low, high in (entry[n] for n in NAMES)]
+        seconds = entry["seconds_per_image"]
+        classes = ", ".join(map(str, entry["target_classes"]))
         table.add_row(
-            found["setting"], classes if found["setting"].startswith("minority") else "", *cells,
+            entry["setting"], classes if entry["setting"].startswith("minority") else "", *cells,
             "" if seconds is None else f"{seconds:.3f}",
         )  # fmt: skip
     console = Console(width=170)
     console.print(table)
-    for found in guided:
-        if found is not reference:
-            apart = ", ".join(found["beyond_reference"])
-            few = evaluations(found["setting"]) <= FEW
+    for entry in guided:
+        if entry is not reference:
+            apart = ", ".join(entry["beyond_reference"])
+            few = evaluations(entry["setting"]) <= FEW
             console.print(
-                f"{found['setting']}{f' (at most {FEW} evaluations)' if few else ''} against "
+                f"{entry['setting']}{f' (at most {FEW} evaluations)' if few else ''} against "
                 f"{reference['setting']}: {apart or 'all within the intervals'}."
             )
     for loss, about in result["classifiers"].items():
@@ -257,9 +257,9 @@ def main():
             f"Classifier, {loss}, held-out, mean over {len(levels)} noise levels: {words} "
             f"(log loss of chance: {np.log(base.num_classes):.3f}; {about['steps']} steps)."
         )
-    kept = "at most" if cost["ratio"] <= MOST_COST else "MORE than"
+    verdict = "at most" if cost["ratio"] <= MOST_COST else "MORE than"
     console.print(
-        f"One guided evaluation costs {cost['ratio']:.2f} plain ones ({kept} {MOST_COST})."
+        f"One guided evaluation costs {cost['ratio']:.2f} plain ones ({verdict} {MOST_COST})."
     )
 
 

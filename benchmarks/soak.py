@@ -38,10 +38,10 @@ BOUNDS = {
 
 def serve(folder: Path) -> "subprocess.Popen[bytes]":
     """A MongoDB on a free port, which FiftyOne is told of before it is imported."""
-    found = importlib.util.find_spec("fiftyone")
-    assert found and found.submodule_search_locations, "FiftyOne is not installed"
+    spec = importlib.util.find_spec("fiftyone")
+    assert spec and spec.submodule_search_locations, "FiftyOne is not installed"
     assert "fiftyone" not in sys.modules
-    binary = Path(found.submodule_search_locations[0]) / "db" / "bin" / "mongod"
+    binary = Path(spec.submodule_search_locations[0]) / "db" / "bin" / "mongod"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -74,7 +74,7 @@ def loop(images: Path, number: int, fiftyone: bool) -> None:
     pictures(images / "new", 8, seed=1000 + number)
     joined = score_new.score_new(scored, fiftyone=fiftyone)
     assert len(joined.frame) == 10, joined.words
-    made = augment.augment(
+    generated = augment.augment(
         scored,
         n=8,
         steps=4,
@@ -85,7 +85,7 @@ def loop(images: Path, number: int, fiftyone: bool) -> None:
         batch_size=4,
     ).run
     shutil.rmtree(images / "new")
-    delete.delete_run(made)
+    delete.delete_run(generated)
     delete.delete_run(scored)
     assert not store.all_runs()
 

@@ -28,6 +28,7 @@ from mincurate.compute.ray_train import ALONE, Team
 from mincurate.diffusion import denoiser
 from mincurate.diffusion.channels_last import channels_last
 from mincurate.diffusion.denoiser import Denoiser
+from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.trainer import Trainer
 from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
@@ -136,7 +137,7 @@ def train(
         trainer.TrainingInterruptedError: on Ctrl-C, after the checkpoint was written.
     """
     if finished(folder):
-        return denoiser.load(str(folder), device)
+        return load_denoiser(str(folder), device)
     if len(images) < 2:
         raise UserError(
             f"Training needs at least 2 readable images and found {len(images)}; "
@@ -155,7 +156,7 @@ def train(
             batch_size=training.batch_size,
             reporter=reporter,
         )
-    return denoiser.load(str(folder), device)
+    return load_denoiser(str(folder), device)
 
 
 def _work(

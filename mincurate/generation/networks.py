@@ -20,6 +20,7 @@ from mincurate.compute.ray_map import Cluster
 from mincurate.diffusion import denoiser as denoisers
 from mincurate.diffusion import models, train_denoiser
 from mincurate.diffusion.denoiser import Denoiser, to_tensor
+from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.generation import classifier as classifiers
 from mincurate.generation import generate, samplers, train_classifier
@@ -72,7 +73,7 @@ class Workshop:
         place = (
             models.place(self.model) if self.model else str(self.base.run.record["model"]["name"])
         )
-        return denoisers.load(place, self.device)
+        return load_denoiser(place, self.device)
 
     @property
     def ready(self) -> bool:

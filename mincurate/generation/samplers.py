@@ -16,6 +16,7 @@ size). ``x0`` is clamped to [-1, 1] at every step, after all guidance that is pa
 has been added; what `Push` adds to the mean is not clamped; the final image is.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -193,6 +194,8 @@ def settle(
         raise UserError(f"The sampler {sampler} takes ancestral steps only: --solver ancestral.")
     if guidance_scale is not None and sampler not in GUIDANCE_SCALES:
         raise UserError(f"The sampler {sampler} is not guided; it takes no --guidance-scale.")
+    if guidance_scale is not None and not math.isfinite(guidance_scale):
+        raise UserError(f"--guidance-scale is a finite number, not {guidance_scale}.")
     solver = solver or ("ancestral" if sampler == "self-guided" else "sde-dpm++")
     if solver not in SOLVERS:
         raise UserError(f"There is no solver {solver!r}: take one of {', '.join(SOLVERS)}.")

@@ -380,5 +380,5 @@ def _inspect(
         made.path / schema.SYNTHETIC, pa.Table.from_pandas(frame, preserve_index=False)
     )
     flat = frame.drop(columns=["minority_score_draws", "layer_distances"])
-    run_files.write_atomically(made.path / "synthetic.csv", flat.to_csv(index=False).encode())
+    run_files.write_atomically(made.path / schema.SYNTHETIC_CSV, flat.to_csv(index=False).encode())
     return frame

@@ -13,6 +13,7 @@ from mincurate.images.decode import Fit
 from mincurate.images.depth import Rendering
 from mincurate.ranking import classes, minority_score, outliers, reliability
 from mincurate.ranking.minority_score import Scorer
+from mincurate.runs import schema
 from mincurate.runs.store import Run
 
 FEWEST = 50
@@ -45,8 +46,8 @@ def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
         numbers["agreement_neighbors"] = _spearman(score, known["neighbor_distance"].to_numpy())
         numbers["rank_stability"] = minority_score.rank_stability(draws)
         numbers["mean_relative_se"] = float((known["minority_score_se"] / score).mean())
-    vectors = np.load(run.path / "embeddings.npy", allow_pickle=False)
-    hashes = pd.read_parquet(run.path / "embeddings.parquet")["content_hash"]
+    vectors = np.load(run.path / schema.VECTORS, allow_pickle=False)
+    hashes = pd.read_parquet(run.path / schema.VECTOR_HASHES)["content_hash"]
     groups = pd.Series("", index=hashes)
     if run.record["settings"].get("within_label"):
         groups = known.set_index("content_hash")["label"].reindex(hashes).astype(object).fillna("")

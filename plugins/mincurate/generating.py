@@ -15,7 +15,7 @@ from mincurate.errors import UserError
 from mincurate.pipelines import estimates
 from mincurate.pipelines import rebalance as pipeline
 from mincurate.progress import Reporter
-from mincurate.runs import files
+from mincurate.runs import files, schema
 from mincurate.runs.store import Run
 
 from .forms import choose, invalid, notice, try_out, value
@@ -309,9 +309,7 @@ def _likes(ctx: Any) -> list[tuple[str, str]]:
 
 def _kinds(run: Run) -> pd.DataFrame:
     """Label and class of the images that a run rests on; of the table no more is read."""
-    frame = pd.read_parquet(
-        run.path / "scores.parquet", columns=["label", "rarity_class", "status"]
-    )
+    frame = pd.read_parquet(run.path / schema.SCORES, columns=["label", "rarity_class", "status"])
     return frame[frame["status"] == "ok"].astype({"rarity_class": "int64"})
 
 

@@ -7,6 +7,7 @@ import torch
 from diffusers import DDPMPipeline
 
 from mincurate.diffusion import denoiser, train_denoiser, trainer
+from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.train_denoiser import Training
 from mincurate.diffusion.trainer import TrainingInterruptedError
 from mincurate.errors import UserError
@@ -65,7 +66,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path):
     assert (stop.value.steps, stop.value.planned) == (5, 12)
     assert "at step 5 of 12, with its best weights so far as a model; give" in str(stop.value)
     assert not train_denoiser.finished(tmp_path / "parts")
-    denoiser.load(str(tmp_path / "parts"))  # the best weights so far are a usable model
+    load_denoiser(str(tmp_path / "parts"))  # the best weights so far are a usable model
     parts = train_denoiser.train(IMAGES, tmp_path / "parts", TINY)
     assert same_weights(whole, parts)
     assert train_denoiser.record(tmp_path / "parts")["steps"] == 12

@@ -93,7 +93,7 @@ def test_a_killed_generation_goes_on_to_the_same_images(own):
     assert len(read_manifest(manifest.parent)) == 4
     kept = {p: p.stat().st_mtime_ns for p in (manifest.parent / "images").glob("00000[0-3].png")}
     said = command(own, *arguments)
-    assert "Going on with run mincurate_2" in said and "Training" not in said
+    assert "Resuming run mincurate_2" in said and "Training" not in said
     assert kept == {p: p.stat().st_mtime_ns for p in kept}
     assert images(own, "mincurate_2") == whole
     lines = [json.loads(line) for line in manifest.open()]
