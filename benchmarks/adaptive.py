@@ -102,7 +102,7 @@ def record(options):
     from mincurate.ranking.minority_score import Scorer
 
     model = load_denoiser(options.model)
-    distance = perceptual.load(options.perceptual, model)
+    distance = perceptual.load_perceptual(options.perceptual, model)
     sigma = model.nearest_sigma(0.005 * model.image_size)
     k = REFERENCE + FIXED
     scorer = Scorer(model, distance, lambda x: x.mean((2, 3)), sigma, k, 0)

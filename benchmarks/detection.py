@@ -176,14 +176,14 @@ def main():
             model = trained(minutes, train_denoiser.around(0.16))
             everything = trained(minutes, None) if options.all_levels else None
             for spec in options.perceptual:
-                distance = perceptual.load(spec, model)
-                embedder = embedders.load(embedders.choose("auto", spec), model)
+                distance = perceptual.load_perceptual(spec, model)
+                embedder = embedders.load_embedder(embedders.choose_embedding("auto", spec), model)
                 for sigma in options.sigmas:
                     draws, layers, vectors, error = scored(model, distance, embedder, sigma)
                     far = neighbors.neighbor_distance(vectors)
                     add("minority score", distance.name, minutes, sigma, draws.mean(1))
                     if everything:
-                        own = perceptual.load(spec, everything)
+                        own = perceptual.load_perceptual(spec, everything)
                         draws, *_ = scored(everything, own, embedder, sigma)
                         add("minority, all levels", own.name, minutes, sigma, draws.mean(1))
                     calibrated = rankdata(minority_score.semantic_surprise(layers)) + rankdata(far)

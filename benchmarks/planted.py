@@ -162,7 +162,7 @@ def embed(pixels: np.ndarray, embedding: str) -> np.ndarray:
     from mincurate.diffusion.denoiser import to_tensor
     from mincurate.features import embedder as embedders
 
-    embedder = embedders.load(embedding, None)
+    embedder = embedders.load_embedder(embedding, None)
     with torch.inference_mode():
         return np.concatenate(
             [

@@ -65,8 +65,10 @@ def profile(options):
 
     device.keep_freed_memory()
     model = load_denoiser(options.model)
-    distance = perceptual.load(options.perceptual, model)
-    embedder = embedders.load(embedders.choose("auto", options.perceptual), model)
+    distance = perceptual.load_perceptual(options.perceptual, model)
+    embedder = embedders.load_embedder(
+        embedders.choose_embedding("auto", options.perceptual), model
+    )
     images = collection.open_collection(options.source, max_images=options.images)
     files = [(name, source.path) for name, (source, _) in images.unique.items()]
     dtype = device.reduced_precision("cpu")

@@ -79,7 +79,7 @@ def side(name, folder, spec, n_draws, batch):
 
     pixels = np.load(folder / "pixels.npy")
     model = load_denoiser(str(folder / "model"))
-    distance = perceptual.load(spec, model)
+    distance = perceptual.load_perceptual(spec, model)
     sigma = model.nearest_sigma(0.005 * model.image_size)
     names = [str(i) for i in range(len(pixels))]
     if name == "published":
@@ -140,7 +140,7 @@ def arithmetic(folder, spec, n_draws):
 
     model = load_denoiser(str(folder / "model"))
     sigma = model.nearest_sigma(0.005 * model.image_size)
-    distance = perceptual.load(spec, model)
+    distance = perceptual.load_perceptual(spec, model)
     scorer = Scorer(model, distance, lambda x: x.mean((2, 3)), sigma, n_draws, 0)
     with FlopCounterMode(display=False) as counter:
         scorer(np.load(folder / "pixels.npy")[:8], [str(i) for i in range(8)])

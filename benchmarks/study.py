@@ -178,8 +178,8 @@ def scorer_of(model, spec: str, n_draws: int, seed: int, sigma: float = SIGMA):
     from mincurate.features import embedder, perceptual
     from mincurate.ranking import minority_score
 
-    distance = perceptual.load(spec, model)
-    embed = embedder.load("unet", model).embed
+    distance = perceptual.load_perceptual(spec, model)
+    embed = embedder.load_embedder("unet", model).embed
     return minority_score.Scorer(model, distance, embed, model.nearest_sigma(sigma), n_draws, seed)
 
 

@@ -88,7 +88,7 @@ def feature_passes(given):
     from mincurate.ranking.minority_score import Scorer
 
     model = load_denoiser(given.model)
-    distance = perception.load("unet", model)
+    distance = perception.load_perceptual("unet", model)
     seen = []
 
     def trunk(x):

@@ -20,7 +20,7 @@ from mincurate.images import appearance, decode_pool
 from mincurate.images.sources import Source
 from mincurate.pipelines import new_files
 from mincurate.progress import SILENT, Reporter
-from mincurate.ranking import classes, outliers, reference, table_file, tail_groups
+from mincurate.ranking import classes, outliers, rarity_kind, reference, table_file
 from mincurate.ranking import table as tables
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
@@ -220,7 +220,7 @@ def _score(
         )
         labels = [source.label for source in files.values()]
         rank_by_label(base, scored, vectors, labels, reporter)
-        like = tail_groups.nearest_of_tail(
+        like = rarity_kind.nearest_of_tail(
             base.frame, base.vectors, scored["rarity"].to_numpy(np.float64), vectors
         )
         for name in ("rarity_kind", "rare_group"):
@@ -230,7 +230,7 @@ def _score(
         numbers.append(scored[["content_hash", *copied]].astype(object))
     table = pd.DataFrame(rows).merge(pd.concat(numbers), on="content_hash", how="left")
     table["broken"] = appearance.broken(table, base.run.record["sharpness_floor"])
-    table.loc[table["broken"].notna(), "rarity_kind"] = tail_groups.BROKEN
+    table.loc[table["broken"].notna(), "rarity_kind"] = rarity_kind.BROKEN
     if "rare_group" in table:
         table.loc[table["duplicate_of"].notna(), "rare_group"] = None
     if "sample_id" not in frame:

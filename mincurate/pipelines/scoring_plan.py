@@ -54,9 +54,9 @@ class Networks:
         return replace(
             self,
             perceptual=self.perceptual
-            or perception.load(settings.perceptual, self.denoiser, device=device),
+            or perception.load_perceptual(settings.perceptual, self.denoiser, device=device),
             embedder=self.embedder
-            or embedders.load(settings.embedding, self.denoiser, device=device),
+            or embedders.load_embedder(settings.embedding, self.denoiser, device=device),
         )
 
     def scorer(self, sigma: float, n_draws: int, seed: int, dtype: torch.dtype | None) -> Scorer:
@@ -125,17 +125,17 @@ def load_networks(
 ) -> tuple[ScoreSettings, Networks]:
     """Resolve ``auto``, and load what needs no training, so that a wrong name fails at once."""
     denoiser = load_denoiser(models.place(settings.model), device) if settings.model else None
-    perceptual, why = perception.choose(settings.perceptual)
+    perceptual, why = perception.choose_perceptual(settings.perceptual)
     if why:
         reporter.say(why)
-    embedding = embedders.choose(settings.embedding, perceptual)
+    embedding = embedders.choose_embedding(settings.embedding, perceptual)
     settings = replace(settings, perceptual=perceptual, embedding=embedding)
     networks = Networks(denoiser, None, None)
     if perceptual != "unet":
-        distance = perception.load(perceptual, denoiser, device=device)
+        distance = perception.load_perceptual(perceptual, denoiser, device=device)
         networks = replace(networks, perceptual=distance)
     if embedding != "unet":
-        vectors = embedders.load(embedding, denoiser, device=device)
+        vectors = embedders.load_embedder(embedding, denoiser, device=device)
         networks = replace(networks, embedder=vectors)
     return settings, networks
 

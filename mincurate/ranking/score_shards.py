@@ -96,11 +96,11 @@ class Recipe:
         """
         device = choose_device(self.device)
         denoiser = load_denoiser(self.model, device)
-        distance = perception.load(self.perceptual, denoiser, device=device)
+        distance = perception.load_perceptual(self.perceptual, denoiser, device=device)
         scorer = Scorer(
             denoiser=denoiser,
             perceptual=distance,
-            embed=embedder.load(self.embedding, denoiser, device=device).embed,
+            embed=embedder.load_embedder(self.embedding, denoiser, device=device).embed,
             sigma=self.sigma,
             n_draws=self.n_draws,
             seed=self.seed,

@@ -23,6 +23,7 @@ from mincurate.ranking import (
     neighbors,
     outliers,
     ranks,
+    rarity_kind,
     table_file,
     tail_groups,
     umap_map,
@@ -220,5 +221,5 @@ def _add_groups(
     """Add ``rarity_kind`` (rare, odd or broken) and ``rare_group`` to the rarest images."""
     ranked = classes.rarest_first(frame, ranking.column)
     rows = position[ranked["content_hash"]].to_numpy(np.int64)
-    frame["rarity_kind"] = tail_groups.rarity_kinds(frame, ranked, vectors[rows])
+    frame["rarity_kind"] = rarity_kind.rarity_kinds(frame, ranked, vectors[rows])
     frame["rare_group"] = tail_groups.rare_groups(frame, ranked, vectors, rows)

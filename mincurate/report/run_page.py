@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from mincurate import hashing
 from mincurate.images.depth import Rendering
 from mincurate.ranking import classes as ordinal
+from mincurate.ranking import rarity_kind, tail_groups
 from mincurate.ranking import tail as tails
-from mincurate.ranking import tail_groups
 from mincurate.ranking.classes import RANKINGS
 from mincurate.report import (
     contact_sheets,
@@ -247,7 +247,7 @@ def _kinds(run: Run, frame: pd.DataFrame) -> dict[str, Any]:
     if not (run.path / schema.VECTORS).is_file():
         return {"kinds": [], "kinds_more": 0, "kinds_summary": ""}
     tail = tails.look(run)
-    kinds = tail_groups.kinds(tail)
+    kinds = tail_groups.find_groups(tail)
     rendering = Rendering.of_record(run.record.get("rendering"))
     shown = [*kinds[:KINDS], *(kind for kind in kinds[KINDS:] if kind.alone)]
     return {
@@ -265,7 +265,7 @@ def _kinds(run: Run, frame: pd.DataFrame) -> dict[str, Any]:
             for kind in shown
         ],
         "kinds_more": len(kinds) - len(shown),
-        "kinds_summary": tail_groups.summary(frame),
+        "kinds_summary": rarity_kind.summary(frame),
     }
 
 
