@@ -111,20 +111,21 @@ def guide(
     from rich.table import Table
 
     from mincurate.compute.device import keep_freed_memory
-    from mincurate.generation.budget import Budget
     from mincurate.pipelines import augment as pipeline
     from mincurate.report import evaluation_figures, run_page
     from mincurate.runs import store
 
     keep_freed_memory()
     reporter = Terminal()
-    budget = Budget(train_minutes, train_steps, guide_minutes, guide_steps)
     scored = store.find(run, kind=store.SCORE)
     found = pipeline.guide(
         scored,
         model=model,
         loss=loss,
-        budget=budget,
+        train_minutes=train_minutes,
+        train_steps=train_steps,
+        guide_minutes=guide_minutes,
+        guide_steps=guide_steps,
         seed=seed,
         device=device,
         engine=engine,
@@ -183,7 +184,7 @@ def augment(
         ),
     ] = None,
     sampler: Annotated[
-        Literal["minority", "ddpm", "self-guided", "boost-and-skip", "low-density"],
+        Literal["minority", "ddpm", "self-guided", "boost-and-skip"],
         typer.Option(help="minority is the paper's guidance, ddpm plain sampling."),
     ] = "minority",
     solver: Solver = None,
@@ -191,8 +192,7 @@ def augment(
     guidance_scale: Annotated[
         float | None,
         typer.Option(
-            help="The paper's w: more is rarer and less real. Default: 2 (self-guided 0.3, "
-            "low-density 0.5).",
+            help="The paper's w: more is rarer and less real. Default: 2 (self-guided 0.3).",
             show_default=False,
         ),
     ] = None,
@@ -251,11 +251,9 @@ def augment(
     started = time.monotonic()
     from mincurate.compute.device import keep_freed_memory
     from mincurate.errors import UserError
-    from mincurate.generation import networks, samplers
-    from mincurate.generation.budget import Budget
-    from mincurate.generation.target import choose_target
     from mincurate.pipelines import augment as pipeline
-    from mincurate.ranking import reference
+    from mincurate.pipelines.augment_settings import AugmentSettings
+    from mincurate.pipelines.preview import preview
     from mincurate.runs import store
 
     if sum([top_decile, target_class is not None, top_fraction is not None, like is not None]) > 1:
@@ -274,40 +272,10 @@ def augment(
         if where is None:
             raise UserError(f"--like needs a FiftyOne dataset, and run {scored.key} has none.")
         chosen = generated.selection(where, like)
-    budget = Budget(train_minutes, train_steps, guide_minutes, guide_steps)
-    fraction = 0.1 if top_fraction is None else top_fraction
-    if dry_run:
-        _, evaluations, _ = samplers.settle(sampler, solver, steps, guidance_scale)
-        pipeline.check(
-            n=n, sampler=sampler, label=label, init=init, strength=strength, batch_size=batch_size
-        )
-        base = reference.open_base(scored)
-        wanted, members = choose_target(
-            base, target_class=target_class, top_fraction=fraction, label=label, like=chosen
-        )
-        workshop = networks.open_workshop(
-            base, model=model, loss=loss, budget=budget, device=device, reporter=reporter
-        )
-        have = int(members.sum())
-        begins = strength if init == "real" or like is not None else 1.0
-        reporter.say(
-            f"Would make {n:,} images of {wanted} of run {base.run.key}, which has {have:,} of "
-            f"{len(base.frame):,} images of this kind:"
-        )
-        for what, how_long in networks.estimate(
-            workshop,
-            n=n,
-            sampler=sampler,
-            steps=max(1, round(begins * evaluations)),
-            batch_size=batch_size,
-        ):
-            reporter.say(f"  {what}: {how_long}")
-        return
-    made = pipeline.augment(
-        scored,
+    settings = AugmentSettings(
         n=n,
         target_class=target_class,
-        top_fraction=fraction,
+        top_fraction=0.1 if top_fraction is None else top_fraction,
         label=label,
         like=chosen,
         sampler=sampler,
@@ -318,7 +286,10 @@ def augment(
         strength=strength,
         model=model,
         loss=loss,
-        budget=budget,
+        train_minutes=train_minutes,
+        train_steps=train_steps,
+        guide_minutes=guide_minutes,
+        guide_steps=guide_steps,
         seed=seed,
         batch_size=batch_size,
         device=device,
@@ -327,8 +298,17 @@ def augment(
         engine=engine,
         address=address,
         num_workers=num_workers,
-        reporter=reporter,
     )
+    if dry_run:
+        planned = preview(scored, settings)
+        reporter.say(
+            f"Would make {n:,} images of {planned.target} of run {planned.run}, which has "
+            f"{planned.of_target:,} of {planned.images:,} images of this kind:"
+        )
+        for part, time_it_takes in planned.parts:
+            reporter.say(f"  {part}: {time_it_takes}")
+        return
+    made = pipeline.augment(scored, settings, reporter=reporter)
     summarize(made, reporter)
     reporter.say(f"Done in {duration(time.monotonic() - started)}.")
 

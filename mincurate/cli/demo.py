@@ -92,7 +92,6 @@ def _augment(scored: "Result", reporter: Terminal) -> None:
     """Generate more of the rarest tenth, and say whether it is rarer than plain samples."""
     from mincurate.cli.augment import summarize as summarize_generated
     from mincurate.cli.evaluate import summarize as summarize_evaluation
-    from mincurate.generation.budget import Budget
     from mincurate.pipelines import augment as pipeline
     from mincurate.pipelines import evaluate
 
@@ -100,7 +99,8 @@ def _augment(scored: "Result", reporter: Terminal) -> None:
     made = pipeline.augment(
         scored.run,
         n=GENERATED,
-        budget=Budget(train_steps=ALL_LEVELS_STEPS, guide_steps=GUIDE_STEPS),
+        train_steps=ALL_LEVELS_STEPS,
+        guide_steps=GUIDE_STEPS,
         dataset=scored.dataset,
         reporter=reporter,
     )

@@ -116,8 +116,6 @@ def rebalance(
         return
     if not yes:
         confirm("Generate them?")
-    from mincurate.generation.budget import Budget
-
     keep_freed_memory()
     filled = pipeline.fill(
         scored,
@@ -127,7 +125,10 @@ def rebalance(
         steps=steps,
         guidance_scale=guidance_scale,
         model=model,
-        budget=Budget(train_minutes, train_steps, guide_minutes, guide_steps),
+        train_minutes=train_minutes,
+        train_steps=train_steps,
+        guide_minutes=guide_minutes,
+        guide_steps=guide_steps,
         seed=seed,
         batch_size=batch_size,
         device=device,

@@ -245,22 +245,30 @@ class Denoiser:
                 os.fsync(file.fileno())
 
 
+def knows_all_levels(denoiser: Denoiser) -> bool:
+    """Whether the model was trained on all of its noise levels, as generating needs."""
+    if denoiser.trained_sigmas is None:
+        return True
+    low, high = denoiser.trained_sigmas
+    lowest, highest = float(denoiser.sigmas[0]), float(denoiser.sigmas[-1])
+    return low <= lowest * 1.001 and high >= highest * 0.999
+
+
 def check_all_levels(denoiser: Denoiser) -> None:
     """Refuse to generate with a model that knows only some noise levels.
 
     Raises:
         UserError: the model was trained on some noise levels only.
     """
-    if denoiser.trained_sigmas is None:
+    if denoiser.trained_sigmas is None or knows_all_levels(denoiser):
         return
     low, high = denoiser.trained_sigmas
     lowest, highest = float(denoiser.sigmas[0]), float(denoiser.sigmas[-1])
-    if low > lowest * 1.001 or high < highest * 0.999:
-        raise UserError(
-            f"The model {denoiser.name} was trained on the noise levels {low:.3g} to {high:.3g} "
-            f"only, which is enough to score; generating images needs all of them, {lowest:.3g} to "
-            f"{highest:.3g}. Train it on all noise levels first, or give another with --model."
-        )
+    raise UserError(
+        f"The model {denoiser.name} was trained on the noise levels {low:.3g} to {high:.3g} only, "
+        f"which is enough to score; generating images needs all of them, {lowest:.3g} to "
+        f"{highest:.3g}. Train it on all noise levels first, or give another with --model."
+    )
 
 
 def betas(alphas_cumprod: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ pass serves both the denoising and the classifier.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mincurate.compute.device import precision
-from mincurate.diffusion.denoiser import Denoiser, Encoded
+from mincurate.diffusion.denoiser import Denoiser, Encoded, to_tensor
 from mincurate.errors import UserError
 
 WEIGHTS = "classifier.safetensors"
@@ -25,14 +26,14 @@ RECORD = "classifier.json"
 CHECKPOINT = "classifier-checkpoint.pt"
 LOSSES = ("cross_entropy", "ordinal")
 LAYOUT = 2
-"""Of a head's weights; raised when those on disk no longer fit, so that they are trained anew."""
+"""Version of a classifier's files; raised when those on disk no longer fit, which trains anew."""
 SOFTNESS = 0.15
-"""Of the ordinal loss: the share of the classes after which a class counts 1/e as much."""
+"""Of the ordinal loss: after this share of the classes a class counts 1/e as much."""
 
 
 @dataclass(frozen=True)
 class ClassifierTraining:
-    """What decides the training of a classifier, besides denoiser, images and classes.
+    """Settings of the training of a classifier.
 
     Attributes:
         num_classes: L, ordinal classes; 0 is the commonest.
@@ -42,7 +43,7 @@ class ClassifierTraining:
         batch_size: images per step.
         learning_rate: peak of a cosine schedule down to 0 (AdamW, weight decay 0.05: the paper's).
         width: hidden units of the head.
-        seed: decides everything random.
+        seed: random seed.
     """
 
     num_classes: int
@@ -55,7 +56,7 @@ class ClassifierTraining:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        # A plan's words name what is trained: 10 minutes must not be another plan than 10.0.
+        # The plan's text is part of a folder's name: 10 minutes must be the plan of 10.0.
         object.__setattr__(self, "minutes", float(self.minutes))
 
 
@@ -123,13 +124,13 @@ class Head(nn.Module):
 
         In the head's own precision, whatever the encoder computed in.
         """
-        found = []
+        pooled = []
         for m in (m.to(self.center.dtype) for m in maps):
             mean = m.mean((2, 3), keepdim=True)
             variance = (m - mean).square().mean((2, 3))  # torch.var is slow on channels-last maps
             # The small number keeps the gradient of a constant channel finite.
-            found += [mean[:, :, 0, 0], (variance + 1e-6).sqrt()]
-        return torch.cat(found, dim=1)
+            pooled += [mean[:, :, 0, 0], (variance + 1e-6).sqrt()]
+        return torch.cat(pooled, dim=1)
 
     @torch.no_grad()
     def standardise(self, pooled: Tensor) -> None:
@@ -186,13 +187,57 @@ def classify(
     return classes.exp().cpu().numpy(), None if labels is None else labels.exp().cpu().numpy()
 
 
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What the classifier predicts for N images.
+
+    Attributes:
+        target: ``(N,)``, probability of the target.
+        labels: ``(N,)``, the most probable label; ``None`` without labels.
+        confidence: ``(N,)``, probability of that label; NaN without labels.
+    """
+
+    target: NDArray[np.float64]
+    labels: list[str | None]
+    confidence: NDArray[np.float64]
+
+
+def predict(
+    denoiser: Denoiser,
+    classifier: Classifier,
+    pixels: NDArray[np.uint8],
+    *,
+    classes: Sequence[int],
+    label: str | None,
+) -> Predicted:
+    """Probability of a target, and labels, of ``pixels``, ``(N, 3, S, S)`` uint8.
+
+    Args:
+        classes: the ordinal classes of the target, any of which will do.
+        label: that of the target; ``None`` for any.
+    """
+    parts = [
+        classify(denoiser, classifier, to_tensor(pixels[i : i + 256], denoiser.device))
+        for i in range(0, len(pixels), 256)
+    ]
+    target = np.concatenate([p[0] for p in parts])[:, list(classes)].sum(1, dtype=np.float64)
+    names = classifier.label_names
+    if not names:
+        return Predicted(target, [None] * len(target), np.full(len(target), np.nan))
+    of_labels = np.concatenate([p[1] for p in parts if p[1] is not None])
+    if label is not None:
+        target = target * of_labels[:, names.index(label)]
+    likeliest = [names[i] for i in of_labels.argmax(1)]
+    return Predicted(target, likeliest, of_labels.max(1).astype(np.float64))
+
+
 def finished(folder: Path) -> bool:
     """Whether a classifier has been trained to the end in ``folder``."""
     return (folder / RECORD).is_file() and not (folder / CHECKPOINT).exists()
 
 
 def record(folder: Path) -> dict[str, Any]:
-    """What a trained classifier says of itself; empty where there is none."""
+    """Settings, curve and held-out figures of a trained classifier; empty where there is none."""
     return json.loads((folder / RECORD).read_text()) if (folder / RECORD).is_file() else {}
 
 
@@ -202,16 +247,16 @@ def load(folder: Path, denoiser: Denoiser) -> Classifier:
     Raises:
         UserError: there is none, or it belongs to another denoiser.
     """
-    about = record(folder)
-    if not about or not (folder / WEIGHTS).is_file():
+    entries = record(folder)
+    if not entries or not (folder / WEIGHTS).is_file():
         raise UserError(f"There is no classifier in {folder}; train one with `mincurate guide`.")
-    check_belongs(about["denoiser"], denoiser)
-    settings = ClassifierTraining(**about["training"])
-    head = new_head(denoiser, settings, len(about["label_names"]))
+    check_belongs(entries["denoiser"], denoiser)
+    settings = ClassifierTraining(**entries["training"])
+    head = new_head(denoiser, settings, len(entries["label_names"]))
     head.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
     head.eval().requires_grad_(False)
     return Classifier(
-        head, settings.num_classes, tuple(about["label_names"]), about["denoiser"], about
+        head, settings.num_classes, tuple(entries["label_names"]), entries["denoiser"], entries
     )
 
 

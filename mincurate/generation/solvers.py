@@ -9,17 +9,14 @@ from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
 from mincurate.compute.device import precision
-from mincurate.diffusion.denoiser import (
-    Denoises,
-    betas,
-)
+from mincurate.diffusion.denoiser import Denoises, betas
 from mincurate.errors import UserError
 
 SOLVERS = ("ancestral", "ddim", "dpm++", "sde-dpm++")
 STOCHASTIC = ("ancestral", "sde-dpm++")
-"""Solvers that add noise at every step, which also corrects errors of earlier steps."""
+"""Solvers that add noise at every step, which corrects errors of earlier steps."""
 STEPS = {"ancestral": 250, "ddim": 50, "dpm++": 25, "sde-dpm++": 25}
-"""Evaluations that a solver is given where nothing is said (`benchmarks/sampling.py`)."""
+"""Default number of steps of each solver, measured by `benchmarks/sampling.py`."""
 Push = Callable[[Tensor, float, int, list[torch.Generator]], Tensor | None]
 """``(x, sigma, index of the step, generators)`` to what the mean of the next ``x_t`` is moved by,
 ``(N, 3, H, W)`` in units of the step's variance; ``None`` leaves the step as it is."""
@@ -29,7 +26,7 @@ OnStep = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Sampler:
-    """Generates batches of images; holds the networks and nothing of the images.
+    """Generates batches of images.
 
     Attributes:
         denoiser: plain or guided.
@@ -37,7 +34,7 @@ class Sampler:
             ``dpm++`` (DPM-Solver++ 2M) or ``sde-dpm++`` (the same, with fresh noise at every step).
         steps: noise levels from pure noise to an image.
         gamma: standard deviation of the initial noise; 1 is the model's own.
-        skip: share of the timesteps, from the noisiest on, that is left out.
+        skip: share of the timesteps, the noisiest ones, that is skipped.
         push: added to the mean of every ancestral step.
         dtype: precision of the networks; ``None`` is float32.
     """
@@ -164,7 +161,7 @@ def _scheduler(solver: str, denoiser: Denoises, timesteps: list[int]) -> Any:
     return scheduler
 
 
-def _checked(sampler: Sampler) -> Sampler:
+def checked(sampler: Sampler) -> Sampler:
     """The sampler, after checks that it can run.
 
     Raises:
