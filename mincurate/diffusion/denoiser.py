@@ -10,10 +10,10 @@ import copy
 import errno
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -29,25 +29,6 @@ from mincurate.errors import UserError
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 BARE_UNET_SCHEDULE: dict[str, object] = {"num_train_timesteps": 1000, "beta_schedule": "linear"}
 """What a network that comes without a schedule is taken to be trained on: DDPM's own."""
-
-
-class Denoises(Protocol):
-    """What can be sampled from: a `Denoiser`, a guided one, or a closed form."""
-
-    @property
-    def alphas_cumprod(self) -> Tensor:
-        """``(T,)``, decreasing in the timestep."""
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square images, in pixels."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the images have to be."""
-
-    def denoise(self, x: Tensor, sigma: float) -> Tensor:
-        """``x0hat`` for ``x = x0 + sigma * eps``, ``(N, 3, H, W)``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,8 +136,8 @@ class Denoiser:
         embedded = unet.time_embedding(unet.time_proj(timesteps).to(unet.dtype))
         residuals = [h]
         for block in unet.down_blocks:
-            h, found = block(hidden_states=h, temb=embedded)
-            residuals.extend(found)
+            h, activations = block(hidden_states=h, temb=embedded)
+            residuals.extend(activations)
         maps = residuals[1:]
         if unet.mid_block is not None:
             h = unet.mid_block(h, embedded)
@@ -182,6 +163,22 @@ class Denoiser:
         # A learned-variance model doubles its output channels; the mean comes first.
         return F.pixel_shuffle(output[:, : 3 * self.patch**2].float(), self.patch)
 
+    @property
+    def learns_variance(self) -> bool:
+        """Whether the network predicts the variance of a step beside its mean."""
+        return bool(self.unet.config.out_channels == 2 * self.unet.config.in_channels)
+
+    def denoise_with_variance(self, x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+        """`denoise`, and the network's prediction of the variance, ``(N, 3, H, W)`` each.
+
+        The variance is a place between the two bounds of a step's variance on a logarithmic scale,
+        -1 the lower and 1 the upper one (Nichol and Dhariwal, 2021, equation 15).
+        """
+        timesteps = torch.full((len(x),), self.timestep(sigma), device=x.device)
+        output = self.unet(self._fold(x, timesteps), timesteps).sample
+        x0 = self.to_x0(x, self._unfold(output), timesteps).clamp(-1, 1)
+        return x0, self._unfold(output[:, output.shape[1] // 2 :])
+
     def to_x0(self, x: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
         """Turn the network's prediction into the unclamped ``x0hat``, ``(N, 3, H, W)``."""
         sigma = self.sigmas.to(x.device)[timesteps].view(-1, 1, 1, 1)
@@ -201,8 +198,12 @@ class Denoiser:
         Returns:
             ``(N, 3, H, W)``, float32, clamped to [-1, 1] ("Don't Play Favorites", section 3.2).
         """
+        return self.reconstruct(x, sigma).clamp(-1, 1)
+
+    def reconstruct(self, x: Tensor, sigma: float) -> Tensor:
+        """`denoise` without the clamp."""
         timesteps = torch.full((len(x),), self.timestep(sigma), device=x.device)
-        return self.to_x0(x, self.predict(x, timesteps), timesteps).clamp(-1, 1)
+        return self.to_x0(x, self.predict(x, timesteps), timesteps)
 
     def features(self, x: Tensor, sigma: float) -> list[Tensor]:
         """Activations of the encoder half, shallow to deep, for ``x`` taken to be at ``sigma``.
@@ -247,11 +248,8 @@ class Denoiser:
 
 def knows_all_levels(denoiser: Denoiser) -> bool:
     """Whether the model was trained on all of its noise levels, as generating needs."""
-    if denoiser.trained_sigmas is None:
-        return True
-    low, high = denoiser.trained_sigmas
-    lowest, highest = float(denoiser.sigmas[0]), float(denoiser.sigmas[-1])
-    return low <= lowest * 1.001 and high >= highest * 0.999
+    low, high = denoiser.trained_sigmas or (0.0, math.inf)
+    return bool(low <= denoiser.sigmas[0] * 1.001 and high >= denoiser.sigmas[-1] * 0.999)
 
 
 def check_all_levels(denoiser: Denoiser) -> None:
@@ -260,15 +258,14 @@ def check_all_levels(denoiser: Denoiser) -> None:
     Raises:
         UserError: the model was trained on some noise levels only.
     """
-    if denoiser.trained_sigmas is None or knows_all_levels(denoiser):
-        return
-    low, high = denoiser.trained_sigmas
-    lowest, highest = float(denoiser.sigmas[0]), float(denoiser.sigmas[-1])
-    raise UserError(
-        f"The model {denoiser.name} was trained on the noise levels {low:.3g} to {high:.3g} only, "
-        f"which is enough to score; generating images needs all of them, {lowest:.3g} to "
-        f"{highest:.3g}. Train it on all noise levels first, or give another with --model."
-    )
+    if not knows_all_levels(denoiser):
+        low, high = denoiser.trained_sigmas or (0.0, math.inf)
+        lowest, highest = float(denoiser.sigmas[0]), float(denoiser.sigmas[-1])
+        raise UserError(
+            f"The model {denoiser.name} was trained on the noise levels {low:.3g} to {high:.3g} "
+            f"only, which is enough to score; generating images needs all of them, {lowest:.3g} to "
+            f"{highest:.3g}. Train it on all noise levels first, or give another with --model."
+        )
 
 
 def betas(alphas_cumprod: Tensor) -> Tensor:
@@ -301,7 +298,7 @@ def load(model: str, device: str = "cpu") -> Denoiser:
     source = str(folder) if is_folder else model
     unet, is_pipeline = _load_unet(source, is_folder)
     scheduler = _load_scheduler_config(source, is_pipeline)
-    alphas_cumprod = DDPMScheduler.from_config(scheduler).alphas_cumprod
+    alphas_cumprod = _finite_levels(DDPMScheduler.from_config(scheduler).alphas_cumprod)
     prediction_type = scheduler.get("prediction_type", "epsilon")
     if prediction_type not in PREDICTION_TYPES:
         raise UserError(
@@ -322,6 +319,15 @@ def load(model: str, device: str = "cpu") -> Denoiser:
         image_size=side * patch,
         trained_sigmas=(float(trained[0]), float(trained[1])) if trained else None,
     )
+
+
+def _finite_levels(alphas_cumprod: Tensor) -> Tensor:
+    """The schedule without levels of no signal at all, ``alpha_bar = 0``, whose sigma is infinite.
+
+    The last level of a zero-terminal-SNR schedule is one (Lin et al., WACV 2024). The level below
+    it differs from pure noise by less than float32 shows, so that sampling starts there.
+    """
+    return alphas_cumprod[alphas_cumprod > 0]
 
 
 def _load_unet(source: str, is_folder: bool) -> tuple[UNet2DModel, bool]:

@@ -47,6 +47,7 @@ def make(
         steps=int(settings["steps"]),
         solver=str(settings["solver"]),
         dtype=choose_precision(str(settings.get("precision", "auto")), device),
+        paper=settings.get("preset") == "paper",
     )
     starts = _starts(made, base, denoiser.image_size) if same_start(made) else None
     known = read_manifest(folder)

@@ -25,7 +25,7 @@ WEIGHTS = "classifier.safetensors"
 RECORD = "classifier.json"
 CHECKPOINT = "classifier-checkpoint.pt"
 LOSSES = ("cross_entropy", "ordinal")
-LAYOUT = 2
+LAYOUT = 3
 """Version of a classifier's files; raised when those on disk no longer fit, which trains anew."""
 SOFTNESS = 0.15
 """Of the ordinal loss: after this share of the classes a class counts 1/e as much."""
@@ -38,6 +38,8 @@ class ClassifierTraining:
     Attributes:
         num_classes: L, ordinal classes; 0 is the commonest.
         loss: ``cross_entropy`` (the paper's) or ``ordinal`` (see `soft_targets`).
+        timesteps: how they are drawn: ``quadratic``, as ``T * u^2`` with u uniform, which is how
+            the samplers are spaced, or ``uniform`` (the paper's).
         minutes: budget; turned into a number of steps by a measurement before the first step.
         steps: exact number of steps, in place of ``minutes``.
         batch_size: images per step.
@@ -48,6 +50,7 @@ class ClassifierTraining:
 
     num_classes: int
     loss: str = "ordinal"
+    timesteps: str = "quadratic"
     minutes: float = 5.0
     steps: int | None = None
     batch_size: int = 128
@@ -61,15 +64,15 @@ class ClassifierTraining:
 
 
 def soft_targets(num_classes: int, loss: str) -> Tensor:
-    """What the prediction for an image of each class is compared with, ``(L, L)``.
+    """How near the classes are to each other, ``(L, L)``, rows adding up to 1.
 
-    Rows add up to 1. ``cross_entropy``: the class alone. ``ordinal``: those near it, too (Diaz and
-    Marathe, "Soft Labels for Ordinal Regression", CVPR 2019),
+    ``cross_entropy``: not at all. ``ordinal``: the nearer, the less wrong (Diaz and Marathe, "Soft
+    Labels for Ordinal Regression", CVPR 2019),
 
         target(l | k) ~ exp(-|k - l| / (SOFTNESS * L))
 
     since a score has noise of its own and classes of equal size lie close together: the class next
-    to an image's is hardly wrong.
+    to an image's is hardly wrong. See `classifier_loss.class_loss`.
     """
     if loss == "cross_entropy":
         return torch.eye(num_classes)
@@ -156,6 +159,8 @@ class Classifier:
         label_names: what the label head's outputs mean; empty without labels.
         denoiser_hash: of the model whose encoder it reads.
         record: settings, curve and held-out figures, as in ``classifier.json``.
+        temperatures: ``(T,)``, by which the log-probabilities of the classes are divided at each
+            timestep; 1 everywhere when absent.
     """
 
     head: Head
@@ -163,11 +168,16 @@ class Classifier:
     label_names: tuple[str, ...]
     denoiser_hash: str
     record: dict[str, Any] = field(default_factory=dict)
+    temperatures: Tensor | None = None
 
     def log_probs(self, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
         """``(N, L)`` and ``(N, labels)`` or ``None``, float32, each row adding up to 1."""
         with precision(encoded.deepest.device.type, None):
-            return self.head(encoded.maps, encoded.embedded)
+            classes, labels = self.head(encoded.maps, encoded.embedded)
+            if self.temperatures is not None:
+                temperatures = self.temperatures[encoded.timesteps]
+                classes = (classes / temperatures[:, None]).log_softmax(1)
+            return classes, labels
 
 
 @torch.inference_mode()
@@ -256,8 +266,22 @@ def load(folder: Path, denoiser: Denoiser) -> Classifier:
     head.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
     head.eval().requires_grad_(False)
     return Classifier(
-        head, settings.num_classes, tuple(entries["label_names"]), entries["denoiser"], entries
+        head,
+        settings.num_classes,
+        tuple(entries["label_names"]),
+        entries["denoiser"],
+        entries,
+        _temperatures(entries["levels"], denoiser),
     )
+
+
+def _temperatures(levels: list[dict[str, float]], denoiser: Denoiser) -> Tensor | None:
+    """The temperature of every timestep, ``(T,)``, between those of the evaluated levels."""
+    if "temperature" not in levels[0]:
+        return None
+    at, log = np.array([[np.log(v["sigma"]), np.log(v["temperature"])] for v in levels]).T
+    temperatures = np.exp(np.interp(denoiser.sigmas.cpu().double().log().numpy(), at, log))
+    return torch.from_numpy(temperatures).float().to(denoiser.device)
 
 
 @torch.no_grad()

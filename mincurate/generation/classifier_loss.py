@@ -29,15 +29,23 @@ def noised_features(
 
 
 def class_loss(log_probs: Tensor, classes: NDArray[np.int64], targets: Tensor) -> Tensor:
-    """Cross entropy with the targets of the true classes, summed over the images.
+    """Cross entropy of softened predictions with softened truth, summed over the images,
+
+        - sum_l targets(l | k) log sum_j p(j | x) targets(l | j)
+
+    for an image x of class k. Softening the truth alone (Diaz and Marathe) would teach ``p`` the
+    softened probabilities: guidance of w = 2 would then act as less. With both softened, the lowest
+    loss is that of the true ``p(l | x)``, and w means the same as for the plain cross entropy,
+    which is the case of ``targets`` = identity (Patrini et al., CVPR 2017, forward correction).
 
     Args:
         log_probs: ``(N, L)``.
-        classes: ``(N,)``.
+        classes: ``(N,)``, the true ones.
         targets: ``(L, L)``, from `classifier.soft_targets`.
     """
     truth = torch.from_numpy(classes).to(log_probs.device)
-    return -(targets[truth] * log_probs).sum()
+    softened = (log_probs[:, :, None] + targets.log()).logsumexp(1)
+    return -(targets[truth] * softened).sum()
 
 
 def label_loss(log_probs: Tensor, labels: NDArray[np.int64]) -> Tensor:

@@ -124,8 +124,8 @@ def generate(
         raise GenerationStoppedError(folder, len(repair(folder)), n) from None
     except OSError as error:
         raise UserError(
-            f"The images cannot be written to {folder} ({error.strerror or error}). Finished images "
-            "are kept: free some space and give the same command again."
+            f"The images cannot be written to {folder} ({error.strerror or error}). Finished "
+            "images are kept: free some space and give the same command again."
         ) from error
     return [entries[i] for i in range(n)]
 

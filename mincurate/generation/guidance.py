@@ -59,15 +59,23 @@ class Guided:
 
         The clamp comes after the gradient has been added, and only then.
         """
-        model = self.denoiser
-        timesteps = torch.full((len(x),), model.timestep(sigma), device=x.device)
+        encoded, gradient = self._encode(x, sigma)
+        with torch.no_grad():
+            prediction = self.denoiser.decode(encoded.detach())
+            x0 = self.denoiser.to_x0(x, prediction, encoded.timesteps)
+            return (x0 + sigma**2 * self.scale * gradient).clamp(-1, 1)
+
+    def gradient(self, x: Tensor, sigma: float) -> Tensor:
+        """``w * grad_x log p``, ``(N, 3, H, W)``."""
+        return self.scale * self._encode(x, sigma)[1]
+
+    def _encode(self, x: Tensor, sigma: float) -> tuple[Encoded, Tensor]:
+        """The encoder half's view of ``x``, and ``grad_x log p``."""
+        timesteps = torch.full((len(x),), self.denoiser.timestep(sigma), device=x.device)
         with torch.inference_mode(False), torch.enable_grad():
             x = x.detach().clone().requires_grad_()
-            encoded = model.encode(x, timesteps)
-            (gradient,) = torch.autograd.grad(self.log_prob(encoded).sum(), x)
-        with torch.no_grad():
-            x0 = model.to_x0(x, model.decode(encoded.detach()), timesteps)
-            return (x0 + sigma**2 * self.scale * gradient).clamp(-1, 1)
+            encoded = self.denoiser.encode(x, timesteps)
+            return encoded, torch.autograd.grad(self.log_prob(encoded).sum(), x)[0]
 
 
 def gradient_of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

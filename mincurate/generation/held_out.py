@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 SHARE, MOST = 0.1, 1024
 """Share of the images that is held out, and how many at most."""
+TEMPERATURE_SPREAD = 0.5
+"""Of the prior of a temperature's logarithm; see `temperature`."""
 
 
 def split(
@@ -69,3 +71,26 @@ def figures(
     if ordinal:
         values["mean_absolute_error"] = float(metrics.mean_absolute_error(truth, predicted))
     return values
+
+
+def temperature(
+    log_probs: NDArray[np.floating], truth: NDArray[np.int64], spread: float = TEMPERATURE_SPREAD
+) -> float:
+    """The temperature at which ``(N, L)`` log-probabilities fit the true classes best.
+
+    The logarithm of the temperature has a normal prior around 0, so that few images, or a noise
+    level that shows nothing, leave it near 1. Guo et al., "On Calibration of Modern Neural
+    Networks", ICML 2017.
+
+    Args:
+        spread: standard deviation of the prior.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    def loss(log_temperature: float) -> float:
+        scaled = log_softmax(log_probs / np.exp(log_temperature), axis=1)
+        misfit = -scaled[np.arange(len(truth)), truth].sum()
+        return float(misfit + 0.5 * (log_temperature / spread) ** 2)
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))

@@ -37,7 +37,7 @@ from mincurate.generation.classifier import (
     soft_targets,
 )
 from mincurate.generation.classifier_loss import class_loss, label_loss, noised_features
-from mincurate.generation.held_out import evaluate, split
+from mincurate.generation.held_out import evaluate, split, temperature
 from mincurate.hashing import fingerprint
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs.files import write_atomically
@@ -65,9 +65,10 @@ def train(
 ) -> Classifier:
     """Train the classifier on noised images and save it in ``folder``; go on with what is there.
 
-    Timesteps are drawn as ``T * u^2``, u uniform, which is how the samplers are spaced (nearly
-    log-uniform in sigma): the classifier is trained where it is asked. The paper, whose steps are
-    spaced evenly, draws evenly.
+    By default timesteps are drawn as the samplers are spaced, nearly log-uniform in sigma: the
+    classifier is trained where it is asked. The paper, whose steps are even, draws them uniformly.
+    With the ``ordinal`` loss a temperature is fitted on the held-out images at every evaluated
+    noise level, and kept with the classifier.
 
     Args:
         images: ``(N, 3, S, S)`` uint8 RGB, ``S = denoiser.image_size``; may be memory-mapped.
@@ -202,7 +203,8 @@ class HeadTrainer(Trainer):
         size = self.training.batch_size
         picks = torch.randint(len(self.train_index), (size,), generator=generator)
         u = torch.rand(size, generator=generator)
-        return self.train_index[picks.numpy()], (len(self.denoiser.sigmas) * u**2).long()
+        share = u**2 if self.training.timesteps == "quadratic" else u
+        return self.train_index[picks.numpy()], (len(self.denoiser.sigmas) * share).long()
 
     def _noise(self, n: int, generator: torch.Generator) -> Tensor:
         side = self.denoiser.image_size
@@ -262,12 +264,14 @@ class HeadTrainer(Trainer):
         last = len(self.denoiser.sigmas) - 1
         spaced = np.unique((last * np.linspace(0, 1, EVALUATED_LEVELS) ** 2).round().astype(int))
         classes, labels = self.classes[self.held_out], self.labels[self.held_out]
+        levels = []
         self.head.eval()
-        levels = [
-            {"timestep": t, "sigma": float(self.denoiser.sigmas[t])}
-            | evaluate(self._held_out_log_probs(t), classes, labels)
-            for t in spaced.tolist()
-        ]
+        for t in spaced.tolist():
+            log_probs = self._held_out_log_probs(t)
+            level = {"timestep": t, "sigma": float(self.denoiser.sigmas[t])}
+            if self.training.loss == "ordinal":
+                level["temperature"] = temperature(log_probs[0], classes)
+            levels.append(level | evaluate(log_probs, classes, labels))
         self.head.train()
         return levels
 

@@ -134,6 +134,7 @@ def plan_trainings(
     *,
     model: str | None = None,
     loss: str = ClassifierTraining.loss,
+    timesteps: str = ClassifierTraining.timesteps,
     budget: Budget | None = None,
     seed: int | None = None,
     device: str = "cpu",
@@ -145,6 +146,7 @@ def plan_trainings(
         model: a model of all noise levels to use as it is: folder, hub id or run; by default the
             run's own, trained on.
         loss: of the classifier.
+        timesteps: how the training of the classifier draws them.
         seed: of the trainings; ``None`` is that of the run's trainings before, or else 0. The seed
             of what is generated is another: other images need no other networks.
 
@@ -157,7 +159,7 @@ def plan_trainings(
     if seed is None:
         seed = int(last_guidance(base.run).get("seed", 0))
     plan = _plan_denoiser(base, budget, start, seed, device)
-    guidance = _plan_classifier(base, budget, loss, seed)
+    guidance = _plan_classifier(base, budget, loss, timesteps, seed)
     return Trainings(base, start, model, plan, guidance, cluster)
 
 
@@ -177,7 +179,9 @@ def _plan_denoiser(
     )
 
 
-def _plan_classifier(base: Base, budget: Budget, loss: str, seed: int) -> ClassifierTraining:
+def _plan_classifier(
+    base: Base, budget: Budget, loss: str, timesteps: str, seed: int
+) -> ClassifierTraining:
     minutes, steps = budget.guide_minutes, budget.guide_steps
     if minutes is None and steps is None:
         before = last_guidance(base.run)
@@ -185,6 +189,7 @@ def _plan_classifier(base: Base, budget: Budget, loss: str, seed: int) -> Classi
     return ClassifierTraining(
         num_classes=base.num_classes,
         loss=loss,
+        timesteps=timesteps,
         minutes=GUIDE_MINUTES if minutes is None else minutes,
         steps=steps,
         seed=seed,

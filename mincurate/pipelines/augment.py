@@ -186,7 +186,8 @@ def _plan(
     return plan_trainings(
         base,
         model=settings.model,
-        loss=settings.loss,
+        loss=settings.classifier_loss,
+        timesteps=settings.classifier_timesteps,
         budget=settings,
         seed=seed,
         device=choose_device(settings.device),
@@ -256,6 +257,7 @@ def _build_sampler(
         target=target,
         classifier=classifier,
         perceptual=scorer.perceptual,
+        paper=settings.paper,
     )
 
 

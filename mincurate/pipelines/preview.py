@@ -8,6 +8,7 @@ import torch
 
 from mincurate.compute.device import choose_device
 from mincurate.diffusion.denoiser import Denoiser
+from mincurate.generation.solvers import timestep_grid
 from mincurate.generation.target import Target, choose_target
 from mincurate.generation.trainings import plan_trainings
 from mincurate.pipelines.augment import find_scored, judges
@@ -59,7 +60,8 @@ def preview(
     trainings = plan_trainings(
         base,
         model=settings.model,
-        loss=settings.loss,
+        loss=settings.classifier_loss,
+        timesteps=settings.classifier_timesteps,
         budget=settings,
         device=choose_device(settings.device),
     )
@@ -93,6 +95,7 @@ def _seconds_per_image(denoiser: Denoiser, settings: AugmentSettings) -> float:
         for _ in range(3):
             denoiser.denoise(x, sigma)
     evaluation = (time.monotonic() - started) / 3 / n
-    strength = settings.strength if settings.init == "real" else 1.0
-    evaluations = max(1, round(strength * (settings.steps or 1)))
-    return evaluation * evaluations * GUIDED_COST.get(settings.sampler, 1.0)
+    share = settings.strength if settings.init == "real" else 1.0
+    spacing = "even" if settings.paper else "quadratic"
+    grid = timestep_grid(denoiser.alphas_cumprod, settings.steps or 1, spacing, share)
+    return evaluation * len(grid) * GUIDED_COST.get(settings.sampler, 1.0)
