@@ -90,7 +90,7 @@ def train(options, folder, engine):
         options.source,
         folder,
         image_size=options.train_size,
-        steps=options.train_steps,
+        train_steps=options.train_steps,
         max_images=options.images,
         **more,
     )

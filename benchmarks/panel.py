@@ -46,7 +46,7 @@ class OneBar(foo.Panel):
         ctx.panel.set_data({"bar": [{"type": "bar", "x": [0], "y": [1]}]})
 
     def on_bar(self, ctx):
-        view = ctx.dataset.match(F("minority_class") == 9)
+        view = ctx.dataset.match(F("rarity_class") == 9)
         ctx.ops.set_view(view.sort_by("rarity", reverse=True))
 
     def render(self, ctx):
@@ -96,7 +96,7 @@ def make(folder: Path, n: int) -> None:
             "minority_score": score,
             "minority_score_se": score / 20,
             "rarity": ordinal.percentile(score),
-            "minority_class": pd.array(ordinal.ordinal_classes(score, CLASSES), "Int64"),
+            "rarity_class": pd.array(ordinal.ordinal_classes(score, CLASSES), "Int64"),
             "neighbor_distance": score,
             "minority_score_calibrated": ordinal.percentile(score),
             "complexity": rng.random(n),

@@ -58,8 +58,7 @@ def profile(options):
     from mincurate.features import embedder as embedders
     from mincurate.features import perceptual
     from mincurate.images import collection, decode_pool
-    from mincurate.ranking import minority_score, score_shards
-    from mincurate.ranking import table as tables
+    from mincurate.ranking import minority_score, score_shards, table_file
     from mincurate.ranking.minority_score import Scorer
     from mincurate.ranking.score_shards import Reading
     from mincurate.runs import shards, store
@@ -98,7 +97,9 @@ def profile(options):
                 scorer, files[index : index + score_shards.SHARD_IMAGES], reading
             )
             writing = time.perf_counter()
-            shards.write_shard(run, index, tables.shard_table(rows.hashes, rows.parts), rows.lost)
+            shards.write_shard(
+                run, index, table_file.shard_table(rows.hashes, rows.parts), rows.lost
+            )
             clock.seconds["write"] += time.perf_counter() - writing
         wall = time.perf_counter() - started
     best = max(before, peak())

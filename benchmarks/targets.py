@@ -264,7 +264,7 @@ def prepare(options, place):
         import mincurate
 
         model = place / "model"
-        mincurate.train(images, model, image_size=32, steps=30, max_images=256)
+        mincurate.train(images, model, image_size=32, train_steps=30, max_images=256)
     return str(images), str(model)
 
 

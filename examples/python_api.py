@@ -22,6 +22,6 @@ result = mincurate.score(
 )
 
 frame = result.frame.sort_values("rarity", ascending=False)
-print(frame[["rel_path", "minority_score", "minority_score_se", "minority_class"]].head(10))
+print(frame[["rel_path", "minority_score", "minority_score_se", "rarity_class"]].head(10))
 print(*result.warnings, sep="\n")
 print("Report:", result.report)

@@ -11,3 +11,11 @@ class UserError(Exception):
 
 class StoppedError(Exception):
     """The user pressed Ctrl-C; says what is kept and how to go on."""
+
+
+class UnreadableImage(Exception):
+    """The file holds no image that can be used; ``reason`` is a fragment fit for a table."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

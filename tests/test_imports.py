@@ -27,7 +27,7 @@ def test_looking_at_runs_does_not_import_what_computes(command, home):
     (home / "runs" / "mincurate_1" / "run.json").write_text(record)
     columns = "path rel_path content_hash label duplicate_of status reason width height"
     columns += " minority_score minority_score_se rarity neighbor_distance complexity map_x map_y"
-    columns += " minority_class minority_score_calibrated"
+    columns += " rarity_class minority_score_calibrated"
     table = dict.fromkeys(columns.split(), pa.nulls(1))
     table |= {"status": pa.array(["unscorable"]), "rel_path": pa.array(["a.png"])}
     pq.write_table(pa.table(table), home / "runs" / "mincurate_1" / "scores.parquet")

@@ -6,7 +6,7 @@ import socket
 import time
 from urllib.parse import quote
 
-from mincurate.dataset import database
+from mincurate.dataset import database, footprint
 from mincurate.dataset.app_config import BRAIN_KEY, WORKSPACE, workspace
 from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
@@ -42,7 +42,7 @@ def open_app(
     os.environ.setdefault("FIFTYONE_PLUGINS_CACHE_ENABLED", "true")
     database.check_database()
     dataset = database.load(name)
-    if not dataset.has_saved_view("most-minority"):
+    if "rarest-first" not in footprint.read(dataset).views:
         score = command.quoted("mincurate", "score", f"fiftyone:{name}")
         raise UserError(f"The dataset {name!r} has no scores: give them with `{score}`.")
     _check_address(address, port)
@@ -55,7 +55,7 @@ def open_app(
         spaces = dataset.load_workspace(WORKSPACE)
     session = fo.launch_app(
         # By position: FiftyOne takes the dataset's colours only from its first argument.
-        dataset.load_saved_view("most-minority"),
+        dataset.load_saved_view("rarest-first"),
         spaces=spaces,
         port=port,
         address=address,
@@ -63,13 +63,13 @@ def open_app(
         auto=False,
     )
     host = "localhost" if address in ("0.0.0.0", "::") else address
-    url = f"http://{host}:{port}/datasets/{quote(name, safe='')}?view=most-minority"
+    url = f"http://{host}:{port}/datasets/{quote(name, safe='')}?view=rarest-first"
     reporter.say(f"The ranked images of {name}: {url}")
     if not remote:
         session.open()
     if wait:
         if has_map and not long_tail:
-            reporter.say("The map: click minority_umap there, and colour it by minority_class.")
+            reporter.say("The map: click minority_umap there, and colour it by rarity_class.")
         try:
             reporter.say("Ctrl-C closes the App.")
             while True:

@@ -40,7 +40,7 @@ def trained_model(
     if train_denoiser.finished(folder):
         reporter.say(f"Using the model trained on these images before ({folder}).")
         return denoisers.load(str(folder), device)
-    reporter.say(_training_words(plan, len(collection.unique), device))
+    reporter.say(training_words(plan, len(collection.unique), device))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with digests.held(Run(folder)):
@@ -105,7 +105,8 @@ def model_record(denoiser: Denoiser, *, trained_here: bool) -> dict[str, Any]:
     }
 
 
-def _training_words(plan: train_denoiser.Training, images: int, device: str) -> str:
+def training_words(plan: train_denoiser.Training, images: int, device: str) -> str:
+    """One line on a training that begins."""
     levels = (
         f"on noise levels {plan.sigmas[0]:.2g} to {plan.sigmas[1]:.2g}"
         if plan.sigmas

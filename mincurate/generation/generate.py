@@ -172,7 +172,7 @@ def _on_ray(make: Make, todo: Batches, cluster: Cluster, reporter: Reporter) -> 
         if done.killers:
             raise UserError(
                 "Worker processes die while generating a single image, perhaps for lack of memory. "
-                "Finished images are kept: take fewer --num-workers and give the same command "
+                "Finished images are kept: take fewer --workers and give the same command "
                 "again."
             )
         yield done.shard, np.concatenate(done.results)

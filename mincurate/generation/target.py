@@ -12,7 +12,7 @@ from mincurate.ranking.reference import Base
 
 def classes_of(base: Base) -> NDArray[np.int64]:
     """The ordinal class of every image of a run, ``(N,)``: what guidance learns and goes to."""
-    return base.frame["minority_class"].to_numpy(np.int64)
+    return base.frame["rarity_class"].to_numpy(np.int64)
 
 
 def labels_of(base: Base) -> list[str | None]:

@@ -2,44 +2,46 @@
 
 Files come from strangers. They are read once and as a whole, opened by an allow-list of formats,
 refused by the size their header declares, and decoded completely: half an image is no image.
-What a file's pixels mean is settled here, once: upright (EXIF), over white where transparent, RGB,
-first frame, 16 bits scaled and not clipped; colour profiles are not applied.
+What a file's pixels mean is settled here, once: the first frame, upright (EXIF), in sRGB (colour
+profiles applied), on a ground where transparent, more than eight bits scaled by the set's range.
+What harms no pixel, a missing end marker for instance, is a warning.
 """
 
-import ctypes
 import hashlib
 import io
-import logging
 import os
 import stat
 import struct
-import threading
-import warnings
 import zlib
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from PIL import (  # a format is known once its plugin is imported
+    AvifImagePlugin,  # noqa: F401
     BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
     Image,
-    ImageCms,
+    Jpeg2KImagePlugin,  # noqa: F401
     JpegImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
-    TiffImagePlugin,  # noqa: F401
+    PpmImagePlugin,  # noqa: F401
+    TiffImagePlugin,
     WebPImagePlugin,  # noqa: F401
-    _imaging,
 )
 
-from mincurate.images import object_storage
+from mincurate.errors import UnreadableImage
+from mincurate.images import colour, formats, object_storage, tiff
 from mincurate.images.appearance import Appearance, measure
-from mincurate.images.sources import Source, sniff, why
+from mincurate.images.depth import DEFAULT, Range, Rendering, Samples
+from mincurate.images.file_kinds import sniff, why
+from mincurate.images.file_names import on_disk
+from mincurate.images.sources import Source
 
 Fit = Literal["crop", "pad", "stretch"]
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
+_PILLOWS_NAMES = {"JPEG 2000": "JPEG2000", "PNM": "PPM", "PFM": "PPM", "HEIC": "HEIF"}
 MAX_PIXELS = 178_956_970
 """Where Pillow, too, speaks of a decompression bomb: half a gigabyte of RGB."""
 _LIMIT = f"the limit is {MAX_PIXELS // 10**6} megapixels"
@@ -62,15 +64,6 @@ _TURNS: dict[int, tuple[Image.Transpose | None, bool]] = {
     7: (Image.Transpose.TRANSVERSE, True),
     8: (Image.Transpose.ROTATE_90, True),
 }
-_SIXTEEN_TO_EIGHT = ((np.arange(2**16) + 128) // 257).astype(np.uint8)
-
-
-class UnreadableImage(Exception):
-    """The file holds no image that can be used; ``reason`` is a fragment fit for a table."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -87,28 +80,82 @@ class Identity:
     its information (Serra et al., 2020, "Input complexity and out-of-distribution detection")."""
     appearance: Appearance | None = None
     reason: str | None = None
+    warning: str | None = None
+    """What is missing or left out of an image that is shown all the same."""
+    range: Range | None = None
+    """Of the file's own numbers, where they are wider than eight bits and of no declared range."""
 
 
-def identify(source: Source, *, size: int | None, fit: Fit = "crop") -> Identity:
+@dataclass
+class _Opened:
+    """What a file holds, decoded and not yet drawn."""
+
+    img: Image.Image | Samples
+    width: int
+    height: int
+    turn: int = 1
+    """EXIF orientation that is still to be undone."""
+    profile: bytes | None = None
+    warnings: list[str | None] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """An image as upright RGB, perhaps reduced, and what is known of it in full."""
+
+    img: Image.Image
+    width: int
+    height: int
+    warning: str | None
+    range: Range | None
+
+
+def identify(
+    source: Source, *, size: int | None, fit: Fit = "crop", rendering: Rendering = DEFAULT
+) -> Identity:
     """Hash, size, complexity (at ``size``, or at 32 where it is open) and looks, or the reason."""
     if source.reason:
         return Identity(reason=source.reason)
     try:
-        data, img, (width, height) = _load(source.path, size or 32)
+        data, drawn = _load(source.path, size or 32, rendering)
     except UnreadableImage as error:
         return Identity(reason=error.reason)
-    fitted = fit_image(img, size or 32, fit)
+    fitted = fit_image(drawn.img, size or 32, fit)
     png = io.BytesIO()
     fitted.save(png, "PNG")
-    complexity = png.tell() / (fitted.width * fitted.height)
-    content = hashlib.blake2b(data, digest_size=16).hexdigest()
-    return Identity(content, width, height, complexity, measure(img))
+    return Identity(
+        hashlib.blake2b(data, digest_size=16).hexdigest(),
+        drawn.width,
+        drawn.height,
+        png.tell() / (fitted.width * fitted.height),
+        measure(drawn.img),
+        warning=drawn.warning,
+        range=drawn.range,
+    )
 
 
-def decode(path: str, *, size: int, fit: Fit = "crop") -> np.ndarray:
+def decode(
+    path: str, *, size: int, fit: Fit = "crop", rendering: Rendering = DEFAULT
+) -> np.ndarray:
     """The image as (3, size, size) uint8, RGB; raises `UnreadableImage`."""
-    _, img, _ = _load(path, size)
-    return np.ascontiguousarray(np.asarray(fit_image(img, size, fit)).transpose(2, 0, 1))
+    _, drawn = _load(path, size, rendering)
+    return np.ascontiguousarray(np.asarray(fit_image(drawn.img, size, fit)).transpose(2, 0, 1))
+
+
+def stored_size(path: str) -> tuple[int, int]:
+    """Width and height as a file's header has them, not upright; raises `UnreadableImage`."""
+    data = _read(path)
+    with formats.QUIET:
+        try:
+            if sniff(data[:512]) == "TIFF":
+                found = tiff.directory(data)
+                return found.width, found.height
+            if sniff(data[:512]) == "HEIC":
+                _register_heif()
+            with Image.open(io.BytesIO(data), formats=_formats(data)) as img:
+                return img.size
+        except (Image.DecompressionBombError, *_BORDER):
+            raise UnreadableImage(_what_is_wrong(data)) from None
 
 
 def fit_image(img: Image.Image, size: int, fit: Fit = "crop") -> Image.Image:
@@ -141,16 +188,13 @@ def _resize(img: Image.Image, target: tuple[int, int]) -> Image.Image:
     return img.resize(target, Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC)
 
 
-def _load(path: str, size: int) -> tuple[bytes, Image.Image, tuple[int, int]]:
-    """The file's bytes, its image as upright RGB, and the (width, height) of that in full.
-
-    The image may come reduced, though never below three times ``size``.
-    """
+def _load(path: str, size: int, rendering: Rendering) -> tuple[bytes, _Drawn]:
+    """The file's bytes and its image, reduced perhaps, never below three times ``size``."""
     try:
         data = _read(path)
-        with _QUIET:
+        with formats.QUIET:
             try:
-                return data, *_open(data, size)
+                return data, _draw(_open(data, size), rendering)
             except Image.DecompressionBombError:  # from inside of a parser, without its numbers
                 raise UnreadableImage(f"too large: {_LIMIT}") from None
             except _BORDER:
@@ -176,6 +220,7 @@ def _read(path: str) -> bytes:
 
 
 def _read_file(path: str) -> bytes:
+    path = on_disk(path)
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):  # opening a pipe could wait for ever
         folder = stat.S_ISDIR(status.st_mode)
@@ -187,105 +232,168 @@ def _read_file(path: str) -> bytes:
         return file.read(MAX_BYTES)
 
 
-def _open(data: bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
+def _open(data: bytes, size: int) -> _Opened:
+    kind = sniff(data[:512])
+    own = {"PNG": _open_png, "JPEG": _open_jpeg, "TIFF": _open_tiff, "BMP": _open_bmp}
+    if kind in own:
+        return own[kind](data, size)
+    if kind == "HEIC":
+        _register_heif()
+    samples = formats.pnm16(data) if kind == "PNM" else None
+    if samples is not None:
+        height, width, _ = samples.values.shape
+        _check_size(width, height)
+        return _Opened(samples, width, height)
+    return _by_pillow(data, size)
+
+
+def _by_pillow(data: bytes, size: int, page: int = 0) -> _Opened:
     try:
-        img: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+        img: Image.Image = Image.open(io.BytesIO(data), formats=_formats(data))
         width, height = img.size
     except Image.DecompressionBombError:
-        width, height = Image.OPEN[sniff(data[:512]) or ""][0](io.BytesIO(data), "").size
+        width, height = Image.OPEN[_pillows_name(data)][0](io.BytesIO(data), "").size
+    _check_size(width, height)
+    if page:
+        img.seek(page)
+        width, height = img.size
+        _check_size(width, height)
+    img.draft(None, (3 * size, 3 * size))  # a JPEG decodes to a half, quarter, eighth for less
+    frame = formats.gif_frame(img) if img.format == "GIF" else None
+    img.load()
+    profile = img.info.get("icc_profile")
+    if img.format == "PNG" and not profile:
+        profile = colour.calibration(img.info, img.mode)
+    return _Opened(
+        _only(img, frame) if frame else img, width, height, _orientation(img), profile or None
+    )
+
+
+def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise UnreadableImage(f"too large: {width} x {height} pixels, {_LIMIT}")
-    if img.format == "PNG":  # decoding alone overlooks wrong checksums and a missing end
-        img.verify()
-        img = Image.open(io.BytesIO(data), formats=FORMATS)
-    img.draft(None, (3 * size, 3 * size))  # a JPEG decodes to a half, quarter, eighth for less
-    img.load()
+
+
+def _orientation(img: Image.Image) -> int:
+    for name in ("xmp", "XML:com.adobe.xmp"):  # of which browsers and libvips take no orientation
+        img.info.pop(name, None)
     try:
-        turn, sideways = _TURNS[img.getexif().get(_ORIENTATION, 1)]
+        turn = img.getexif().get(_ORIENTATION, 1)
     except _BORDER:  # damaged EXIF beside a good image
-        turn, sideways = None, False
-    rgb = _rgb(img)
+        return 1
+    return turn if turn in _TURNS else 1
+
+
+def _only(img: Image.Image, frame: tuple[int, int, int, int]) -> Image.Image:
+    """The image with everything transparent outside of ``frame``."""
+    full = img.convert("RGBA")
+    alpha = Image.new("L", img.size, 0)
+    alpha.paste(full.getchannel("A").crop(frame), frame)
+    full.putalpha(alpha)
+    return full
+
+
+def _open_png(data: bytes, size: int) -> _Opened:
+    for version, warning in formats.png_versions(data):
+        try:
+            opened = _by_pillow(version, size)
+            assert isinstance(opened.img, Image.Image)
+            if formats.png_is_short(version, opened.img):
+                raise UnreadableImage("truncated or damaged PNG file")
+            opened.img = formats.png16(version, opened.img) or opened.img
+        except (Image.DecompressionBombError, *_BORDER) as error:
+            damage: Exception = error
+            continue
+        opened.warnings.append(warning)
+        return opened
+    raise damage
+
+
+def _open_jpeg(data: bytes, size: int) -> _Opened:
+    ended = data.endswith(b"\xff\xd9") or formats.jpeg_end(data) is not None
+    if not ended:
+        whole = formats.whole_jpeg(data)
+        if whole is None:
+            raise UnreadableImage(_what_is_wrong(data))
+        opened = _by_pillow(whole, size)
+        opened.warnings.append(formats.NO_END)
+        return opened
+    opened = _by_pillow(data, size)
+    img = opened.img
+    assert isinstance(img, Image.Image)
+    # Where data run out, libjpeg fills up with middle grey.
+    last = img.getpixel((img.width - 1, img.height - 1))
+    grey = all(127 <= level <= 129 for level in (last if isinstance(last, tuple) else [last or 0]))
+    if grey and formats.whole_jpeg(data[: formats.jpeg_end(data)]) is None:
+        raise UnreadableImage(formats.CUT_OFF)
+    if img.info.get("progressive") and not formats.all_scans(data):
+        raise UnreadableImage(formats.CUT_OFF)
+    return opened
+
+
+def _open_tiff(data: bytes, size: int) -> _Opened:
+    found = tiff.directory(data)
+    _check_size(found.width, found.height)
+    warning = f"the first of {found.pages} pages" if found.pages > 1 else None
+    if found.plain:
+        TiffImagePlugin.READ_LIBTIFF = found.by_libtiff
+        with suppress(*_BORDER):
+            opened = _by_pillow(data, size, found.index)
+            opened.warnings.append(warning)
+            return opened
+    samples, bands = tiff.read(data, found)
+    return _Opened(
+        samples, found.width, found.height, found.orientation, found.profile, [warning, bands]
+    )
+
+
+def _open_bmp(data: bytes, size: int) -> _Opened:
+    try:
+        opened = _by_pillow(data, size)
+    except OSError:
+        img = formats.bmp_fields(data)
+        if img is None:
+            raise
+        _check_size(*img.size)
+        opened = _Opened(img, *img.size)
+    opened.profile = formats.bmp_profile(data)
+    return opened
+
+
+def _register_heif() -> None:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise UnreadableImage("HEIC needs pillow-heif: pip install 'mincurate[heif]'") from None
+    register_heif_opener()
+
+
+def _draw(opened: _Opened, rendering: Rendering) -> _Drawn:
+    rgb, own, warnings = colour.draw(opened.img, opened.profile, rendering)
+    turn, sideways = _TURNS[opened.turn]
+    sides = (opened.height, opened.width) if sideways else (opened.width, opened.height)
+    texts = [text for text in (*opened.warnings, *warnings) if text]
     upright = rgb if turn is None else rgb.transpose(turn)
-    return upright, (height, width) if sideways else (width, height)
+    return _Drawn(upright, *sides, "; ".join(texts) or None, own)
 
 
-def _rgb(img: Image.Image) -> Image.Image:
-    if img.mode == "RGB" and not img.has_transparency_data:
-        return img
-    if img.mode in ("I", "F") or img.mode.startswith("I;16"):
-        return _eight_bits(img).convert("RGB")
-    if img.mode == "LAB":  # Image.convert would take its numbers for something else
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        to_srgb = ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
-        return ImageCms.applyTransform(img, to_srgb) or img  # None only where done in place
-    if img.has_transparency_data:
-        img = img.convert("RGBA")
-        white = Image.new("RGB", img.size, "white")
-        white.paste(img, mask=img.getchannel("A"))
-        return white
-    return img.convert("RGB")
+def _formats(data: bytes) -> list[str]:
+    """The one format that a file's first bytes announce, or all that are read."""
+    name = _pillows_name(data)
+    return [name] if name in Image.OPEN else list(FORMATS)
 
 
-def _eight_bits(img: Image.Image) -> Image.Image:
-    """Greyscale of 16 or 32 bits scaled to 8, where `Image.convert` would clip it to white.
-
-    65535 of 16 bits is white, in every image alike. Wider numbers declare no white: they are
-    taken for the first range that holds them of 0..1 (fractions only), 0..255 and 0..65535, and
-    else run from their smallest to their largest value.
-    """
-    if img.mode.startswith("I;16"):
-        return Image.fromarray(_SIXTEEN_TO_EIGHT[np.asarray(img)])
-    values = np.asarray(img, dtype=np.float64)
-    low, high = float(values.min()), float(values.max())
-    if not np.isfinite((low, high)).all():
-        raise UnreadableImage("pixel values that are not finite numbers")
-    whites = (255, 65535) if img.mode == "I" else (1, 255, 65535)
-    black, white = next(((0, white) for white in whites if low >= 0 and high <= white), (low, high))
-    scaled = (values - black) * (255 / (white - black or 1))
-    return Image.fromarray(scaled.round().astype(np.uint8))
+def _pillows_name(data: bytes) -> str:
+    kind = sniff(data[:512]) or ""
+    return _PILLOWS_NAMES.get(kind, kind)
 
 
 def _what_is_wrong(data: bytes) -> str:
     kind = sniff(data[:512])
     if kind in ("TIFF", "BMP"):  # formats with more variants than anybody reads
         return f"damaged or unsupported {kind} file"
-    if kind in FORMATS:
+    if kind == "HEIC":
+        return "damaged HEIC file, or of a kind that pillow-heif does not read"
+    if kind and _pillows_name(data) in FORMATS:
         return f"truncated or damaged {kind} file"
     return f"unsupported format: {kind}" if kind else "not an image"
-
-
-class _Quiet:
-    """Inside, Pillow's warnings and libtiff's own lines on stderr stay unheard.
-
-    Both settings belong to the process, so of all the threads inside the first one in changes
-    them and the last one out changes them back.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._set_tiff_handler: Callable[[int | None], int | None] = lambda handler: None
-        with suppress(OSError, AttributeError):  # where Pillow's libtiff cannot be reached
-            function = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
-            function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_void_p
-            self._set_tiff_handler = function
-        logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors are printed
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._warnings = warnings.catch_warnings()
-                self._warnings.__enter__()
-                warnings.filterwarnings("ignore", module=r"PIL\b")
-                self._tiff_handler = self._set_tiff_handler(None)
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._set_tiff_handler(self._tiff_handler)
-                self._warnings.__exit__(None, None, None)
-
-
-_QUIET = _Quiet()

@@ -1,7 +1,9 @@
 """Images of strangers are decoded in processes of their own, within limits of time and memory.
 
 A decoder that hangs, crashes or eats memory takes its process with it, and one file gets a reason.
-The processes know Pillow and NumPy alone, stay for the next images, and end with this one.
+The processes know Pillow and NumPy alone, stay for the next images, and end with this one. (They
+are started by themselves and not through multiprocessing, which would run the user's script again
+in each; pebble's pool does, and was no faster: docs/guide/image-files.md.)
 """
 
 import atexit
@@ -16,12 +18,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
 from mincurate.images.decode import Fit, Identity, UnreadableImage, decode, identify
+from mincurate.images.depth import DEFAULT, Rendering
 from mincurate.images.sources import Source
 
 SECONDS = float(os.environ.get("MINCURATE_DECODE_SECONDS") or 60)
@@ -39,10 +42,15 @@ TOGETHER = 8
 
 
 def identify_many(
-    sources: Iterable[Source], *, size: int | None, fit: Fit = "crop", workers: int
+    sources: Iterable[Source],
+    *,
+    size: int | None,
+    fit: Fit = "crop",
+    rendering: Rendering = DEFAULT,
+    workers: int,
 ) -> Iterator[Identity]:
     """`images.decode.identify` for each source, in order, within the limits."""
-    jobs = ((source, size, fit) for source in sources)
+    jobs = ((source, size, fit, rendering) for source in sources)
     with closing(_done("identify", jobs, workers, 16 * workers)) as answers:
         for answer in answers:
             died = isinstance(answer, UnreadableImage)
@@ -50,14 +58,24 @@ def identify_many(
 
 
 def decode_many(
-    paths: Sequence[str], *, size: int, fit: Fit = "crop", workers: int, batch_size: int
+    paths: Sequence[str],
+    *,
+    size: int | Sequence[int],
+    fit: Fit = "crop",
+    rendering: Rendering = DEFAULT,
+    workers: int,
+    batch_size: int,
 ) -> Iterator[list[np.ndarray | UnreadableImage]]:
     """`images.decode.decode` for each path, in order, in lists of ``batch_size``, the last shorter.
 
     While the caller works on one list, the next two are decoded; never more than that is held.
     A file that costs a process its life has a reason like any other.
+
+    Args:
+        size: of all images, or of each.
     """
-    jobs = ((path, size, fit) for path in paths)
+    sizes = repeat(size, len(paths)) if isinstance(size, int) else size
+    jobs = ((path, side, fit, rendering) for path, side in zip(paths, sizes, strict=True))
     with closing(_done("decode", jobs, workers, 2 * batch_size)) as answers:
         while batch := list(islice(answers, batch_size)):
             yield batch
@@ -209,8 +227,12 @@ def _ahead(
 def serve(inbox: BinaryIO, outbox: BinaryIO) -> None:
     """Answer jobs until the pipe ends."""
     functions: dict[str, Callable[..., Any]] = {
-        "identify": lambda source, size, fit: identify(source, size=size, fit=fit),
-        "decode": lambda path, size, fit: decode(path, size=size, fit=fit),
+        "identify": lambda source, size, fit, rendering: identify(
+            source, size=size, fit=fit, rendering=rendering
+        ),
+        "decode": lambda path, size, fit, rendering: decode(
+            path, size=size, fit=fit, rendering=rendering
+        ),
     }
     while True:
         try:

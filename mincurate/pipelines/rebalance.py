@@ -19,14 +19,14 @@ class Filled:
     Attributes:
         name: the label or the class.
         run: the generation.
-        wanted: images that were missing.
+        missing: images that were missing.
         accepted: images that the gate accepted.
         landed: accepted images that have this label or class.
     """
 
     name: Any
     run: Run
-    wanted: int
+    missing: int
     accepted: int
     landed: int
 

@@ -1,36 +1,31 @@
-"""Score a collection of images, end to end: the one call behind ``mincurate score``."""
+"""Score a collection of images, end to end: the one call behind ``mincurate score``.
 
-import time
-from dataclasses import asdict, dataclass, replace
+open the images; load the networks, or train the denoiser
+score         distance(x0, denoise(x0 + sigma * eps, sigma)), mean of K draws, and vectors
+rank          ordinal classes, other evidence of rarity, the map: the table
+store         report, FiftyOne dataset
+"""
+
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
-from mincurate import hashing
-from mincurate.compute.device import choose_device, choose_precision
-from mincurate.compute.ray_map import choose_engine
-from mincurate.diffusion import denoiser as denoisers
-from mincurate.diffusion import models, train_denoiser
-from mincurate.diffusion.denoiser import Denoiser
+from mincurate.compute.device import choose_device
+from mincurate.diffusion import models
 from mincurate.errors import UserError
-from mincurate.features import embedder as embedders
-from mincurate.features import perceptual as perception
-from mincurate.features.embedder import Embedder
-from mincurate.features.perceptual import Perceptual
 from mincurate.images import collection as collections
-from mincurate.images.collection import Collection
-from mincurate.images.decode import Fit
-from mincurate.images.object_storage import remote as is_object
-from mincurate.pipelines import estimates
+from mincurate.images.collection import Collection, Place
+from mincurate.images.object_storage import remote
+from mincurate.pipelines import scoring_plan
 from mincurate.pipelines.open_images import open_images
-from mincurate.progress import SILENT, Reporter, about
-from mincurate.ranking import classes, diagnostics, score_shards, table
+from mincurate.pipelines.score_settings import ScoreSettings
+from mincurate.pipelines.scoring_plan import Networks, ScoringPlan
+from mincurate.progress import SILENT, Reporter
+from mincurate.ranking import diagnostics, reconstructions, score_shards, table
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.score_shards import Reading, Recipe
-from mincurate.runs import command, digests, shards, store
+from mincurate.runs import digests, shards
 from mincurate.runs.store import Run
 
 if TYPE_CHECKING:
@@ -65,410 +60,247 @@ class Result:
 
 
 def score(
-    path: str | Path,
+    path: Place,
+    settings: ScoreSettings | None = None,
     *,
-    model: str | None = None,
-    sigma: float | None = None,
-    n_draws: int = 6,
-    adaptive: bool = False,
-    num_classes: int = 10,
-    within_label: bool = False,
-    rank_by: str = "embedding",
-    perceptual: str = "auto",
-    embedding: str = "auto",
-    image_size: int | None = None,
-    fit: Fit = "crop",
-    labels: bool | None = None,
-    label_field: str | None = None,
-    dataset: str | None = None,
-    output: str | Path | None = None,
-    seed: int = 0,
-    batch_size: int = 32,
-    workers: int = 2,
-    device: str = "auto",
-    precision: str = "auto",
-    resume: bool = True,
-    fiftyone: bool = True,
-    umap: bool = True,
-    max_images: int | None = None,
-    train_minutes: float = 10.0,
-    train_steps: int | None = None,
-    engine: str = "local",
-    address: str | None = None,
-    num_workers: int | None = None,
     reporter: Reporter = SILENT,
+    **changes: Any,
 ) -> Result:
     """Score every image of ``path``, rank them, and store the result.
 
-    Without ``model``, a small denoiser is trained on the images first and kept for the next time.
-
     Args:
-        path: a folder, a URL such as ``s3://bucket/folder``, a CSV or Parquet table with a path
-            column, or ``fiftyone:NAME[/VIEW]``.
-        model: a diffusers pipeline or ``UNet2DModel`` folder, a hub id, or a run whose model to
-            use (``mincurate_3``).
-        sigma: noise level of the score; default 0.005 per pixel of the image side.
-        n_draws: noise draws per image (K).
-        adaptive: two draws of every image, and K of those only that two draws do not put clearly
-            inside or outside the rarest class of the minority score.
-        num_classes: number of ordinal classes (L), 0 = commonest.
-        within_label: let ``rarity`` and ``minority_class`` rank an image among its own label.
-        rank_by: ``embedding``, ``minority``, ``calibrated`` or ``neighbors``: what rarity and
-            classes follow. ``embedding`` found the rare best in the study (docs/results).
-        perceptual: ``auto``, ``lpips-vgg|lpips-alex|lpips-squeeze[@FILE]``, ``unet`` or
-            ``torchvision:NAME[@FILE]``.
-        embedding: ``auto``, ``unet``, ``torchvision:NAME[@FILE]`` or a hub id.
-        image_size: side the model trains and scores at, in pixels; a multiple of 8.
-        fit: how an image becomes square.
-        labels: True: parent folders are labels; False: none; None: if they look like classes.
-        dataset: name of the FiftyOne dataset to write.
-        output: folder for the run, in place of one under ``~/.mincurate``.
-        batch_size: images per batch; does not change the scores.
-        precision: ``auto``, ``float32`` or ``bfloat16``.
-        resume: go on with the run of the same images and settings, if there is one.
-        fiftyone: write a FiftyOne dataset.
-        umap: make the two-dimensional map.
-        max_images: score a random sample of this many files.
-        train_minutes: training budget when there is no model; ``train_steps`` is its exact form.
-        engine: ``local``, or ``ray`` to train and score in processes of a Ray cluster.
-        address: of a running cluster; one is started on this machine when absent.
-        num_workers: processes on Ray; one per GPU, or per CPU where there is none, when absent.
+        path: a folder, a URL such as ``s3://bucket/folder``, a CSV, JSON Lines or Parquet table,
+            ``fiftyone:NAME[/VIEW]``, or a list of files and folders.
+        settings: all settings at once.
+        reporter: hears of progress.
+        changes: single settings by name, such as ``n_draws=3``; see `ScoreSettings`.
 
     Raises:
         UserError: something the user can mend.
         trainer.TrainingInterruptedError: Ctrl-C while training; nothing is lost.
     """
-    if rank_by not in classes.RANKINGS:
-        raise UserError(f"--rank-by is {', '.join(classes.RANKINGS)}, not {rank_by!r}.")
-    if n_draws < 1 or num_classes < 1 or batch_size < 1:
-        raise UserError("--n-draws, --num-classes and --batch-size are at least 1.")
-    if adaptive and not estimates.spares_draws(n_draws, num_classes, within_label):
-        raise UserError(
-            "--adaptive spends draws at the edge of the rarest class of all images: it goes with "
-            "4 or more --n-draws, 2 or more --num-classes, and not with --within-label."
-        )
-    cluster = choose_engine(engine, address, num_workers, device)
-    models.check_numbers(
-        sigma=sigma,
-        image_size=image_size,
-        minutes=train_minutes,
-        steps=train_steps,
-        seed=seed,
-        workers=workers,
-        max_images=max_images,
-    )
+    settings = replace(settings or ScoreSettings(), **changes).with_lasting_paths()
+    settings.check()
+    cluster = settings.cluster
     collections.check_place(path)
-    if fiftyone and is_object(str(path)):
-        raise UserError("FiftyOne shows local files only: score objects with --no-fiftyone.")
-    name = None
-    if fiftyone:
-        from mincurate.dataset import writer
+    dataset = _choose_dataset(path, settings)
 
-        writer.check_database()
-        name = writer.choose_name(str(path), dataset)
-    model = command.lasting(model, bare=True) if model else None
-    perceptual, embedding = command.lasting(perceptual), command.lasting(embedding)
-    wanted, device = device, choose_device(device)
-    dtype = choose_precision(precision, device)
-    given = denoisers.load(models.place(model), device) if model else None
-    perceptual, why = perception.choose(perceptual)
-    if why:
-        reporter.say(why)
-    embedding = embedders.choose(embedding, perceptual)
-    # What needs no denoiser is loaded before the long work, so that a wrong name fails at once.
-    distance = None if perceptual == "unet" else perception.load(perceptual, given, device=device)
-    embedder = None if embedding == "unet" else embedders.load(embedding, given, device=device)
-    collection = open_images(
+    device = choose_device(settings.device)
+    settings, networks = scoring_plan.load_networks(settings, device, reporter)
+    images = _open(path, settings, reporter)
+    plan = scoring_plan.make(images, networks, settings, device)
+    run = scoring_plan.open_run(images, plan, settings.output, settings.resume, reporter)
+    if dataset:
+        _check_key(run, dataset)
+    if not run.finished:
+        reporter.say(scoring_plan.announcement(images, networks, plan))
+
+    with digests.held(run):
+        scoring_plan.record(run, images, plan)
+        networks = _train_denoiser(images, networks, plan, cluster, reporter)
+        reading = Reading(
+            plan.size, settings.fit, settings.batch_size, settings.workers, images.rendering
+        )
+        scorer = _build_scorer(run, images, networks, plan, reading, reporter)
+        scoring_plan.check_fingerprint(run, images, scorer, networks, plan)
+        unreadable = _score_shards(run, images, scorer, reading, plan, cluster, reporter)
+        _rank(run, images, scorer, unreadable, plan, reporter)
+        _record_outcome(run, networks, scorer, plan)
+        if dataset:
+            run.update(dataset=dataset)
+        report = _report(run)
+        dataset, stored = _store(run, dataset, reporter)
+    return Result(run=run, dataset=dataset, report=report, stored=stored)
+
+
+def _choose_dataset(path: Place, settings: ScoreSettings) -> str | None:
+    """The FiftyOne dataset to write to. The database is asked before any long work."""
+    if not settings.fiftyone:
+        return None
+    place = collections.place_name(path)
+    if remote(place):
+        raise UserError("FiftyOne shows local files only: score objects with --no-fiftyone.")
+    from mincurate.dataset import database, target
+
+    database.check_database()
+    return target.choose_name(place, settings.dataset)
+
+
+def _check_key(run: Run, dataset: str) -> None:
+    from mincurate.dataset import target
+
+    target.check_run(dataset, run)
+
+
+def _open(path: Place, settings: ScoreSettings, reporter: Reporter) -> Collection:
+    images = open_images(
         path,
-        labels=labels,
-        label_field=label_field,
-        max_images=max_images,
-        seed=seed,
-        workers=workers,
+        labels=settings.labels,
+        label_field=settings.label_field,
+        path_column=settings.path_column,
+        follow_links=settings.follow_links,
+        max_images=settings.max_images,
+        background=settings.background,
+        seed=settings.seed,
+        workers=settings.workers,
         reporter=reporter,
     )
-    counts = table.counts(collection)
-    reporter.say(describe(counts, collection))
-    size = given.image_size if given else image_size or models.choose_size(collection, device)
-    sigma = float(sigma or models.SIGMA_PER_PIXEL * size)
-    plan = None
-    if given is None:
-        plan = train_denoiser.Training(
-            image_size=size,
-            sigmas=train_denoiser.around(sigma),
-            minutes=train_minutes,
-            steps=train_steps,
-            seed=seed,
-            batch_size=models.images_per_step(device),
-        )
-    request = hashing.fingerprint(
-        {
-            "images": list(collection.unique),
-            "files": [s.rel_path for s, _ in collection.files],
-            "source": collection.value,
-            "model": given.content_hash() if given else str(plan),
-            "scoring": [sigma, n_draws, perceptual, embedding, size, fit, seed, str(dtype)],
-            "method": METHOD,
-            **({"adaptive": num_classes} if adaptive else {}),
-        }
+    for line in (describe(table.counts(images), images), *images.lines):
+        reporter.say(line)
+    return images
+
+
+def _train_denoiser(
+    images: Collection,
+    networks: Networks,
+    plan: ScoringPlan,
+    cluster: Any,
+    reporter: Reporter,
+) -> Networks:
+    """All networks: without a model, the denoiser is trained now, or was trained before."""
+    if plan.training is None:
+        return networks.complete(plan.settings, plan.device)
+    denoiser = models.trained_model(
+        images,
+        plan.training,
+        fit=plan.settings.fit,
+        workers=plan.settings.workers,
+        device=plan.device,
+        cluster=cluster,
+        reporter=reporter,
     )
-    run = _open_run(request, Path(output).expanduser() if output else None, resume, reporter)
-    if not run.finished:
-        seconds = _seconds_per_image(
-            given, plan, distance, embedder, n_draws=n_draws, device=device, dtype=dtype
-        )
-        reporter.say(
-            f"Scoring {f'2 to {n_draws}' if adaptive else n_draws} draws of "
-            f"{len(collection.unique):,} images at sigma {sigma:.3g} on {device} takes "
-            + about(seconds * len(collection.unique), "at most" if adaptive else "about")
-            + (", after the training." if plan else ".")
-        )
-    with digests.held(run):
-        run.update(
-            source={"kind": collection.kind, "value": collection.value},
-            settings={
-                "model": model,
-                "sigma": sigma,
-                "n_draws": n_draws,
-                "adaptive": adaptive,
-                "num_classes": num_classes,
-                "within_label": within_label,
-                "rank_by": rank_by,
-                "perceptual": perceptual,
-                "embedding": embedding,
-                "image_size": size,
-                "fit": fit,
-                "seed": seed,
-                "batch_size": batch_size,
-                "device": device,
-                "precision": str(dtype or torch.float32).removeprefix("torch."),
-                "train_minutes": None if given else train_minutes,
-                "train_steps": train_steps,
-                "max_images": max_images,
-                "labels": labels,
-                "label_field": label_field,
-                "umap": umap,
-            },
-            request=request,
-            counts=counts,
-        )
-        denoiser = given
-        if denoiser is None:
-            denoiser = models.trained_model(
-                collection,
-                plan,
-                fit=fit,
-                workers=workers,
-                device=device,
-                cluster=cluster,
-                reporter=reporter,
-            )
-        distance = distance or perception.load(perceptual, denoiser, device=device)
-        embedder = embedder or embedders.load(embedding, denoiser, device=device)
-        scorer = Scorer(
-            denoiser=denoiser,
-            perceptual=distance,
-            embed=embedder.embed,
-            sigma=denoiser.nearest_sigma(sigma),
-            n_draws=n_draws,
-            seed=seed,
-            dtype=dtype,
-        )
-        reading = Reading(size, fit, batch_size, workers)
-        if adaptive:
-            scorer = replace(
-                scorer,
-                edge=score_shards.pilot(run, collection, scorer, reading, num_classes, reporter),
-            )
-        _check_fingerprint(run, collection, scorer, embedder, size, fit)
-        recipe = Recipe(
-            model=denoiser.name,
-            perceptual=perceptual,
-            embedding=embedding,
-            device=wanted,
-            sigma=scorer.sigma,
-            n_draws=n_draws,
-            seed=seed,
-            dtype=dtype,
-            edge=scorer.edge,
-            networks=score_shards.network_hashes(scorer),
-        )
-        for index in shards.damaged_shards(run):
-            reporter.say(f"Shard {index} of run {run.key} is damaged and is scored again.")
-        lost = score_shards.score(
-            run, collection, scorer, reading, reporter, cluster=cluster, recipe=recipe
-        )
-        table.assemble(
-            run,
-            collection,
-            scorer,
-            lost,
-            num_classes=num_classes,
-            within_label=within_label,
-            rank_by=rank_by,
-            umap=umap,
-            shard_images=score_shards.SHARD_IMAGES,
-            reporter=reporter,
-        )
-        table.save_reconstructions(run, scorer, size=size, fit=fit)
-        run.update(model=models.model_record(denoiser, trained_here=given is None))
-        table.record_outcome(
-            run,
-            rank_by=rank_by,
-            num_classes=num_classes,
-            seed=seed,
-            version=version("mincurate"),
-            sigma=scorer.sigma,
-            n_draws=n_draws,
-            perceptual=distance.name,
-            embedding=embedder.name,
-            versions=versions(),
-            **diagnostics.examine(run, scorer, embedder, size=size, fit=fit),
-        )
-        stored = ""
-        if name:
-            run.update(dataset=name)
-        from mincurate.report import run_page
-
-        page = run_page.write_report(run)
-        # Last, because everything else is then on disk should the database be lost.
-        if name:
-            try:
-                written = writer.write_run(run, name, reporter)
-            except UserError as error:
-                raise UserError(
-                    f"{error} Everything else is done and kept in {run.path}; with the database "
-                    "back, the same command only writes it there."
-                ) from error
-            stored = f"{written.added} samples added, {written.updated} updated"
-    return Result(run=run, dataset=name, report=page, stored=stored)
+    return replace(networks, denoiser=denoiser).complete(plan.settings, plan.device)
 
 
-METHOD = 6
-"""Raised when the definition of a score changes: older runs are then not gone on with."""
+def _build_scorer(
+    run: Run,
+    images: Collection,
+    networks: Networks,
+    plan: ScoringPlan,
+    reading: Reading,
+    reporter: Reporter,
+) -> Scorer:
+    scorer = networks.scorer(plan.sigma, plan.settings.n_draws, plan.settings.seed, plan.dtype)
+    if not plan.settings.adaptive:
+        return scorer
+    edge = score_shards.pilot(run, images, scorer, reading, plan.settings.num_classes, reporter)
+    return replace(scorer, edge=edge)
 
 
-def describe(counts: dict[str, int], collection: Collection) -> str:
+def _score_shards(
+    run: Run,
+    images: Collection,
+    scorer: Scorer,
+    reading: Reading,
+    plan: ScoringPlan,
+    cluster: Any,
+    reporter: Reporter,
+) -> dict[str, str]:
+    """Score what no finished shard holds; reasons, by content hash, of what has no score."""
+    for index in shards.damaged_shards(run):
+        reporter.say(f"Shard {index} of run {run.key} is damaged and is scored again.")
+    recipe = Recipe(
+        model=scorer.denoiser.name,
+        perceptual=plan.settings.perceptual,
+        embedding=plan.settings.embedding,
+        device=plan.settings.device,
+        sigma=scorer.sigma,
+        n_draws=scorer.n_draws,
+        seed=scorer.seed,
+        dtype=scorer.dtype,
+        edge=scorer.edge,
+        networks=score_shards.network_hashes(scorer),
+    )
+    return score_shards.score(
+        run, images, scorer, reading, reporter, cluster=cluster, recipe=recipe
+    )
+
+
+def _rank(
+    run: Run,
+    images: Collection,
+    scorer: Scorer,
+    unreadable: dict[str, str],
+    plan: ScoringPlan,
+    reporter: Reporter,
+) -> None:
+    """The table of the run, and pictures of both ends of the ranking."""
+    settings = plan.settings
+    table.assemble(
+        run,
+        images,
+        unreadable,
+        table.Ranking(settings.rank_by, settings.num_classes, settings.within_label),
+        map_seed=settings.seed if settings.umap else None,
+        shard_images=score_shards.SHARD_IMAGES,
+        reporter=reporter,
+    )
+    reconstructions.save_reconstructions(run, scorer, size=plan.size, fit=settings.fit)
+
+
+def _record_outcome(run: Run, networks: Networks, scorer: Scorer, plan: ScoringPlan) -> None:
+    """Diagnostics, and what the numbers of the run depend on."""
+    settings, denoiser = plan.settings, scorer.denoiser
+    run.update(model=models.model_record(denoiser, trained_here=plan.training is not None))
+    table.record_outcome(
+        run,
+        rank_by=settings.rank_by,
+        num_classes=settings.num_classes,
+        seed=settings.seed,
+        version=version("mincurate"),
+        sigma=scorer.sigma,
+        n_draws=scorer.n_draws,
+        perceptual=scorer.perceptual.name,
+        embedding=networks.embedding.name,
+        versions=versions(),
+        **diagnostics.examine(run, scorer, networks.embedding, size=plan.size, fit=settings.fit),
+    )
+
+
+def _report(run: Run) -> Path:
+    from mincurate.report import run_page
+
+    return run_page.write_report(run)
+
+
+def _store(run: Run, dataset: str | None, reporter: Reporter) -> tuple[str | None, str]:
+    """Write the run into FiftyOne: last, so that all else is on disk if the database is lost.
+
+    Returns:
+        What the dataset is called now, and what was written, in words.
+    """
+    if dataset is None:
+        return None, ""
+    from mincurate.dataset import writer
+
+    try:
+        written = writer.write_run(run, dataset, reporter)
+    except UserError as error:
+        raise UserError(
+            f"{error} Everything else is done and kept in {run.path}; with the database back, the "
+            "same command only writes it there."
+        ) from error
+    run.update(dataset=written.name)
+    return written.name, f"{written.added} samples added, {written.updated} updated"
+
+
+def describe(counts: dict[str, int], images: Collection) -> str:
     """One line on what was found."""
     line = f"Found {counts['images']:,} files: {counts['unique']:,} different readable images"
     if counts["duplicates"]:
         line += f", {counts['duplicates']:,} exact duplicates"
     if counts["unscorable"]:
         line += f", {counts['unscorable']:,} that cannot be read (listed in the report)"
-    names = collection.labels
-    return line + (f"; {len(names)} labels." if names else "; no labels.")
+    labels = images.labels
+    return line + (f"; {len(labels)} labels." if labels else "; no labels.")
 
 
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
-    found = {}
+    numbers = {}
     for name in ("mincurate", "torch", "diffusers", "pillow", "numpy", "umap-learn", "fiftyone"):
         try:
-            found[name] = version(name)
+            numbers[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
-
-
-def _seconds_per_image(
-    given: Denoiser | None,
-    plan: train_denoiser.Training | None,
-    distance: Perceptual | None,
-    embedder: Embedder | None,
-    *,
-    n_draws: int,
-    device: str,
-    dtype: torch.dtype | None,
-) -> float:
-    """Time of scoring one image, measured on noise; an untrained network is just as slow."""
-    denoiser = given or train_denoiser.untrained(plan or train_denoiser.Training(32, None), device)
-    n = 8
-    side = denoiser.image_size
-    pixels = np.random.default_rng(0).integers(0, 256, (n, 3, side, side), dtype=np.uint8)
-    scorer = Scorer(
-        denoiser=denoiser,
-        perceptual=distance or perception.load("unet", denoiser),
-        embed=(embedder or embedders.load("unet", denoiser)).embed,
-        sigma=denoiser.nearest_sigma(0.1),
-        n_draws=n_draws,
-        seed=0,
-        dtype=dtype,
-    )
-    names = [str(i) for i in range(n)]
-    scorer(pixels[:1], names[:1])
-    started = time.monotonic()
-    scorer(pixels, names)
-    return (time.monotonic() - started) / n
-
-
-def _open_run(request: str, output: Path | None, resume: bool, reporter: Reporter) -> Run:
-    """The run to write: the one begun with this request, or a new one."""
-    if output is not None:
-        if output.exists() and not output.is_dir():
-            raise UserError(f"{output} is a file; --output is a folder.")
-        present = Run(output.resolve())
-        record = present.record
-        if record and record.get("request") not in (request, None) and resume:
-            raise UserError(
-                f"{output} holds a run of other images or settings; choose another --output, or "
-                "--fresh to replace it."
-            )
-        if record and resume:
-            return present
-        if record:
-            with store.locked(present):
-                store.clear(present)
-                present.update(key=record["key"], created=store.tick(), finished=None)
-            return present
-        return store.create(output, request=request)
-    return store.begun_or_new(request, resume, reporter)
-
-
-def _check_fingerprint(
-    run: Run, collection: Collection, scorer: Scorer, embedder: Embedder, size: int, fit: Fit
-) -> None:
-    """Record what the scores depend on; scores that depend on something else are not mixed in.
-
-    Other versions of what decodes and computes are refused only while scores are missing: a
-    finished run may still be shown and stored after an upgrade.
-    """
-    begun, now = run.record.get("scored_with"), computing()
-    if begun and begun != now and not run.finished:
-        raise UserError(
-            f"The run {run.key} was begun with {_listed(begun)}, and here is {_listed(now)}: go on "
-            "with those, or start anew with --fresh."
-        )
-    current = hashing.fingerprint(
-        [
-            METHOD,
-            list(collection.unique),
-            scorer.denoiser.content_hash(),
-            scorer.sigma,
-            scorer.n_draws,
-            scorer.seed,
-            str(scorer.dtype),
-            scorer.perceptual.name,
-            scorer.perceptual.weights_hash,
-            embedder.name,
-            embedder.weights_hash,
-            size,
-            fit,
-            *([asdict(scorer.edge)] if scorer.edge else []),
-        ]
-    )
-    before = run.record.get("fingerprint")
-    if before and before != current:
-        raise UserError(
-            f"The run {run.key} was scored with another model or other weights; "
-            "start anew with --fresh."
-        )
-    run.update(fingerprint=current, scored_with=begun or now)
-
-
-def computing() -> dict[str, str]:
-    """Versions, to the second number, of what decides over the last digits of a score."""
-    return {name: ".".join(version(name).split(".")[:2]) for name in ("torch", "pillow")}
-
-
-def _listed(versions: dict[str, str]) -> str:
-    return " and ".join(f"{name} {number}" for name, number in versions.items())
+    return numbers

@@ -20,7 +20,7 @@ from mincurate.images import appearance, decode_pool
 from mincurate.images.sources import Source
 from mincurate.pipelines import new_files
 from mincurate.progress import SILENT, Reporter
-from mincurate.ranking import classes, outliers, reference, tail_groups
+from mincurate.ranking import classes, evidence, outliers, reference, table_file, tail_groups
 from mincurate.ranking import table as tables
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
@@ -33,13 +33,14 @@ VECTORS = "joined.npz"
 PORTION = 512
 """Images that are scored between two writings of the table: what a killed process loses."""
 NUMBERS = [
-    *("minority_score", "minority_score_se", "rarity", "minority_class"),
-    *("minority_class_within_label", "neighbor_distance", "embedding_rarity"),
+    *("minority_score", "minority_score_se", "minority_class", "minority_class_within_label"),
+    *("rarity", "rarity_class", "rarity_class_within_label"),
+    *("neighbor_distance", "embedding_rarity"),
     *classes.WITHIN.values(),
     *outliers.NAMES,
     *("minority_score_calibrated", "denoising_error"),
     *("rarity_kind", "map_x", "map_y", "minority_score_draws", "layer_distances"),
-    *(*tables.PERCENTILES, "rare_group"),
+    *(*evidence.PERCENTILES, "rare_group"),
 ]
 """Columns that an exact copy takes over, as far as the run has them."""
 
@@ -71,7 +72,7 @@ class Joined:
         if not len(self.frame):
             return f"No image is new since run {self.run.key} was scored."
         bad = int((self.frame["status"] != "ok").sum())
-        rare = int((self.frame["rarity"] >= 0.9).sum())
+        rare = int(classes.in_tail(self.frame["rarity"]).sum())
         line = f"{len(self.frame):,} new images joined run {self.run.key}: {rare:,} of them rank "
         line += "among the rarest tenth"
         return line + (f", {bad:,} cannot be read." if bad else ".")
@@ -101,11 +102,15 @@ def score_new(
     """
     scored = run if isinstance(run, Run) else store.find(run, kind=store.SCORE)
     base = reference.open_base(scored)
-    name = (dataset or scored.record.get("dataset")) if fiftyone else None
-    if name:
-        from mincurate.dataset import writer
+    name = None
+    if fiftyone and (dataset or scored.record.get("dataset")):
+        from mincurate.dataset import database, lookup, target, writer
 
-        writer.check_database()
+        database.check_database()
+        name = dataset or lookup.dataset_of(scored, reporter)
+        target.check(database.load(str(name)), grouped=True)
+    if changed := new_files.words_on_changes(scored):
+        reporter.warn(changed)
     new = new_files.find_new(scored, name)
     before = len(scored.frame())
     stopped = False
@@ -147,11 +152,11 @@ def retry_failed(
         UserError: something the user can mend.
     """
     base = reference.open_base(run)
-    name = run.record.get("dataset") if fiftyone else None
-    if name:
-        from mincurate.dataset import writer
+    name = None
+    if fiftyone and run.record.get("dataset"):
+        from mincurate.dataset import lookup, writer
 
-        writer.check_database()
+        name = lookup.dataset_of(run, reporter)
     failed = new_files.find_failed(run)
     nothing = run.frame().head(0)
     if not failed:
@@ -193,7 +198,9 @@ def _score(
     reporter: Reporter,
 ) -> tuple[pd.DataFrame, tuple[list[str], NDArray[np.float32]]]:
     """Rows of the run's table for new files, and the vectors of the new contents."""
-    identities = list(decode_pool.identify_many(new, size=None, workers=workers))
+    identities = list(
+        decode_pool.identify_many(new, size=None, rendering=base.rendering, workers=workers)
+    )
     frame = base.run.frame()
     first = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
     first_of = dict(zip(first["content_hash"], first["rel_path"], strict=True))
@@ -244,55 +251,66 @@ def _score(
 
 def rank_by_label(
     base: Base,
-    joining_: pd.DataFrame,
+    new: pd.DataFrame,
     vectors: NDArray[np.float32],
     labels: list[str | None],
     reporter: Reporter = SILENT,
 ) -> None:
-    """Add the class within the label; where the run ranks within labels, rank and class too.
+    """Add the classes within the label; where the run ranks within labels, rank and class too.
 
     Args:
-        joining_: as `reference.place` gives it, with the ranks among all images.
+        new: as `reference.place` gives it, with the ranks among all images.
         vectors: ``(M, d)``, of its rows.
         labels: of its rows. A label that the run does not know leaves the ranks among all.
     """
     own = classes.within_column(base.column, base.frame.columns)
-    known = base.frame[own].to_numpy(np.float64)
-    values = joining_[base.column].to_numpy(np.float64).copy()
+    ranked = base.frame[own].to_numpy(np.float64)
+    scores = new[base.column].to_numpy(np.float64).copy()
     for name in classes.WITHIN.values():
-        joining_[name] = np.nan
+        new[name] = np.nan
+    for name in ("rarity_class_within_label", "minority_class_within_label"):
+        new[name] = pd.array([pd.NA] * len(new), dtype="Int64")
     minority = base.frame["minority_score"].to_numpy(np.float64)
-    within = base.frame["minority_class_within_label"].fillna(-1).to_numpy(np.int64)
     edges_by_label = base.run.record.get("class_edges_by_label") or {}
     groups = base.frame["label"].astype(object).where(base.frame["label"].notna(), "").to_numpy()
-    wanted = np.array([label or "" for label in labels], dtype=object)
-    found = pd.array([pd.NA] * len(values), dtype="Int64")
-    strangers = []
-    for label in sorted(set(wanted.tolist())):
-        here, members = wanted == label, groups == label
+    names = np.array([label or "" for label in labels], dtype=object)
+    unknown_labels = []
+    for label in sorted(set(names.tolist())):
+        here, members = names == label, groups == label
         if own != base.column and members.any():
-            values[here] = _rarity_within(base, members, vectors[here])
-            joining_.loc[here, own] = values[here]
+            scores[here] = _rarity_within(base, members, vectors[here])
+            new.loc[here, own] = scores[here]
         if label and members.any():
-            edges = classes.class_edges(known[members], within[members], base.num_classes)
-            found[here] = np.searchsorted(np.asarray(edges, np.float64), values[here])
+            of_new = new.loc[here, "minority_score"].to_numpy(np.float64)
+            _add_class_within(base, new, here, members, "rarity", ranked, scores[here])
+            _add_class_within(base, new, here, members, "minority", minority, of_new)
         if label in edges_by_label and members.any():
-            edges = edges_by_label[label]
-            joining_.loc[here, "minority_class"] = np.searchsorted(
-                np.asarray(edges, np.float64), values[here]
-            )
-            joining_.loc[here, "rarity"] = classes.percentile_among(known[members], values[here])
-            joining_.loc[here, list(tables.PERCENTILES)] = tables.minority_percentiles(
-                minority[members], joining_[here]
-            )
+            edges = np.asarray(edges_by_label[label], np.float64)
+            new.loc[here, "rarity_class"] = np.searchsorted(edges, scores[here])
+            new.loc[here, "rarity"] = classes.percentile_among(ranked[members], scores[here])
         elif edges_by_label:
-            strangers.append(label or "(no label)")
-    joining_["minority_class_within_label"] = found
-    if strangers:
+            unknown_labels.append(label or "(no label)")
+    if unknown_labels:
         reporter.warn(
-            f"Run {base.run.key} ranks within labels and knows no image of {', '.join(strangers)}: "
-            "new ones of these are ranked among all images."
+            f"Run {base.run.key} ranks within labels and knows no image of "
+            f"{', '.join(unknown_labels)}: new ones of these are ranked among all images."
         )
+
+
+def _add_class_within(
+    base: Base,
+    new: pd.DataFrame,
+    here: NDArray[np.bool_],
+    members: NDArray[np.bool_],
+    of: str,
+    ranked: NDArray[np.float64],
+    scores: NDArray[np.float64],
+) -> None:
+    """Fill ``{of}_class_within_label`` of the rows ``here``: where they fall among ``members``."""
+    name = f"{of}_class_within_label"
+    within = base.frame[name].fillna(-1).to_numpy(np.int64)
+    edges = classes.class_edges(ranked[members], within[members], base.num_classes)
+    new.loc[here, name] = np.searchsorted(np.asarray(edges, np.float64), scores)
 
 
 def _rarity_within(
@@ -328,7 +346,7 @@ def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.flo
     frame = frame[~frame[key].isin(rows[key])]
     dtypes = {name: kind for name, kind in frame.dtypes.items() if name in rows}
     frame = pd.concat([frame, rows.astype(dtypes)], ignore_index=True)
-    tables.save_table(run, frame)
+    table_file.save_table(run, frame)
     fine, copy = frame["status"] == "ok", frame["duplicate_of"].notna()
     run.update(
         counts=dict(run.record["counts"])

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 from mincurate.curation import gather
-from mincurate.dataset import generated, writer
+from mincurate.dataset import generated, lookup, target, writer
 from mincurate.dataset.database import check_database
 from mincurate.errors import UserError
 from mincurate.pipelines import augment
 from mincurate.progress import SILENT, Reporter
-from mincurate.runs import store
+from mincurate.ranking import migrate
+from mincurate.runs import digests, store
 from mincurate.runs.store import Run
 
 
@@ -52,16 +53,31 @@ def sync(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> S
     scored = run if store.kind_of(run) == store.SCORE else store.find(str(run.record["base_path"]))
     if not scored.finished:
         raise UserError(f"The run {scored.key} is not finished; give its command again to go on.")
+    generations = gather.generations(scored)
+    if migrate.out_of_date(scored):
+        with digests.held(scored):
+            migrate.rename_classes(scored, generations)
+        reporter.say(
+            f"Run {scored.key}: minority_class is the class of the minority score now, and "
+            "rarity_class that of the ranking."
+        )
     check_database()
-    record = scored.record
-    source = record["source"]
-    place = f"fiftyone:{source['value']}" if source["kind"] == "fiftyone" else source["value"]
-    name = writer.choose_name(place, dataset or record.get("dataset"))
-    written = writer.write_run(scored, name, reporter)
-    scored.update(dataset=name)
+    if dataset:
+        target.check_name(dataset)
+    written = writer.write_run(scored, dataset or _dataset_of(scored), reporter, recreate=True)
+    scored.update(dataset=written.name)
     added, shown = written.added, []
-    for made in gather.generations(scored):
+    for made in generations:
         if made.record.get("dataset") is not None or made.key == run.key:
-            added += generated.write(made, augment.table(made), name, reporter)
+            added += generated.write(made, augment.table(made), written.name, reporter)
             shown.append(made.key)
-    return Synced(name, added, written.updated, shown)
+    return Synced(written.name, added, written.updated, shown)
+
+
+def _dataset_of(scored: Run) -> str:
+    """The dataset that a run was written to, scored from, or would be written to."""
+    record = scored.record
+    if name := record.get("dataset") or record["source"].get("dataset"):
+        return lookup.name_now(scored, str(name))
+    place, value = record["source"]["kind"], record["source"]["value"]
+    return target.choose_name(f"fiftyone:{value}" if place == "fiftyone" else value, None)

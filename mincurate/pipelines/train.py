@@ -1,15 +1,19 @@
 """Train a denoiser on a folder of images: the one call behind ``mincurate train``."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mincurate import hashing
 from mincurate.compute.device import choose_device
 from mincurate.compute.ray_map import choose_engine
-from mincurate.diffusion import denoiser, models, train_denoiser
+from mincurate.diffusion import denoiser as denoisers
+from mincurate.diffusion import models, train_denoiser
 from mincurate.diffusion.denoiser import Denoiser
-from mincurate.diffusion.models import SIGMA_PER_PIXEL, _training_words
+from mincurate.diffusion.train_denoiser import Training
 from mincurate.errors import UserError
-from mincurate.images import collection as collections
+from mincurate.images import collection
+from mincurate.images.collection import Collection
 from mincurate.images.decode import Fit
 from mincurate.pipelines.open_images import open_images
 from mincurate.progress import SILENT, Reporter
@@ -17,68 +21,128 @@ from mincurate.runs import digests, files
 from mincurate.runs.store import Run
 
 
+@dataclass(frozen=True)
+class TrainSettings:
+    """The settings of `train`; a command-line option and a setting have the same names.
+
+    Attributes:
+        model: a model to go on from, in place of a new one.
+        image_size: side of the images, in pixels; a multiple of 8.
+        sigma: noise level to concentrate on; default as in `score`.
+        all_levels: train every noise level, as generating images needs.
+        train_minutes: training budget in minutes.
+        train_steps: exact number of training steps, in place of minutes.
+        fit: how an image becomes square.
+        max_images: train on a random sample of this many files.
+        seed: random seed.
+        workers: processes that decode images.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
+        engine: ``local``, or ``ray`` to train in processes of a Ray cluster, which all see the
+            output folder under the same path.
+        address: of a running cluster; one is started on this machine when absent.
+        num_workers: processes on Ray; one per GPU, or per CPU where there is none, when absent.
+    """
+
+    model: str | None = None
+    image_size: int | None = None
+    sigma: float | None = None
+    all_levels: bool = False
+    train_minutes: float = 10.0
+    train_steps: int | None = None
+    fit: Fit = "crop"
+    max_images: int | None = None
+    seed: int = 0
+    workers: int = 2
+    device: str = "auto"
+    engine: str = "local"
+    address: str | None = None
+    num_workers: int | None = None
+
+
 def train(
     path: str | Path,
     output: str | Path,
+    settings: TrainSettings | None = None,
     *,
-    model: str | None = None,
-    image_size: int | None = None,
-    sigma: float | None = None,
-    all_levels: bool = False,
-    minutes: float = 10.0,
-    steps: int | None = None,
-    fit: Fit = "crop",
-    max_images: int | None = None,
-    seed: int = 0,
-    workers: int = 2,
-    device: str = "auto",
-    engine: str = "local",
-    address: str | None = None,
-    num_workers: int | None = None,
     reporter: Reporter = SILENT,
+    **changes: Any,
 ) -> Denoiser:
     """Train a denoiser on the images of ``path`` and save it as a diffusers pipeline in ``output``.
 
     Args:
-        model: a model to go on from, in place of a new one.
-        sigma: noise level to concentrate on; default as in `score`.
-        all_levels: train every noise level, as generating images needs.
-        engine: ``local``, or ``ray`` to train in processes of a Ray cluster, which all see
-            ``output`` under the same path.
-        address: of a running cluster; one is started on this machine when absent.
-        num_workers: processes on Ray; one per GPU, or per CPU where there is none, when absent.
+        path: as in `score`.
+        output: folder of the model.
+        settings: all settings at once.
+        reporter: hears of progress.
+        changes: single settings by name, such as ``train_steps=100``; see `TrainSettings`.
 
     Raises:
         UserError: something the user can mend.
         trainer.TrainingInterruptedError: Ctrl-C; give the same command again to go on.
     """
-    cluster = choose_engine(engine, address, num_workers, device)
+    settings = replace(settings or TrainSettings(), **changes)
+    cluster = choose_engine(
+        settings.engine, settings.address, settings.num_workers, settings.device
+    )
     models.check_numbers(
-        sigma=sigma,
-        image_size=image_size,
-        minutes=minutes,
-        steps=steps,
-        seed=seed,
-        workers=workers,
-        max_images=max_images,
+        sigma=settings.sigma,
+        image_size=settings.image_size,
+        minutes=settings.train_minutes,
+        steps=settings.train_steps,
+        seed=settings.seed,
+        workers=settings.workers,
+        max_images=settings.max_images,
     )
-    collections.check_place(path)
-    device = choose_device(device)
-    start = denoiser.load(models.place(model), device) if model else None
-    collection = open_images(
-        path, labels=False, max_images=max_images, seed=seed, workers=workers, reporter=reporter
+    collection.check_place(path)
+    device = choose_device(settings.device)
+    start = denoisers.load(models.place(settings.model), device) if settings.model else None
+    images = open_images(
+        path,
+        labels=False,
+        max_images=settings.max_images,
+        seed=settings.seed,
+        workers=settings.workers,
+        reporter=reporter,
     )
-    size = start.image_size if start else image_size or models.choose_size(collection, device)
-    plan = train_denoiser.Training(
-        image_size=size,
-        sigmas=None if all_levels else train_denoiser.around(sigma or SIGMA_PER_PIXEL * size),
-        minutes=minutes,
-        steps=steps,
-        seed=seed,
-        batch_size=models.images_per_step(device, all_levels=all_levels),
-    )
+    plan = _plan(images, start, settings, device)
     folder = Path(output).expanduser()
-    identity = hashing.fingerprint([collection.digest, str(plan), start and start.content_hash()])
+    _claim(folder, hashing.fingerprint([images.digest, str(plan), start and start.content_hash()]))
+    reporter.say(models.training_words(plan, len(images.unique), device))
+    pixels = collection.training_pixels(
+        images,
+        size=plan.image_size,
+        fit=settings.fit,
+        seed=settings.seed,
+        workers=settings.workers,
+    )
+    with digests.held(Run(folder)):
+        return train_denoiser.train(
+            pixels, folder, plan, start=start, device=device, cluster=cluster, reporter=reporter
+        )
+
+
+def _plan(
+    images: Collection, start: Denoiser | None, settings: TrainSettings, device: str
+) -> Training:
+    """Size, noise levels and budget of the training."""
+    size = start.image_size if start else settings.image_size or models.choose_size(images, device)
+    sigma = settings.sigma or models.SIGMA_PER_PIXEL * size
+    return Training(
+        image_size=size,
+        sigmas=None if settings.all_levels else train_denoiser.around(sigma),
+        minutes=settings.train_minutes,
+        steps=settings.train_steps,
+        seed=settings.seed,
+        batch_size=models.images_per_step(device, all_levels=settings.all_levels),
+    )
+
+
+def _claim(folder: Path, identity: str) -> None:
+    """Mark the output folder as that of this training.
+
+    Raises:
+        UserError: it holds another training, or cannot be written.
+    """
     marker = folder / "training-request"
     if marker.is_file() and marker.read_text() != identity:
         raise UserError(
@@ -89,9 +153,3 @@ def train(
         files.write_atomically(marker, identity.encode())
     except OSError as error:
         raise UserError(f"Cannot write to {folder}: {error.strerror}.") from error
-    reporter.say(_training_words(plan, len(collection.unique), device))
-    pixels = collections.training_pixels(collection, size=size, fit=fit, seed=seed, workers=workers)
-    with digests.held(Run(folder)):
-        return train_denoiser.train(
-            pixels, folder, plan, start=start, device=device, cluster=cluster, reporter=reporter
-        )

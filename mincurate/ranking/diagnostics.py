@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mincurate.features.embedder import Embedder
 from mincurate.images import collection
 from mincurate.images.decode import Fit
+from mincurate.images.depth import Rendering
 from mincurate.ranking import classes, minority_score, outliers, reliability
 from mincurate.ranking.minority_score import Scorer
 from mincurate.runs.store import Run
@@ -55,7 +56,10 @@ def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
         files = list(zip(known["content_hash"], known["path"], strict=True))[
             :: -(-len(known) // SAMPLE)
         ]
-        batches = collection.read_batches(files, size=size, fit=fit, batch_size=64, workers=1)
+        rendering = Rendering.of_record(run.record.get("rendering"))
+        batches = collection.read_batches(
+            files, size=size, fit=fit, rendering=rendering, batch_size=64, workers=1
+        )
         pixels = np.concatenate([p for _, p, _ in batches])
         numbers["denoising_error"] = error
         numbers["denoising_gain"] = linear_filter_error(pixels, scorer.sigma) / max(error, 1e-12)

@@ -19,11 +19,11 @@ from mincurate.features import embedder as embedders
 from mincurate.features import perceptual
 from mincurate.images import collection
 from mincurate.images.decode import Fit
+from mincurate.images.depth import Rendering
 from mincurate.progress import SILENT, Reporter
-from mincurate.ranking import classes, minority_score, outliers, umap_map
-from mincurate.ranking import table as tables
+from mincurate.ranking import classes, evidence, minority_score, outliers, umap_map
 from mincurate.ranking.minority_score import Edge, Scorer
-from mincurate.ranking.neighbors import NEIGHBORS
+from mincurate.ranking.neighbors import NEIGHBORS, nearest
 from mincurate.runs import store
 from mincurate.runs.store import Run
 
@@ -56,6 +56,11 @@ class Base:
         """The column that the run's ranking follows."""
         return classes.RANKINGS[self.run.record["rank_by"]]
 
+    @property
+    def rendering(self) -> Rendering:
+        """How the run's files became pixels."""
+        return Rendering.of_record(self.run.record.get("rendering"))
+
     def pixels(self, *, size: int | None = None, workers: int = 2) -> NDArray[np.uint8]:
         """The images of ``frame``, ``(N, 3, size, size)``, decoded again.
 
@@ -69,7 +74,12 @@ class Base:
         parts: list[NDArray[np.uint8]] = []
         lost: dict[str, str] = {}
         for _, pixels, bad in collection.read_batches(
-            files, size=size or self.size, fit=self.fit, batch_size=256, workers=workers
+            files,
+            size=size or self.size,
+            fit=self.fit,
+            rendering=self.rendering,
+            batch_size=256,
+            workers=workers,
         ):
             parts.append(pixels)
             lost |= bad
@@ -99,6 +109,11 @@ def open_base(run: Run) -> Base:
     if "outlier_factor" not in frame:
         raise UserError(
             f"The run {run.key} is of an older version of mincurate; score its images again."
+        )
+    if "rarity_class" not in frame:
+        raise UserError(
+            f"The run {run.key} was written when minority_class was the class of the ranking; "
+            f"`mincurate sync {run.key}` renames its fields, then try again."
         )
     known = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
     try:
@@ -172,7 +187,12 @@ def join(
     parts: list[minority_score.Scored] = []
     with reporter.task("Scoring", len(files)) as advance:
         for hashes, pixels, bad in collection.read_batches(
-            files, size=base.size, fit=base.fit, batch_size=batch_size, workers=workers
+            files,
+            size=base.size,
+            fit=base.fit,
+            rendering=base.rendering,
+            batch_size=batch_size,
+            workers=workers,
         ):
             if bad:
                 gone = dict(files)[next(iter(bad))]
@@ -197,16 +217,14 @@ def place(
     vectors: NDArray[np.float32],
 ) -> pd.DataFrame:
     """The table of images that were scored: ranks, classes, neighbours and map of a run."""
-    from sklearn.neighbors import NearestNeighbors
-
     k = min(NEIGHBORS, len(base.vectors))
     among = base.vectors[outliers.reference(base.frame["content_hash"])]
-    far, index = NearestNeighbors(n_neighbors=k).fit(base.vectors).kneighbors(vectors)
+    far, index = nearest(base.vectors, vectors, k)
     frame = pd.DataFrame(
         {
             "path": paths,
             "content_hash": hashes,
-            **tables.summary(draws),
+            **evidence.summary(draws),
             "layer_distances": list(layers),
             "neighbor_distance": far.mean(1),
             **dict(zip(outliers.NAMES, outliers.evidence(vectors, among), strict=True)),
@@ -219,18 +237,23 @@ def place(
         for table in (base.frame, frame)
     )
     frame["embedding_rarity"] = classes.mean_rank_among(known, joining, outliers.WEIGHTS)
-    frame["minority_score_calibrated"] = tables.calibrated_among(base.frame, frame)
+    frame["minority_score_calibrated"] = evidence.calibrated_among(base.frame, frame)
     ranked = frame[base.column].to_numpy(np.float64)
     scores = base.frame[base.column].to_numpy(np.float64)
     frame["rarity"] = classes.percentile_among(scores, ranked)
     minority = base.frame["minority_score"].to_numpy(np.float64)
-    frame[list(tables.PERCENTILES)] = tables.minority_percentiles(minority, frame)
-    edges = base.run.record["class_edges"]
+    frame[list(evidence.PERCENTILES)] = evidence.minority_percentiles(minority, frame)
+    record = base.run.record
+    minority_edges = np.asarray(record["minority_class_edges"], np.float64)
+    frame["minority_class"] = np.searchsorted(
+        minority_edges, frame["minority_score"].to_numpy(np.float64)
+    )
+    edges = record["class_edges"]
     if not edges and base.num_classes > 1:  # within labels there are no edges that hold for all
         edges = classes.class_edges(
             scores, classes.ordinal_classes(scores, base.num_classes), base.num_classes
         )
-    frame["minority_class"] = np.searchsorted(np.asarray(edges, np.float64), ranked)
+    frame["rarity_class"] = np.searchsorted(np.asarray(edges, np.float64), ranked)
     points = base.frame[["map_x", "map_y"]].to_numpy(np.float32)
     frame["map_x"], frame["map_y"] = np.nan, np.nan
     if len(points) and not np.isnan(points).any():

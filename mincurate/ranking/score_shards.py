@@ -23,8 +23,9 @@ from mincurate.features import perceptual as perception
 from mincurate.images import collection as collections
 from mincurate.images.collection import Collection
 from mincurate.images.decode import Fit
+from mincurate.images.depth import DEFAULT, Rendering
 from mincurate.progress import Advance, Reporter
-from mincurate.ranking import minority_score, table
+from mincurate.ranking import minority_score, table_file
 from mincurate.ranking.minority_score import Edge, Scorer
 from mincurate.runs import shards
 from mincurate.runs.store import Run
@@ -43,12 +44,14 @@ class Reading:
     Attributes:
         size: side in pixels.
         workers: threads that decode.
+        rendering: how files become pixels.
     """
 
     size: int
     fit: Fit
     batch_size: int
     workers: int
+    rendering: Rendering = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -124,8 +127,8 @@ def pilot(
 
     It is kept in the run's record, and read there by whoever goes on with the run.
     """
-    if known := run.record.get("edge"):
-        return Edge(**known)
+    if recorded := run.record.get("edge"):
+        return Edge(**recorded)
     files = _files(collection)
     rng = np.random.default_rng(scorer.seed)
     chosen = np.sort(rng.permutation(len(files))[:PILOT])
@@ -176,12 +179,13 @@ def score(
         if not todo:
             return lost
         if cluster is None:
-            found = _here(scorer, todo, reading, advance)
+            results = _here(scorer, todo, reading, advance)
         else:
             assert recipe is not None
-            found = _on_ray(recipe, todo, reading, cluster, reporter, advance)
-        for index, rows in found:
-            shards.write_shard(run, index, table.shard_table(rows.hashes, rows.parts), rows.lost)
+            results = _on_ray(recipe, todo, reading, cluster, reporter, advance)
+        for index, rows in results:
+            shard = table_file.shard_table(rows.hashes, rows.parts)
+            shards.write_shard(run, index, shard, rows.lost)
             lost |= rows.lost
             scored += len(rows.hashes)
     run.update(images_per_second=scored / (time.monotonic() - started))
@@ -228,6 +232,7 @@ def score_files(
         files,
         size=reading.size,
         fit=reading.fit,
+        rendering=reading.rendering,
         batch_size=reading.batch_size,
         workers=reading.workers,
     ):

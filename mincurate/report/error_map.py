@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from mincurate.compute.device import choose_device, precision
 from mincurate.diffusion.denoiser import to_tensor
 from mincurate.errors import UserError
-from mincurate.images.decode import Fit, UnreadableImage, decode
+from mincurate.images.decode import Fit, UnreadableImage
+from mincurate.images.decode_pool import decode_many
+from mincurate.images.depth import Rendering
 from mincurate.ranking import minority_score, reference
 from mincurate.ranking.minority_score import Scorer
 from mincurate.report.figures import Picture
@@ -46,10 +48,13 @@ def difference(run: Run, path: str, content_hash: str) -> Difference:
     """
     settings = run.record["settings"]
     size, fit = int(settings["image_size"]), _fit(settings["fit"])
-    try:
-        pixels = decode(path, size=size, fit=fit)[None]
-    except UnreadableImage as error:
-        raise UserError(f"{path} cannot be read: {error}.") from error
+    rendering = Rendering.of_record(run.record.get("rendering"))
+    [[decoded]] = decode_many(
+        [path], size=size, fit=fit, rendering=rendering, workers=1, batch_size=1
+    )
+    if isinstance(decoded, UnreadableImage):
+        raise UserError(f"{path} cannot be read: {decoded}.")
+    pixels = decoded[None]
     scorer = _scorer(run.path, str(run.record["model"]["hash"]))
     heat = heat_map(scorer, pixels, content_hash)
     back = scorer.reconstruct(pixels, [content_hash])

@@ -8,8 +8,8 @@ import pandas as pd
 
 from mincurate.curation import gather, rebalance
 from mincurate.curation.review import KEEP_TAG
-from mincurate.dataset import lookup
-from mincurate.dataset import tags as dataset_tags
+from mincurate.dataset import lookup, now
+from mincurate.dataset import samples as parts
 from mincurate.dataset.app_config import SYNTHETIC
 from mincurate.errors import UserError
 from mincurate.pipelines import estimates
@@ -53,7 +53,7 @@ class Augment(LongRunning):
         choose(inputs, "of", of, label="More of", default="top_decile", radio=True)
         wanted = value(ctx, "of", "top_decile")
         if wanted == "class":
-            counts = frame["minority_class"].value_counts()
+            counts = frame["rarity_class"].value_counts()
             lines = [(str(c), f"{c}: {counts[c]:,} images") for c in sorted(counts.index)[::-1]]
             choose(inputs, "target_class", lines, label="Class", default=lines[0][0])
         if wanted == "label":
@@ -214,7 +214,8 @@ class RebalancePlan(LongRunning):
         return found
 
     def _images(self, ctx: Any, run: Run) -> pd.DataFrame:
-        return gather.in_use(gather.gather(run, tags=dataset_tags.tags(ctx.dataset.name)))
+        state = now.read(run, ctx.dataset.name)
+        return gather.in_use(gather.gather(run, tags=state.tags, frame=state.frame))
 
     def _by(self, ctx: Any, images: pd.DataFrame) -> Any:
         return value(ctx, "by", "label" if images["label"].notna().any() else "class")
@@ -292,7 +293,7 @@ def _augment(ctx: Any, reporter: Reporter, n: int, **kind: Any) -> dict[str, Any
 
 def _likes(ctx: Any) -> list[tuple[str, str]]:
     """What may be varied: the selection, and tags."""
-    real = ctx.dataset.match_tags(SYNTHETIC, bool=False)
+    real = parts.real(parts.images(ctx.dataset))
     if not real.has_field("content_hash"):
         return []
     real = real.exists("content_hash")
@@ -306,13 +307,13 @@ def _likes(ctx: Any) -> list[tuple[str, str]]:
 def _kinds(run: Run) -> pd.DataFrame:
     """Label and class of the images that a run rests on; of the table no more is read."""
     frame = pd.read_parquet(
-        run.path / "scores.parquet", columns=["label", "minority_class", "status"]
+        run.path / "scores.parquet", columns=["label", "rarity_class", "status"]
     )
-    return frame[frame["status"] == "ok"].astype({"minority_class": "int64"})
+    return frame[frame["status"] == "ok"].astype({"rarity_class": "int64"})
 
 
 def _rarest(run: Run) -> int:
-    return int(_kinds(run)["minority_class"].max())
+    return int(_kinds(run)["rarity_class"].max())
 
 
 def _table(plan: pd.DataFrame) -> str:

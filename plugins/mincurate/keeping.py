@@ -10,7 +10,7 @@ import fiftyone.core.labels as fol
 import fiftyone.operators.types as types
 
 from mincurate.curation import export, gather
-from mincurate.dataset import delete, lookup, tags
+from mincurate.dataset import delete, footprint, lookup, now, tags
 from mincurate.dataset.app_config import SYNTHETIC, VIEWS
 from mincurate.errors import UserError
 from mincurate.progress import Reporter
@@ -70,7 +70,7 @@ class Export(LongRunning):
             self._table(ctx),
             Path(ctx.params["folder"]).expanduser(),
             format=value(ctx, "format", "folder"),
-            classes="label" if value(ctx, "by", self._by(ctx)) == "label" else "minority_class",
+            classes="label" if value(ctx, "by", self._by(ctx)) == "label" else "rarity_class",
             files="copy" if value(ctx, "copy", False) else "link",
             include_rejected=value(ctx, "include_rejected", False),
             reporter=reporter,
@@ -90,7 +90,9 @@ class Export(LongRunning):
     def _table(self, ctx: Any) -> Any:
         name, field = ctx.dataset.name, value(ctx, "split_field", "")
         splits = tags.field(name, field) if field else {}
-        return gather.gather(lookup.find(ctx.dataset), tags=tags.tags(name), splits=splits)
+        run = lookup.find(ctx.dataset)
+        state = now.read(run, name)
+        return gather.gather(run, tags=state.tags, splits=splits, frame=state.frame)
 
     def _rows(self, ctx: Any) -> Any:
         rejected = value(ctx, "include_rejected", False)
@@ -193,8 +195,9 @@ class OpenRankedView(Formed):
         """Which one."""
         names = self._names(ctx)
         words = {
-            "most-minority": "Rarest first",
-            "least-minority": "Commonest first",
+            "rarest-first": "Rarest first",
+            "most-minority": "Highest minority score first",
+            "least-minority": "Lowest minority score first",
             SYNTHETIC: "Generated images, rarest first",
             "odd": "Odd: what fits nothing, rarest first",
             "broken": "Broken: blank, blurred, copies, unreadable",
@@ -206,14 +209,15 @@ class OpenRankedView(Formed):
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Open it."""
-        name = value(ctx, "view", "most-minority")
+        name = value(ctx, "view", "rarest-first")
         if name not in self._names(ctx):
             raise UserError(f"The dataset has no view {name!r} of mincurate.")
         ctx.ops.set_view(name=name)
         return {"view": name, "images": len(ctx.dataset.load_saved_view(name))}
 
     def _names(self, ctx: Any) -> list[str]:
-        found = [name for name in (*VIEWS, SYNTHETIC) if ctx.dataset.has_saved_view(name)]
+        ours = footprint.read(ctx.dataset).views
+        found = [n for n in (*VIEWS, SYNTHETIC) if n in ours and ctx.dataset.has_saved_view(n)]
         if not found:
             lookup.find(ctx.dataset)  # says what to do
             raise UserError("The ranked views of this dataset were deleted; score it again.")

@@ -82,7 +82,7 @@ def _facts(sample: Any, tail: LongTail) -> str:
     score = f"{sample['minority_score']:.3f}" + (f" ± {error:.3f}" if error else "")
     lines = [
         f"**{quoted(short(sample.filepath.rpartition('/')[2], 60))}**",
-        f"class {sample['minority_class']} (0 common, {tail.num_classes - 1} rare): rarer than "
+        f"class {sample['rarity_class']} (0 common, {tail.num_classes - 1} rare): rarer than "
         f"{sample['rarity']:.1%} of all images by {tail.column.replace('_', ' ')}; "
         f"minority score {score}",
     ]

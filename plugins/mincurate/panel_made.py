@@ -81,5 +81,5 @@ def _words(made: pd.DataFrame) -> str:
         words += "; flagged: " + ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
     if not passed.any():
         return f"{words}."
-    hits = (made["minority_class"] >= made["target_class"])[passed]
+    hits = (made["rarity_class"] >= made["target_class"])[passed]
     return f"{words}. Of those that passed, {hits.mean():.0%} are as rare as asked for, or rarer."

@@ -42,6 +42,6 @@ def light(tail: LongTail, low: int, high: int) -> dict[str, float]:
 
 def rows_at(tail: LongTail, points: list[tuple[int, int]]) -> list[int]:
     """Rows of `LongTail.images` of points of the map: trace (which is the class) and number."""
-    classes = tail.dots["minority_class"].to_numpy(int)
+    classes = tail.dots["rarity_class"].to_numpy(int)
     members = {c: tail.dots.index[classes == c] for c in {c for c, _ in points}}
     return sorted(int(members[c][i]) for c, i in points if 0 <= i < len(members[c]))

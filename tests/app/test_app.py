@@ -76,6 +76,6 @@ def test_launch_opens_on_the_ranked_images_beside_the_map(shapes, tmp_path):
     rarest = result.frame.sort_values("rarity").iloc[-1]
     # The App drops trailing zeros: 0.440 reads 0.44.
     assert f"{rarest['embedding_rarity']:.3f}".rstrip("0").rstrip(".") in shown, shown
-    assert "embedding rarity, higher is rarer" in text and "most-minority" in text
+    assert "embedding rarity, higher is rarer" in text and "rarest-first" in text
     assert "Closed." in output and "Traceback" not in output
     assert server.returncode == 0

@@ -44,7 +44,7 @@ def run(shapes, tmp_path_factory):
         {
             "path": paths, "rel_path": paths, "content_hash": paths, "duplicate_of": None,
             "label": [path.split("/")[-2] for path in paths], "minority_score": score,
-            "minority_score_se": score / 20, "rarity": rarity, "minority_class": whole,
+            "minority_score_se": score / 20, "rarity": rarity, "rarity_class": whole,
             "neighbor_distance": score, "minority_score_calibrated": rarity, "complexity": score,
             "map_x": rarity, "map_y": rarity**2, "status": np.where(ok, "ok", "unscorable"),
             "reason": np.where(ok, None, "not an image"),
@@ -104,7 +104,7 @@ def test_the_rarest_come_first_with_their_score_and_the_map_has_the_colours(run,
         page.get_by_text("minority_umap").first.click(timeout=30_000)
         expect(page.get_by_text(f"{len(scored)} points")).to_be_visible(timeout=30_000)
         page.locator(".emb-colorby").first.click()
-        page.keyboard.type("minority_class")
+        page.keyboard.type("rarity_class")
         page.keyboard.press("Enter")
         entries = page.locator(".emb-legend button")
         expect(entries).to_have_count(CLASSES, timeout=30_000)

@@ -39,7 +39,7 @@ def space(panel):
     return fo.Space(children=[panel], active_child=panel.component_id)
 beside = [space(fo.Panel(type="Samples", pinned=True)), space(fo.Panel(type="long_tail"))]
 spaces = fo.Space(children=beside, orientation="horizontal", sizes=[0.45, 0.55])
-view = fo.load_dataset(sys.argv[1]).load_saved_view("most-minority")
+view = fo.load_dataset(sys.argv[1]).load_saved_view("rarest-first")
 session = fo.launch_app(view, spaces=spaces, port=int(sys.argv[2]), remote=True, auto=False)
 print("up", flush=True)
 session.wait(-1)
@@ -63,7 +63,7 @@ def address(database, shapes, tmp_path_factory):
             [sys.executable, "-c", SERVE, NAME, str(port)], stdout=subprocess.PIPE, text=True
         )
         assert any(line.strip() == "up" for line in server.stdout), "the App did not start"
-        yield f"http://localhost:{port}/datasets/{NAME}?view=most-minority"
+        yield f"http://localhost:{port}/datasets/{NAME}?view=rarest-first"
         server.terminate()
         server.wait(30)
 
@@ -167,7 +167,7 @@ def test_from_a_bar_to_generated_images(page, shots):
     box = bars.first.bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] - 2)
     expect(page.get_by_text(f"class {CLASSES - 1}, rarest first")).to_be_visible(timeout=20_000)
-    members = fo.load_dataset(NAME).match(fo.ViewField("minority_class") == CLASSES - 1)
+    members = fo.load_dataset(NAME).match(fo.ViewField("rarity_class") == CLASSES - 1)
     expect(page.get_by_text(f"{len(members)} samples")).to_be_visible(timeout=30_000)
     page.wait_for_timeout(3000)
     page.screenshot(path=shots / "panel-class.png")

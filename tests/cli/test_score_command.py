@@ -42,7 +42,8 @@ def mincurate(*arguments, code=0, **environment):
 
 def score(folder, output, *more, **options):
     more = more if "--umap" in more else ("--no-umap", *more)  # which compiles for ten seconds
-    return mincurate("score", folder, "--no-fiftyone", "--output", output, *QUICK, *more, **options)
+    quick = QUICK[2:] if "--model" in more else QUICK  # whose first two train a model
+    return mincurate("score", folder, "--no-fiftyone", "--output", output, *quick, *more, **options)
 
 
 def table(output):
@@ -65,12 +66,12 @@ def test_a_run_without_database_leaves_table_pictures_and_report(scored):
     assert frame["rarity"].between(0, 1).all()
     ranked = frame.sort_values("embedding_rarity")
     assert ranked["rarity"].is_monotonic_increasing
-    assert ranked["minority_class"].is_monotonic_increasing
+    assert ranked["rarity_class"].is_monotonic_increasing
     alone = ~ranked["embedding_rarity"].duplicated(keep=False)  # those that tie share a class
-    assert (ranked["minority_class"] == np.arange(60) // 12)[alone].all()
-    assert (ranked.groupby("embedding_rarity")["minority_class"].nunique() == 1).all()
+    assert (ranked["rarity_class"] == np.arange(60) // 12)[alone].all()
+    assert (ranked.groupby("embedding_rarity")["rarity_class"].nunique() == 1).all()
     assert sorted(frame["label"].unique()) == ["cross", "disc"]
-    within = frame.groupby("label")["minority_class_within_label"].value_counts()
+    within = frame.groupby("label")["rarity_class_within_label"].value_counts()
     assert set(within["disc"]) == {11} and set(within["cross"]) == {1}
     draws = np.stack(frame["minority_score_draws"])
     np.testing.assert_allclose(draws.mean(1), frame["minority_score"], rtol=1e-5)
@@ -124,7 +125,7 @@ def test_a_run_can_be_ranked_otherwise_without_scoring_again(scored, tmp_path):
     score(shapes, copy, "--rank-by", "neighbors", "--num-classes", "3", MINCURATE_HOME=home)
     frame = table(copy).sort_values("neighbor_distance")
     assert frame["rarity"].is_monotonic_increasing
-    assert frame["minority_class"].max() == 2
+    assert frame["rarity_class"].max() == 2
     np.testing.assert_allclose(
         table(copy)["minority_score"], table(output)["minority_score"], rtol=0, atol=0
     )
@@ -144,7 +145,7 @@ def test_batch_size_and_workers_do_not_change_scores(scored, tmp_path, precision
     if precision == "float32":
         np.testing.assert_allclose(a["minority_score"], b["minority_score"], atol=1e-5)
     assert spearmanr(a["minority_score"], b["minority_score"]).statistic >= 0.9999
-    assert (a["minority_class"] != b["minority_class"]).mean() <= 0.002
+    assert (a["rarity_class"] != b["rarity_class"]).mean() <= 0.002
     settings = json.loads((tmp_path / "b" / "run.json").read_text())["settings"]
     assert settings["precision"] == precision
 
@@ -181,7 +182,7 @@ def test_duplicates_are_scored_once_and_odd_files_are_named(tmp_path):
     bad = frame[frame["status"] == "unscorable"]
     assert set(bad.index) == {"disc/broken.jpg", "disc/text.png", "disc/empty.gif"}
     assert bad["reason"].notna().all() and bad["minority_score"].isna().all()
-    assert bad["minority_class"].isna().all()
+    assert bad["rarity_class"].isna().all()
     assert "1 exact duplicates" in printed and "3 that cannot be read" in printed
     page = (tmp_path / "run" / "report.html").read_text()
     assert "disc/broken.jpg" in page and "empty file" in page
@@ -218,7 +219,7 @@ def test_among_broken_and_odd_files_all_good_ones_are_scored_and_every_bad_one_n
         assert told(frame[bad].set_index("rel_path")["reason"].to_dict())
         fine = frame[~bad]
         assert len(fine) == 200 + len(good()) and (fine["status"] == "ok").all()
-        numbers = ["minority_score", "minority_score_se", "rarity", "minority_class"]
+        numbers = ["minority_score", "minority_score_se", "rarity", "rarity_class"]
         assert fine[numbers].notna().all(axis=None) and fine["reason"].isna().all()
         assert frame[bad][[*numbers, "neighbor_distance"]].isna().all(axis=None)
     assert f"{len(REASONS)} that cannot be read (listed in the report)" in printed
@@ -242,7 +243,7 @@ def test_the_dataset_holds_every_file_with_its_numbers_or_its_reason(strange):
     bad = dataset.match_tags("unscorable")
     names = frame["rel_path"].loc[bad.values("filepath")]
     assert told(dict(zip(names, bad.values("unscorable_reason"), strict=True)))
-    numbers = ["minority_score", "rarity", "minority_class", "neighbor_distance"]
+    numbers = ["minority_score", "rarity", "rarity_class", "neighbor_distance"]
     numbers.append("minority_score_calibrated")
     for field in numbers:
         assert set(bad.values(field)) == {None}
@@ -252,7 +253,7 @@ def test_the_dataset_holds_every_file_with_its_numbers_or_its_reason(strange):
         np.testing.assert_allclose(fine.values(field), expected)
     labels = dict(zip(*dataset.values(["filepath", "ground_truth.label"]), strict=True))
     assert labels == frame["label"].to_dict()
-    top = dataset.load_saved_view("most-minority").values("rarity")
+    top = dataset.load_saved_view("rarest-first").values("rarity")
     assert top == sorted(top, reverse=True) and len(dataset.load_saved_view("unscorable")) == len(
         bad
     )
@@ -339,6 +340,53 @@ def test_a_table_of_paths_is_a_source(shapes, tmp_path):
     assert (frame["status"] == "unscorable").sum() == 1
 
 
+def test_output_inside_the_folder_that_is_scored_spoils_nothing(tmp_path):
+    folder = tmp_path / "images"
+    draw_shapes(folder, discs=14, crosses=4)
+    (folder / "notes.txt").touch()
+    said = [score(folder, folder / "results", "--max-images", "18") for _ in range(2)]
+    for printed in said:
+        assert "Found 18 files" in printed
+        assert "Labels: 2 (cross, disc) from the names of the folders." in printed
+        assert "Passed over: 1 other files (1 .txt)." in printed
+    assert "What mincurate has written is no input: results/." in said[1]
+    source = json.loads((folder / "results" / "run.json").read_text())["source"]
+    assert source["labels"] == "2 (cross, disc) from the names of the folders"
+    assert source["passed_over"] == {".txt": 1} and len(table(folder / "results")) == 18
+
+
+def test_a_glob_is_scored_without_a_home_and_on_any_terminal(scored, tmp_path):
+    from mincurate.pipelines import new_files
+    from mincurate.runs import command as commands
+    from mincurate.runs.store import Run
+
+    [model] = (Path(scored[2]) / "models").iterdir()
+    folder = tmp_path / "images"
+    draw_shapes(folder, discs=5, crosses=4)
+    files = sorted(folder.rglob("*.png"))
+    for i, name in enumerate(("中.png", "a\x1b[31mred.png", "b\nc.png")):
+        files[i] = files[i].rename(files[i].with_name(name))
+    (tmp_path / "file").touch()
+    broken = {"MINCURATE_HOME": str(tmp_path / "file" / "home"), "PYTHONIOENCODING": "ascii"}
+    given = ["--no-fiftyone", "--no-umap", "--n-draws", "1", "--model", model]
+    printed = mincurate("score", *files, *given, "--output", tmp_path / "run", **broken)
+    assert "2 (cross, disc)" in printed and "Done in" in printed and "\x1b" not in printed
+    assert len(table(tmp_path / "run")) == 9
+    run = Run(tmp_path / "run")
+    words = shlex.split(commands.command(run))
+    assert words[:2] == ["mincurate", "score"] and len(run.record["source"]["paths"]) == 9
+    assert words[5] == str(files[3]) and not new_files.find_new(run)
+
+
+def test_a_home_that_cannot_be_used_is_named_where_it_is_needed(shapes, tmp_path):
+    (tmp_path / "file").touch()
+    broken = {"MINCURATE_HOME": str(tmp_path / "file" / "home")}
+    printed = score(shapes, tmp_path / "run", code=1, **broken)
+    assert "MINCURATE_HOME" in printed and "--output" not in printed.splitlines()[-1]
+    printed = mincurate("score", shapes, "--no-fiftyone", *QUICK, code=1, **broken)
+    assert "MINCURATE_HOME" in printed
+
+
 @pytest.mark.slow
 @pytest.mark.long
 def test_a_killed_run_goes_on_to_the_same_table(shapes, tmp_path):
@@ -360,7 +408,7 @@ def test_a_killed_run_goes_on_to_the_same_table(shapes, tmp_path):
     assert len(marks) == 5
     run("parts")
     assert marks == {p: p.stat().st_mtime_ns for p in marks}  # nothing is scored twice
-    columns = ["rel_path", "minority_score", "minority_class", "rarity", "map_x", "map_y"]
+    columns = ["rel_path", "minority_score", "rarity_class", "rarity", "map_x", "map_y"]
     whole, parts = table(tmp_path / "whole"), table(tmp_path / "parts")
     pd.testing.assert_frame_equal(whole[columns], parts[columns])
 
@@ -414,6 +462,14 @@ def test_ctrl_c_while_training_says_how_to_go_on(shapes, tmp_path):
     ("arguments", "words"),
     [
         (["score", "no-such-folder"], "no-such-folder"),
+        (["score", ""], "An argument is empty"),
+        (["score", " "], "An argument is empty"),
+        (["score", ".", "--output", ""], "--output is empty"),
+        (["score", ".", "--output="], "--output is empty"),
+        (["score", ".", "no-such-file.png"], "no-such-file.png"),
+        (["score", ".", "s3://bucket/a.png"], "alone"),
+        (["score", "https://example.org/x"], "https:// is not read"),
+        (["score", ".", "--path-column", "file"], "--path-column names a column of a table"),
         (["score", ".", "--model", "./no-such-model"], "no-such-model"),
         (["score", ".", "--rank-by", "luck"], "rank-by"),
         (["score", ".", "--adaptive", "--n-draws", "3"], "4 or more --n-draws"),

@@ -57,7 +57,7 @@ def test_every_image_is_a_sample_with_all_that_is_known_of_it(world):
         assert sample.source == "synthetic" and sample.target_class == 4
         assert sample.minority_score == pytest.approx(row["minority_score"])
         assert sample.rarity == pytest.approx(row["rarity"])
-        assert sample.minority_class == row["minority_class"]
+        assert sample.rarity_class == row["rarity_class"]
         assert sample.flagged == (row["reason"] if not row["accepted"] else None)
         assert sample.generation["seed"] == str(row["seed"]) and sample.generation["steps"] == 4
         assert load()[sample.nearest_real_id].filepath == sample.nearest_real
@@ -73,7 +73,7 @@ def test_the_map_holds_real_and_generated_images(world):
 
 
 def test_ranked_views_and_a_later_scoring_leave_generated_images_out(world):
-    assert len(load().load_saved_view("most-minority")) == 46
+    assert len(load().load_saved_view("rarest-first")) == 46
     from mincurate.dataset import reader
 
     assert len(reader.read_sources("synthetic-test", None)) == 46

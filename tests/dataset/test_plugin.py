@@ -181,7 +181,7 @@ def test_launch_installs_the_plugin_and_says_so_unless_it_is_told_not_to(folder,
 
     made = fo.Dataset("launched", persistent=True, overwrite=True)
     made.add_sample(fo.Sample(filepath=str(next(shapes.rglob("*.png")))))
-    made.save_view("most-minority", made.view())
+    made.save_view("rarest-first", made.view())
     link = folder / "mincurate"
     try:
         assert "plugin" not in launched(folder, home, "--no-plugin") and not os.path.lexists(link)

@@ -12,10 +12,10 @@ from conftest import draw_shapes
 
 import mincurate
 from mincurate import paths as places
-from mincurate.dataset import app_config, delete, launch, reader, writer
+from mincurate.dataset import app_config, delete, launch, reader, target, writer
 from mincurate.errors import UserError
 from mincurate.ranking import classes as ordinal
-from mincurate.ranking import table as tables
+from mincurate.ranking import table_file
 from mincurate.runs import store
 from mincurate.runs.store import Run
 
@@ -49,11 +49,11 @@ def test_every_file_is_a_sample_with_its_numbers(written):
         row = frame.loc[sample.filepath]
         if row["status"] == "ok":
             assert sample.minority_score == pytest.approx(row["minority_score"])
-            assert sample.minority_class == row["minority_class"]
+            assert sample.rarity_class == row["rarity_class"]
             assert sample.rarity == pytest.approx(row["rarity"])
             assert sample.ground_truth.label == row["label"]
         else:
-            assert sample.minority_score is None and sample.minority_class is None
+            assert sample.minority_score is None and sample.rarity_class is None
             assert (sample.rarity_kind, sample.broken) == ("broken", "unreadable")
             assert "unscorable" in sample.tags and sample.unscorable_reason == "not an image"
 
@@ -76,7 +76,7 @@ def test_groups_of_the_tail_are_in_the_side_bar_and_are_written_again(written):
     before = result.run.path / "scores.parquet"
     kept = before.read_bytes()
     for table in (changed, frame.assign(rare_group=None)):
-        tables.save_table(result.run, table)
+        table_file.save_table(result.run, table)
         writer.write_run(result.run, "shapes")
         dataset.reload()
         written_now = dict(zip(*dataset.values(["filepath", "rare_group"]), strict=True))
@@ -93,7 +93,7 @@ def test_samples_are_stored_as_fiftyone_stores_its_own(written):
 
     _, dataset, _ = written
     ours = dataset.exists("rarity").first()
-    values = {field: ours[field] for field in ("minority_score", "minority_class", "rarity")}
+    values = {field: ours[field] for field in ("minority_score", "rarity_class", "rarity")}
     copy = dataset.clone()
     label = fo.Classification(label=ours.ground_truth.label)
     theirs = copy.add_sample(fo.Sample(filepath=ours.filepath, ground_truth=label, **values))
@@ -112,12 +112,12 @@ def test_samples_are_stored_as_fiftyone_stores_its_own(written):
 
 def test_scores_are_indexed_so_that_the_app_can_sort_by_them(written):
     _, dataset, _ = written
-    assert {"rarity", "minority_score", "minority_class"} <= set(dataset.list_indexes())
+    assert {"rarity", "minority_score", "rarity_class"} <= set(dataset.list_indexes())
 
 
 def test_the_saved_views_are_ranked(written):
     _, dataset, _ = written
-    top = dataset.load_saved_view("most-minority").values("rarity")
+    top = dataset.load_saved_view("rarest-first").values("rarity")
     assert top == sorted(top, reverse=True) and len(top) == 46 and top[0] == 1
     assert dataset.load_saved_view("least-minority").first().rarity == 0
     assert len(dataset.load_saved_view("unscorable")) == 1
@@ -130,7 +130,7 @@ def test_the_map_is_a_brain_run_with_a_point_for_every_scored_sample(written):
     assert results.points.shape == (46, 2)
     by_id = dict(zip(results.sample_ids, results.points, strict=True))
     frame = written[0].frame.set_index("path")
-    sample = dataset.load_saved_view("most-minority").first()
+    sample = dataset.load_saved_view("rarest-first").first()
     row = frame.loc[sample.filepath]
     np.testing.assert_allclose(by_id[sample.id], [row["map_x"], row["map_y"]], rtol=1e-5)
 
@@ -143,11 +143,11 @@ def test_the_run_is_recorded_with_what_decided_it(written):
 
 def test_the_app_shows_score_and_class_on_the_tiles(written):
     _, dataset, _ = written
-    assert dataset.app_config.active_fields.paths[:2] == ["embedding_rarity", "minority_class"]
+    assert dataset.app_config.active_fields.paths[:2] == ["embedding_rarity", "rarity_class"]
     groups = {group.name: group.paths for group in dataset.app_config.sidebar_groups}
     assert "minority_score" in groups["mincurate"]
     assert not any("minority_score" in p for name, p in groups.items() if name != "mincurate")
-    [palette] = [f for f in dataset.app_config.color_scheme.fields if f["path"] == "minority_class"]
+    [palette] = [f for f in dataset.app_config.color_scheme.fields if f["path"] == "rarity_class"]
     assert len({entry["color"] for entry in palette["valueColors"]}) == 5
     space = dataset.load_workspace("mincurate")
     for child in space.children:
@@ -216,7 +216,7 @@ def test_a_dataset_or_view_that_is_not_there_is_one_sentence(written, place):
 
 
 def test_names_of_datasets_come_from_the_source():
-    assert writer.default_name("/data/My photos (2)") == "mincurate-My-photos-2"
+    assert target.default_name("/data/My photos (2)") == "mincurate-My-photos-2"
 
 
 def test_a_database_that_does_not_answer_is_said_before_the_work(images):
@@ -298,7 +298,7 @@ def shown(dataset):
     if "minority_umap" in dataset.list_brain_runs():
         points = dataset.load_brain_results("minority_umap").points.tolist()
     scheme = dataset.app_config.color_scheme
-    colors = [f for f in scheme.fields if f["path"] == "minority_class"]
+    colors = [f for f in scheme.fields if f["path"] == "rarity_class"]
     return fields, dataset.values(fields), views, points, colors
 
 
@@ -315,7 +315,7 @@ def made_up(images, key, dataset, *, classes=5, some=None, seed=0, mapped=True):
             "path": paths, "rel_path": paths, "content_hash": paths, "duplicate_of": None,
             "label": [path.split("/")[-2] for path in paths], "minority_score": score,
             "minority_score_se": score / 20, "rarity": rarity,
-            "minority_class": members.where(members >= 0).astype("Int64"),
+            "rarity_class": members.where(members >= 0).astype("Int64"),
             "neighbor_distance": score, "minority_score_calibrated": rarity, "complexity": score,
             "map_x": rarity if mapped else np.nan, "map_y": rarity if mapped else np.nan,
             "status": np.where(bad, "unscorable", "ok"),
@@ -407,3 +407,21 @@ def test_runs_delete_clears_every_dataset_that_the_run_was_written_to(images):
     assert done.exit_code == 0 and "one and two" in done.output
     assert not fo.dataset_exists("one") and not fo.dataset_exists("two")
     assert not run.path.exists()
+
+
+def test_names_of_datasets_and_views_may_hold_slashes(images):
+    import fiftyone as fo
+
+    from mincurate.dataset.database import split_name
+
+    dataset = fo.Dataset("Voxel51/birds")
+    dataset.add_samples([fo.Sample(filepath=str(p)) for p in sorted(images.rglob("*.png"))[:3]])
+    dataset.save_view("all/of them", dataset.view())
+    fo.Dataset("Voxel51/birds/more")
+    assert split_name("Voxel51/birds") == ("Voxel51/birds", None)
+    assert split_name("Voxel51/birds/all/of them") == ("Voxel51/birds", "all/of them")
+    assert split_name("Voxel51/birds/more") == ("Voxel51/birds/more", None)
+    assert writer.choose_name("fiftyone:Voxel51/birds/all/of them", None) == "Voxel51/birds"
+    assert len(reader.read_sources(*split_name("Voxel51/birds/all/of them"))) == 3
+    with pytest.raises(UserError, match="no FiftyOne dataset 'Voxel52'"):
+        writer.choose_name("fiftyone:Voxel52/birds", None)

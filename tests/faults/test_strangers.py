@@ -16,7 +16,7 @@ from conftest import TINY
 from PIL import Image
 
 from mincurate.errors import UserError
-from mincurate.images import decode_pool, sources
+from mincurate.images import decode_pool, file_kinds, sources
 from mincurate.images.decode import Identity
 from mincurate.images.decode_pool import decode_many, identify_many
 from mincurate.images.sources import Source
@@ -72,7 +72,7 @@ def test_every_image_file_of_pillows_own_tests_has_a_status(pillow):
 def test_a_folder_of_them_is_a_table_with_a_row_each(pillow):
     """What is named like an image is listed, by the same rule as any folder."""
     listed = sources.find(pillow)
-    named = [p for p in pillow.rglob("*") if p.suffix.casefold() in sources.IMAGE_SUFFIXES]
+    named = [p for p in pillow.rglob("*") if p.suffix.casefold() in file_kinds.IMAGE_SUFFIXES]
     assert {s.path for s in listed} >= {str(p) for p in named if "/." not in str(p)}
     assert len({s.rel_path for s in listed}) == len(listed)
 
@@ -175,7 +175,7 @@ def test_a_trap_in_a_folder_of_a_model_does_not_spring(tiny, pictures, say, tmp_
     assert say("train", pictures, "--output", model, "--train-steps", 2)[0] == 0
     (model / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     (model / place).write_bytes(pickle.dumps({"unet": Trap(proof)}))
-    code, _ = say("score", pictures, "--model", model, *TINY)
+    code, _ = say("score", pictures, "--model", model, *TINY[2:])
     assert code == 1
     code, _ = say("train", pictures, "--output", model, "--train-steps", 2)
     assert not proof.exists()
@@ -233,7 +233,7 @@ def test_links_out_of_a_folder_are_rows_and_not_read(tiny, say, pictures, tmp_pa
     assert (table["status"] == "ok").sum() == 20
     for name in ("disc/to-file.png", "to-folder", "disc/up"):
         assert "out of the folder" in table.loc[name, "reason"]
-    assert say("score", pictures, "--retry-failed", *TINY)[1].startswith("0 of 0")
+    assert say("retry", "--no-fiftyone")[1].startswith("0 of 0")
 
 
 def test_a_script_in_a_name_stays_a_name(tiny, say, pictures, monkeypatch):

@@ -29,7 +29,7 @@ def test_the_rarest_tenth_of_a_run_with_any_number_of_classes(home, num_classes,
     """Of its images, not only of its classes."""
     scores = np.random.default_rng(0).gamma(3, 1, 503)
     frame = pd.DataFrame({"content_hash": [str(i) for i in range(503)], "label": None})
-    frame["minority_class"] = classes.ordinal_classes(scores, num_classes)
+    frame["rarity_class"] = classes.ordinal_classes(scores, num_classes)
     run = store.create()
     run.update(num_classes=num_classes)
     base = Base(run, frame, np.zeros((503, 2), np.float32), 16, "crop")
@@ -43,7 +43,7 @@ def test_the_rarest_tenth_of_a_run_with_any_number_of_classes(home, num_classes,
 
 def test_a_label_without_images_in_the_tail_is_made_of_its_own_rarest_class(home):
     frame = pd.DataFrame({"content_hash": list("abcdef"), "label": ["disc"] * 3 + ["cross"] * 3})
-    frame["minority_class"] = [0, 2, 4, 0, 1, 2]
+    frame["rarity_class"] = [0, 2, 4, 0, 1, 2]
     run = store.create()
     run.update(num_classes=5)
     base = Base(run, frame, np.zeros((6, 2), np.float32), 16, "crop")

@@ -12,6 +12,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -92,11 +93,10 @@ def array(img: Image.Image) -> np.ndarray:
 JPEG = encoded(picture(), "JPEG")
 PNG = encoded(picture(), "PNG")
 TRUNCATED = "truncated or damaged {} file"
+HEIC = "damaged HEIC file" if find_spec("pillow_heif") else "HEIC needs pillow-heif"
 BROKEN: dict[str, tuple[bytes, str]] = {
     "truncated.jpg": (JPEG[: len(JPEG) // 2], TRUNCATED.format("JPEG")),
-    "one-byte-short.jpg": (JPEG[:-1], TRUNCATED.format("JPEG")),
     "truncated.png": (PNG[: len(PNG) // 2], TRUNCATED.format("PNG")),
-    "no-end.png": (PNG[:-12], TRUNCATED.format("PNG")),
     "checksum.png": (flipped(PNG, len(PNG) - 14), TRUNCATED.format("PNG")),
     "header-checksum.png": (flipped(PNG, 30), TRUNCATED.format("PNG")),
     "zero.png": (png_header(0, 5), TRUNCATED.format("PNG")),
@@ -114,9 +114,9 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "pdf.png": (b"%PDF-1.7\n%...", "unsupported format: PDF"),
     "zip.png": (zipped(), "unsupported format: ZIP"),
     "svg.png": (b'<?xml version="1.0"?>\n<svg xmlns="x"/>', "unsupported format: SVG"),
-    "ppm.jpg": (encoded(picture(), "PPM"), "not an image"),
+    "pam.jpg": (b"P7\nWIDTH 9\n", "unsupported format: PAM"),
     "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
-    "phone.heic": (b"\0\0\0\x18ftypheic" + bytes(100), "unsupported format: HEIC"),
+    "phone.heic": (b"\0\0\0\x18ftypheic" + bytes(100), HEIC),
     "lfs.png": (b"version https://git-lfs.github.com/spec/v1\n", "unsupported format: Git LFS poi"),
     "random.jpg": (
         b"\xff\xd8\xff\xe0" + np.random.default_rng(0).bytes(999),
@@ -184,6 +184,11 @@ def good() -> dict[str, bytes]:
         "a.bmp": encoded(img, "BMP"),
         "jpeg.tif": encoded(img, "TIFF", compression="jpeg"),
         "trailing.jpg": JPEG + b"bytes after the end",
+        "one-byte-short.jpg": JPEG[:-1],
+        "no-end.png": PNG[:-12],
+        "ppm.jpg": encoded(img, "PPM"),
+        "a.jp2": encoded(img, "JPEG2000"),
+        "a.avif": encoded(img, "AVIF"),
     }
 
 
@@ -375,6 +380,11 @@ def seeds() -> list[bytes]:
             for name in ("tiff_lzw", "tiff_adobe_deflate", "jpeg")
         ),
         encoded(img.convert("F"), "TIFF"),
+        encoded(grey16, "TIFF"),
+        encoded(img, "JPEG", progressive=True)[:-2],
+        encoded(img, "PPM"),
+        encoded(img, "JPEG2000"),
+        encoded(img, "AVIF"),
         encoded(img, "MPO", save_all=True, append_images=[picture(24, 20, 1)]),
     ]
 

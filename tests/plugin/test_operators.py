@@ -225,7 +225,7 @@ def test_scoring_a_dataset_from_python_immediately(bare):
     bare.reload()
     assert len(bare.exists("rarity")) == 44 and done["dataset"] == "bare"
     assert "44 images scored" in done["message"] and done["run"] == last_run().key
-    assert bare.has_saved_view("most-minority") and bare.load_brain_results("minority_umap")
+    assert bare.has_saved_view("rarest-first") and bare.load_brain_results("minority_umap")
 
 
 def test_scoring_a_view_and_a_selection_ranks_these_alone(bare, dataset):
@@ -268,7 +268,7 @@ def test_new_images_join_with_the_stored_edges_and_the_map(dataset, images, tmp_
     assert run("score_new", grown)["added"] == 5
     frame = done.run.frame()
     kept = frame[frame["joined"].isna()].drop(columns="joined")
-    assert kept["minority_class"].tolist() == before["minority_class"].tolist()
+    assert kept["rarity_class"].tolist() == before["rarity_class"].tolist()
     new = frame[frame["joined"].notna()].set_index("rel_path")
     assert new.loc["cross/broken.png", "status"] == "unscorable"
     copy, first = new.loc["disc/copy.png"], before.set_index("rel_path").loc["disc/000.png"]
@@ -276,7 +276,7 @@ def test_new_images_join_with_the_stored_edges_and_the_map(dataset, images, tmp_
     scored = new[(new["status"] == "ok") & new["duplicate_of"].isna()]
     edges = done.run.record["class_edges"]
     classes = np.searchsorted(edges, scored["embedding_rarity"].to_numpy(float))
-    assert len(scored) == 3 and scored["minority_class"].tolist() == classes.tolist()
+    assert len(scored) == 3 and scored["rarity_class"].tolist() == classes.tolist()
     assert len(grown) == 49 and len(grown.exists("rarity")) == 48
     assert len(grown.load_brain_results("minority_umap").sample_ids) == 48
     assert "No image is new" in refusal("score_new", grown)
@@ -521,11 +521,11 @@ def test_a_dataset_without_scores_is_opened_all_the_same(bare):
 
 
 def test_a_ranked_view_is_opened(dataset):
-    assert "most-minority" in form("open_ranked_view", dataset)["view"].type.values
+    assert "rarest-first" in form("open_ranked_view", dataset)["view"].type.values
     found = foo.execute_operator(URI + "open_ranked_view", {"dataset": dataset}, params={})
-    assert found.result == {"view": "most-minority", "images": 44}
+    assert found.result == {"view": "rarest-first", "images": 44}
     [request] = found.executor.to_json()["requests"]
-    assert request["operator_uri"] == "set_view" and request["params"]["name"] == "most-minority"
+    assert request["operator_uri"] == "set_view" and request["params"]["name"] == "rarest-first"
 
 
 def until(what, seconds=150):

@@ -100,7 +100,7 @@ def planted(database, tmp_path_factory):
             "content_hash": hashes, "duplicate_of": pd.Series([None] * MANY, dtype="string"),
             "label": [f"label {i % LABELS:02d}" for i in range(MANY)], "minority_score": score,
             "minority_score_se": score / 20, "rarity": classes.percentile(score),
-            "minority_class": pd.array(classes.ordinal_classes(score, CLASSES), "Int64"),
+            "rarity_class": pd.array(classes.ordinal_classes(score, CLASSES), "Int64"),
             "neighbor_distance": score, "minority_score_calibrated": score, "complexity": 1.0,
             "width": 16, "height": 16, "map_x": score, "map_y": score, "status": "ok",
             "reason": pd.Series([None] * MANY, dtype="string"),
@@ -146,7 +146,7 @@ def are_rarest_first(paths, scored):
 
 def in_classes(scored, low, high):
     frame = scored.frame
-    return set(frame.loc[frame["minority_class"].between(low, high), "path"])
+    return set(frame.loc[frame["rarity_class"].between(low, high), "path"])
 
 
 def test_it_registers_when_the_app_starts(panel):
@@ -204,11 +204,11 @@ def test_bars_that_are_dragged_over_give_the_range(panel, scored):
 
 
 def test_points_of_the_map_are_found_again(panel, scored):
-    members = known(scored)[known(scored)["minority_class"] == 4]
+    members = known(scored)[known(scored)["rarity_class"] == 4]
     panel("on_dot", trace_idx=4, idx=0)
     assert panel.shown() == [members.iloc[0]["path"]]
     panel("on_dots", data=[{"trace_idx": 4, "idx": 1}, {"trace_idx": 0, "idx": 0}])
-    commonest = known(scored)[known(scored)["minority_class"] == 0].iloc[0]["path"]
+    commonest = known(scored)[known(scored)["rarity_class"] == 0].iloc[0]["path"]
     assert panel.shown() == [members.iloc[1]["path"], commonest]
 
 
@@ -220,7 +220,7 @@ def test_a_cell_shows_the_images_of_its_label_and_class(panel, scored):
     table_first = heat["hovertext"][0][0].split(":")[0]
     panel("on_cell", x=4, y=0)
     frame = scored.frame
-    wanted = frame[(frame["label"] == table_first) & (frame["minority_class"] == 4)]
+    wanted = frame[(frame["label"] == table_first) & (frame["rarity_class"] == 4)]
     assert set(panel.shown()) == set(wanted["path"])
 
 
@@ -281,7 +281,7 @@ def test_every_cell_of_many_labels_comes_into_sight_and_is_clicked(planted):
     name, counts = axis["ticktext"][-1], heat["text"][-1]
     number = int(np.argmax(counts))
     panel("on_cell", x=number, y=heat["y"][-1])
-    cell = planted[(planted["label"] == name) & (planted["minority_class"] == number)]
+    cell = planted[(planted["label"] == name) & (planted["rarity_class"] == number)]
     assert panel.shown() == cell["path"].tolist() and len(cell) == counts[number] > 0
 
 
@@ -449,7 +449,7 @@ def test_what_was_kept_is_varied_and_the_panel_shows_what_came_out(panel, scored
     made = store.all_runs()[-1]
     frame = pd.read_parquet(made.path / "synthetic.parquet")
     frame["accepted"], frame["reason"] = [True, True, False, False, False, False], "odd"
-    frame["minority_class"], frame["target_class"] = [4, 0, 4, 4, 4, 4], 4
+    frame["rarity_class"], frame["target_class"] = [4, 0, 4, 4, 4, 4], 4
     with digests.held(made):
         frame.to_parquet(made.path / "synthetic.parquet")
     panel("on_tab", tab="made")

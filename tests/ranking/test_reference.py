@@ -9,7 +9,7 @@ import pytest
 import mincurate
 from mincurate.errors import UserError
 from mincurate.pipelines import score_new
-from mincurate.ranking import classes, reference, table
+from mincurate.ranking import classes, evidence, ranks, reference
 from mincurate.runs import store
 from mincurate.runs.store import Run
 
@@ -45,7 +45,7 @@ def test_an_image_of_the_run_joins_where_it_is(base):
     if base.column == "minority_score":
         np.testing.assert_allclose(joined[points], some[points].astype(float), atol=0.2)
         np.testing.assert_allclose(joined["rarity"], some["rarity"], atol=1e-3)
-        assert joined["minority_class"].tolist() == some["minority_class"].tolist()
+        assert joined["rarity_class"].tolist() == some["rarity_class"].tolist()
     assert len(vectors) == 4 and vectors.shape[1] == base.vectors.shape[1]
 
 
@@ -60,14 +60,14 @@ def test_ranks_stay_within_bounds_and_follow_the_ranking_in_force(base):
     names = [f"x{i}" for i in range(n)]
     found = reference.place(base, names, names, draws, layers.astype(np.float32), vectors)
     assert found["rarity"].between(0, 1).all()
-    assert found["minority_class"].between(0, base.num_classes - 1).all()
+    assert found["rarity_class"].between(0, base.num_classes - 1).all()
     order = found.sort_values(base.column)
     assert order["rarity"].is_monotonic_increasing
-    assert order["minority_class"].is_monotonic_increasing
+    assert order["rarity_class"].is_monotonic_increasing
 
 
 def test_calibrated_scores_of_the_run_itself_are_reproduced(base):
-    from mincurate.ranking.table import calibrated_among
+    from mincurate.ranking.evidence import calibrated_among
 
     np.testing.assert_allclose(
         calibrated_among(base.frame, base.frame), base.frame["minority_score_calibrated"], atol=1e-9
@@ -123,21 +123,21 @@ def test_vectors_that_join_a_ranking_within_labels_are_compared_with_their_label
             "content_hash": hashes,
             "duplicate_of": None,
             "status": "ok",
-            **table.summary(rng.normal(size=(80, 2)).astype(np.float32)),
+            **evidence.summary(rng.normal(size=(80, 2)).astype(np.float32)),
             "embedding_rarity": rng.permutation(80) / 80,
         }
     )
-    table._rank_vectors_within_labels(frame, vectors, pd.Series(np.arange(80), index=hashes))
-    edges = table._rank(frame, "embedding_rarity", 4, True)
+    ranks.rank_vectors_within_labels(frame, vectors, pd.Series(np.arange(80), index=hashes))
+    edges = ranks.rank(frame, "embedding_rarity", 4, True)
     run = Run(tmp_path)
     run.update(rank_by="embedding", num_classes=4, **edges)
     base = reference.Base(run, frame, vectors, 32, "crop")
-    draws = table.summary(rng.normal(size=(4, 2)).astype(np.float32))
-    new = pd.DataFrame(draws | {"embedding_rarity": 0.5, "rarity": 0.5, "minority_class": 1})
+    draws = evidence.summary(rng.normal(size=(4, 2)).astype(np.float32))
+    new = pd.DataFrame(draws | {"embedding_rarity": 0.5, "rarity": 0.5, "rarity_class": 1})
     joined = np.concatenate([like(1, 1), vectors[:1], like(1, 1), like(1, 1)])
     score_new.rank_by_label(base, new, joined, ["a", "a", "b", None])
-    assert new["rarity"][0] == 1 and new["minority_class"][0] == 3
-    assert new["minority_class_within_label"].tolist()[0] == 3
+    assert new["rarity"][0] == 1 and new["rarity_class"][0] == 3
+    assert new["rarity_class_within_label"].tolist()[0] == 3
     # One of the run's own stands no higher than it stood: it is among its own neighbours now.
     assert new["rarity"][1] <= frame["rarity"][0]
     assert new["rarity"][2] < 1

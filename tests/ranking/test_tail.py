@@ -30,7 +30,7 @@ def write(folder, score, labels, within=False, **more):
             "minority_score": score,
             "minority_score_se": score / 20,
             "rarity": rarity,
-            "minority_class": classes.classes_within(score, groups, CLASSES),
+            "rarity_class": classes.classes_within(score, groups, CLASSES),
             "neighbor_distance": score,
             "minority_score_calibrated": score,
             "complexity": score,

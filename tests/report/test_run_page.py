@@ -25,6 +25,7 @@ from conftest import CIFAR, draw_shapes
 from PIL import Image
 
 from mincurate import text as texts
+from mincurate.images import decode_pool
 from mincurate.ranking import classes, diagnostics
 from mincurate.report import diagnostics_text, figures, hover_map, run_page
 from mincurate.runs import command, store
@@ -132,7 +133,7 @@ def page(usual: Run) -> BeautifulSoup:
 
 
 TEXT = ("path", "rel_path", "content_hash", "label", "duplicate_of", "status", "reason")
-WHOLE = ("width", "height", "minority_class", "minority_class_within_label")
+WHOLE = ("width", "height", "rarity_class", "rarity_class_within_label")
 
 
 def table(n: int, pictures: list[Path]) -> pd.DataFrame:
@@ -155,8 +156,8 @@ def table(n: int, pictures: list[Path]) -> pd.DataFrame:
             "neighbor_distance": rng.uniform(0.3, 0.9, n),
             "minority_score_calibrated": rng.uniform(0, 1, n),
             "complexity": rng.uniform(1, 2, n),
-            "minority_class": classes.ordinal_classes(score, 10),
-            "minority_class_within_label": classes.classes_within(score, labels, 10),
+            "rarity_class": classes.ordinal_classes(score, 10),
+            "rarity_class_within_label": classes.classes_within(score, labels, 10),
             "duplicate_of": None,
             "map_x": 3 * (kind == 1) + rng.normal(0, 1, n),
             "map_y": 3 * (kind == 2) + rng.normal(0, 1, n),
@@ -273,7 +274,7 @@ def test_every_image_on_the_map_has_a_picture_a_name_and_a_class(usual, page):
     assert len(data["points"]) == data["hover"] == 200
     for _, _, ordinal_class, picture, name, score, label in data["points"]:
         row = frame.loc[name]
-        assert (ordinal_class, label) == (row.minority_class, row.label)
+        assert (ordinal_class, label) == (row.rarity_class, row.label)
         assert score == f"{row.minority_score:.3f}"
         assert picture >= 0
 
@@ -332,7 +333,7 @@ def test_the_label_that_leans_most_to_the_tail_comes_first(usual, page):
         for row in page.find(id="labels").tbody.find_all("tr")
     ]
     assert rows[0][0] == "frog"
-    rare = (frame["label"] == "frog") & (frame["minority_class"] == 9)
+    rare = (frame["label"] == "frog") & (frame["rarity_class"] == 9)
     assert rows[0][1:3] == ["10", f"{10 * rare.sum()} % ({rare.sum()})"]
     shares = [int(row[2].split()[0]) for row in rows]
     assert shares == sorted(shares, reverse=True)
@@ -395,7 +396,7 @@ def test_a_single_image_still_has_a_report(make_run):
             map_y=np.nan,
             minority_score_se=np.nan,
             neighbor_distance=np.nan,
-            minority_class_within_label=None,
+            rarity_class_within_label=None,
         )
 
     run = make_run(1, change=alone, diagnostics={}, map_method="none", class_edges=[])
@@ -410,7 +411,7 @@ def test_an_image_without_a_class_still_has_a_report(make_run):
     """As --rank-by neighbors leaves an only image, which has no neighbours."""
 
     def rankless(frame):
-        return frame.assign(rarity=np.nan, minority_class=None, neighbor_distance=np.nan)
+        return frame.assign(rarity=np.nan, rarity_class=None, neighbor_distance=np.nan)
 
     page = read(make_run(1, change=rankless, rank_by="neighbors"))
     assert len(page.find(id="most").find_all("figure")) == 1
@@ -481,7 +482,7 @@ def test_the_commands_can_be_pasted_into_a_shell(make_run, tmp_path):
     assert commands[0] == ["mincurate", "launch", "it's mine"]
     assert commands[1][:3] == ["mincurate", "score", "/data/my pictures"]
     places = ["--dataset", "it's mine", "--output", str(tmp_path)]
-    assert commands[1][3:] == [*ASKED, *places, "--resume"]
+    assert commands[1][3:] == [*ASKED, *places]
 
 
 @pytest.mark.parametrize(
@@ -496,7 +497,7 @@ def test_the_commands_can_be_pasted_into_a_shell(make_run, tmp_path):
 def test_the_command_for_a_dataset_names_another_where_one_was_given(home, value, dataset, said):
     run = store.create()
     run.update(**RECORD | {"source": {"kind": "fiftyone", "value": value}, "dataset": dataset})
-    asked = ["mincurate", "score", f"fiftyone:{value}", *ASKED, *said, "--resume"]
+    asked = ["mincurate", "score", f"fiftyone:{value}", *ASKED, *said]
     assert shlex.split(command.command(run)) == asked
 
 
@@ -522,9 +523,22 @@ def test_files_in_options_become_absolute_and_names_stay(tmp_path, monkeypatch):
 
 
 def test_every_repeated_setting_is_an_option_of_score():
-    from mincurate.cli.score import score
+    from mincurate.cli import effects, score
 
-    assert set({*command.REPEATED, *command.SWITCHED}) <= set(inspect.signature(score).parameters)
+    options = set(inspect.signature(score.score).parameters)
+    options |= set(effects.USES["score"].replace("-", "_").split())
+    assert {*command.VALUES, *command.SWITCHES} <= options
+
+
+def test_the_command_leaves_out_options_without_effect(home):
+    run = store.create()
+    budget = {"train_minutes": 10.0, "train_steps": 30, "image_size": 16}
+    run.update(**RECORD | {"settings": budget})
+    assert "--train-steps 30" in command.command(run)
+    assert "--train-minutes" not in command.command(run)
+    run.update(settings=budget | {"model": "mine"})
+    assert "--model mine" in command.command(run)
+    assert not {"--train-steps", "--image-size"} & set(command.command(run).split())
 
 
 def test_another_ranking_is_named_and_its_value_shown(make_run):
@@ -539,7 +553,7 @@ def test_ranking_within_labels_is_explained(make_run):
 
     def apart(frame):
         rarity = classes.percentile_within(frame["minority_score"], frame["label"])
-        return frame.assign(minority_class=frame["minority_class_within_label"], rarity=rarity)
+        return frame.assign(rarity_class=frame["rarity_class_within_label"], rarity=rarity)
 
     page = read(
         make_run(
@@ -805,6 +819,18 @@ def test_a_thumbnail_keeps_its_proportions_and_is_upright(tmp_path):
     assert shown is not None
     assert shown.shape == (90, 30, 3)
     assert figures.thumbnails(rows, 90, square=True)[0].shape == (90, 90, 3)
+
+
+def test_a_file_that_hangs_the_decoder_has_no_thumbnail_and_the_others_have(tmp_path, monkeypatch):
+    decode_pool._end_all()
+    monkeypatch.setenv("MINCURATE_DECODE_SECONDS", "0.4")
+    monkeypatch.setattr(decode_pool, "SECONDS", 0.4)
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "a.png")
+    Image.new("L", (13_300, 13_300)).save(tmp_path / "slow.png", compress_level=1)
+    paths = [str(tmp_path / name) for name in ("a.png", "slow.png", "gone.png", "a.png")]
+    rows = pd.DataFrame({"path": paths, "width": 9, "height": 9})
+    shown = figures.thumbnails(rows, 90)
+    assert [picture is not None for picture in shown] == [True, False, False, True]
 
 
 def test_short_keeps_both_ends():

@@ -1,0 +1,146 @@
+"""What decides a scored run, besides its images: one list, recorded as it is."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from mincurate.compute.ray_map import Cluster, choose_engine
+from mincurate.diffusion import models
+from mincurate.errors import UserError
+from mincurate.images.decode import Fit
+from mincurate.pipelines.estimates import spares_draws
+from mincurate.ranking.classes import RANKINGS
+from mincurate.runs import command
+from mincurate.runs.store import Run
+
+TRAIN_MINUTES = 10.0
+"""Training budget when there is no model."""
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """The settings of `score`; a command-line option and a recorded setting have the same names.
+
+    Attributes:
+        model: a diffusers pipeline or ``UNet2DModel`` folder, a hub id, or a run whose model to
+            use (``mincurate_3``). Without one, a small denoiser is trained on the images.
+        sigma: noise level of the score, pixels in [-1, 1]; default 0.005 per pixel of the side.
+        n_draws: noise draws per image (K).
+        adaptive: make two draws of every image, and K only of those that two draws do not put
+            clearly inside or outside the rarest class of the minority score.
+        num_classes: number of ordinal classes (L); 0 is the commonest.
+        within_label: rank an image among those of its own label.
+        rank_by: ``embedding``, ``minority``, ``calibrated`` or ``neighbors``: what ``rarity`` and
+            ``rarity_class`` follow.
+        perceptual: distance: ``auto``, ``lpips-vgg|lpips-alex|lpips-squeeze[@FILE]``, ``unet`` or
+            ``torchvision:NAME[@FILE]``.
+        embedding: vectors: ``auto``, ``unet``, ``torchvision:NAME[@FILE]`` or a hub id.
+        image_size: side at which to train and score, in pixels; a multiple of 8.
+        fit: how an image becomes square: ``crop``, ``pad`` or ``stretch``.
+        background: colour behind transparent pixels: ``auto`` (white, or black where white would
+            hide the picture) or a colour such as ``#808080``.
+        labels: True: parent folders are labels; False: none; None: if they look like classes.
+        label_field: the label field of a FiftyOne dataset, or the label column of a table; one
+            with a usual name when absent.
+        path_column: the column of a table with the paths; one with a usual name when absent.
+        follow_links: read what symbolic links that leave the folder lead to.
+        max_images: score a random sample of this many files.
+        umap: make the two-dimensional map.
+        seed: random seed.
+        train_minutes: training budget when there is no model; default 10.
+        train_steps: exact number of training steps, in place of minutes.
+        dataset: FiftyOne dataset to write to.
+        fiftyone: write a FiftyOne dataset at all.
+        output: folder for the run, in place of one under ``~/.mincurate``.
+        resume: go on with the run of the same images and settings, if there is one.
+        batch_size: images per batch; does not change the scores.
+        workers: processes that decode images.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
+        precision: ``auto``, ``float32`` or ``bfloat16``.
+        engine: ``local``, or ``ray`` to train and score in processes of a Ray cluster.
+        address: of a running cluster; one is started on this machine when absent.
+        num_workers: processes on Ray; one per GPU, or per CPU where there is none, when absent.
+    """
+
+    model: str | None = None
+    sigma: float | None = None
+    n_draws: int = 6
+    adaptive: bool = False
+    num_classes: int = 10
+    within_label: bool = False
+    rank_by: str = "embedding"
+    perceptual: str = "auto"
+    embedding: str = "auto"
+    image_size: int | None = None
+    fit: Fit = "crop"
+    background: str = "auto"
+    labels: bool | None = None
+    label_field: str | None = None
+    path_column: str | None = None
+    follow_links: bool = False
+    max_images: int | None = None
+    umap: bool = True
+    seed: int = 0
+    train_minutes: float | None = None
+    train_steps: int | None = None
+    dataset: str | None = None
+    fiftyone: bool = True
+    output: str | Path | None = None
+    resume: bool = True
+    batch_size: int = 32
+    workers: int = 2
+    device: str = "auto"
+    precision: str = "auto"
+    engine: str = "local"
+    address: str | None = None
+    num_workers: int | None = None
+
+    def check(self) -> None:
+        """Raise `UserError` for a value, or two together, that cannot be."""
+        if self.rank_by not in RANKINGS:
+            raise UserError(f"--rank-by is {', '.join(RANKINGS)}, not {self.rank_by!r}.")
+        if self.n_draws < 1 or self.num_classes < 1 or self.batch_size < 1:
+            raise UserError("--n-draws, --num-classes and --batch-size are at least 1.")
+        if self.adaptive and not spares_draws(self.n_draws, self.num_classes, self.within_label):
+            raise UserError(
+                "--adaptive spends draws at the edge of the rarest class of all images: it goes "
+                "with 4 or more --n-draws, 2 or more --num-classes, and not with --within-label."
+            )
+        models.check_numbers(
+            sigma=self.sigma,
+            image_size=self.image_size,
+            minutes=self.minutes,
+            steps=self.train_steps,
+            seed=self.seed,
+            workers=self.workers,
+            max_images=self.max_images,
+        )
+
+    @property
+    def minutes(self) -> float:
+        """The training budget, in minutes."""
+        return TRAIN_MINUTES if self.train_minutes is None else float(self.train_minutes)
+
+    @property
+    def cluster(self) -> Cluster | None:
+        """Where to compute; this process when ``None``."""
+        return choose_engine(self.engine, self.address, self.num_workers, self.device)
+
+    def with_lasting_paths(self) -> "ScoreSettings":
+        """The same, with absolute paths: they hold in whatever folder they are read."""
+        return replace(
+            self,
+            model=command.lasting(self.model, bare=True) if self.model else None,
+            perceptual=command.lasting(self.perceptual),
+            embedding=command.lasting(self.embedding),
+        )
+
+    def record(self) -> dict[str, Any]:
+        """For ``run.json``."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, run: Run) -> "ScoreSettings":
+        """The settings a run was scored with; runs of earlier versions recorded fewer."""
+        recorded = run.record.get("settings") or {}
+        return cls(**{f.name: recorded[f.name] for f in fields(cls) if f.name in recorded})

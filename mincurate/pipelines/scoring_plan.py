@@ -1,0 +1,296 @@
+"""From settings to a run that can be scored: networks, noise level, training, and the run itself.
+
+What can fail fails here, before the long work.
+"""
+
+import time
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mincurate import hashing
+from mincurate.compute.device import choose_precision
+from mincurate.diffusion import denoiser as denoisers
+from mincurate.diffusion import models, train_denoiser
+from mincurate.diffusion.denoiser import Denoiser
+from mincurate.diffusion.train_denoiser import Training
+from mincurate.errors import UserError
+from mincurate.features import embedder as embedders
+from mincurate.features import perceptual as perception
+from mincurate.features.embedder import Embedder
+from mincurate.features.perceptual import Perceptual
+from mincurate.images.collection import Collection
+from mincurate.pipelines.score_settings import ScoreSettings
+from mincurate.progress import Reporter, about
+from mincurate.ranking import table
+from mincurate.ranking.minority_score import Scorer
+from mincurate.runs import store
+from mincurate.runs.store import Run
+
+METHOD = 7
+"""Raised when the definition of a score changes: older runs are then not gone on with."""
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """What sees an image. What rests on a denoiser that is still to be trained is ``None``."""
+
+    denoiser: Denoiser | None
+    perceptual: Perceptual | None
+    embedder: Embedder | None
+
+    @property
+    def embedding(self) -> Embedder:
+        """The embedder of `complete` networks."""
+        if self.embedder is None:
+            raise ValueError("the embedder waits for the denoiser")
+        return self.embedder
+
+    def complete(self, settings: ScoreSettings, device: str) -> "Networks":
+        """With the networks that take the denoiser's own features."""
+        return replace(
+            self,
+            perceptual=self.perceptual
+            or perception.load(settings.perceptual, self.denoiser, device=device),
+            embedder=self.embedder
+            or embedders.load(settings.embedding, self.denoiser, device=device),
+        )
+
+    def scorer(self, sigma: float, n_draws: int, seed: int, dtype: torch.dtype | None) -> Scorer:
+        """A scorer of `complete` networks at the model's noise level nearest to ``sigma``."""
+        if self.denoiser is None or self.perceptual is None:
+            raise ValueError("a scorer needs a denoiser and a distance")
+        return Scorer(
+            denoiser=self.denoiser,
+            perceptual=self.perceptual,
+            embed=self.embedding.embed,
+            sigma=self.denoiser.nearest_sigma(sigma),
+            n_draws=n_draws,
+            seed=seed,
+            dtype=dtype,
+        )
+
+
+@dataclass(frozen=True)
+class ScoringPlan:
+    """How the images will be scored.
+
+    Attributes:
+        settings: with every ``auto`` and default resolved.
+        model_hash: content hash of a model that is given; else the training that makes one.
+        training: of the denoiser, where no model is given.
+        device: where everything computes.
+        dtype: precision of the networks; ``None`` is float32.
+    """
+
+    settings: ScoreSettings
+    model_hash: str
+    training: Training | None
+    device: str
+    dtype: torch.dtype | None
+
+    @property
+    def size(self) -> int:
+        """Side at which the images are scored, in pixels."""
+        return int(self.settings.image_size or 0)
+
+    @property
+    def sigma(self) -> float:
+        """Noise level of the score."""
+        return float(self.settings.sigma or 0)
+
+    def request(self, images: Collection) -> str:
+        """Hash of the images and of all that decides their scores."""
+        settings = self.settings
+        scoring = [self.sigma, settings.n_draws, settings.perceptual, settings.embedding, self.size]
+        return hashing.fingerprint(
+            {
+                "images": list(images.unique),
+                "files": [source.rel_path for source, _ in images.files],
+                "source": images.value,
+                "model": self.model_hash,
+                "scoring": [*scoring, settings.fit, settings.seed, str(self.dtype)],
+                "method": METHOD,
+                "rendering": asdict(images.rendering),
+                **({"adaptive": settings.num_classes} if settings.adaptive else {}),
+            }
+        )
+
+
+def load_networks(
+    settings: ScoreSettings, device: str, reporter: Reporter
+) -> tuple[ScoreSettings, Networks]:
+    """Resolve ``auto``, and load what needs no training, so that a wrong name fails at once."""
+    denoiser = denoisers.load(models.place(settings.model), device) if settings.model else None
+    perceptual, why = perception.choose(settings.perceptual)
+    if why:
+        reporter.say(why)
+    embedding = embedders.choose(settings.embedding, perceptual)
+    settings = replace(settings, perceptual=perceptual, embedding=embedding)
+    networks = Networks(denoiser, None, None)
+    if perceptual != "unet":
+        distance = perception.load(perceptual, denoiser, device=device)
+        networks = replace(networks, perceptual=distance)
+    if embedding != "unet":
+        vectors = embedders.load(embedding, denoiser, device=device)
+        networks = replace(networks, embedder=vectors)
+    return settings, networks
+
+
+def make(
+    images: Collection, networks: Networks, settings: ScoreSettings, device: str
+) -> ScoringPlan:
+    """Choose the size, the noise level and the training."""
+    given = networks.denoiser
+    dtype = choose_precision(settings.precision, device)
+    size = given.image_size if given else settings.image_size or models.choose_size(images, device)
+    sigma = float(settings.sigma or models.SIGMA_PER_PIXEL * size)
+    training = None
+    if given is None:
+        training = Training(
+            image_size=size,
+            sigmas=train_denoiser.around(sigma),
+            minutes=settings.minutes,
+            steps=settings.train_steps,
+            seed=settings.seed,
+            batch_size=models.images_per_step(device),
+        )
+    settings = replace(
+        settings,
+        sigma=sigma,
+        image_size=size,
+        precision=str(dtype or torch.float32).removeprefix("torch."),
+        train_minutes=settings.minutes if training else None,
+    )
+    model_hash = given.content_hash() if given else str(training)
+    return ScoringPlan(settings, model_hash, training, device, dtype)
+
+
+def open_run(
+    images: Collection,
+    plan: ScoringPlan,
+    output: str | Path | None,
+    resume: bool,
+    reporter: Reporter,
+) -> Run:
+    """The run to write: the one begun with the same request, or a new one.
+
+    Raises:
+        UserError: ``output`` is a file, or holds another run.
+    """
+    request = plan.request(images)
+    if output is None:
+        return store.begun_or_new(request, resume, reporter)
+    output = Path(output).expanduser()
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output} is a file; --output is a folder.")
+    run = Run(output.resolve())
+    record = run.record
+    if not record:
+        return store.create(output, request=request)
+    if not resume:
+        with store.locked(run):
+            store.clear(run)
+            run.update(key=record["key"], created=store.tick(), finished=None)
+        return run
+    if record.get("request") not in (request, None):
+        raise UserError(
+            f"{output} holds a run of other images or settings; choose another --output, or "
+            "--fresh to replace it."
+        )
+    return run
+
+
+def announcement(images: Collection, networks: Networks, plan: ScoringPlan) -> str:
+    """What will be done, and how long it takes about."""
+    settings, count = plan.settings, len(images.unique)
+    seconds = _seconds_per_image(networks, plan) * count
+    draws = f"2 to {settings.n_draws}" if settings.adaptive else str(settings.n_draws)
+    return (
+        f"Scoring {draws} draws of {count:,} images at sigma {plan.sigma:.3g} on {plan.device} "
+        f"takes {about(seconds, 'at most' if settings.adaptive else 'about')}"
+        + (", after the training." if plan.training else ".")
+    )
+
+
+def _seconds_per_image(networks: Networks, plan: ScoringPlan) -> float:
+    """Time of scoring one image, measured on noise; an untrained network is just as slow."""
+    denoiser = networks.denoiser
+    if denoiser is None:
+        denoiser = train_denoiser.untrained(plan.training or Training(32, None), plan.device)
+    networks = replace(networks, denoiser=denoiser).complete(plan.settings, plan.device)
+    scorer = networks.scorer(0.1, plan.settings.n_draws, 0, plan.dtype)
+    count, side = 8, denoiser.image_size
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 3, side, side), dtype=np.uint8)
+    names = [str(i) for i in range(count)]
+    scorer(pixels[:1], names[:1])
+    started = time.monotonic()
+    scorer(pixels, names)
+    return (time.monotonic() - started) / count
+
+
+def record(run: Run, images: Collection, plan: ScoringPlan) -> None:
+    """Write source, settings and counts into the run's record."""
+    run.update(
+        source=images.source,
+        settings=plan.settings.record(),
+        request=plan.request(images),
+        counts=table.counts(images),
+        rendering=asdict(images.rendering),
+    )
+
+
+def check_fingerprint(
+    run: Run, images: Collection, scorer: Scorer, networks: Networks, plan: ScoringPlan
+) -> None:
+    """Record what the scores depend on; scores that depend on something else are not mixed in.
+
+    Other versions of what decodes and computes are refused only while scores are missing: a
+    finished run may still be shown and stored after an upgrade.
+
+    Raises:
+        UserError: the run was scored with something else.
+    """
+    before, now = run.record.get("scored_with"), _computing_versions()
+    if before and before != now and not run.finished:
+        raise UserError(
+            f"The run {run.key} was begun with {_listed(before)}, and here is {_listed(now)}: go "
+            "on with those, or start anew with --fresh."
+        )
+    fingerprint = hashing.fingerprint(
+        [
+            METHOD,
+            list(images.unique),
+            asdict(images.rendering),
+            scorer.denoiser.content_hash(),
+            scorer.sigma,
+            scorer.n_draws,
+            scorer.seed,
+            str(scorer.dtype),
+            scorer.perceptual.name,
+            scorer.perceptual.weights_hash,
+            networks.embedding.name,
+            networks.embedding.weights_hash,
+            plan.size,
+            plan.settings.fit,
+            *([asdict(scorer.edge)] if scorer.edge else []),
+        ]
+    )
+    if run.record.get("fingerprint") not in (None, fingerprint):
+        raise UserError(
+            f"The run {run.key} was scored with another model or other weights; "
+            "start anew with --fresh."
+        )
+    run.update(fingerprint=fingerprint, scored_with=before or now)
+
+
+def _computing_versions() -> dict[str, str]:
+    """Versions, to the second number, of what decides over the last digits of a score."""
+    return {name: ".".join(version(name).split(".")[:2]) for name in ("torch", "pillow")}
+
+
+def _listed(versions: dict[str, str]) -> str:
+    return " and ".join(f"{name} {number}" for name, number in versions.items())

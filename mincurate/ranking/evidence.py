@@ -1,0 +1,75 @@
+"""What the draws of the minority score give: mean, error, percentile, calibrated score."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mincurate.ranking import classes, minority_score
+
+COVERED = 0.95
+"""Share of the images whose true rank, that of endless draws, its interval holds."""
+PERCENTILES = ("minority_percentile", "minority_percentile_low", "minority_percentile_high")
+"""Columns of `minority_percentiles`."""
+
+
+def summary(draws: NDArray[np.float32]) -> dict[str, Any]:
+    """Columns of the minority score, of draws ``(N, K)``, NaN where they were spared."""
+    return {
+        "minority_score": np.nanmean(draws, axis=1, dtype=np.float64),
+        "minority_score_se": minority_score.standard_error(draws),
+        "minority_score_draws": [row[np.isfinite(row)] for row in draws],
+    }
+
+
+def minority_percentiles(ranked: NDArray[np.float64], scored: pd.DataFrame) -> NDArray[np.float64]:
+    """Where images rank by the minority score, and at either end of its interval (`COVERED`).
+
+    The error of a mean of few draws is itself a guess: Student's t allows for that.
+
+    Args:
+        ranked: ``(N,)`` scores of all ranked images; NaN left out.
+        scored: ``(M,)`` rows with the columns of `summary`.
+
+    Returns:
+        ``(M, 3)`` on [0, 1]: rank, low, high; the latter two are NaN for a single draw.
+    """
+    from scipy.stats import t
+
+    score, error = (
+        scored[name].to_numpy(np.float64) for name in ("minority_score", "minority_score_se")
+    )
+    draws = [d.size if isinstance(d, np.ndarray) else 0 for d in scored["minority_score_draws"]]
+    reach = t.ppf((1 + COVERED) / 2, np.array(draws) - 1) * error
+    ends = (score, score - reach, score + reach)
+    return np.stack([classes.percentile_among(ranked, end) for end in ends], axis=1)
+
+
+def calibrate(scored: pd.DataFrame) -> None:
+    """Add ``minority_score_calibrated``: mean rank, 0..1, of semantic surprise and neighbours."""
+    if len(scored) == 0:
+        scored["minority_score_calibrated"] = []
+        return
+    surprise = minority_score.semantic_surprise(_layers(scored))
+    far = scored["neighbor_distance"].to_numpy(np.float64)
+    scored["minority_score_calibrated"] = classes.mean_rank(surprise, far)
+
+
+def calibrated_among(ranked: pd.DataFrame, joining: pd.DataFrame) -> NDArray[np.float64]:
+    """``minority_score_calibrated`` of images that join those of ``ranked``.
+
+    Both tables hold ``layer_distances`` and ``neighbor_distance``.
+    """
+    layers = _layers(ranked)
+    return classes.mean_rank_among(
+        [minority_score.semantic_surprise(layers), ranked["neighbor_distance"].to_numpy()],
+        [
+            minority_score.semantic_surprise(_layers(joining), layers),
+            joining["neighbor_distance"].to_numpy(),
+        ],
+    )
+
+
+def _layers(scored: pd.DataFrame) -> NDArray[np.float32]:
+    return np.stack(scored["layer_distances"].tolist()).astype(np.float32)

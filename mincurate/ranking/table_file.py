@@ -1,0 +1,132 @@
+"""The table of a run as files: shards of scores, ``scores.parquet``, ``scores.csv``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mincurate.images import appearance
+from mincurate.ranking import evidence, outliers
+from mincurate.ranking.evidence import PERCENTILES
+from mincurate.ranking.minority_score import Scored
+from mincurate.runs import files
+from mincurate.runs.store import Run
+
+COLUMNS = [
+    "path",
+    "rel_path",
+    "content_hash",
+    "label",
+    "minority_score",
+    "minority_score_se",
+    *PERCENTILES,
+    "minority_class",
+    "minority_class_within_label",
+    "rarity",
+    "rarity_class",
+    "rarity_class_within_label",
+    "neighbor_distance",
+    "embedding_rarity",
+    "embedding_rarity_within_label",
+    *outliers.NAMES,
+    "minority_score_calibrated",
+    "complexity",
+    *appearance.NAMES,
+    "rarity_kind",
+    "rare_group",
+    "broken",
+    "denoising_error",
+    "width",
+    "height",
+    "duplicate_of",
+    "map_x",
+    "map_y",
+    "status",
+    "reason",
+    "warning",
+    "joined",
+    "sample_id",
+    "minority_score_draws",
+    "layer_distances",
+]
+
+
+def save_table(run: Run, frame: pd.DataFrame) -> None:
+    """Write ``scores.parquet``, which is what counts, and then ``scores.csv``."""
+    frame = frame[[column for column in COLUMNS if column in frame.columns]]
+    files.write_table(run.path / "scores.parquet", _arrow(frame))
+    flat = frame.drop(columns=["minority_score_draws", "layer_distances"])
+    files.write_atomically(
+        run.path / "scores.csv", flat.to_csv(index=False).encode("utf-8", "backslashreplace")
+    )
+
+
+def _arrow(frame: pd.DataFrame) -> pa.Table:
+    strings = ["path", "rel_path", "content_hash", "label", "duplicate_of", "status", "reason"]
+    strings += ["joined", "sample_id", "rarity_kind", "rare_group", "broken", "warning"]
+    columns: dict[str, pa.Array] = {}
+    for name in frame.columns:
+        values = frame[name]
+        if name in strings:
+            plain = [
+                v.encode("utf-8", "backslashreplace").decode() if isinstance(v, str) else None
+                for v in values
+            ]
+            columns[name] = pa.array(plain, pa.string())
+        elif name in ("minority_score_draws", "layer_distances"):
+            lists = [v.tolist() if isinstance(v, np.ndarray) else None for v in values]
+            columns[name] = pa.array(lists, pa.list_(pa.float32()))
+        else:
+            columns[name] = pa.array(values, from_pandas=False)
+    return pa.table(columns)
+
+
+def shard_table(hashes: Sequence[str], parts: Sequence[Scored]) -> pa.Table:
+    """Rows of a shard, one per image; without any, a table of none."""
+    if not parts:
+        return pa.table({"content_hash": pa.array([], pa.string())})
+
+    def lists(arrays: list[NDArray[np.float32]]) -> pa.Array:
+        joined = np.concatenate(arrays)
+        kind = pa.float16() if joined.dtype == np.float16 else pa.float32()
+        flat = pa.array(joined.reshape(-1), kind)
+        return pa.FixedSizeListArray.from_arrays(flat, joined.shape[1])
+
+    return pa.table(
+        {
+            "content_hash": pa.array(hashes, pa.string()),
+            "draws": lists([p.draws for p in parts]),
+            "layers": lists([p.layers for p in parts]),
+            "denoising_error": pa.array(
+                np.concatenate([p.denoising_error for p in parts]), pa.float32()
+            ),
+            # Half precision is ample for distances between unit vectors.
+            "embedding": lists([p.embeddings.astype(np.float16) for p in parts]),
+        }
+    )
+
+
+def unique_table(table: pa.Table | None) -> pd.DataFrame:
+    """One row per different image: the score, its error, and what it is made of."""
+    if table is None:
+        columns = ["content_hash", "minority_score", "minority_score_se", "minority_score_draws"]
+        return pd.DataFrame({name: [] for name in [*columns, "layer_distances", "denoising_error"]})
+    draws, layers = matrix(table, "draws"), matrix(table, "layers")
+    return pd.DataFrame(
+        {
+            "content_hash": table["content_hash"].to_pylist(),
+            **evidence.summary(draws),
+            "layer_distances": list(layers),
+            "denoising_error": table["denoising_error"].to_numpy(),
+        }
+    )
+
+
+def matrix(table: pa.Table, column: str) -> NDArray[Any]:
+    """A column of lists of one length as an array ``(N, d)``."""
+    joined = table[column].combine_chunks()
+    width = joined.type.list_size
+    return joined.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
