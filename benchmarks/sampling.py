@@ -51,14 +51,51 @@ FEW = 50
 """Evaluations within which a sampler counts as fast (issue 4)."""
 
 
-def step_cost(workshop, target, batch, rounds):
+class Networks:
+    """The networks that the settings share; a classifier is trained for each loss."""
+
+    def __init__(self, base, options, reporter):
+        from mincurate.compute.device import choose_device, choose_precision
+        from mincurate.generation.budget import Budget
+        from mincurate.generation.trainings import plan_trainings
+
+        names = ("train_minutes", "train_steps", "guide_minutes", "guide_steps")
+        budget = Budget(**{name: getattr(options, name) for name in names})
+        self.device, self.reporter = choose_device(options.device), reporter
+        self.dtype = choose_precision("auto", self.device)
+        self.trainings = plan_trainings(
+            base, model=options.model, budget=budget, seed=options.seed, device=self.device
+        )
+        self.loss = self.trainings.guidance.loss
+        self.denoiser = self.trainings.train_denoiser(reporter)
+        self.pixels = base.pixels(size=self.denoiser.image_size)
+        self.classifiers = {}
+
+    def classifier(self, loss):
+        if loss not in self.classifiers:
+            guidance = dataclasses.replace(self.trainings.guidance, loss=loss)
+            its = dataclasses.replace(self.trainings, guidance=guidance)
+            self.classifiers[loss] = its.train_classifier(self.denoiser, self.pixels, self.reporter)
+        return self.classifiers[loss]
+
+    def sampler(self, name, target, solver, steps, scale, loss=None):
+        from mincurate.generation import samplers
+
+        classifier = self.classifier(loss or self.loss) if name == "minority" else None
+        return samplers.build(
+            name, self.denoiser, solver=solver, steps=steps, guidance_scale=scale,
+            dtype=self.dtype, target=target, classifier=classifier,
+        )  # fmt: skip
+
+
+def step_cost(networks, target, batch, rounds):
     """Time of a guided evaluation over that of a plain one; best of alternating rounds."""
     import torch
 
     from mincurate.compute.device import precision
 
-    guided = workshop.sampler("minority", target, "dpm++", 25, None).denoiser
-    plain = workshop.denoiser
+    guided = networks.sampler("minority", target, "dpm++", 25, None).denoiser
+    plain = networks.denoiser
     device = plain.device
     x = torch.randn(batch, 3, plain.image_size, plain.image_size, device=device)
     sigma = plain.nearest_sigma(1.0)
@@ -66,7 +103,7 @@ def step_cost(workshop, target, batch, rounds):
     for _ in range(rounds):
         for name, model in (("plain", plain), ("guided", guided)):
             started = time.perf_counter()
-            with torch.no_grad(), precision(device.type, workshop.dtype):
+            with torch.no_grad(), precision(device.type, networks.dtype):
                 model.denoise(x, sigma)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
@@ -120,8 +157,6 @@ def main():
     from mincurate.errors import UserError
     from mincurate.evaluation import metrics
     from mincurate.generation import generate
-    from mincurate.generation.budget import Budget
-    from mincurate.generation.networks import open_workshop
     from mincurate.generation.target import Target, choose_target
     from mincurate.ranking import reference as references
     from mincurate.runs import store
@@ -135,16 +170,17 @@ def main():
         name, solver, steps, *more = setting.split("/")
         scale = options.guidance_scale if name == "minority" else None
         scale = float(more[0]) if more else scale
-        its = of_loss(more[1] if len(more) > 1 else opened.loss) if name == "minority" else opened
-        sampler = its.sampler(name, target, solver, int(steps), scale)
+        loss = more[1] if len(more) > 1 else networks.loss
+        sampler = networks.sampler(name, target, solver, int(steps), scale, loss)
         about = [
             setting,
             scale,
             list(target.classes),
             options.seed,
-            its.denoiser.content_hash(),
+            networks.denoiser.content_hash(),
         ]
-        about += [its.classifier.record["fingerprint"]] if name == "minority" else []
+        if name == "minority":
+            about.append(networks.classifier(loss).record["fingerprint"])
         folder = place / hashing.fingerprint(about)
         there = len(read_manifest(folder))
         started = time.perf_counter()
@@ -166,15 +202,6 @@ def main():
         about = {"setting": setting, "target_classes": list(target.classes)}
         return about | {"seconds_per_image": None if there else spent / options.n} | intervals
 
-    workshops = {}
-
-    def of_loss(loss):
-        """The workshop with the classifier of a loss, which is trained when it is first asked."""
-        if loss not in workshops:
-            its = opened if loss == opened.loss else dataclasses.replace(opened, loss=loss)
-            workshops[loss] = its
-        return workshops[loss]
-
     def carry_out(place):
         rows = [row(setting, rarest, place) for setting in options.settings]
         guided = [s for s in options.settings if s.startswith("minority")]
@@ -185,22 +212,14 @@ def main():
 
     try:
         base = references.open_base(store.find(options.run, kind=store.SCORE))
-        budget = Budget(
-            options.train_minutes, options.train_steps, options.guide_minutes, options.guide_steps
-        )
-        opened = open_workshop(
-            base, model=options.model, budget=budget, seed=options.seed, device=options.device,
-            reporter=reporter,
-        )  # fmt: skip
+        networks = Networks(base, options, reporter)
         rarest, _ = choose_target(
             base, target_class=options.target_class, top_fraction=0.1, label=None, like=None
         )
-        scorer, real = references.scorer_of(base.run, opened.device), base.vectors
+        scorer, real = references.scorer_of(base.run, networks.device), base.vectors
         with tempfile.TemporaryDirectory() as temporary:
             rows, sweep = carry_out(options.keep or Path(temporary))
-        # One that has its classifier already, where there is one.
-        workshop = next(iter(workshops.values()), None) or of_loss(opened.loss)
-        cost = step_cost(workshop, rarest, options.batch, options.rounds)
+        cost = step_cost(networks, rarest, options.batch, options.rounds)
     except UserError as error:
         sys.exit(f"Error: {error}")
     guided = [r for r in rows if r["setting"].startswith("minority")]
@@ -209,17 +228,17 @@ def main():
         if entry is not reference:
             entry["beyond_reference"] = beyond(entry, reference)
     result = {
-        **provenance(workshop.device),
+        **provenance(networks.device),
         "run": base.run.key,
-        "model": {"name": workshop.denoiser.name, "hash": workshop.denoiser.content_hash()},
+        "model": {"name": networks.denoiser.name, "hash": networks.denoiser.content_hash()},
         "images": len(base.frame),
         "n": options.n,
         "feature_space": base.run.record["embedding"],
         "reference": reference and reference["setting"],
         "guided_evaluation": cost,
         "classifiers": {
-            loss: {key: value for key, value in w.classifier.record.items() if key != "curve"}
-            for loss, w in workshops.items()
+            loss: {key: value for key, value in c.record.items() if key != "curve"}
+            for loss, c in networks.classifiers.items()
         },
         "rows": rows,
         "target_classes": sweep,

@@ -58,7 +58,6 @@ def loop(images: Path, number: int, fiftyone: bool) -> None:
     from faults import pictures
 
     from mincurate.dataset import delete
-    from mincurate.generation.budget import Budget
     from mincurate.pipelines import augment, score, score_new
     from mincurate.runs import store
 
@@ -80,7 +79,8 @@ def loop(images: Path, number: int, fiftyone: bool) -> None:
         steps=4,
         init="real",
         top_fraction=1.0,
-        budget=Budget(train_steps=20, guide_steps=20),
+        train_steps=20,
+        guide_steps=20,
         dataset="soak" if fiftyone else None,
         batch_size=4,
     ).run

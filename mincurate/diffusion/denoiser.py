@@ -9,10 +9,10 @@ Tweedie's one-shot reconstruction *is* this call.
 import copy
 import errno
 import json
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -27,25 +27,6 @@ from mincurate.errors import UserError
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 """diffusers' names; ``sample`` is x0."""
-
-
-class Denoises(Protocol):
-    """Anything to sample from: a `Denoiser`, a guided one, or a closed form."""
-
-    @property
-    def alphas_cumprod(self) -> Tensor:
-        """``(T,)``, decreasing in the timestep."""
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square images, in pixels."""
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the images."""
-
-    def denoise(self, x: Tensor, sigma: float) -> Tensor:
-        """``x0hat`` for ``x = x0 + sigma * eps``, ``(N, 3, H, W)``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +170,22 @@ class Denoiser:
         # A model with learned variance has twice the output channels; the mean comes first.
         return F.pixel_shuffle(output[:, : 3 * self.patch**2].float(), self.patch)
 
+    @property
+    def learns_variance(self) -> bool:
+        """Whether the network predicts the variance of a step beside its mean."""
+        return bool(self.unet.config.out_channels == 2 * self.unet.config.in_channels)
+
+    def denoise_with_variance(self, x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+        """`denoise`, and the network's prediction of the variance, ``(N, 3, H, W)`` each.
+
+        The variance is a place between the two bounds of a step's variance on a logarithmic scale,
+        -1 the lower and 1 the upper one (Nichol and Dhariwal, 2021, equation 15).
+        """
+        timesteps = torch.full((len(x),), self.timestep(sigma), device=x.device)
+        output = self.unet(self._fold(x, timesteps), timesteps).sample
+        x0 = self.to_x0(x, self._unfold(output), timesteps).clamp(-1, 1)
+        return x0, self._unfold(output[:, output.shape[1] // 2 :])
+
     def to_x0(self, x: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
         """Turn the network's prediction into the unclamped ``x0hat``, ``(N, 3, H, W)``."""
         sigma = self.sigmas.to(x.device)[timesteps].view(-1, 1, 1, 1)
@@ -208,8 +205,12 @@ class Denoiser:
         Returns:
             ``(N, 3, H, W)``, float32, clamped to [-1, 1] ("Don't Play Favorites", section 3.2).
         """
+        return self.reconstruct(x, sigma).clamp(-1, 1)
+
+    def reconstruct(self, x: Tensor, sigma: float) -> Tensor:
+        """`denoise` without the clamp."""
         timesteps = torch.full((len(x),), self.timestep(sigma), device=x.device)
-        return self.to_x0(x, self.predict(x, timesteps), timesteps).clamp(-1, 1)
+        return self.to_x0(x, self.predict(x, timesteps), timesteps)
 
     def features(self, x: Tensor, sigma: float) -> list[Tensor]:
         """Activations of the encoder half, shallow to deep, for ``x`` at noise level ``sigma``.
@@ -248,17 +249,21 @@ class Denoiser:
                 os.fsync(file.fileno())
 
 
+def knows_all_levels(denoiser: Denoiser) -> bool:
+    """Whether the model was trained on all of its noise levels, as generating needs."""
+    low, high = denoiser.trained_sigmas or (0.0, math.inf)
+    return bool(low <= denoiser.sigmas[0] * 1.001 and high >= denoiser.sigmas[-1] * 0.999)
+
+
 def check_all_levels(denoiser: Denoiser) -> None:
     """Check that a model can generate images.
 
     Raises:
         UserError: it was trained on some noise levels only.
     """
-    if denoiser.trained_sigmas is None:
-        return
-    low, high = denoiser.trained_sigmas
-    lowest, highest = float(denoiser.sigmas[0]), float(denoiser.sigmas[-1])
-    if low > lowest * 1.001 or high < highest * 0.999:
+    if not knows_all_levels(denoiser):
+        low, high = denoiser.trained_sigmas or (0.0, math.inf)
+        lowest, highest = float(denoiser.sigmas[0]), float(denoiser.sigmas[-1])
         raise UserError(
             f"The model {denoiser.name} was trained on noise levels from {low:.3g} to {high:.3g}, "
             f"which is enough to score; generating images needs all of them, {lowest:.3g} to "

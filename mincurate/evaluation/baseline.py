@@ -47,6 +47,7 @@ def make(
         steps=int(settings["steps"]),
         solver=str(settings["solver"]),
         dtype=choose_precision(str(settings.get("precision", "auto")), device),
+        paper=settings.get("preset") == "paper",
     )
     starts = _starts(generation, base, denoiser.image_size) if same_start(generation) else None
     existing = read_manifest(folder)
