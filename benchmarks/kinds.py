@@ -61,8 +61,8 @@ def case(images: Pool, embedding: str, common: str, rare: str, seed: int) -> pd.
     frame = pd.concat([frame, copies], ignore_index=True)
     floor = appearance.sharpness_floor(frame["sharpness"].to_numpy(np.float64))
     frame["broken"] = appearance.broken(frame, floor)
-    known = classes.rarest_first(frame, "score")
-    frame["rarity_kind"] = rarity_kind.rarity_kinds(frame, known, vectors[known.index])
+    ranked = classes.rarest_first(frame, "score")
+    frame["rarity_kind"] = rarity_kind.rarity_kinds(frame, ranked, vectors[ranked.index])
     return frame
 
 

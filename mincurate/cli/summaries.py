@@ -172,9 +172,9 @@ def filled(parts: "list[Filled]", by: str, reporter: Terminal) -> None:
     names = (by, "missing", "accepted", f"of this {by}", "still missing", "run")
     table, missing = table_of("Generated", names), 0
     for part in parts:
-        left = part.wanted - part.landed
+        left = part.missing - part.landed
         missing += left
-        numbers = [f"{n:,}" for n in (part.wanted, part.accepted, part.landed, left)]
+        numbers = [f"{n:,}" for n in (part.missing, part.accepted, part.landed, left)]
         table.add_row(cell(part.name), *numbers, part.run.key)
     reporter.console.print(table)
     if missing:

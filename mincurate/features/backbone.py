@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mincurate import hashing
+from mincurate.diffusion.load import check_finite
 from mincurate.errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -74,6 +75,7 @@ def load_torchvision(spec: str, *, device: str = "cpu", min_side: int = 96) -> B
             f"{len(missing)} of {len(own)} tensors are missing or have another shape, "
             f"for example {min(missing)}."
         )
+    check_finite(fitting, f"The network {spec}")
     net.load_state_dict(fitting, strict=False)
     net = net.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
     return Backbone(

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mincurate import hashing
+from mincurate.diffusion import hub
 from mincurate.diffusion.denoiser import Denoiser
-from mincurate.errors import UserError
+from mincurate.diffusion.load import check_finite
+from mincurate.errors import UserError, reason
 from mincurate.features import backbone
 
 UNET_SIGMA = 0.5
@@ -96,12 +99,17 @@ def _load_hub_model(spec: str, device: str) -> Embedder:
             f"The embedding {spec!r} is neither unet nor torchvision:NAME[@FILE]; to read it as a "
             "hub id install transformers (pip install 'mincurate[hub]')."
         ) from None
+    offline = not Path(spec).is_dir() and not hub.reachable()
     try:
-        net = AutoModel.from_pretrained(spec, trust_remote_code=False)
-        config = AutoImageProcessor.from_pretrained(spec).to_dict()
+        net = AutoModel.from_pretrained(spec, trust_remote_code=False, local_files_only=offline)
+        config = AutoImageProcessor.from_pretrained(spec, local_files_only=offline).to_dict()
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"The embedding model {spec!r} could not be loaded: {reason}") from error
+        if offline:
+            raise UserError(hub.unreachable(spec)) from error
+        raise UserError(
+            f"The embedding model {spec!r} could not be loaded: {reason(error)}"
+        ) from error
+    check_finite(net.state_dict(), f"The embedding model {spec}")
     net = net.eval().requires_grad_(False).to(device)
     size = config.get("crop_size") or config.get("size") or {}
     side = int(size.get("height") or size.get("shortest_edge") or 224)

@@ -7,7 +7,7 @@ user.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -22,6 +22,10 @@ from mincurate.ranking import tail as tails
 from mincurate.ranking.compare import Comparison
 from mincurate.runs import files, schema, store
 from mincurate.runs.store import Run
+
+if TYPE_CHECKING:
+    from mincurate.pipelines.augment import Augmented
+    from mincurate.pipelines.rebalance import Filled
 
 VIEWS = {
     "rarest-first": "Rarest first",
@@ -116,8 +120,8 @@ class Counts:
 
 def counts(run: Run) -> Counts:
     """How many images of a scored run are of each class and label."""
-    table = run.path / "scores.parquet"
-    frame = pd.read_parquet(table, columns=["label", "rarity_class", "status"])
+    columns = ["label", "rarity_class", "status"]
+    frame = pd.read_parquet(run.path / schema.SCORES, columns=columns)
     scored = frame[frame["status"] == "ok"]
     classes = scored["rarity_class"].astype("int64").value_counts().sort_index(ascending=False)
     names = scored["label"].value_counts().sort_index()
@@ -151,20 +155,18 @@ def hashes_to_vary(dataset: Any, like: str, selected: list[str]) -> list[str]:
     return generated.selection(dataset.name, ",".join(selected) if like == "selection" else like)
 
 
-def augment(dataset: Any, *, trainings: dict[str, Any], reporter: Reporter, **settings: Any) -> Any:
-    """Generate from the run that a dataset shows, and add the images: see `pipelines.augment`.
+def augment(dataset: Any, *, reporter: Reporter, **settings: Any) -> "Augmented":
+    """Generate from the run that a dataset shows, and add the images to the dataset.
 
     Args:
         dataset: the dataset.
-        trainings: budgets of the trainings before the first generation, by name.
         reporter: hears of progress.
-        settings: the others.
+        settings: of `AugmentSettings`, by name.
     """
-    from mincurate.generation.budget import Budget
     from mincurate.pipelines import augment as pipeline
 
-    run, budget = lookup.find(dataset), Budget(**trainings)
-    return pipeline.augment(run, budget=budget, dataset=dataset.name, reporter=reporter, **settings)
+    run = lookup.find(dataset)
+    return pipeline.augment(run, dataset=dataset.name, reporter=reporter, **settings)
 
 
 # Rebalance
@@ -192,21 +194,13 @@ def write_weights(images: pd.DataFrame, by: Any, to: Any, path: Path) -> int:
 
 
 def fill(
-    dataset: Any,
-    plan: pd.DataFrame,
-    *,
-    trainings: dict[str, Any],
-    reporter: Reporter,
-    **settings: Any,
-) -> Any:
-    """Generate what a plan lacks, and add the images: see `pipelines.rebalance.fill`."""
-    from mincurate.generation.budget import Budget
+    dataset: Any, plan: pd.DataFrame, *, by: Any, reporter: Reporter, **settings: Any
+) -> "list[Filled]":
+    """Generate what a plan lacks, and add the images to the dataset; arguments as for `augment`."""
     from mincurate.pipelines import rebalance as pipeline
 
-    run, budget = lookup.find(dataset), Budget(**trainings)
-    return pipeline.fill(
-        run, plan, budget=budget, dataset=dataset.name, reporter=reporter, **settings
-    )
+    run = lookup.find(dataset)
+    return pipeline.fill(run, plan, by=by, dataset=dataset.name, reporter=reporter, **settings)
 
 
 # Evaluate, compare

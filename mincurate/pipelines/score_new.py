@@ -20,28 +20,17 @@ from mincurate.images import appearance, decode_pool
 from mincurate.images.sources import Source
 from mincurate.pipelines import new_files
 from mincurate.progress import SILENT, Reporter
-from mincurate.ranking import classes, evidence, outliers, rarity_kind, reference, table_file
+from mincurate.ranking import classes, outliers, rarity_kind, reference, table_file
 from mincurate.ranking import table as tables
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
-from mincurate.runs import digests, store
+from mincurate.runs import digests, schema, store
 from mincurate.runs import files as run_files
 from mincurate.runs.store import Run
 
-VECTORS = "joined.npz"
-"""Hashes and vectors of images that joined, which `embeddings.npy` does not hold."""
 PORTION = 512
 """Images that are scored between two writings of the table: what a killed process loses."""
-NUMBERS = [
-    *("minority_score", "minority_score_se", "minority_class", "minority_class_within_label"),
-    *("rarity", "rarity_class", "rarity_class_within_label"),
-    *("neighbor_distance", "embedding_rarity"),
-    *classes.WITHIN.values(),
-    *outliers.NAMES,
-    *("minority_score_calibrated", "denoising_error"),
-    *("rarity_kind", "map_x", "map_y", "minority_score_draws", "layer_distances"),
-    *(*evidence.PERCENTILES, "rare_group"),
-]
+NUMBERS = [name for name, column in schema.COLUMNS.items() if column.of_content]
 """Columns that an exact copy takes over, as far as the run has them."""
 
 
@@ -338,7 +327,7 @@ def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.flo
         content_hash=np.array([*hashes, *vectors[0]], dtype=str),
         vectors=np.concatenate([*([found] if len(found) else []), vectors[1]]),
     )
-    run_files.write_atomically(run.path / VECTORS, buffer.getvalue())
+    run_files.write_atomically(run.path / schema.JOINED, buffer.getvalue())
     frame = run.frame()
     if "joined" not in frame:
         frame["joined"] = pd.Series(pd.NA, index=frame.index, dtype="string")
@@ -364,7 +353,7 @@ def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.flo
 def read_vectors(run: Run) -> tuple[list[str], NDArray[np.float32]]:
     """Content hashes and vectors of the images that joined a run."""
     try:
-        with np.load(run.path / VECTORS, allow_pickle=False) as kept:
+        with np.load(run.path / schema.JOINED, allow_pickle=False) as kept:
             return kept["content_hash"].tolist(), kept["vectors"]
     except FileNotFoundError:
         return [], np.zeros((0, 0), np.float32)

@@ -13,9 +13,9 @@ import torch
 
 from mincurate import hashing
 from mincurate.compute.device import choose_precision
-from mincurate.diffusion import denoiser as denoisers
 from mincurate.diffusion import models, train_denoiser
 from mincurate.diffusion.denoiser import Denoiser
+from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.train_denoiser import Training
 from mincurate.errors import UserError
 from mincurate.features import embedder as embedders
@@ -124,7 +124,7 @@ def load_networks(
     settings: ScoreSettings, device: str, reporter: Reporter
 ) -> tuple[ScoreSettings, Networks]:
     """Resolve ``auto``, and load what needs no training, so that a wrong name fails at once."""
-    denoiser = denoisers.load(models.place(settings.model), device) if settings.model else None
+    denoiser = load_denoiser(models.place(settings.model), device) if settings.model else None
     perceptual, why = perception.choose_perceptual(settings.perceptual)
     if why:
         reporter.say(why)

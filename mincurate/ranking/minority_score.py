@@ -5,7 +5,6 @@
 Um, Lee, Ye, "Don't Play Favorites: Minority Guidance for Diffusion Models", ICLR 2024, equation 5.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mincurate import hashing
 from mincurate.compute.device import precision
 from mincurate.diffusion.denoiser import Denoiser, to_tensor
 from mincurate.features import perceptual as perception
@@ -193,7 +193,7 @@ def noise(identities: Sequence[str], n_draws: int, shape: tuple[int, ...], seed:
     drawn = torch.empty(len(identities), n_draws, *shape)
     for n, identity in enumerate(identities):
         for k in range(0, n_draws, 2):
-            digest = hashlib.blake2b(f"{seed}/{identity}/{k}".encode(), digest_size=8).digest()
+            digest = hashing.digest(f"{seed}/{identity}/{k}".encode(), 8)
             generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
             torch.randn(shape, generator=generator, out=drawn[n, k])
     drawn[:, 1::2] = -drawn[:, : n_draws - 1 : 2]

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from mincurate.compute.device import choose_precision
-from mincurate.diffusion import denoiser as denoisers
+from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.features import embedder as embedders
 from mincurate.features import perceptual
@@ -24,7 +24,7 @@ from mincurate.progress import SILENT, Reporter
 from mincurate.ranking import classes, evidence, minority_score, outliers, umap_map
 from mincurate.ranking.minority_score import Edge, Scorer
 from mincurate.ranking.neighbors import NEIGHBORS, nearest
-from mincurate.runs import store
+from mincurate.runs import schema, store
 from mincurate.runs.store import Run
 
 
@@ -118,8 +118,8 @@ def open_base(run: Run) -> Base:
         )
     scored = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
     try:
-        hashes = pd.read_parquet(run.path / "embeddings.parquet")["content_hash"]
-        vectors = np.load(run.path / "embeddings.npy", allow_pickle=False)
+        hashes = pd.read_parquet(run.path / schema.VECTOR_HASHES)["content_hash"]
+        vectors = np.load(run.path / schema.VECTORS, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise UserError(
             f"The embeddings of run {run.key} cannot be read ({error}); score again with --fresh."
@@ -145,7 +145,7 @@ def scorer_of(run: Run, device: str) -> Scorer:
     record = run.record
     settings = record["settings"]
     try:
-        denoiser = denoisers.load(str(record["model"]["name"]), device)
+        denoiser = load_denoiser(str(record["model"]["name"]), device)
     except UserError as error:
         raise UserError(f"The model of run {run.key} is not here any more: {error}") from error
     if denoiser.content_hash() != record["model"]["hash"]:

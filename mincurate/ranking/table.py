@@ -28,7 +28,7 @@ from mincurate.ranking import (
     tail_groups,
     umap_map,
 )
-from mincurate.runs import files, shards, store
+from mincurate.runs import files, schema, shards, store
 from mincurate.runs.store import Run
 
 
@@ -70,7 +70,7 @@ def assemble(
         shard_images: images per shard.
     """
     # What joined the run is not in its shards: should its table be made again, it joins again.
-    (run.path / "joined.npz").unlink(missing_ok=True)
+    (run.path / schema.JOINED).unlink(missing_ok=True)
     scored, vectors = _read_shards(run, -(-len(images.unique) // shard_images))
     _save_vectors(run, scored["content_hash"].tolist(), vectors)
     with reporter.task("Neighbours and map", 2, "steps") as advance:
@@ -146,8 +146,8 @@ def _read_shards(run: Run, count: int) -> tuple[pd.DataFrame, NDArray[np.float32
 
 
 def _save_vectors(run: Run, hashes: list[str], vectors: NDArray[np.float32]) -> None:
-    files.write_vectors(run.path / "embeddings.npy", vectors)
-    files.write_table(run.path / "embeddings.parquet", pa.table({"content_hash": hashes}))
+    files.write_vectors(run.path / schema.VECTORS, vectors)
+    files.write_table(run.path / schema.VECTOR_HASHES, pa.table({"content_hash": hashes}))
 
 
 def _add_evidence(scored: pd.DataFrame, vectors: NDArray[np.float32]) -> None:
@@ -174,7 +174,7 @@ def _fitted_map(
     run: Run, scored: pd.DataFrame, vectors: NDArray[np.float32], seed: int
 ) -> tuple[NDArray[np.float32], str]:
     """The fitted map; a run that is gone on with keeps the one it has."""
-    path = run.path / "map.npz"
+    path = run.path / schema.MAP
     identity = hashing.fingerprint([run.record.get("fingerprint"), scored["content_hash"].tolist()])
     try:
         with np.load(path, allow_pickle=False) as saved:

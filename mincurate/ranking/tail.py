@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mincurate.errors import UserError
 from mincurate.images import appearance
 from mincurate.ranking import classes as ordinal
+from mincurate.runs import schema
 from mincurate.runs.store import Run
 
 BARS = 48
@@ -174,7 +175,7 @@ def look(run: Run) -> LongTail:
         UserError: the run's files are gone, or are those of an earlier version.
     """
     try:
-        changed = tuple((run.path / n).stat().st_mtime_ns for n in ("scores.parquet", "run.json"))
+        changed = tuple((run.path / n).stat().st_mtime_ns for n in (schema.SCORES, schema.RECORD))
     except OSError as error:
         raise UserError(
             f"The results of this run are not in {run.path} any more: score the dataset again."
@@ -188,7 +189,7 @@ def _look(folder: Path, changed: tuple[int, ...]) -> LongTail:
 
     run = Run(folder)
     record = run.record
-    table = folder / "scores.parquet"
+    table = folder / schema.SCORES
     names = pq.read_schema(table).names
     if "rarity_class" not in names:
         raise UserError(

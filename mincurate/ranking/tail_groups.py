@@ -16,6 +16,7 @@ from mincurate.errors import UserError
 from mincurate.ranking.classes import tail_size
 from mincurate.ranking.group_traits import Trait, traits
 from mincurate.ranking.tail import MOST_IN_TAIL, LongTail
+from mincurate.runs import schema
 
 FEWEST = 4
 """Images of a group, at least."""
@@ -169,8 +170,8 @@ def _vectors(tail: LongTail) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The run's vectors, memory-mapped, and the row of every image (-1: none)."""
     folder = tail.run.path
     try:
-        hashes = pd.read_parquet(folder / "embeddings.parquet")["content_hash"]
-        vectors = np.load(folder / "embeddings.npy", mmap_mode="r", allow_pickle=False)
+        hashes = pd.read_parquet(folder / schema.VECTOR_HASHES)["content_hash"]
+        vectors = np.load(folder / schema.VECTORS, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise UserError(
             f"The embeddings of run {tail.run.key} cannot be read ({error}): score again."

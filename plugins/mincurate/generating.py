@@ -24,7 +24,6 @@ SAMPLERS = (
     ("ddpm", "Plain, without guidance"),
     ("self-guided", "Self-guided"),
     ("boost-and-skip", "Boost and skip"),
-    ("low-density", "Low density"),
 )
 TRAININGS = ("train_minutes", "train_steps", "guide_minutes", "guide_steps")
 
@@ -182,7 +181,7 @@ class RebalancePlan(LongRunning):
                 ctx.dataset,
                 plan,
                 by=by,
-                trainings=_given(ctx, TRAININGS),
+                **_given(ctx, TRAININGS),
                 steps=value(ctx, "steps", 25),
                 seed=value(ctx, "seed", 0),
                 reporter=reporter,
@@ -248,7 +247,7 @@ def _augment(ctx: Any, reporter: Reporter, n: int, **target: Any) -> dict[str, A
         solver=value(ctx, "solver", "sde-dpm++"),
         steps=int(value(ctx, "steps", 25)),
         guidance_scale=ctx.params.get("guidance_scale"),
-        trainings=_given(ctx, TRAININGS),
+        **_given(ctx, TRAININGS),
         seed=int(value(ctx, "seed", 0)),
         batch_size=int(value(ctx, "batch_size", 64)),
         reporter=reporter,

@@ -69,5 +69,5 @@ def test_a_batch_that_does_not_fit_is_scored_in_parts_with_the_same_scores():
 
 
 def test_not_even_one_image_is_a_sentence():
-    said = scored(1)
-    assert said.startswith("UserError") and "memory" in said, said
+    line = scored(1)
+    assert line.startswith("UserError") and "memory" in line, line
