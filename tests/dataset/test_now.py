@@ -10,7 +10,7 @@ import planted
 import pytest
 
 from mincurate.curation import gather
-from mincurate.dataset import delete, lookup, now, writer
+from mincurate.dataset import delete, lookup, now, target, writer
 from mincurate.errors import UserError
 from mincurate.pipelines import evaluate, new_files, sync
 from mincurate.runs import store
@@ -28,6 +28,12 @@ def folder(tmp_path):
 @pytest.fixture
 def paths(tmp_path):
     return planted.pictures(tmp_path / "plain", 12)
+
+
+@pytest.fixture(autouse=True)
+def empty(database):
+    for name in fo.list_datasets():
+        fo.delete_dataset(name)
 
 
 def own(paths, **fields):
@@ -126,30 +132,23 @@ def test_samples_of_one_file_count_once(paths):
 @pytest.mark.parametrize("kind", ["folder", "dataset"])
 def test_a_renamed_dataset_is_found_again(folder, paths, kind):
     if kind == "folder":
-        run = planted.score_folder("mincurate_1", folder, into="before")
+        run = planted.score_folder("mincurate_1", folder)
     else:
-        own(paths).name = "before"
-        run = planted.score_dataset("mincurate_1", "before")
-    dataset = fo.load_dataset("before")
+        own(paths)
+        run = planted.score_dataset("mincurate_1", "own")
+    before = run.record["dataset"]
+    dataset = fo.load_dataset(before)
     dataset.name = "after"
     assert lookup.dataset_of(run) == lookup.last_dataset() == "after"
     assert now.read(run).differences == ""
     assert len(new_files.find_new(run)) == 0
-    assert sync.sync(run).name == "after" and not fo.dataset_exists("before")
+    assert sync.sync(run).name == "after" and not fo.dataset_exists(before)
     planted.generate("mincurate_2", run, "after")
-    if kind == "folder":  # the same command again writes where its dataset is now
-        from mincurate.dataset import target
-
-        run.update(dataset="after")
-        made = planted.score_folder("mincurate_3", folder, into="new")
-        fo.load_dataset("new").name = "newer"
-        assert made.record["dataset"] == "new"
-        assert target.choose_name(str(folder), None) in ("newer", "mincurate-set")
-        fo.delete_dataset("newer")
+    if kind == "folder":  # the same command again, which names no dataset
+        assert target.choose_name(str(folder), None) == "after"
     delete.delete_run(run)
     dataset.reload()
     assert not dataset.has_field("rarity")
-    dataset.delete()
 
 
 def test_a_dataset_that_is_gone_is_said_with_where_it_was(folder):
@@ -159,10 +158,12 @@ def test_a_dataset_that_is_gone_is_said_with_where_it_was(folder):
         UserError, match=r"no FiftyOne dataset 'gone'.*`mincurate sync mincurate_1`"
     ):
         lookup.dataset_of(run)
+    here = run.record["database"]
     run.update(database="/another/folder")
     with pytest.raises(UserError, match="it is in /another/folder"):
         lookup.dataset_of(run)
     assert now.differences(run) == ""
+    run.update(database=here)
     assert sync.sync(run).added == 12
     assert lookup.dataset_of(run) == "gone"
     fo.delete_dataset("gone")
@@ -223,7 +224,7 @@ def test_deleting_a_run_that_generations_rest_on_says_so(paths):
     generation = planted.generate("mincurate_2", base, "own")
     assert "mincurate_2" in delete.words(base) and "mincurate_1" not in delete.words(generation)
     delete.delete_run(base)
-    with pytest.raises(UserError, match="scored run mincurate_1.* was deleted"):
+    with pytest.raises(UserError, match=r"scored run mincurate_1.* was deleted"):
         evaluate.base_of(generation)
     delete.delete_run(generation)
     assert len(fo.load_dataset("own")) == 12
