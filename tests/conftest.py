@@ -20,8 +20,6 @@ settings.load_profile("mincurate")
 
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, here and in what tests start
-    # UMAP's first map would set torch's threads to the number of cores: they share one libgomp.
-    os.environ["NUMBA_NUM_THREADS"] = "1"
 
 # FiftyOne reads these once, when it is imported: they are set before anything can import it.
 DATABASE = tempfile.mkdtemp(prefix="mincurate-database-")
@@ -192,7 +190,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: Any, *arguments: object) ->
 
 
 TINY = ("--train-steps", 3, "--n-draws", 2, "--num-classes", 4, "--no-umap", "--no-fiftyone")
-"""Options of the quickest run, with `tiny`."""
+"""Options of the quickest run, with `tiny`; the first two train its model."""
 
 
 @pytest.fixture

@@ -102,22 +102,6 @@ def _listed(paths: list[str]) -> str:
     return ", ".join([*names, "..."] if len(paths) > NAMED else names)
 
 
-def last_run_of(place: str) -> Run:
-    """The run of a folder, table or ``fiftyone:NAME[/VIEW]`` that was scored last.
-
-    Raises:
-        UserError: there is none.
-    """
-    value = place.removeprefix("fiftyone:")
-    if value == place:
-        value = str(Path(place).expanduser().resolve())
-    for run in reversed(store.all_runs()):
-        source = run.record.get("source") or {}
-        if source.get("value") == value and store.kind_of(run) == store.SCORE and run.finished:
-            return run
-    raise UserError(f"No finished run of {place} is there; score it without --retry-failed.")
-
-
 def _identity(frame: pd.DataFrame) -> str:
     """The column that tells one file of a run from another."""
     return "sample_id" if "sample_id" in frame else "rel_path"
@@ -134,9 +118,19 @@ def _present(run: Run, frame: pd.DataFrame) -> list[Source]:
         field = settings.get("label_field") or source.get("label_field")
         samples = reader.read_sources(*lookup.source_of(run), field)
         return _without(samples, settings)
-    if source["kind"] == "folder":
-        return sources.find(_root(frame, value), bool(frame["label"].notna().any()))
-    return sources.find(value, settings.get("labels"))
+    follow_links = bool(settings.get("follow_links"))
+    if source["kind"] in ("folder", "files"):
+        labels = bool(frame["label"].notna().any())
+        place = source.get("paths") or _root(frame, value)
+        return sources.read_place(place, labels, follow_links=follow_links).sources
+    columns = {
+        "path_column": settings.get("path_column"),
+        "label_column": settings.get("label_field"),
+    }
+    listing = sources.read_place(
+        value, settings.get("labels"), follow_links=follow_links, **columns
+    )
+    return listing.sources
 
 
 def _without(samples: list[Source], settings: dict[str, Any]) -> list[Source]:

@@ -1,9 +1,5 @@
-"""What is rare in a scored run: its tail, how the scores are spread, and over which labels.
+"""The long tail of a scored run: the rarest tenth, the histogram of the scores, rarity by label."""
 
-Tables and numbers alone; the FiftyOne panel draws them.
-"""
-
-import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -11,19 +7,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mincurate.errors import UserError
 from mincurate.images import appearance
 from mincurate.ranking import classes as ordinal
+from mincurate.runs import schema
 from mincurate.runs.store import Run
 
-TAIL = 0.1
-"""Share of the images that is called the tail."""
 BARS = 48
-"""Bars of the histogram."""
+"""Bars of the histogram, at most."""
 DOTS = 6000
-"""Points of the map, at most: all of the tail, as far as they fit, and every n-th of the others."""
+"""Points of the map, at most: first the tail, then every n-th of the other images."""
+MOST_IN_TAIL = 5000
+"""Images of the tail that are clustered and get a ``rarity_kind``, at most: the rarest."""
 NO_LABEL = "(no label)"
 COLUMNS = [
     *("path", "rel_path", "content_hash", "label", "duplicate_of", "status", "width", "height"),
@@ -31,33 +28,49 @@ COLUMNS = [
     *("neighbor_distance", "embedding_rarity", "minority_score_calibrated"),
     *("complexity", *appearance.NAMES, "rarity_kind", "rare_group", "broken", "map_x", "map_y"),
 ]
-"""Of the table of results: the draws, which are most of its bytes, are left on disk."""
-
-
-def tail_size(images: int) -> int:
-    """How many of so many ranked images are the tail."""
-    return math.ceil(TAIL * images)
+"""Columns that are read: not the draws, which are most of the table's bytes."""
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often which score occurs.
+    """A histogram of scores, split by class.
 
     Attributes:
         borders: ``(B + 1,)``, ascending.
-        counts: ``(B, num_classes)``, how many images of which class lie between two borders.
+        counts: ``(B, L)``, images of each class between two borders.
+        unclassified: ``(B,)``, images without a class.
     """
 
     borders: NDArray[np.float64]
     counts: NDArray[np.int64]
+    unclassified: NDArray[np.int64]
+
+
+def histogram(scores: ArrayLike, classes: ArrayLike, num_classes: int) -> Histogram | None:
+    """The histogram of scores, at most `BARS` bars; ``None`` where all scores are equal.
+
+    Args:
+        scores: ``(N,)``; NaN is left out.
+        classes: ``(N,)``, -1 for none.
+    """
+    values, members = np.asarray(scores, np.float64), np.asarray(classes, np.int64)
+    scored = ~np.isnan(values)
+    values, members = values[scored], members[scored]
+    if len(values) < 2 or values.min() == values.max():
+        return None
+    borders = np.histogram_bin_edges(values, bins=min(BARS, max(8, len(values) // 8)))
+    bars = np.searchsorted(borders[1:-1], values, side="right")
+    counts = np.zeros((len(borders) - 1, num_classes + 1), np.int64)
+    np.add.at(counts, (bars, members), 1)  # -1 is the last column
+    return Histogram(borders, counts[:, :-1], counts[:, -1])
 
 
 @dataclass(frozen=True, eq=False)
 class LongTail:
-    """A scored run as one looks at it.
+    """A scored run, ready to be shown.
 
     Attributes:
-        run: where it is.
+        run: the run.
         record: its ``run.json``.
         images: one row per scored image, without copies, rarest first; the index counts from 0.
     """
@@ -68,71 +81,64 @@ class LongTail:
 
     @property
     def rank_by(self) -> str:
-        """What the images are ranked by, one of `classes.RANKINGS`."""
+        """The ranking in force, one of `classes.RANKINGS`."""
         settings = self.record.get("settings") or {}
         return str(self.record.get("rank_by") or settings.get("rank_by") or "minority")
 
     @property
     def column(self) -> str:
-        """The column that they are ranked by; higher is rarer."""
+        """The column of the ranking in force; higher is rarer."""
         return ordinal.RANKINGS[self.rank_by]
 
     @property
     def within_label(self) -> bool:
-        """Whether an image is ranked among those of its own label alone."""
+        """Whether images are ranked within each label."""
         return bool(self.record.get("class_edges_by_label"))
 
     @cached_property
     def num_classes(self) -> int:
-        """Ordinal classes there are."""
+        """Number of ordinal classes, L."""
         settings = self.record.get("settings") or {}
         return int(self.record.get("num_classes") or settings.get("num_classes") or 10)
 
     @property
     def tail(self) -> pd.DataFrame:
         """The rarest tenth, rarest first."""
-        return self.images.head(tail_size(len(self.images)))
+        return self.images.head(ordinal.tail_size(len(self.images)))
 
     @property
     def tail_rarity(self) -> float:
-        """Rarity from which on an image is of the tail."""
+        """Lowest rarity in the tail, in [0, 1]."""
         return float(self.tail["rarity"].min()) if len(self.images) else 1.0
 
     @cached_property
     def classes(self) -> NDArray[np.int64]:
-        """Class of every image."""
+        """``rarity_class`` of every image, ``(N,)`` in 0..L-1."""
         return self.images["rarity_class"].to_numpy(np.int64)
 
     @cached_property
     def classes_of_all(self) -> NDArray[np.int64]:
-        """Class that every image has among all of them, also where labels are ranked apart."""
+        """Class among all images, ``(N,)``, even where images are ranked within labels."""
         if not self.within_label:
             return self.classes
         return ordinal.ordinal_classes(self.images[self.column], self.num_classes)
 
     def scores_of(self, members: NDArray[np.bool_]) -> tuple[float, float]:
-        """Lowest and highest score, of those that rank, among some images."""
-        found = self.images.loc[members, self.column]
-        return float(found.min()), float(found.max())
+        """Lowest and highest score of the ranking in force among ``members``, ``(N,)``."""
+        scores = self.images.loc[members, self.column]
+        return float(scores.min()), float(scores.max())
 
     @cached_property
     def histogram(self) -> Histogram | None:
-        """Of the scores that rank; ``None`` where all are equal."""
-        values = self.images[self.column].to_numpy(np.float64)
-        if len(values) < 2 or values.min() == values.max():
-            return None
-        borders = np.histogram_bin_edges(values, bins=min(BARS, max(8, len(values) // 8)))
-        places = np.searchsorted(borders[1:-1], values, side="right")
-        counts = np.zeros((len(borders) - 1, self.num_classes), np.int64)
-        np.add.at(counts, (places, self.classes), 1)
-        return Histogram(borders, counts)
+        """Of the scores of the ranking in force by ``rarity_class``; ``None`` if all are equal."""
+        return histogram(self.images[self.column], self.classes, self.num_classes)
 
     @cached_property
     def labels(self) -> pd.DataFrame | None:
         """Images per label (index) and class (columns ``0 .. L-1``); ``None`` without labels.
 
-        The label whose share in the tail is largest comes first. Images ranked within their labels
-        fill every class of every label: they are counted by the classes that the whole set has.
+        Labels with the largest share of their images in the tail come first. Classes are those
+        among all images: within labels, all classes of a label are equally large.
         """
         named = self.images["label"].astype(object)
         if named.isna().all():
@@ -146,13 +152,13 @@ class LongTail:
         return table.loc[order]
 
     def of_label(self, label: str) -> pd.DataFrame:
-        """The images of a label (`NO_LABEL`: those without), rarest first."""
+        """The images of a label (`NO_LABEL`: those without one), rarest first."""
         named = self.images["label"].astype(object)
         return self.images[named.isna() if label == NO_LABEL else named == label]
 
     @cached_property
     def dots(self) -> pd.DataFrame:
-        """The images that the map shows."""
+        """The images shown on the map, at most `DOTS`."""
         mapped = self.images[self.images["map_x"].notna() & self.images["map_y"].notna()]
         if len(mapped) <= DOTS:
             return mapped
@@ -163,13 +169,13 @@ class LongTail:
 
 
 def look(run: Run) -> LongTail:
-    """A run's long tail; kept in memory until the run's files change.
+    """The long tail of a run; kept in memory until the run's files change.
 
     Raises:
-        UserError: the run is not finished.
+        UserError: the run's files are gone, or are those of an earlier version.
     """
     try:
-        changed = tuple((run.path / n).stat().st_mtime_ns for n in ("scores.parquet", "run.json"))
+        changed = tuple((run.path / n).stat().st_mtime_ns for n in (schema.SCORES, schema.RECORD))
     except OSError as error:
         raise UserError(
             f"The results of this run are not in {run.path} any more: score the dataset again."
@@ -183,9 +189,14 @@ def _look(folder: Path, changed: tuple[int, ...]) -> LongTail:
 
     run = Run(folder)
     record = run.record
-    table = folder / "scores.parquet"
-    there = [name for name in COLUMNS if name in pq.read_schema(table).names]
-    frame = pd.read_parquet(table, columns=there)
-    found = LongTail(run, record, frame)
-    ranked = ordinal.rarest_first(frame, found.column).reset_index(drop=True)
+    table = folder / schema.SCORES
+    names = pq.read_schema(table).names
+    if "rarity_class" not in names:
+        raise UserError(
+            f"Run {run.key} is of an earlier version of mincurate; `mincurate sync {run.key}` "
+            "brings it up to date."
+        )
+    frame = pd.read_parquet(table, columns=[name for name in COLUMNS if name in names])
+    tail = LongTail(run, record, frame)
+    ranked = ordinal.rarest_first(frame, tail.column).reset_index(drop=True)
     return LongTail(run, record, ranked)

@@ -209,7 +209,7 @@ def test_an_error_in_a_worker_is_the_trainings_own(cluster, work, tmp_path):
 
 def test_more_workers_than_the_cluster_has_become_a_sentence(tmp_path):
     many = Cluster(num_workers=(os.cpu_count() or 1) + 1)
-    with pytest.raises(UserError, match="take fewer --num-workers"):
+    with pytest.raises(UserError, match="take fewer --workers"):
         ray_train.on_ray(refuses, IMAGES, tmp_path, many, batch_size=10**6)
 
 
@@ -220,16 +220,16 @@ def test_two_workers_give_the_classifier_of_one(float32, cluster, tmp_path):
     classes = np.arange(40) % 3
     labels = [("warm", "cold", None)[i % 7 % 3] for i in range(40)]
     plan = ClassifierTraining(num_classes=3, steps=15, batch_size=5)
-    found = [
+    classifiers = [
         train_classifier.train(
             model, IMAGES, classes, tmp_path / str(i), plan, labels=labels, cluster=cluster
         )
         for i, cluster in enumerate((None, TWO))
     ]
-    here, there = (list(c.head.parameters()) for c in found)
+    here, there = (list(c.head.parameters()) for c in classifiers)
     assert difference(here, there) < 1e-4
     keys = ("held_out_loss", "train_loss")
-    for a, b in zip(*(c.record["curve"] for c in found), strict=True):
+    for a, b in zip(*(c.record["curve"] for c in classifiers), strict=True):
         assert [a[k] for k in keys] == pytest.approx([b[k] for k in keys], rel=1e-3)
 
 
@@ -243,7 +243,7 @@ def run(*arguments):
 
 @pytest.mark.long
 def test_the_commands_train_and_guide_on_ray(cluster, shapes, tmp_path):
-    on_ray = ("--engine", "ray", "--num-workers", "2")
+    on_ray = ("--ray", "local", "--workers", "2")
     out = run("train", shapes, "-o", tmp_path / "m", "--train-steps", 12, "--all-levels", *on_ray)
     assert "Ray: training in 2 workers." in out
     plain = ("--no-fiftyone", "--no-umap", "--n-draws", "1", "--num-classes", "3")

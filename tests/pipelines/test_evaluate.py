@@ -10,14 +10,13 @@ import pandas as pd
 import pytest
 from conftest import command, refused
 
+from mincurate.cli import summaries
 from mincurate.cli.console import Terminal
-from mincurate.cli.evaluate import summarize
 from mincurate.evaluation import downstream, downstream_data, metric_table, metrics
 from mincurate.evaluation import sets as image_sets
 from mincurate.evaluation.verdict import conclude, look_up
 from mincurate.generation import generate as generation
 from mincurate.generation import solvers
-from mincurate.generation.budget import Budget
 from mincurate.pipelines import augment, evaluate
 from mincurate.report import evaluation_page
 from mincurate.runs import store
@@ -98,7 +97,7 @@ def test_again_nothing_is_generated_or_scored_and_the_numbers_are_the_same(evalu
     before = (folder / "evaluation.csv").read_bytes()
     page = (folder / "evaluation.html").read_bytes()
     monkeypatch.setattr(solvers.Sampler, "__call__", None)
-    monkeypatch.setattr(evaluate.joining, "join", None)
+    monkeypatch.setattr(evaluate.reference, "join", None)
     evaluate.evaluate()
     assert (folder / "evaluation.csv").read_bytes() == before
     assert (folder / "evaluation.html").read_bytes() == page
@@ -111,7 +110,7 @@ def test_plain_images_vary_the_same_real_images_as_the_guided_ones(own):
     options = {"sampler": "minority", "guidance_scale": 0.0, "init": "real", "strength": 0.2}
     made = augment.augment(
         n=7, first=5, steps=3, batch_size=4, top_fraction=1.0, **options,
-        budget=Budget(train_steps=20, guide_steps=20),
+        train_steps=20, guide_steps=20,
     )  # fmt: skip
     evaluate.evaluate(made.run)
     for entry in read_manifest(made.run.path):
@@ -179,7 +178,7 @@ def test_accepted_images_are_compared_with_as_many_plain_ones(own):
 
 def test_none_accepted_is_judged_all_the_same_but_gives_nothing_to_train_with(own):
     reject(own, list(range(12)))
-    with pytest.raises(evaluate.UserError, match="No guided image passed the gate"):
+    with pytest.raises(evaluate.UserError, match="The gate accepted no guided image"):
         evaluate.evaluate(downstream=True)
     assert "accepted" not in set(evaluate.evaluate().table["set"])
 
@@ -205,7 +204,7 @@ def test_a_classifier_is_trained_without_and_with_the_accepted_images(own, monke
     frame = pd.read_parquet(found.run.path / "synthetic.parquet")
     assert about["near_held_out"] + len(given["synthetic"][1]) == len(frame)
     assert "Does a classifier profit?" in found.page.read_text()
-    summarize(found, Terminal())
+    summaries.evaluation(found, Terminal())
     said = " ".join(capsys.readouterr().out.split())
     assert "cross (rare)" in said and "disc (rare)" not in said and "beyond copies" in said
     assert "The 15 held-out images are new to these trainings only" in said
@@ -218,13 +217,17 @@ def test_a_classifier_is_trained_without_and_with_the_accepted_images(own, monke
         (["mincurate_7"], "mincurate_7"),
         (["--n", 13], "12 images"),
         (["--n", 5], "6 at least"),
-        (["--downstream", "--seeds", 2], "--seeds"),
         (["--device", "quantum"], "quantum"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(own, monkeypatch, capsys, arguments, words):
     assert words in refused(monkeypatch, capsys, "evaluate", *arguments)
     assert not (own / "runs" / "mincurate_2" / "baseline").exists()
+
+
+def test_recall_is_compared_over_three_trainings_at_least(own):
+    with pytest.raises(evaluate.UserError, match="at least 3"):
+        evaluate.evaluate(downstream=True, seeds=2)
 
 
 def test_without_labels_there_is_no_classifier_to_train(own, monkeypatch, capsys):
