@@ -196,8 +196,8 @@ def augment(
         _show_estimate(scored, settings, reporter)
         return
     generated = pipeline.augment(scored, **settings, reporter=reporter)
-    summaries.generated(generated, reporter)
     reporter.say(f"Done in {duration(time.monotonic() - started)}.")
+    summaries.generated(generated, reporter)
 
 
 def _chosen(scored: "Run", dataset: str | None, like: str | None) -> list[str] | None:
