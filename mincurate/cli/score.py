@@ -19,6 +19,7 @@ from mincurate.cli.options import (
     Sigma,
 )
 from mincurate.cli.shared import settings_of
+from mincurate.errors import UserError
 from mincurate.progress import duration
 
 
@@ -135,6 +136,8 @@ def score(
     from mincurate.compute.device import keep_freed_memory
     from mincurate.pipelines import score as pipeline
 
+    if label_field is not None and not path.startswith("fiftyone:"):
+        raise UserError("--label-field has no effect without a FiftyOne dataset (fiftyone:NAME).")
     keep_freed_memory()
     reporter = Terminal()
     result = pipeline.score(**settings, reporter=reporter)
