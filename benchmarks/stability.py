@@ -29,9 +29,10 @@ def agreement(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     """Spearman correlation of two scores, and the share of their rarest tenths in common."""
     from scipy.stats import spearmanr
 
-    tenth = round(len(a) / 10)
-    first, second = (set(np.argsort(-s, kind="stable")[:tenth].tolist()) for s in (a, b))
-    return float(spearmanr(a, b).statistic), len(first & second) / tenth
+    from mincurate.ranking.classes import tail_rows
+
+    first, second = tail_rows(a), tail_rows(b)
+    return float(spearmanr(a, b).statistic), float(np.isin(first, second).mean())
 
 
 def main() -> None:

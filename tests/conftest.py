@@ -63,11 +63,11 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 @pytest.fixture(scope="session")
 def database() -> Iterator[None]:
     """A database of its own on a real mongod, which is started once."""
-    from mincurate.dataset import writer
+    from mincurate.dataset import database
     from mincurate.errors import UserError
 
     try:
-        writer.check_database()
+        database.check_database()
     except UserError as error:
         if os.environ.get("MINCURATE_REQUIRE_DB"):
             raise

@@ -12,7 +12,7 @@ import panels
 from experiment import NAMES, Experiment
 
 from mincurate.evaluation import metrics
-from mincurate.evaluation import sets as image_sets
+from mincurate.ranking import classes
 
 
 def compare(one: Experiment) -> None:
@@ -22,7 +22,7 @@ def compare(one: Experiment) -> None:
         "ddpm": one.make("ddpm"),
         "minority": one.make("minority", guidance_scale=one.options.guidance_scale),
     }
-    tail = image_sets.rarest_tenth(one.base)
+    tail = classes.tail_rows(one.base.frame[one.base.column])
     own = {"avg_knn": metrics.neighbor_distance(real), "lof": metrics.lof(real)}
     among = {"avg_knn": metrics.neighbor_distance, "lof": metrics.lof}
     figure, axes = panels.panels(len(own), height=3.4)

@@ -13,6 +13,7 @@ from experiment import Experiment
 
 from mincurate.compute.device import choose_device
 from mincurate.evaluation import metric_table, sets
+from mincurate.ranking import classes
 from mincurate.ranking import reference as references
 
 QUALITY = {
@@ -43,7 +44,7 @@ def compare(one: Experiment) -> None:
             base.vectors,
             {name: found.vectors for name, found in made.items()},
             feature_space=one.space,
-            tail=sets.rarest_tenth(base),
+            tail=classes.tail_rows(base.frame[base.column]),
             spatial_real=spatial(base.frame),
             spatial_generated={name: spatial(found.frame) for name, found in made.items()},
             seed=one.options.seed,

@@ -47,6 +47,7 @@ def demo(
     from mincurate import paths
     from mincurate.compute.device import keep_freed_memory
     from mincurate.pipelines import score
+    from mincurate.ranking import classes
 
     keep_freed_memory()
     reporter = Terminal()
@@ -69,7 +70,7 @@ def demo(
     summaries.scored(result, reporter)
     frame = result.frame
     planted = frame["rel_path"].str.startswith("rare/")
-    top = frame["rarity"] >= 0.9
+    top = classes.in_tail(frame["rarity"])
     reporter.say("")
     reporter.say(
         f"{int((planted & top).sum())} of the {int(planted.sum())} planted images are in the top "

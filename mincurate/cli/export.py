@@ -1,7 +1,7 @@
 """``mincurate export``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -71,7 +71,7 @@ def export(
 
     reporter = Terminal()
     scored = store.find(run, kind=store.SCORE)
-    table = gather.gather(scored, tags=tags_of(scored, reporter), splits=_splits(scored, split))
+    table = gather.gather(scored, **dataset_now(scored, reporter), splits=_splits(scored, split))
     written = exports.export(
         table,
         folder,
@@ -88,18 +88,24 @@ def export(
         reporter.say(f"Left out: {n:,} {reason}")
 
 
-def tags_of(scored: "Run", reporter: Terminal) -> dict[str, list[str]]:
-    """Tags from the run's FiftyOne dataset; none where there is none or it does not answer."""
-    name = scored.record.get("dataset")
-    if not name:
+def dataset_now(scored: "Run", reporter: Terminal) -> dict[str, Any]:
+    """Tags and labels of today from the run's FiftyOne dataset; none where it does not answer."""
+    from mincurate.pipelines import new_files
+
+    if changed := new_files.words_on_changes(scored):
+        reporter.warn(changed)
+    if not scored.record.get("dataset") and "dataset_id" not in scored.record["source"]:
         return {}
-    from mincurate.dataset import tags
+    from mincurate.dataset import now
 
     try:
-        return tags.tags(str(name))
+        state = now.read(scored, reporter=reporter)
     except UserError as error:
-        reporter.warn(f"Tags such as outlier-drop are ignored: {error}")
+        reporter.warn(f"Tags and corrected labels are not taken into account: {error}")
         return {}
+    if state.differences:
+        reporter.say(state.differences)
+    return {"tags": state.tags, "frame": state.frame}
 
 
 def _splits(scored: "Run", split: str | None) -> dict[str, str]:
@@ -112,7 +118,8 @@ def _splits(scored: "Run", split: str | None) -> dict[str, str]:
         return gather.folder_splits(scored)
     source = scored.record.get("source") or {}
     if source.get("kind") == "fiftyone":
-        from mincurate.dataset import tags
+        from mincurate.dataset import database, lookup, tags
 
-        return tags.field(str(source["value"]).partition("/")[0], split)
+        database.check_database()
+        return tags.field(lookup.source_of(scored)[0], split)
     return gather.table_column(scored, split)

@@ -150,10 +150,14 @@ def augment(
     keep_freed_memory()
     reporter = Terminal()
     scored = store.find(settings.pop("run"), kind=store.SCORE)
-    dataset = settings.pop("dataset", None) or scored.record.get("dataset")
+    fiftyone, dataset = settings.pop("fiftyone", True), settings.pop("dataset", None)
+    if dataset is None and (fiftyone or like is not None):
+        from mincurate.dataset import lookup
+
+        dataset = lookup.dataset_of(scored, reporter)
     settings["like"] = _chosen(scored, dataset, like)
     settings["top_fraction"] = 0.1 if top_fraction is None else top_fraction
-    settings["dataset"] = dataset if settings.pop("fiftyone", True) else None
+    settings["dataset"] = dataset if fiftyone else None
     if settings.pop("dry_run"):
         _show_estimate(scored, settings, reporter)
         return

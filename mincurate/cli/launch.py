@@ -37,13 +37,13 @@ def launch(
     The panel Long tail, with histogram and map, stands beside them. Ctrl-C closes the App.
     """
     from mincurate.dataset import launch as dataset_launch
+    from mincurate.dataset import lookup
     from mincurate.errors import UserError
-    from mincurate.runs import store
 
-    dataset = dataset or store.last_dataset()
+    reporter = Terminal()
+    dataset = dataset or lookup.last_dataset(reporter)
     if dataset is None:
         raise UserError("There is no dataset yet; write one with `mincurate score PATH`.")
-    reporter = Terminal()
     panel = _install(reporter) if plugin else False
     dataset_launch.open_app(
         dataset, port=port, address=address, remote=remote, long_tail=panel, reporter=reporter

@@ -8,7 +8,7 @@ import typer
 
 from mincurate.cli import summaries
 from mincurate.cli.console import Terminal, confirm
-from mincurate.cli.export import tags_of
+from mincurate.cli.export import dataset_now
 from mincurate.cli.generate import with_budget
 from mincurate.cli.options import BASIC, GeneratingModel, GuidanceScale, Scored, Steps
 from mincurate.cli.shared import settings_of
@@ -72,7 +72,7 @@ def rebalance(
         raise UserError("--cap is at least 1.")
     reporter = Terminal()
     scored = store.find(run, kind=store.SCORE)
-    images = gather.in_use(gather.gather(scored, tags=tags_of(scored, reporter)))
+    images = gather.in_use(gather.gather(scored, **dataset_now(scored, reporter)))
     plan = curation.plan_for(images, by, goal, cap)
     summaries.plan(plan, by, cap, reporter)
     if weights is not None:
@@ -87,7 +87,11 @@ def rebalance(
     for name in ("run", "to", "cap", "weights", "dry_run"):
         settings.pop(name)
     fiftyone = settings.pop("fiftyone", True)
-    settings["dataset"] = scored.record.get("dataset") if fiftyone else None
+    settings["dataset"] = None
+    if fiftyone:
+        from mincurate.dataset import lookup
+
+        settings["dataset"] = lookup.dataset_of(scored, reporter)
     filled = pipeline.fill(scored, plan, **settings, reporter=reporter)
     summaries.filled(filled, by, reporter)
     reporter.say(f"Done in {duration(time.monotonic() - started)}.")

@@ -26,10 +26,10 @@ from mincurate.progress import duration
 def score(
     ctx: typer.Context,
     path: Annotated[
-        str,
+        list[str],
         typer.Argument(
-            help="A folder, s3://BUCKET/FOLDER or gs://, a CSV or Parquet table with a path "
-            "column, or fiftyone:NAME[/VIEW]."
+            help="A folder, or several files and folders; s3://BUCKET/FOLDER or gs://; a table "
+            "(CSV, JSON Lines, Parquet) with a path column; or fiftyone:NAME[/VIEW]."
         ),
     ],
     *,
@@ -80,10 +80,34 @@ def score(
     label_field: Annotated[
         str | None,
         typer.Option(
-            help="Label field of a FiftyOne dataset. Default: its first classification.",
+            "--label-field",
+            "--label-column",
+            help="FiftyOne field or table column with the labels. Default: one of a usual name.",
             rich_help_panel=IMAGES,
         ),
     ] = None,
+    path_column: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of a table with the paths. Default: one of a usual name.",
+            rich_help_panel=IMAGES,
+        ),
+    ] = None,
+    follow_links: Annotated[
+        bool,
+        typer.Option(
+            "--follow-links",
+            help="Read symbolic links that lead out of the folder.",
+            rich_help_panel=IMAGES,
+        ),
+    ] = False,
+    background: Annotated[
+        str,
+        typer.Option(
+            help="Colour behind transparent pixels; auto is white, or black where white hides all.",
+            rich_help_panel=IMAGES,
+        ),
+    ] = "auto",
     sigma: Sigma = None,
     n_draws: Annotated[
         int, typer.Option(help="Noise draws per image (K).", rich_help_panel=METHOD)

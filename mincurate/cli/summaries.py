@@ -86,13 +86,15 @@ def guidance(classifier: "Classifier", reporter: Terminal) -> None:
 
 def generated(augmented: "Augmented", reporter: Terminal) -> None:
     """How many images are accepted, how rare they are, and where everything is."""
+    from mincurate.ranking import classes
+
     frame, counts, run = augmented.frame, augmented.counts, augmented.run
     flags = [f"{n:,} {name}" for name, n in counts.items() if name != "accepted" and n]
     reporter.say(
         f"{counts['accepted']:,} of {len(frame):,} images accepted "
         f"({', '.join(flags) or 'none flagged'})."
     )
-    share = (frame["rarity"] >= 0.9).mean()
+    share = classes.in_tail(frame["rarity"]).mean()
     reporter.say(
         f"Mean rarity {frame['rarity'].mean():.2f} (real images: 0.50); {share:.0%} rank among the "
         "rarest tenth of the real images."

@@ -1,1 +1,1 @@
-"""Plans to rebalance, what is exported, what was reviewed."""
+"""Rebalancing, review and export of real and generated images."""

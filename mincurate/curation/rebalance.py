@@ -1,4 +1,4 @@
-"""How many images of every class there should be, and two ways there: adding and weighing."""
+"""How many images every class should have, and two ways there: adding and weighting."""
 
 import math
 from collections.abc import Hashable, Mapping
@@ -12,15 +12,15 @@ from mincurate.errors import UserError
 
 By = Literal["label", "class"]
 COLUMN_OF: dict[str, str] = {"label": "label", "class": "rarity_class"}
-"""The columns of `gather.gather` that one may rebalance by."""
+"""The columns of `gather.gather` to rebalance by."""
 Target = Literal["uniform", "sqrt"] | int
 COLUMNS = ["class", "have", "target", "add", "weight"]
 
 
 def count(labels: ArrayLike) -> dict[Hashable, int]:
-    """Images per label or ordinal class; those without (None, NaN) belong to none."""
-    known = pd.Series(labels, dtype=object).dropna()
-    return {name: int(n) for name, n in known.value_counts(sort=False).items()}
+    """Images per label or ordinal class; images without one (None, NaN) are not counted."""
+    names = pd.Series(labels, dtype=object).dropna()
+    return {name: int(n) for name, n in names.value_counts(sort=False).items()}
 
 
 def plan(
@@ -29,12 +29,12 @@ def plan(
     *,
     real: Mapping[Hashable, int] | None = None,
 ) -> pd.DataFrame:
-    """What every class has and should have.
+    """How many images every class has and should have.
 
     Args:
         counts: class to number of images, 0 or more.
-        real: how many of them are real, where some are generated. The targets follow from these
-            alone: were they to follow from all, they would move with every image that is added.
+        real: how many of them are real, where some are generated. The targets follow from the
+            real images, so that they stay the same when images are added.
         to: ``uniform``, as many of each as the largest class has; ``sqrt``, in proportion to the
             square root of what there is, the largest class staying as it is (Mahajan et al.,
             "Exploring the Limits of Weakly Supervised Pretraining", ECCV 2018); or a number for
@@ -42,9 +42,9 @@ def plan(
 
     Returns:
         One row per class, in the order of the classes: ``class``, ``have``, ``target``, ``add``
-        (images to generate, 0 or more; none are taken away), and ``weight``: how often to draw an
-        image of the class, on average over images 1, so that without adding anything the classes
-        come in proportion to their targets. A class without an image has weight 0.
+        (images to generate, 0 or more; none are removed), and ``weight``: how often to draw an
+        image of the class, with mean 1 over the images, so that without any new image the classes
+        are drawn in proportion to their targets. A class without an image has weight 0.
 
     Raises:
         UserError: there is no image in any class, or no such target.
@@ -85,8 +85,8 @@ def sampling_weights(
 ) -> NDArray[np.float64]:
     """A weight per image, ``(N,)``, for ``torch.utils.data.WeightedRandomSampler(weights, N)``.
 
-    Drawn with them, classes come in proportion to the targets of `plan`, which takes ``real``.
-    Images without a label (None, NaN) have weight 0 and are never drawn.
+    The classes are drawn in proportion to the targets of `plan`, which takes ``real``. Images
+    without a label (None, NaN) have weight 0 and are never drawn.
 
     Raises:
         UserError: as `plan`.
@@ -109,7 +109,7 @@ def _rounded_root(n: int) -> int:
 
 
 def plan_for(images: pd.DataFrame, by: By, to: Target, cap: int | None = None) -> pd.DataFrame:
-    """`rebalance.plan` of images in use; ``generate`` is what is missing, at most ``cap``.
+    """`plan` of images in use; ``generate`` is how many to generate, ``add`` but at most ``cap``.
 
     Args:
         images: as `gather.in_use` gives them: accepted generated images count.
@@ -119,7 +119,7 @@ def plan_for(images: pd.DataFrame, by: By, to: Target, cap: int | None = None) -
     """
     values = images[COLUMN_OF[by]]
     if values.isna().all():
-        raise UserError(f"No image of this run has a {by}, so that there is none to rebalance by.")
+        raise UserError(f"No image of this run has a {by} to rebalance by.")
     table = plan(count(values), to, real=_real(images, by))
     most = table["add"].max() if cap is None else cap
     return table.assign(generate=np.minimum(table["add"], most))
@@ -128,8 +128,8 @@ def plan_for(images: pd.DataFrame, by: By, to: Target, cap: int | None = None) -
 def weights_for(images: pd.DataFrame, by: By, to: Target) -> pd.DataFrame:
     """``path`` and ``weight`` of every image, for ``WeightedRandomSampler(weights, N)``."""
     labels = images[COLUMN_OF[by]].tolist()
-    found = sampling_weights(labels, to, real=_real(images, by))
-    return pd.DataFrame({"path": images["path"].to_numpy(), "weight": found})
+    weights = sampling_weights(labels, to, real=_real(images, by))
+    return pd.DataFrame({"path": images["path"].to_numpy(), "weight": weights})
 
 
 def _real(images: pd.DataFrame, by: By) -> dict[Hashable, int]:

@@ -1,4 +1,4 @@
-"""The plain images a generation is judged against: same model, seeds and start, unguided."""
+"""The plain images that a generation is compared with: same model, seeds and start, unguided."""
 
 import shutil
 from dataclasses import replace
@@ -26,36 +26,36 @@ from mincurate.runs.manifest import read_manifest
 from mincurate.runs.store import Run
 
 FOLDER = "baseline"
-"""Where the plain images are, inside of the folder of the guided ones."""
+"""Folder of the plain images, inside that of the guided ones."""
 
 
 def make(
-    made: Run, base: Base, scorer: Scorer, n: int, device: str, reporter: Reporter
+    generation: Run, base: Base, scorer: Scorer, n: int, device: str, reporter: Reporter
 ) -> tuple[pd.DataFrame, Vectors]:
     """The baseline: ``n`` images of the same model, seeds, solver and steps without guidance.
 
-    They start where the guided ones do, so that guidance is all that differs. Where nothing
-    guided images that vary real ones, the start is all: then the baseline starts from noise.
+    They start where the guided ones do, so that they differ by guidance alone. Images that vary
+    real ones without guidance differ by their start alone: then the baseline starts from noise.
 
     Returns:
-        As `reference.join`. Images and scores are kept, and computed once.
+        As `reference.join`. Images and scores stay on disk and are computed once.
     """
-    settings, folder = made.record["settings"], made.path / FOLDER
-    denoiser = _model_of(made, device)
+    settings, folder = generation.record["settings"], generation.path / FOLDER
+    denoiser = _model_of(generation, device)
     sampler = samplers.ddpm(
         denoiser,
         steps=int(settings["steps"]),
         solver=str(settings["solver"]),
         dtype=choose_precision(str(settings.get("precision", "auto")), device),
     )
-    starts = _starts(made, base, denoiser.image_size) if same_start(made) else None
-    known = read_manifest(folder)
-    if starts is not None and any("start" not in entry for entry in known):
+    starts = _starts(generation, base, denoiser.image_size) if same_start(generation) else None
+    existing = read_manifest(folder)
+    if starts is not None and any("start" not in entry for entry in existing):
         shutil.rmtree(folder)  # an earlier version always started from noise
-        known = []
-    if len(known) < n:
+        existing = []
+    if len(existing) < n:
         reporter.say(
-            f"Making {n:,} plain (ddpm) images of the same model and seeds to compare"
+            f"Making {n:,} plain (ddpm) images with the same model and seeds to compare"
             f"{', from the same real images' if starts is not None else ''}."
         )
     manifest = generate.generate(
@@ -65,15 +65,15 @@ def make(
         seed=int(settings["seed"]),
         first=int(settings.get("first", 0)),
         batch_size=int(settings["batch_size"]),
-        facts={"sampler": "ddpm", "model": denoiser.content_hash(), "run": made.key}
+        facts={"sampler": "ddpm", "model": denoiser.content_hash(), "run": generation.key}
         | {key: settings[key] for key in ("solver", "steps")},
         starts=starts,
         reporter=reporter,
     )
     files = manifests.files(folder, manifest)
-    kept = _kept(folder, [content for content, _ in files])
-    if kept is not None:
-        return kept
+    scored = _scored(folder, [content_hash for content_hash, _ in files])
+    if scored is not None:
+        return scored
     frame, vectors = reference.join(base, scorer, files, reporter=reporter)
     run_files.write_vectors(folder / schema.VECTORS, vectors)
     table = pa.Table.from_pandas(frame, preserve_index=False)
@@ -81,52 +81,55 @@ def make(
     return frame, vectors
 
 
-def same_start(made: Run) -> bool:
+def same_start(generation: Run) -> bool:
     """Whether the plain images start from the real images that the guided ones vary."""
-    settings = made.record["settings"]
+    settings = generation.record["settings"]
     return bool(settings["init"] == "real" and settings["sampler"] != "ddpm")
 
 
-def cause(made: Run) -> str:
-    """What the guided images have that the plain ones have not."""
-    settings = made.record["settings"]
-    varied = settings["init"] == "real" and not same_start(made)
-    return "Starting from real images" if varied else "Guidance"
+def cause(generation: Run) -> str:
+    """What sets the guided images apart from the plain ones."""
+    settings = generation.record["settings"]
+    start_differs = settings["init"] == "real" and not same_start(generation)
+    return "Starting from real images" if start_differs else "Guidance"
 
 
-def _starts(made: Run, base: Base, side: int) -> Starts:
-    """The real images that the guided ones vary, as the manifest tells them."""
-    settings = made.record["settings"]
-    names = [str(entry["start"]) for entry in read_manifest(made.path)]
-    turn = names[: len(set(names))]  # they take turns
-    chosen = base.frame["content_hash"].isin(turn).to_numpy()
-    some = replace(base, frame=base.frame[chosen], vectors=base.vectors[chosen])
-    place = {name: i for i, name in enumerate(some.frame["content_hash"])}
-    # Image i of a generation takes number first + i.
-    order = np.roll([place[name] for name in turn], int(settings.get("first", 0)))
-    hashes = some.frame["content_hash"].to_numpy()
-    return Starts(some.pixels(size=side)[order], hashes[order].tolist(), settings["strength"])
+def _starts(generation: Run, base: Base, side: int) -> Starts:
+    """The real images that the guided ones vary, from the manifest."""
+    settings = generation.record["settings"]
+    starts = [str(entry["start"]) for entry in read_manifest(generation.path)]
+    cycle = starts[: len(set(starts))]  # they are used in turn
+    used = base.frame["content_hash"].isin(cycle).to_numpy()
+    varied = replace(base, frame=base.frame[used], vectors=base.vectors[used])
+    row_of = {name: i for i, name in enumerate(varied.frame["content_hash"])}
+    # Image i of a generation varies number first + i of the cycle.
+    order = np.roll([row_of[name] for name in cycle], int(settings.get("first", 0)))
+    hashes = varied.frame["content_hash"].to_numpy()
+    return Starts(varied.pixels(size=side)[order], hashes[order].tolist(), settings["strength"])
 
 
-def _model_of(made: Run, device: str) -> Denoiser:
+def _model_of(generation: Run, device: str) -> Denoiser:
     """The model that generated."""
-    about = made.record["model"]
+    recorded = generation.record["model"]
     try:
-        model = denoisers.load(str(about["name"]), device)
+        model = denoisers.load(str(recorded["name"]), device)
     except UserError as error:
-        raise UserError(f"The model of run {made.key} is not here any more: {error}") from error
-    if model.content_hash() != about["hash"]:
-        raise UserError(f"The model {model.name} is not the one any more that made run {made.key}.")
+        raise UserError(f"The model of run {generation.key} is gone: {error}") from error
+    if model.content_hash() != recorded["hash"]:
+        raise UserError(
+            f"The model {model.name} has changed since it made run {generation.key}; put the old "
+            "one back, or generate again."
+        )
     return model
 
 
-def _kept(folder: Path, hashes: list[str]) -> tuple[pd.DataFrame, Vectors] | None:
-    """The scores of plain images from before, where they are of these very images."""
+def _scored(folder: Path, hashes: list[str]) -> tuple[pd.DataFrame, Vectors] | None:
+    """The scores of an earlier evaluation, where they are of these very images."""
     n = len(hashes)
     try:
         frame = pd.read_parquet(folder / schema.SYNTHETIC).head(n)
         vectors = np.load(folder / schema.VECTORS, allow_pickle=False)[:n]
     except (OSError, ValueError):
         return None
-    whole = frame["content_hash"].tolist() == hashes and len(vectors) == n
-    return (frame, vectors) if whole else None
+    same_images = frame["content_hash"].tolist() == hashes and len(vectors) == n
+    return (frame, vectors) if same_images else None

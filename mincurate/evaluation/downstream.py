@@ -1,8 +1,8 @@
-"""Does adding the synthetic images help? A small classifier, without and with them.
+"""Does adding the synthetic images help? A small classifier is trained without and with them.
 
-Adding images of a label also shows the label more often. A third training, in which copies of real
-images stand in for the synthetic ones, has that gain alone (oversampling): what synthetic images
-are worth is what they bring beyond it.
+Adding images of a label also shows the label more often. A third training has only that effect:
+copies of real images take the place of the synthetic ones (oversampling). Synthetic images are
+worth what they add beyond it.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,11 +36,11 @@ class Downstream:
         oversampled: the same, with as many copies of real images as there are synthetic ones.
         with_synthetic: the same, with the synthetic images.
 
-    The figures are ``recall_without``, ``recall_oversampled``, ``recall_with``; ``change``, by
-    which the synthetic images move recall; and ``gain``, by which they move it beyond the copies.
-    ``low``, ``high``, ``gain_low`` and ``gain_high`` are the ends of the 95 % intervals of these
-    two over seeds. They say how far the training's chance goes, not the choice of the test images:
-    with few of those in a class, its recall is coarse.
+    The figures are ``recall_without``, ``recall_oversampled``, ``recall_with``; ``change``,
+    ``recall_with`` less ``recall_without``; and ``gain``, ``recall_with`` less
+    ``recall_oversampled``. ``low``, ``high``, ``gain_low`` and ``gain_high`` are the ends of the
+    95 % intervals of these two over seeds. They cover the randomness of training, not the choice of
+    the test images: with few of those in a class, its recall is coarse.
     """
 
     classes: pd.DataFrame
@@ -65,19 +65,19 @@ def compare(
 ) -> Downstream:
     """Train on ``train``, alone, with copies, and with ``synthetic``; test all three on ``test``.
 
-    They are trained for the same number of steps from the same start, for every seed. Batches are
-    drawn at random from all images alike, so that adding images of a class shows it more often.
-    The copies show it as often: see `copies`.
+    For every seed all three start from the same weights and train for the same number of steps.
+    Batches are drawn uniformly from all images, so that adding images of a class shows it more
+    often; the copies show it as often (see `copies`).
 
     Args:
         train: real images ``(N, 3, H, W)`` uint8, and their labels ``(N,)``.
-        synthetic: generated images of the same size, and the labels they were made for.
+        synthetic: generated images of the same size, and their labels.
         test: held-out real images, and their labels; none of them may be in the other two.
         rare: the labels that count as rare.
-        like: ``(N,)`` true for the images of ``train`` that are of the kind that was generated:
-            those are copied, where a label has some; None for all.
+        like: ``(N,)`` true for the images of ``train`` of the kind that was generated: only those
+            are copied where a label has any; None for all.
         seeds: at least 3.
-        advance: told after every training that one more, of ``3 * len(seeds)``, is done.
+        advance: called with 1 after each of the ``3 * len(seeds)`` trainings.
 
     Raises:
         UserError: there are too few classes or seeds, or a class has no test image.
@@ -85,68 +85,70 @@ def compare(
     if len(set(seeds)) < 3:
         raise UserError("Comparing trainings needs at least 3 different seeds.")
     x, names = _images(train)
-    more, more_names = _images(synthetic)
+    added, added_names = _images(synthetic)
     held, held_names = _images(test)
     classes = sorted(set(names), key=str)
     if len(classes) < 2:
         raise UserError("A classifier needs real images of at least 2 labels.")
     number = {name: i for i, name in enumerate(classes)}
-    strange = (set(more_names) | set(held_names) | set(rare)) - set(classes)
-    if strange:
-        raise UserError(f"No real training image has the label {strange.pop()!r}.")
+    unknown = (set(added_names) | set(held_names) | set(rare)) - set(classes)
+    if unknown:
+        raise UserError(f"No real training image has the label {unknown.pop()!r}.")
     if set(held_names) != set(classes):
         missing = sorted(set(classes) - set(held_names), key=str)[0]
-        raise UserError(f"No held-out image has the label {missing!r}, so its recall is not known.")
-    if {x.shape[1:], held.shape[1:]} | ({more.shape[1:]} if len(more) else set()) != {x.shape[1:]}:
+        raise UserError(
+            f"No held-out image has the label {missing!r}, so its recall cannot be measured."
+        )
+    if any(len(images) and images.shape[1:] != x.shape[1:] for images in (added, held)):
         raise ValueError("images must all have one size")
-    y, more_y, held_y = (
+    y, added_y, held_y = (
         torch.tensor([number[n] for n in group], dtype=torch.long)
-        for group in (names, more_names, held_names)
+        for group in (names, added_names, held_names)
     )
     recalls = np.zeros((3, len(seeds), len(classes)))
     for i, seed in enumerate(seeds):
-        again = torch.from_numpy(copies(names, more_names, like=like, seed=seed))
-        arms = [(x, y), (torch.cat([x, x[again]]), torch.cat([y, y[again]]))]
-        arms.append((torch.cat([x, more]), torch.cat([y, more_y])) if len(more) else (x, y))
+        copied = torch.from_numpy(copies(names, added_names, like=like, seed=seed))
+        arms = [(x, y), (torch.cat([x, x[copied]]), torch.cat([y, y[copied]]))]
+        arms.append((torch.cat([x, added]), torch.cat([y, added_y])) if len(added) else (x, y))
         for arm, (images, labels) in enumerate(arms):
             net = _train(images, labels, len(classes), seed, steps, batch_size, device)
-            recalls[arm, i] = _recall(net, held, held_y, len(classes), device)
+            recalls[arm, i] = _recall(net, held, held_y, device)
             advance(1)
-    scarce = np.array([name in set(rare) for name in classes])
+    rare_classes = np.array([name in set(rare) for name in classes])
     table = _changes(recalls)
     table.insert(0, "class", pd.Series(classes, dtype=object))
-    table.insert(1, "rare", scarce)
-    for place, (column, group) in enumerate(
-        [("n_train", y), ("n_synthetic", more_y), ("n_test", held_y)], start=2
+    table.insert(1, "rare", rare_classes)
+    for position, (column, group) in enumerate(
+        [("n_train", y), ("n_synthetic", added_y), ("n_test", held_y)], start=2
     ):
-        table.insert(place, column, torch.bincount(group, minlength=len(classes)).numpy())
-    groups = {"rare": scarce, "rest": ~scarce, "all": np.ones_like(scarce)}
-    kept = {name: members for name, members in groups.items() if members.any()}
-    means = np.stack([recalls[:, :, members].mean(2) for members in kept.values()], axis=2)
+        table.insert(position, column, torch.bincount(group, minlength=len(classes)).numpy())
+    groups = {"rare": rare_classes, "rest": ~rare_classes, "all": np.ones_like(rare_classes)}
+    groups = {name: members for name, members in groups.items() if members.any()}
+    means = np.stack([recalls[:, :, members].mean(2) for members in groups.values()], axis=2)
     summary = _changes(means)
-    summary.insert(0, "group", list(kept))
+    summary.insert(0, "group", list(groups))
     return Downstream(table, summary, *recalls)
 
 
 def copies(
     labels: Sequence[object],
-    wanted: Sequence[object],
+    added: Sequence[object],
     *,
     like: ArrayLike | None = None,
     seed: int,
 ) -> NDArray[np.int64]:
-    """Which real images to copy so that every label is added as often as in ``wanted``.
+    """Which real images to copy so that every label is added as often as in ``added``.
 
-    The images of a label take turns, in a random order: with 3 of them and 7 copies, each is copied
-    twice and one a third time.
+    The images of a label are copied in turn, in a random order: with 3 of them and 7 copies, each
+    is copied twice and one a third time.
 
     Args:
         labels: ``(N,)``, of the real images.
-        wanted: ``(M,)``, of the images that the copies stand in for; each is in ``labels``.
-        like: ``(N,)`` true for the images to take, where a label has some; None for all.
+        added: ``(M,)``, of the images that the copies replace; each is in ``labels``.
+        like: ``(N,)`` true for the images to copy where a label has any; None for all.
 
     Returns:
-        ``(M,)`` indices of real images, in the order of ``wanted``.
+        ``(M,)`` rows of real images, in the order of ``added``.
     """
     names = np.empty(len(labels), dtype=object)
     names[:] = list(labels)
@@ -154,16 +156,16 @@ def copies(
     if chosen.shape != names.shape:
         raise ValueError(f"{chosen.shape} marks for {len(names)} images")
     rng = np.random.default_rng(seed)
-    asked = np.empty(len(wanted), dtype=object)
-    asked[:] = list(wanted)
-    found = np.zeros(len(asked), dtype=np.int64)
-    for name in sorted(set(wanted), key=str):
-        own = np.flatnonzero((names == name) & chosen)
-        if len(own) == 0:
-            own = np.flatnonzero(names == name)
-        places = np.flatnonzero(asked == name)
-        found[places] = np.resize(rng.permutation(own), len(places))
-    return found
+    added_names = np.empty(len(added), dtype=object)
+    added_names[:] = list(added)
+    rows = np.zeros(len(added_names), dtype=np.int64)
+    for name in sorted(set(added), key=str):
+        sources = np.flatnonzero((names == name) & chosen)
+        if len(sources) == 0:
+            sources = np.flatnonzero(names == name)
+        targets = np.flatnonzero(added_names == name)
+        rows[targets] = np.resize(rng.permutation(sources), len(targets))
+    return rows
 
 
 def _images(pair: tuple[ArrayLike, Sequence[object]]) -> tuple[Tensor, list[object]]:
@@ -208,13 +210,13 @@ def _train(
 
 
 @torch.no_grad()
-def _recall(
-    net: nn.Module, images: Tensor, labels: Tensor, classes: int, device: str
-) -> NDArray[np.float64]:
+def _recall(net: nn.Module, images: Tensor, labels: Tensor, device: str) -> NDArray[np.float64]:
+    """Recall of every class, ``(classes,)``; all classes have test images."""
+    from sklearn.metrics import recall_score
+
     net.eval()
-    found = torch.cat([net(_scaled(x, device)).argmax(1).cpu() for x in images.split(256)])
-    right = torch.bincount(labels[found == labels], minlength=classes)
-    return (right / torch.bincount(labels, minlength=classes)).double().numpy()
+    logits = torch.cat([net(_scaled(part, device)).cpu() for part in images.split(256)])
+    return np.asarray(recall_score(labels, logits.argmax(1), average=None, labels=labels.unique()))
 
 
 def _scaled(images: Tensor, device: str) -> Tensor:

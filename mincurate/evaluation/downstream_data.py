@@ -1,5 +1,5 @@
-"""Whether a run's accepted images help a classifier of its labels: what it learns from, and what it
-is tested on (method, section 5, downstream).
+"""Whether a generation's accepted images help a classifier of the labels: the images that it is
+trained on and tested on.
 """
 
 from typing import Any
@@ -20,7 +20,14 @@ HELD_OUT = 0.25
 
 
 class Trial:
-    """The comparison of `downstream.compare` on a run's labels; made early, as it may not be."""
+    """`downstream.compare` on a run's labels.
+
+    It is built before the long work starts, so that images that cannot be compared are refused
+    early.
+
+    Raises:
+        UserError: there are too few labels, seeds or images to train with.
+    """
 
     def __init__(
         self, base: Base, frame: pd.DataFrame, settings: dict[str, Any], seeds: int
@@ -39,38 +46,33 @@ class Trial:
             raise UserError(f"seeds is at least 3, not {seeds}.")
         self.base, self.seeds = base, [seed + i for i in range(seeds)]
         self.names = sorted(str(name) for name in counts.index)
-        place = {name: i for i, name in enumerate(self.names)}
+        code_of = {name: i for i, name in enumerate(self.names)}
         self.labels = labels.to_numpy()
-        codes = np.array([place.get(name, -1) for name in self.labels], dtype=np.int64)
-        share, most = HELD_OUT, len(codes)
-        self.train, self.test = train_classifier.split(codes, seed, share, most)
+        codes = np.array([code_of.get(name, -1) for name in self.labels], dtype=np.int64)
+        self.train, self.test = train_classifier.split(codes, seed, HELD_OUT, len(codes))
         self.rare = rare_labels({str(name): int(n) for name, n in counts.items()})
         classes = base.frame["rarity_class"].to_numpy(np.int64)[self.train]
         self.like = np.isin(classes, settings["target_classes"])
-        fit = frame[frame["accepted"].to_numpy(bool)]
-        if len(fit) == 0:
-            raise UserError(
-                "No guided image passed the gate, so that there is nothing to train with."
-            )
+        accepted = frame[frame["accepted"].to_numpy(bool)]
+        if len(accepted) == 0:
+            raise UserError("The gate accepted no guided image, so there is nothing to train with.")
         held = set(base.frame["path"].iloc[self.test])
-        near = fit["nearest_real"].isin(held) | fit["start"].isin(held)
-        known = fit["label"].isin(self.names)
-        self.near_test = int((near & known).sum())
-        self.synthetic = fit[~near & known]
+        near = accepted["nearest_real"].isin(held) | accepted["start"].isin(held)
+        labelled = accepted["label"].isin(self.names)
+        self.near_test = int((near & labelled).sum())
+        self.synthetic = accepted[~near & labelled]
         if len(self.synthetic) == 0:
             raise UserError(
-                f"None of the {len(fit):,} accepted images can be trained with: they have no label "
-                "or are next to held-out images; generate more."
+                f"None of the {len(accepted):,} accepted images can be trained with: they have no "
+                "label or are nearest to held-out images; generate more."
             )
 
     def run(self, device: str, reporter: Reporter) -> Downstream:
         """Train and test."""
         if self.single:
-            reporter.warn(
-                f"Left out, because one image alone cannot be held out: {', '.join(self.single)}."
-            )
+            reporter.warn(f"Labels with a single image are left out: {', '.join(self.single)}.")
         pixels = self.base.pixels()
-        made = np.concatenate(
+        synthetic = np.concatenate(
             [
                 batch
                 for _, batch, _ in collection.read_batches(
@@ -86,7 +88,7 @@ class Trial:
         with reporter.task("Training classifiers", 3 * len(self.seeds), "trainings") as advance:
             return downstream.compare(
                 (pixels[self.train], self.labels[self.train].tolist()),
-                (made, self.synthetic["label"].tolist()),
+                (synthetic, self.synthetic["label"].tolist()),
                 (pixels[self.test], self.labels[self.test].tolist()),
                 rare=self.rare,
                 like=self.like,
@@ -98,10 +100,10 @@ class Trial:
 
 
 def rare_labels(counts: dict[str, int]) -> list[str]:
-    """The labels with the fewest images: a third of them, and those that are as few.
+    """The third of the labels with the fewest images, and those with as few.
 
-    None when all labels are as frequent.
+    Empty when all labels have the same number of images.
     """
     fewest = sorted(counts.values())[max(1, len(counts) // 3) - 1]
-    found = sorted(name for name, n in counts.items() if n <= fewest)
-    return found if len(found) < len(counts) else []
+    rare = sorted(name for name, n in counts.items() if n <= fewest)
+    return rare if len(rare) < len(counts) else []

@@ -1,7 +1,7 @@
-"""The gate: which generated images are fit for a dataset, and what is wrong with the others.
+"""The gate: which generated images may go into a dataset, and why the others are rejected.
 
-Thresholds are not chosen but calibrated: each check, for itself, would flag a stated share of fresh
-real images. Real images are compared leaving each one out, so that none has to be held back.
+Thresholds are calibrated, not chosen: each check alone would reject a stated share of fresh real
+images. Real images are compared leave-one-out, so that none has to be held out.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from mincurate.evaluation import metrics
 
 NEAR_COPY, OFF_MANIFOLD, NOT_BELIEVED = "near-copy", "off-manifold", "not-believed"
 REASONS = (NEAR_COPY, OFF_MANIFOLD, NOT_BELIEVED)
-"""An image with several faults gets the first of these."""
+"""An image that fails several checks gets the first of these."""
 NEAR_COPY_RATE = metrics.NEAR_COPY_RATE
 OFF_MANIFOLD_RATE = 0.05
 NOT_BELIEVED_RATE = 0.05
@@ -29,9 +29,9 @@ class Gate:
     Attributes:
         near_copy: distance to a real image up to which an image is a near copy.
         allowance: factor, at least 1, by which the real balls grow (`metrics.ball_ratio`).
-        floor: probability of the target class below which an image is not believed; None where
-            there is no classifier.
-        k: neighbours that a real image's ball reaches to.
+        floor: probability of the target class below which an image is rejected; None without a
+            classifier.
+        k: a real image's ball reaches to its k-th neighbour.
         feature_space: what the features are.
     """
 
@@ -58,20 +58,20 @@ def calibrate(
     Args:
         real: features ``(N, d)`` of the training images, every image once.
         like: ``(N,)`` true for the real images of the kind that is generated, or their indices;
-            None for all. The allowance and the floor are theirs: rare real images lie off the
+            None for all. They set the allowance and the floor: rare real images lie off the
             manifold of the others far more often than common ones, and a gate calibrated on all
-            would send back what was asked for.
+            would reject what was asked for.
         probability: ``(N,)`` in [0, 1], the classifier's probability of the generated class for
-            the real images, at low noise; NaN where it is not known, which leaves an image out of
-            the floor (see `unseen`); None without a classifier.
+            the real images, at low noise; NaN leaves an image out of the floor (see `unseen`);
+            None without a classifier.
         near_copy_rate: share of fresh real images that would be called near copies.
         off_manifold_rate: share of fresh real images of the kind that would be called off the
             manifold, at most.
-        not_believed_rate: share of fresh real images of the kind that would not be believed, at
-            most.
+        not_believed_rate: share of fresh real images of the kind that would fall below the floor,
+            at most.
 
-    With fewer images of the kind than ``1 / rate`` a rate cannot be kept: the most extreme image
-    sets the threshold, and the rate is about one in their number.
+    With fewer images of the kind than ``1 / rate`` a rate cannot be met: the most extreme image
+    sets the threshold, and the rate is about one divided by their number.
 
     Raises:
         UserError: there are too few real images, or none of the kind.
@@ -88,10 +88,10 @@ def calibrate(
         believed = np.asarray(probability, dtype=np.float64)
         if believed.shape != ratios.shape:
             raise ValueError(f"{believed.shape} probabilities for {len(ratios)} real images")
-        known = believed[kind][~np.isnan(believed[kind])]
-        if len(known) == 0:
-            raise ValueError("no probability is known of a real image of the kind")
-        floor = -_bound(-known, not_believed_rate)
+        of_kind = believed[kind][~np.isnan(believed[kind])]
+        if len(of_kind) == 0:
+            raise ValueError("no real image of the kind has a probability")
+        floor = -_bound(-of_kind, not_believed_rate)
     return Gate(
         near_copy=metrics.near_copy_distance(real, near_copy_rate),
         allowance=max(1.0, _bound(ratios[kind], off_manifold_rate)),
@@ -109,9 +109,9 @@ def unseen(
 ) -> NDArray[np.float64]:
     """The probabilities to `calibrate` a floor on: those of images the classifier did not train on.
 
-    It believes its training images more than fresh ones: a floor for those would send back too
-    many of these. Where fewer than ``1 / rate`` others of the kind are left, too few to keep the
-    rate, all count.
+    It gives its training images higher probabilities than fresh ones: a floor from those would
+    reject too many of these. Where fewer than ``1 / rate`` others of the kind are left, too few to
+    meet the rate, all count.
 
     Args:
         probability: ``(N,)``, as in `calibrate`.
@@ -136,13 +136,12 @@ def unseen(
 def inspect(
     gate: Gate, real: ArrayLike, generated: ArrayLike, probability: ArrayLike | None = None
 ) -> pd.DataFrame:
-    """What the gate says of every generated image.
+    """Check every generated image.
 
     Args:
         real: the features ``(N, d)`` the gate was calibrated on.
         generated: ``(M, d)``.
-        probability: ``(M,)`` in [0, 1], of the class that was asked for; needed where the gate has
-            a floor.
+        probability: ``(M,)`` in [0, 1], of the target class; needed where the gate has a floor.
 
     Returns:
         One row per generated image: ``reason`` (one of `REASONS`, None when accepted),
@@ -151,24 +150,26 @@ def inspect(
     """
     if (gate.floor is None) != (probability is None):
         raise ValueError("probabilities are needed by a gate with a floor, and by no other")
-    far, index = metrics.nearest(real, generated)
+    distances, nearest = metrics.nearest(real, generated)
     ratios = metrics.ball_ratio(real, generated, gate.k)
-    believed = np.full(len(far), np.nan)
-    doubted = np.zeros(len(far), dtype=bool)
+    believed = np.full(len(distances), np.nan)
+    below_floor = np.zeros(len(distances), dtype=bool)
     if gate.floor is not None:
         believed = np.asarray(probability, dtype=np.float64)
-        if believed.shape != far.shape:
-            raise ValueError(f"{believed.shape} probabilities for {len(far)} generated images")
-        doubted = ~(believed >= gate.floor)  # no number at all is no belief either
-    reasons = np.full(len(far), None, dtype=object)
-    reasons[doubted] = NOT_BELIEVED
+        if believed.shape != distances.shape:
+            raise ValueError(
+                f"{believed.shape} probabilities for {len(distances)} generated images"
+            )
+        below_floor = ~(believed >= gate.floor)  # NaN is below it, too
+    reasons = np.full(len(distances), None, dtype=object)
+    reasons[below_floor] = NOT_BELIEVED
     reasons[ratios > gate.allowance] = OFF_MANIFOLD
-    reasons[far <= gate.near_copy] = NEAR_COPY
+    reasons[distances <= gate.near_copy] = NEAR_COPY
     return pd.DataFrame(
         {
             "reason": pd.Series(reasons, dtype=object),
-            "nearest": index,
-            "nearest_distance": far,
+            "nearest": nearest,
+            "nearest_distance": distances,
             "ball_ratio": ratios,
             "probability": believed,
         }
@@ -176,19 +177,19 @@ def inspect(
 
 
 def counts(reasons: Iterable[str | None]) -> dict[str, int]:
-    """How many images are ``accepted``, and how many are flagged for each of `REASONS`."""
-    found = dict.fromkeys(("accepted", *REASONS), 0)
+    """How many images are ``accepted``, and how many are rejected for each of `REASONS`."""
+    totals = dict.fromkeys(("accepted", *REASONS), 0)
     for reason in reasons:
-        found[reason if isinstance(reason, str) else "accepted"] += 1
-    return found
+        totals[reason if isinstance(reason, str) else "accepted"] += 1
+    return totals
 
 
 def _bound(values: NDArray[np.float64], rate: float) -> float:
-    """The value that a further one exceeds with a probability of at most ``rate``.
+    """The value that a fresh one exceeds with a probability of at most ``rate``.
 
     The split-conformal quantile (Vovk et al., "Algorithmic Learning in a Random World", 2005); the
     largest value where there are too few for that.
     """
     n = len(values)
-    place = min(n, int(np.ceil((n + 1) * (1 - rate))))
-    return float(np.sort(values)[place - 1])
+    rank = min(n, int(np.ceil((n + 1) * (1 - rate))))
+    return float(np.sort(values)[rank - 1])

@@ -1,11 +1,10 @@
-"""The sets of images that are compared: generated, plain and real ones, by every metric."""
+"""The sets of images that an evaluation compares: real, plain and guided ones."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from mincurate.diffusion.denoiser import to_tensor
 from mincurate.errors import UserError
@@ -13,26 +12,27 @@ from mincurate.evaluation import metric_table, metrics
 from mincurate.evaluation.metrics import Vectors
 from mincurate.images import collection
 from mincurate.progress import SILENT, Reporter
+from mincurate.ranking import classes
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
 
 LEAST = 6
-"""Images without which a set cannot be judged (the neighbours of `metrics.COVERAGE_K`, and one)."""
+"""Images that a set needs to be judged: one more than `metrics.COVERAGE_K`."""
 SPATIAL_SIDE = 4
-"""The spatial FID looks at the deepest layer with so many positions on a side."""
+"""The spatial FID takes the deepest layer with at least so many positions on a side."""
 EQUAL = "ddpm-as-accepted"
-"""The plain images, cut to the number of accepted ones: for what depends on the number."""
+"""The plain images, cut to the number of accepted ones: for metrics that depend on it."""
 READINGS = {
     "minority_score": "higher is rarer",
     "rarity_percentile": "higher is rarer; real images have 0.5",
     "in_rarest_tenth": "higher is rarer; real images have 0.1",
 }
-"""Figures from the run's own ranking, beside those of `metric_table.READINGS`."""
+"""Metrics from the run's own ranking, beside those of `metric_table.READINGS`."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images that were made: their table, embeddings, and features for the spatial FID."""
+    """Generated images: their table, embeddings, and features for the spatial FID."""
 
     frame: pd.DataFrame
     vectors: Vectors
@@ -60,7 +60,7 @@ def spatial_features(
         for _, pixels, bad in batches:
             if bad:
                 path, reason = next(iter(bad.items()))
-                raise UserError(f"{path} cannot be read any more: {reason}.")
+                raise UserError(f"{path} can no longer be read: {reason}.")
             with torch.inference_mode():
                 maps = scorer.perceptual.trunk(to_tensor(pixels, scorer.denoiser.device))
             wide = [i for i, m in enumerate(maps) if min(m.shape[2:]) >= SPATIAL_SIDE]
@@ -81,7 +81,7 @@ def judge(
     Args:
         spatial: spatial features of the images of ``base``.
     """
-    tail = rarest_tenth(base)
+    tail = classes.tail_rows(base.frame[base.column])
     accepted = guided.frame["accepted"].to_numpy(bool)
     few = LEAST <= int(accepted.sum()) < len(accepted)
     references = 2 if len(tail) >= LEAST else 1
@@ -95,11 +95,11 @@ def judge(
     def compare(sets: dict[str, ImageSet]) -> pd.DataFrame:
         return metric_table.judge(
             base.vectors,
-            {name: made.vectors for name, made in sets.items()},
+            {name: images.vectors for name, images in sets.items()},
             feature_space=space,
             tail=tail if references == 2 else None,
             spatial_real=spatial,
-            spatial_generated={name: made.spatial for name, made in sets.items()},
+            spatial_generated={name: images.spatial for name, images in sets.items()},
             seed=seed,
             advance=advance,
         )
@@ -123,13 +123,6 @@ def judge(
     return pd.concat(parts, ignore_index=True)
 
 
-def rarest_tenth(base: Base) -> NDArray[np.int64]:
-    """Rows of ``base`` that rank among the rarest tenth, at least one."""
-    values = base.frame[base.column].to_numpy(np.float64)
-    n = max(1, round(len(values) / 10))
-    return np.sort(np.argsort(-values, kind="stable")[:n])
-
-
 def _ranks(sets: dict[str, pd.DataFrame], n_real: int, space: str, seed: int) -> pd.DataFrame:
     rows = []
     for name, frame in sets.items():
@@ -137,10 +130,10 @@ def _ranks(sets: dict[str, pd.DataFrame], n_real: int, space: str, seed: int) ->
         values = {
             "minority_score": frame["minority_score"].to_numpy(np.float64),
             "rarity_percentile": rarity,
-            "in_rarest_tenth": np.where(np.isnan(rarity), np.nan, rarity >= 0.9),
+            "in_rarest_tenth": np.where(np.isnan(rarity), np.nan, classes.in_tail(rarity)),
         }
-        for metric, found in values.items():
-            value, low, high = metrics.interval(found, seed=seed)
+        for metric, per_image in values.items():
+            value, low, high = metrics.interval(per_image, seed=seed)
             rows.append(
                 {
                     "reference": "all",

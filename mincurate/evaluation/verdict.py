@@ -1,4 +1,4 @@
-"""What an evaluation means, in plain words: are the images rarer, as real, and new?"""
+"""What an evaluation means: are the images rarer, as real, and new?"""
 
 import math
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ import pandas as pd
 from mincurate.evaluation.metrics import Interval
 
 RARER_BY = {"minority_score": "minority score", "avg_knn": "AvgkNN", "lof": "LOF"}
-"""The metrics that tell whether images are rarer; all have to say so."""
+"""The metrics of rarity; images are rarer when all of them say so."""
 PRECISION_KEPT = 0.9
-"""Share of the plain samples' precision that has to be left."""
+"""Smallest ratio of guided to plain precision that counts as unchanged."""
 Tone = Literal["good", "fair", "poor"]
 
 
@@ -23,8 +23,8 @@ class Verdict:
         headline: one sentence.
         tone: of the headline.
         points: a tone and a sentence for rarity, precision, copies and the gate.
-        rarer: metric of `RARER_BY` to ``more``, ``less`` or ``unclear``: whether the guided images'
-            interval lies above, below or across that of the plain ones.
+        rarer: metric of `RARER_BY` to ``more``, ``less`` or ``unclear``: whether the interval of
+            the guided images lies above, below or across that of the plain ones.
         precision_ratio: precision of the guided images, divided by the plain ones'; NaN if that
             is 0.
         copies: whether guided images are near copies more often than real images of each other.
@@ -51,12 +51,12 @@ def conclude(table: pd.DataFrame, accepted: int, total: int, cause: str = "Guida
     """The verdict on a table of `evaluation.sets`.
 
     Args:
-        accepted: guided images that the gate let pass.
+        accepted: guided images that the gate accepted.
         total: guided images.
-        cause: what the guided images have that the plain ones have not.
+        cause: what sets the guided images apart from the plain ones.
     """
     rarer = {metric: _compare(table, metric) for metric in RARER_BY}
-    kept, precision = _precision(table)
+    ratio, precision = _precision(table)
     copies, copying = _copies(table)
     gate: Tone = "good" if accepted >= 0.8 * total else "fair" if accepted >= total / 2 else "poor"
     points = (
@@ -65,32 +65,33 @@ def conclude(table: pd.DataFrame, accepted: int, total: int, cause: str = "Guida
         copying,
         (gate, f"{accepted:,} of {total:,} guided images pass the gate."),
     )
-    said = set(rarer.values())
-    headline: str
-    tone: Tone
-    if said == {"more"}:
-        headline, tone = f"{cause} made the images rarer", "good"
-    elif "more" in said and "less" not in said:
-        headline, tone = f"{cause} made the images rarer by some measures only", "fair"
-    elif "more" in said:
-        headline = f"The measures disagree on whether {cause.lower()} made the images rarer"
-        tone = "fair"
-    elif said == {"unclear"}:
-        headline, tone = f"{cause} made no difference that these images could show", "poor"
-    else:
-        headline, tone = f"{cause} made the images less rare", "poor"
+    headline, tone = _headline(set(rarer.values()), cause)
     faults = []
-    if not kept >= PRECISION_KEPT:
-        known = not math.isnan(kept)
-        faults.append("they are less real" if known else "plain samples are not real either")
+    if math.isnan(ratio):
+        faults.append("plain samples are not real either")
+    elif ratio < PRECISION_KEPT:
+        faults.append("they are less real")
     if copies:
         faults.append("some copy the training images")
     if faults:
         joint = "and" if tone == "poor" else "but"
         headline = f"{headline}, {joint} {' and '.join(faults)}."
-        return Verdict(headline, "poor", points, rarer, kept, copies)
+        return Verdict(headline, "poor", points, rarer, ratio, copies)
     end = ", and they are as real as plain samples." if tone != "poor" else "."
-    return Verdict(headline + end, tone, points, rarer, kept, copies)
+    return Verdict(headline + end, tone, points, rarer, ratio, copies)
+
+
+def _headline(outcomes: set[str], cause: str) -> tuple[str, Tone]:
+    """Whether the images are rarer, from the values of `Verdict.rarer`."""
+    if outcomes == {"more"}:
+        return f"{cause} made the images rarer", "good"
+    if "more" in outcomes and "less" not in outcomes:
+        return f"{cause} made the images rarer by some measures only", "fair"
+    if "more" in outcomes:
+        return f"The measures disagree on whether {cause.lower()} made the images rarer", "fair"
+    if outcomes == {"unclear"}:
+        return f"{cause} made no difference that these images could show", "poor"
+    return f"{cause} made the images less rare", "poor"
 
 
 def _compare(table: pd.DataFrame, metric: str) -> str:
@@ -110,8 +111,8 @@ def _rarity(table: pd.DataFrame, rarer: dict[str, str]) -> tuple[Tone, str]:
         f"{look_up(table, 'ddpm', metric)[0]:.3g} ({words[rarer[metric]]})"
         for metric, name in RARER_BY.items()
     ]
-    said = set(rarer.values())
-    tone: Tone = "good" if said == {"more"} else "fair" if "more" in said else "poor"
+    outcomes = set(rarer.values())
+    tone: Tone = "good" if outcomes == {"more"} else "fair" if "more" in outcomes else "poor"
     return tone, f"Rarity, guided against plain: {'; '.join(parts)}."
 
 
@@ -126,12 +127,12 @@ def _precision(table: pd.DataFrame) -> tuple[float, tuple[Tone, str]]:
             "the model longer.",
         )
     ratio = float(guided / plain)
-    kept = ratio >= PRECISION_KEPT
-    doubt = "" if kept or high < low else "; the intervals overlap, more images would tell"
+    unchanged = ratio >= PRECISION_KEPT
+    doubt = "" if unchanged or high < low else "; the intervals overlap: more images would tell"
     return ratio, (
-        "good" if kept else "poor",
-        f"Precision {'stayed' if kept else 'fell'}: {guided:.2f} against {plain:.2f} of plain "
-        f"samples, a ratio of {ratio:.2f} (at least {PRECISION_KEPT} is asked for){doubt}.",
+        "good" if unchanged else "poor",
+        f"Precision {'did not fall' if unchanged else 'fell'}: {guided:.2f} against {plain:.2f} of "
+        f"plain samples, a ratio of {ratio:.2f} (at least {PRECISION_KEPT} is required){doubt}.",
     )
 
 

@@ -35,7 +35,9 @@ from mincurate.errors import UnreadableImage
 from mincurate.images import colour, formats, object_storage, tiff
 from mincurate.images.appearance import Appearance, measure
 from mincurate.images.depth import DEFAULT, Range, Rendering, Samples
-from mincurate.images.sources import Source, on_disk, sniff, why
+from mincurate.images.file_kinds import sniff, why
+from mincurate.images.file_names import on_disk
+from mincurate.images.sources import Source
 
 Fit = Literal["crop", "pad", "stretch"]
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")

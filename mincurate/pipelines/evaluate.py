@@ -1,11 +1,11 @@
 """Did it help? Guided images against plain ones of the same model, seeds and number, and both
-against the real ones (method, section 5).
+against the real ones.
 """
 
 import json
 import math
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from mincurate.evaluation.verdict import Verdict, conclude
 from mincurate.images import collection
 from mincurate.pipelines import augment
 from mincurate.progress import SILENT, Reporter
-from mincurate.ranking import reference
+from mincurate.ranking import classes, reference
 from mincurate.ranking.reference import Base
 from mincurate.report import evaluation_figures, evaluation_page
 from mincurate.report.figures import Picture
@@ -33,21 +33,41 @@ from mincurate.runs import files as run_files
 from mincurate.runs.store import Run
 
 SHOWN = 24
-"""Pictures of every set that the page shows."""
+"""Pictures of every set on the page."""
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """The settings of `evaluate`, as ``evaluation.json`` records them.
+
+    Attributes:
+        n: judge the first ``n`` images, against as many plain ones. Default: all.
+        downstream: also train a classifier of the labels without and with the accepted images,
+            and with as many copies of real ones.
+        seeds: trainings of that classifier in each case, at least 3.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
+        resume: use the plain images of an earlier evaluation.
+    """
+
+    n: int | None = None
+    downstream: bool = False
+    seeds: int = 3
+    device: str = "auto"
+    resume: bool = True
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` leaves.
+    """The result of `evaluate`.
 
     Attributes:
         run: the generation that was judged.
-        table: one row per reference, set and metric, as `metric_table.judge` gives it and with
-            `READINGS`; the sets are ``real``, ``ddpm``, ``guided``, ``accepted`` (guided, without
-            what the gate sent back) and ``ddpm-as-accepted``.
+        table: one row per reference, set and metric, as `metric_table.judge` returns it; the sets
+            are ``real``, ``ddpm``, ``guided``, ``accepted`` (guided, without those that the gate
+            rejected) and ``ddpm-as-accepted``.
         verdict: what it means.
         downstream: a classifier without the accepted images, with copies of real ones in their
-            place, and with them, where it was asked for.
+            place, and with them; None unless asked for.
         page: ``evaluation.html``.
     """
 
@@ -60,95 +80,113 @@ class Evaluation:
 
 def evaluate(
     run: str | Run | None = None,
+    settings: EvaluateSettings | None = None,
     *,
-    n: int | None = None,
-    downstream: bool = False,
-    seeds: int = 3,
-    device: str = "auto",
-    resume: bool = True,
     reporter: Reporter = SILENT,
+    **changes: Any,
 ) -> Evaluation:
     """Judge the images of a generation, and write ``evaluation.html``, ``.csv`` and ``.json``.
 
     Args:
-        run: the generation or its key; the last one when absent.
-        n: judge the first ``n`` images only, against as many plain ones; all when absent.
-        downstream: also train a classifier of the labels without and with the accepted images,
-            and with as many copies of real ones.
-        seeds: trainings of that classifier, at least 3.
-        resume: use the plain images that are there from before.
+        run: the generation or its key. Default: the last one.
+        settings: see `EvaluateSettings`.
+        changes: single settings, in place of those in ``settings``.
 
     Raises:
-        UserError: something the user can mend.
+        UserError: the images cannot be judged; the message says what to do.
         StoppedError: Ctrl-C; the same call goes on.
     """
-    made = run if isinstance(run, Run) else store.find(run, kind=store.AUGMENT)
-    frame = augment.table(made)
-    size = len(frame) if n is None else n
-    if not LEAST <= size <= len(frame):
-        raise UserError(
-            f"Run {made.key} has {len(frame):,} images, of which {size:,} cannot be judged; it "
-            f"takes {LEAST} at least."
-        )
-    base = reference.open_base(base_of(made))
-    if len(base.frame) <= LEAST:
-        raise UserError(f"Run {base.run.key} has {len(base.frame)} images, too few to judge by.")
-    frame = frame.head(size).reset_index(drop=True)
-    trial = Trial(base, frame, made.record["settings"], seeds) if downstream else None
-    device = choose_device(device)
-    with digests.held(made):
-        if not resume:
-            shutil.rmtree(made.path / baseline.FOLDER, ignore_errors=True)
+    settings = replace(settings or EvaluateSettings(), **changes)
+    generation = run if isinstance(run, Run) else store.find(run, kind=store.AUGMENT)
+    base = reference.open_base(base_of(generation))
+    frame = _judged(generation, base, settings.n)
+    trial = None
+    if settings.downstream:
+        trial = Trial(base, frame, generation.record["settings"], settings.seeds)
+    device = choose_device(settings.device)
+    with digests.held(generation):
+        if not settings.resume:
+            shutil.rmtree(generation.path / baseline.FOLDER, ignore_errors=True)
         scorer = reference.scorer_of(base.run, device)
-        plain_frame, plain_vectors = baseline.make(made, base, scorer, size, device, reporter)
-        vectors = np.load(made.path / schema.VECTORS, allow_pickle=False)[:size]
-        known, where = sets.spatial_features(scorer, base, base.frame["path"].tolist(), reporter)
+        plain_frame, plain_vectors = baseline.make(
+            generation, base, scorer, len(frame), device, reporter
+        )
+        vectors = np.load(generation.path / schema.VECTORS, allow_pickle=False)[: len(frame)]
+        spatial, layer = sets.spatial_features(scorer, base, base.frame["path"].tolist(), reporter)
         guided, ddpm = (
             ImageSet(f, v, sets.spatial_features(scorer, base, f["path"].tolist(), reporter)[0])
             for f, v in ((frame, vectors), (plain_frame, plain_vectors))
         )
-        table = sets.judge(base, known, guided, ddpm, reporter)
-        told = conclude(table, int(frame["accepted"].sum()), size, baseline.cause(made))
+        table = sets.judge(base, spatial, guided, ddpm, reporter)
+        verdict = conclude(
+            table, int(frame["accepted"].sum()), len(frame), baseline.cause(generation)
+        )
         compared = trial.run(device, reporter) if trial else None
-        drawn = _draw(made, base, guided, ddpm)
-        facts = _facts(made, base, size, where, trial)
-        _write(made, table, told, compared, facts)
-        page = evaluation_page.write_page(made, base.run, table, told, compared, facts, drawn)
-    return Evaluation(made, table, told, compared, page)
+        drawn = _draw(generation, base, guided, ddpm)
+        facts = _facts(generation, base, settings, len(frame), layer, trial)
+        _write(generation, table, verdict, compared, facts)
+        page = evaluation_page.write_page(
+            generation, base.run, table, verdict, compared, facts, drawn
+        )
+    return Evaluation(generation, table, verdict, compared, page)
 
 
-def base_of(made: Run) -> Run:
+def _judged(generation: Run, base: Base, n: int | None) -> pd.DataFrame:
+    """The generated images that are judged.
+
+    Raises:
+        UserError: they or the real images are too few.
+    """
+    frame = augment.table(generation)
+    size = len(frame) if n is None else n
+    if not LEAST <= size <= len(frame):
+        raise UserError(
+            f"Run {generation.key} has {len(frame):,} images, of which {size:,} cannot be judged; "
+            f"it takes {LEAST} at least."
+        )
+    if len(base.frame) <= LEAST:
+        raise UserError(f"Run {base.run.key} has {len(base.frame)} images, too few to judge by.")
+    return frame.head(size).reset_index(drop=True)
+
+
+def base_of(generation: Run) -> Run:
     """The scored run that images were generated for.
 
     Raises:
-        UserError: it is gone, or was scored again in another way.
+        UserError: it is gone, or was scored or ranked in another way since.
     """
-    record = made.record
-    place = Path(str(record.get("base_path")))
-    base = Run(place) if (place / schema.RECORD).is_file() else store.find(str(record.get("base")))
+    record = generation.record
+    path = Path(str(record.get("base_path")))
+    key = str(record.get("base"))
+    if not (path / schema.RECORD).is_file() and key not in {run.key for run in store.all_runs()}:
+        raise UserError(
+            f"The scored run {key}, for which {generation.key} was generated, was deleted: score "
+            "and generate again."
+        )
+    base = Run(path) if (path / schema.RECORD).is_file() else store.find(key)
     if record.get("base_identity") != gather.identity(base):
         raise UserError(
-            f"Run {base.key} was scored or ranked again in another way since {made.key} was made "
-            "for it; generate anew."
+            f"Run {base.key} was scored or ranked again in another way since {generation.key} was "
+            "made for it; generate again."
         )
     return base
 
 
-def _draw(made: Run, base: Base, guided: ImageSet, ddpm: ImageSet) -> dict[str, Path]:
+def _draw(generation: Run, base: Base, guided: ImageSet, ddpm: ImageSet) -> dict[str, Path]:
     """Write the figures, and return where they are."""
-    folder = made.path / "figures"
+    folder = generation.path / "figures"
     folder.mkdir(exist_ok=True)
     space = str(base.run.record["embedding"])
     scores = {"real": metrics.rarity(base.vectors)}
     scores |= {
-        name: metrics.rarity(base.vectors, found.vectors)
-        for name, found in (("ddpm", ddpm), ("guided", guided))
+        name: metrics.rarity(base.vectors, images.vectors)
+        for name, images in (("ddpm", ddpm), ("guided", guided))
     }
     rng = np.random.default_rng(0)
-    some = rng.permutation(len(base.frame))[:SHOWN]
-    rare = rng.permutation(sets.rarest_tenth(base))[:SHOWN]
+    sample = rng.permutation(len(base.frame))[:SHOWN]
+    rare = rng.permutation(classes.tail_rows(base.frame[base.column]))[:SHOWN]
     shown = {
-        "real": (_pictures(base, base.frame.iloc[some]), "at random"),
+        "real": (_pictures(base, base.frame.iloc[sample]), "at random"),
         "rarest real": (_pictures(base, base.frame.iloc[rare]), "at random, of the rarest tenth"),
         "ddpm": (_pictures(base, ddpm.frame.head(SHOWN)), "plain, the first ones"),
         "guided": (_pictures(base, guided.frame.head(SHOWN)), "the same seeds"),
@@ -156,11 +194,11 @@ def _draw(made: Run, base: Base, guided: ImageSet, ddpm: ImageSet) -> dict[str, 
     figures = {
         "rarity": evaluation_figures.rarity_plot(scores, feature_space=space),
         "grids": evaluation_figures.grids(
-            {name: found for name, (found, _) in shown.items()},
-            {name: words for name, (_, words) in shown.items()},
+            {name: pictures for name, (pictures, _) in shown.items()},
+            {name: caption for name, (_, caption) in shown.items()},
         ),
     }
-    levels = (made.record.get("guidance") or {}).get("levels") or []
+    levels = (generation.record.get("guidance") or {}).get("levels") or []
     if levels:
         figures["levels"] = evaluation_figures.levels_plot(levels, base.num_classes)
     for name, figure in figures.items():
@@ -181,17 +219,25 @@ def _pictures(base: Base, frame: pd.DataFrame) -> list[Picture]:
     return [p.transpose(1, 2, 0) for _, pixels, _ in batches for p in pixels]
 
 
-def _facts(made: Run, base: Base, n: int, where: str, trial: Trial | None) -> dict[str, Any]:
-    """What the numbers are about."""
-    facts = {
-        "run": made.key,
+def _facts(
+    generation: Run,
+    base: Base,
+    settings: EvaluateSettings,
+    n: int,
+    layer: str,
+    trial: Trial | None,
+) -> dict[str, Any]:
+    """What was compared."""
+    facts: dict[str, Any] = {
+        "run": generation.key,
         "base": base.run.key,
         "n": n,
         "n_real": len(base.frame),
         "feature_space": f"{base.run.record['embedding']} at {base.size} px",
-        "spatial_feature_space": where,
-        "settings": made.record["settings"],
-        "plain_start": "the same real images" if baseline.same_start(made) else "noise",
+        "spatial_feature_space": layer,
+        "settings": generation.record["settings"],
+        "evaluate_settings": asdict(settings),
+        "plain_start": "the same real images" if baseline.same_start(generation) else "noise",
     }
     if trial is not None:
         facts["downstream"] = {
@@ -206,26 +252,27 @@ def _facts(made: Run, base: Base, n: int, where: str, trial: Trial | None) -> di
 
 
 def _write(
-    made: Run,
+    generation: Run,
     table: pd.DataFrame,
-    told: Verdict,
+    verdict: Verdict,
     compared: Downstream | None,
     facts: dict[str, Any],
 ) -> None:
     """``evaluation.csv`` and ``evaluation.json``."""
-    run_files.write_atomically(made.path / "evaluation.csv", table.to_csv(index=False).encode())
-    content = facts | {"verdict": asdict(told), "metrics": table.to_dict("records")}
+    csv = table.to_csv(index=False)
+    run_files.write_atomically(generation.path / "evaluation.csv", csv.encode())
+    content = facts | {"verdict": asdict(verdict), "metrics": table.to_dict("records")}
     if compared is not None:
         content["downstream"] = facts["downstream"] | {
             "classes": compared.classes.to_dict("records"),
             "groups": compared.groups.to_dict("records"),
         }
     text = json.dumps(_plain(content | {"finished": store.now()}), indent=1, allow_nan=False)
-    run_files.write_atomically(made.path / "evaluation.json", text.encode())
+    run_files.write_atomically(generation.path / "evaluation.json", text.encode())
 
 
 def _plain(value: Any) -> Any:
-    """For JSON: numbers of numpy as those of Python, and NaN, which JSON has not, as null."""
+    """For JSON: numbers of numpy as those of Python; NaN and infinity as null."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

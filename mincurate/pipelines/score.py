@@ -15,7 +15,7 @@ from mincurate.compute.device import choose_device
 from mincurate.diffusion import models
 from mincurate.errors import UserError
 from mincurate.images import collection as collections
-from mincurate.images.collection import Collection
+from mincurate.images.collection import Collection, Place
 from mincurate.images.object_storage import remote
 from mincurate.pipelines import scoring_plan
 from mincurate.pipelines.open_images import open_images
@@ -60,7 +60,7 @@ class Result:
 
 
 def score(
-    path: str | Path,
+    path: Place,
     settings: ScoreSettings | None = None,
     *,
     reporter: Reporter = SILENT,
@@ -69,8 +69,8 @@ def score(
     """Score every image of ``path``, rank them, and store the result.
 
     Args:
-        path: a folder, a URL such as ``s3://bucket/folder``, a CSV or Parquet table with a path
-            column, or ``fiftyone:NAME[/VIEW]``.
+        path: a folder, a URL such as ``s3://bucket/folder``, a CSV, JSON Lines or Parquet table,
+            ``fiftyone:NAME[/VIEW]``, or a list of files and folders.
         settings: all settings at once.
         reporter: hears of progress.
         changes: single settings by name, such as ``n_draws=3``; see `ScoreSettings`.
@@ -90,6 +90,8 @@ def score(
     images = _open(path, settings, reporter)
     plan = scoring_plan.make(images, networks, settings, device)
     run = scoring_plan.open_run(images, plan, settings.output, settings.resume, reporter)
+    if dataset:
+        _check_key(run, dataset)
     if not run.finished:
         reporter.say(scoring_plan.announcement(images, networks, plan))
 
@@ -106,34 +108,45 @@ def score(
         _record_outcome(run, networks, scorer, plan)
         if dataset:
             run.update(dataset=dataset)
-        report, stored = _report(run), _store(run, dataset, reporter)
+        report = _report(run)
+        dataset, stored = _store(run, dataset, reporter)
     return Result(run=run, dataset=dataset, report=report, stored=stored)
 
 
-def _choose_dataset(path: str | Path, settings: ScoreSettings) -> str | None:
+def _choose_dataset(path: Place, settings: ScoreSettings) -> str | None:
     """The FiftyOne dataset to write to. The database is asked before any long work."""
     if not settings.fiftyone:
         return None
-    if remote(str(path)):
+    place = collections.place_name(path)
+    if remote(place):
         raise UserError("FiftyOne shows local files only: score objects with --no-fiftyone.")
-    from mincurate.dataset import writer
+    from mincurate.dataset import database, target
 
-    writer.check_database()
-    return writer.choose_name(str(path), settings.dataset)
+    database.check_database()
+    return target.choose_name(place, settings.dataset)
 
 
-def _open(path: str | Path, settings: ScoreSettings, reporter: Reporter) -> Collection:
+def _check_key(run: Run, dataset: str) -> None:
+    from mincurate.dataset import target
+
+    target.check_run(dataset, run)
+
+
+def _open(path: Place, settings: ScoreSettings, reporter: Reporter) -> Collection:
     images = open_images(
         path,
         labels=settings.labels,
         label_field=settings.label_field,
+        path_column=settings.path_column,
+        follow_links=settings.follow_links,
         max_images=settings.max_images,
         background=settings.background,
         seed=settings.seed,
         workers=settings.workers,
         reporter=reporter,
     )
-    reporter.say(describe(table.counts(images), images))
+    for line in (describe(table.counts(images), images), *images.lines):
+        reporter.say(line)
     return images
 
 
@@ -250,10 +263,14 @@ def _report(run: Run) -> Path:
     return run_page.write_report(run)
 
 
-def _store(run: Run, dataset: str | None, reporter: Reporter) -> str:
-    """Write the run into FiftyOne: last, so that all else is on disk if the database is lost."""
+def _store(run: Run, dataset: str | None, reporter: Reporter) -> tuple[str | None, str]:
+    """Write the run into FiftyOne: last, so that all else is on disk if the database is lost.
+
+    Returns:
+        What the dataset is called now, and what was written, in words.
+    """
     if dataset is None:
-        return ""
+        return None, ""
     from mincurate.dataset import writer
 
     try:
@@ -263,7 +280,8 @@ def _store(run: Run, dataset: str | None, reporter: Reporter) -> str:
             f"{error} Everything else is done and kept in {run.path}; with the database back, the "
             "same command only writes it there."
         ) from error
-    return f"{written.added} samples added, {written.updated} updated"
+    run.update(dataset=written.name)
+    return written.name, f"{written.added} samples added, {written.updated} updated"
 
 
 def describe(counts: dict[str, int], images: Collection) -> str:

@@ -21,6 +21,9 @@ WITHIN = {"embedding_rarity": "embedding_rarity_within_label"}
 """Columns in whose place another ranks within labels: where an image stands among all says little
 about how well it fits its label."""
 
+TAIL_PARTS = 10
+"""The tail is the rarest of so many equal parts."""
+
 
 def within_column(column: str, columns: Container[str]) -> str:
     """The column that ranks within labels for ``column``: of `WITHIN`, if a table has it."""
@@ -166,6 +169,30 @@ def members_by_label(labels: ArrayLike) -> Iterator[tuple[str, NDArray[np.int64]
             positions.setdefault(name, []).append(position)
     for name in sorted(positions):
         yield name, np.array(positions[name], dtype=np.int64)
+
+
+def tail_size(images: int) -> int:
+    """How many of so many ranked images are the rarest tenth, which is called the tail."""
+    return -(-images // TAIL_PARTS)
+
+
+def tail_rows(scores: ArrayLike) -> NDArray[np.int64]:
+    """Rows of the rarest tenth, ascending: `tail_size` of them, of equal scores the first.
+
+    Args:
+        scores: ``(N,)``; higher is rarer.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    return np.sort(np.argsort(-values, kind="stable")[: tail_size(len(values))])
+
+
+def in_tail(rarity: ArrayLike) -> NDArray[np.bool_]:
+    """Which images are of the rarest tenth, by their `percentile`: `tail_size` of them and ties.
+
+    Args:
+        rarity: ``(N,)`` in [0, 1]; NaN is in no tail.
+    """
+    return np.asarray(rarity, dtype=np.float64) >= 1 - 1 / TAIL_PARTS
 
 
 def rarest_first(frame: "pd.DataFrame", column: str) -> "pd.DataFrame":

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from mincurate.errors import UserError
+from mincurate.ranking.classes import in_tail
 from mincurate.runs import store
 from mincurate.runs.store import Run
-
-TAIL = 0.9
-"""Rarity from which on an image is of the rarest tenth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +58,8 @@ def compare(first: str | Run, second: str | Run) -> Comparison:
             f"{one.key} and {two.key} have {len(frame)} images in common, too few to compare."
         )
     frame["change"] = frame["rarity_second"] - frame["rarity_first"]
-    tail = frame["rarity_first"] >= TAIL
-    kept = float((frame.loc[tail, "rarity_second"] >= TAIL).mean()) if tail.any() else 0.0
+    tail, second_tail = (in_tail(frame[f"rarity_{which}"]) for which in ("first", "second"))
+    kept = float(second_tail[tail].mean()) if tail.any() else 0.0
     correlation = float(spearmanr(frame["rarity_first"], frame["rarity_second"]).statistic)
     order = frame["change"].abs().sort_values(ascending=False, kind="stable").index
     columns = ["path", "label", "rarity_first", "rarity_second", "change"]

@@ -7,11 +7,29 @@ NEIGHBORS = 5
 """k of AvgkNN (method, section 5)."""
 EXACT_NEIGHBORS_LIMIT = 50_000
 """Above this many vectors neighbours are searched approximately (NN-descent)."""
+Distances = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
 
-def neighbors(
-    vectors: NDArray[np.float32], k: int = NEIGHBORS
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def nearest(
+    among: NDArray[np.float32], vectors: NDArray[np.float32] | None = None, k: int = 1
+) -> tuple[Distances, Rows]:
+    """Euclidean distances to the ``k`` nearest and their rows, ``(M, k)`` each, nearest first.
+
+    Exact, by brute force. Memory is that of the result and a few MiB.
+
+    Args:
+        among: ``(N, d)``, the vectors that are searched; at least ``k``.
+        vectors: ``(M, d)``; None for each of ``among`` among the others, which takes ``k + 1``.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(among)
+    distances, rows = search.kneighbors(vectors)
+    return distances.astype(np.float64), rows
+
+
+def neighbors(vectors: NDArray[np.float32], k: int = NEIGHBORS) -> tuple[Distances, Rows]:
     """Distances and indices ``(N, k')`` of every vector's nearest others, ``k' = min(k, N - 1)``.
 
     Args:
@@ -28,13 +46,10 @@ def neighbors(
         wide = max(k + 1, 20)
         index, far = NNDescent(vectors, n_neighbors=wide, random_state=0).neighbor_graph
         return far[:, 1 : k + 1].astype(np.float64), index[:, 1 : k + 1].astype(np.int64)
-    from sklearn.neighbors import NearestNeighbors
-
-    far, index = NearestNeighbors(n_neighbors=k).fit(vectors).kneighbors()
-    return far, index
+    return nearest(vectors, k=k)
 
 
-def neighbor_distance(vectors: NDArray[np.float32], k: int = NEIGHBORS) -> NDArray[np.float64]:
+def neighbor_distance(vectors: NDArray[np.float32], k: int = NEIGHBORS) -> Distances:
     """AvgkNN: mean Euclidean distance to the k nearest other vectors; higher is rarer.
 
     NaN where there is no other vector.

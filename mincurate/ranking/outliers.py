@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from mincurate.ranking.classes import mean_rank
+from mincurate.ranking.classes import mean_rank, tail_rows
 
 NAMES = ("crowd_distance", "outlier_factor", "deviation")
 """The kinds of evidence, as columns of a run's table."""
@@ -160,9 +160,8 @@ def tail_agreement(vectors: Vectors, rows: NDArray[np.int64]) -> float:
         rows: as in `rarity`.
     """
     order = np.random.default_rng(0).permutation(vectors.shape[1])
-    count = len(vectors) // 10
     tails = []
     for half in (order[: len(order) // 2], order[len(order) // 2 :]):
         ranks = rarity(np.ascontiguousarray(vectors[:, half]), rows)
-        tails.append(np.argsort(-ranks, kind="stable")[:count])
+        tails.append(tail_rows(ranks))
     return float(np.isin(tails[0], tails[1]).mean())

@@ -23,7 +23,7 @@ from mincurate.images.depth import Rendering
 from mincurate.progress import SILENT, Reporter
 from mincurate.ranking import classes, evidence, minority_score, outliers, umap_map
 from mincurate.ranking.minority_score import Edge, Scorer
-from mincurate.ranking.neighbors import NEIGHBORS
+from mincurate.ranking.neighbors import NEIGHBORS, nearest
 from mincurate.runs import store
 from mincurate.runs.store import Run
 
@@ -217,11 +217,9 @@ def place(
     vectors: NDArray[np.float32],
 ) -> pd.DataFrame:
     """The table of images that were scored: ranks, classes, neighbours and map of a run."""
-    from sklearn.neighbors import NearestNeighbors
-
     k = min(NEIGHBORS, len(base.vectors))
     among = base.vectors[outliers.reference(base.frame["content_hash"])]
-    far, index = NearestNeighbors(n_neighbors=k).fit(base.vectors).kneighbors(vectors)
+    far, index = nearest(base.vectors, vectors, k)
     frame = pd.DataFrame(
         {
             "path": paths,

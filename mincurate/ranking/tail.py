@@ -3,7 +3,6 @@
 Tables and numbers alone; the FiftyOne panel draws them.
 """
 
-import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -11,15 +10,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mincurate.errors import UserError
 from mincurate.images import appearance
 from mincurate.ranking import classes as ordinal
 from mincurate.runs.store import Run
 
-TAIL = 0.1
-"""Share of the images that is called the tail."""
 BARS = 48
 """Bars of the histogram."""
 DOTS = 6000
@@ -34,11 +31,6 @@ COLUMNS = [
 """Of the table of results: the draws, which are most of its bytes, are left on disk."""
 
 
-def tail_size(images: int) -> int:
-    """How many of so many ranked images are the tail."""
-    return math.ceil(TAIL * images)
-
-
 @dataclass(frozen=True)
 class Histogram:
     """How often which score occurs.
@@ -46,10 +38,31 @@ class Histogram:
     Attributes:
         borders: ``(B + 1,)``, ascending.
         counts: ``(B, num_classes)``, how many images of which class lie between two borders.
+        unclassified: ``(B,)``, how many without a class do.
     """
 
     borders: NDArray[np.float64]
     counts: NDArray[np.int64]
+    unclassified: NDArray[np.int64]
+
+
+def histogram(scores: ArrayLike, classes: ArrayLike, num_classes: int) -> Histogram | None:
+    """The histogram of scores, at most `BARS` bars; ``None`` where all scores are equal.
+
+    Args:
+        scores: ``(N,)``; NaN is left out.
+        classes: ``(N,)``, -1 for none.
+    """
+    values, members = np.asarray(scores, np.float64), np.asarray(classes, np.int64)
+    scored = ~np.isnan(values)
+    values, members = values[scored], members[scored]
+    if len(values) < 2 or values.min() == values.max():
+        return None
+    borders = np.histogram_bin_edges(values, bins=min(BARS, max(8, len(values) // 8)))
+    bars = np.searchsorted(borders[1:-1], values, side="right")
+    counts = np.zeros((len(borders) - 1, num_classes + 1), np.int64)
+    np.add.at(counts, (bars, members), 1)  # -1 is the last column
+    return Histogram(borders, counts[:, :-1], counts[:, -1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +104,7 @@ class LongTail:
     @property
     def tail(self) -> pd.DataFrame:
         """The rarest tenth, rarest first."""
-        return self.images.head(tail_size(len(self.images)))
+        return self.images.head(ordinal.tail_size(len(self.images)))
 
     @property
     def tail_rarity(self) -> float:
@@ -118,14 +131,7 @@ class LongTail:
     @cached_property
     def histogram(self) -> Histogram | None:
         """Of the scores that rank; ``None`` where all are equal."""
-        values = self.images[self.column].to_numpy(np.float64)
-        if len(values) < 2 or values.min() == values.max():
-            return None
-        borders = np.histogram_bin_edges(values, bins=min(BARS, max(8, len(values) // 8)))
-        places = np.searchsorted(borders[1:-1], values, side="right")
-        counts = np.zeros((len(borders) - 1, self.num_classes), np.int64)
-        np.add.at(counts, (places, self.classes), 1)
-        return Histogram(borders, counts)
+        return histogram(self.images[self.column], self.classes, self.num_classes)
 
     @cached_property
     def labels(self) -> pd.DataFrame | None:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from mincurate.errors import UserError
 from mincurate.images.appearance import hue_names
-from mincurate.ranking.tail import LongTail, tail_size
+from mincurate.ranking.classes import tail_size
+from mincurate.ranking.tail import LongTail
 
 FEWEST = 4
 """Images of a kind, at least."""

@@ -1,4 +1,4 @@
-"""Pictures of the report: both ends of the ranking, and what the model makes of them."""
+"""Pictures of the report: the rarest and the commonest images, and their reconstructions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,23 +13,23 @@ from mincurate.runs.store import Run
 
 
 def sheets(
-    known: pd.DataFrame,
+    ranked: pd.DataFrame,
     most: list[Picture | None],
     least: list[Picture | None],
     column: str,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Tiles of the contact sheets ``most`` and ``least``: a picture and what is said under it.
+    """Tiles of the contact sheets ``most`` and ``least``: a picture and its caption.
 
     Args:
-        known: the images as `classes.rarest_first` gives them.
-        most: pictures of one of its `report.figures.ends`.
-        least: pictures of the other.
+        ranked: the images as `classes.rarest_first` orders them.
+        most: pictures of the rarest, as `figures.ends` orders them.
+        least: pictures of the commonest.
         column: what they are ranked by.
     """
-    first, last = figures.ends(known)
+    first, last = figures.ends(ranked)
     return {
         "most": _tiles(first, most, column, lambda i: i + 1),
-        "least": _tiles(last, least, column, lambda i: len(known) - i),
+        "least": _tiles(last, least, column, lambda i: len(ranked) - i),
     }
 
 
@@ -55,7 +55,7 @@ def _tiles(
 
 
 def small(rows: pd.DataFrame, rendering: Rendering) -> list[dict[str, Any]]:
-    """Pictures alone, with the names of their files."""
+    """Pictures with the names of their files."""
     pictures = figures.thumbnails(rows, figures.TILE, rendering=rendering)
     return [
         {**_embedded(picture), "file": file}
@@ -64,7 +64,7 @@ def small(rows: pd.DataFrame, rendering: Rendering) -> list[dict[str, Any]]:
 
 
 def _embedded(picture: Picture | None) -> dict[str, Any]:
-    """A picture as the page holds it; a small one is kept without loss."""
+    """A picture as the page holds it, a small one without loss."""
     small = picture is not None and max(picture.shape[:2]) <= 64
     uri = None if picture is None else data_uri(picture, None if small else 78)
     return {"picture": uri, "small": small}
@@ -74,15 +74,15 @@ def _class_of(row: Any) -> int | None:
     return int(row.rarity_class) if pd.notna(row.rarity_class) else None
 
 
-def pairs(run: Run, known: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Original and reconstruction, for either end of the ranking; empty when none were kept."""
-    place = run.path / "reconstructions.npz"
-    if not place.is_file():
+def pairs(run: Run, ranked: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Originals and reconstructions of the rarest and the commonest; empty if there are none."""
+    path = run.path / "reconstructions.npz"
+    if not path.is_file():
         return []
     rows: dict[str, tuple[int, Any]] = {
-        str(row.content_hash): (rank, row) for rank, row in enumerate(known.itertuples(), 1)
+        str(row.content_hash): (rank, row) for rank, row in enumerate(ranked.itertuples(), 1)
     }
-    with np.load(place, allow_pickle=False) as kept:
+    with np.load(path, allow_pickle=False) as arrays:
         pairs: list[dict[str, Any]] = [
             {
                 "rank": rows[h][0],
@@ -95,9 +95,9 @@ def pairs(run: Run, known: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]
                 "file": rows[h][1].rel_path,
             }
             for h, a, b in zip(
-                map(str, kept["content_hash"]),
-                kept["original"],
-                kept["reconstruction"],
+                map(str, arrays["content_hash"]),
+                arrays["original"],
+                arrays["reconstruction"],
                 strict=True,
             )
             if h in rows

@@ -1,4 +1,4 @@
-"""What the diagnostics and the training curve of a run mean, to somebody who reads the report."""
+"""The diagnostics and the training curve of a run, explained to readers of the report."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from mincurate.ranking.reliability import AGREEMENT
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a diagnostic says: in a few words, at length, and whether a value is good."""
+    """A diagnostic: its title, what it measures, and when a value is good."""
 
     title: str
     what: str
@@ -37,8 +37,8 @@ MEANINGS = {
     "agreement_neighbors": Meaning(
         "Agrees with neighbours",
         "Rank correlation between the minority score and the distance to an image's nearest "
-        "neighbours, which is a second, independent kind of evidence.",
-        "Trust images most that both call rare. A low value means that the two see different "
+        "neighbours, a second, independent kind of evidence.",
+        "Trust images most that both call rare. A low value means that the two measure different "
         "things: look at both.",
     ),
     "tail_agreement": Meaning(
@@ -64,22 +64,21 @@ MEANINGS = {
     ),
     "draws_per_image": Meaning(
         "Draws per image",
-        "Noise draws that an image got, on average.",
-        "Fewer than asked for where --adaptive spared those that would not have changed the "
+        "Noise draws per image, on average.",
+        "Fewer than --n-draws where --adaptive skipped draws that would not have changed the "
         "rarest class.",
         spec=".1f",
     ),
     "denoising_error": Meaning(
         "Reconstruction error",
         "Mean squared error of the reconstructions, pixels in [-1, 1].",
-        "Says little alone; the next line compares it.",
+        "The next line puts it in proportion.",
         spec=".2g",
     ),
     "denoising_gain": Meaning(
         "Better than a filter",
         "Error of the best linear filter for these images, divided by the model's error.",
-        "1 means that the model has learned nothing a filter does not know; well above 1.1 is "
-        "needed.",
+        "At 1 the model reconstructs no better than a filter; well above 1.1 is needed.",
         lambda v: _grade(v, 1.3, 1.1),
     ),
     "still_improving": Meaning(
@@ -96,7 +95,7 @@ MEANINGS = {
 
 
 def diagnostics(numbers: dict[str, float]) -> list[dict[str, str]]:
-    """Rows of the table of diagnostics: known ones in the order of `MEANINGS`, then the others."""
+    """Rows of the table of diagnostics: those of `MEANINGS` in its order, then the others."""
     rows = []
     for name in [
         *(n for n in MEANINGS if n in numbers),
@@ -105,15 +104,15 @@ def diagnostics(numbers: dict[str, float]) -> list[dict[str, str]]:
         value = numbers[name]
         if not isinstance(value, int | float) or not math.isfinite(value):
             continue
-        known = MEANINGS.get(name) or Meaning(name.replace("_", " "), "", "", spec=".3g")
+        meaning = MEANINGS.get(name) or Meaning(name.replace("_", " "), "", "", spec=".3g")
         rows.append(
             {
                 "name": name,
-                "title": known.title,
-                "value": format(value, known.spec),
-                "what": known.what,
-                "good": known.good,
-                "verdict": known.verdict(value),
+                "title": meaning.title,
+                "value": format(value, meaning.spec),
+                "what": meaning.what,
+                "good": meaning.good,
+                "verdict": meaning.verdict(value),
             }
         )
     return rows

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: how rare the generated images are, and what they look like."""
+"""Figures of an evaluation: how rare the generated images are, and what they look like."""
 
 import io
 import json
@@ -15,17 +15,17 @@ from mincurate.runs import files
 from mincurate.runs.store import Run
 
 COLORS = {"real": MUTED, "ddpm": "#4c78a8"}
-"""Of the sets one expects; the others take `OTHERS` in turn."""
+"""Colours of the usual sets; others take `OTHERS` in turn."""
 OTHERS = ("#d1242f", "#8250df", "#bf8700", "#1a7f37")
 ACROSS = 6
 """Pictures in a row of a grid."""
 
 
 def rarity_plot(scores: Mapping[str, ArrayLike], *, feature_space: str) -> Figure:
-    """The distributions of rarity scores as cumulated shares: a curve further right is rarer.
+    """Cumulative distributions of rarity scores: a curve further right is rarer.
 
-    Images off the manifold have no score (NaN), so that a curve ends below 1 by their share, which
-    the legend gives: a set cannot seem rare by making artefacts.
+    Images off the manifold have no score (NaN): the curve ends below 1 by their share, which the
+    legend gives, so that artefacts do not make a set look rare.
 
     Args:
         scores: set, such as ``real``, ``ddpm`` or ``guided``, to `metrics.rarity`.
@@ -34,17 +34,17 @@ def rarity_plot(scores: Mapping[str, ArrayLike], *, feature_space: str) -> Figur
     axes = figure.subplots()
     for name, color in _colored(list(scores)):
         values = np.asarray(scores[name], dtype=np.float64)
-        known = np.sort(values[~np.isnan(values)])
-        outside = 1 - len(known) / max(1, len(values))
+        scored = np.sort(values[~np.isnan(values)])
+        outside = 1 - len(scored) / max(1, len(values))
         label = f"{name}: {len(values):,} images, {outside:.1%} off the manifold"
-        share = np.arange(len(known) + 1) / max(1, len(values))
-        start = known[:1]
+        share = np.arange(len(scored) + 1) / max(1, len(values))
+        start = scored[:1]
         axes.step(
-            np.concatenate([start, known]), share[: len(known) + len(start)],
+            np.concatenate([start, scored]), share[: len(scored) + len(start)],
             where="post", color=color, linewidth=1.8, label=label,
         )  # fmt: skip
-        if len(known):
-            axes.plot(known[-1], share[-1], "o", color=color, markersize=4)
+        if len(scored):
+            axes.plot(scored[-1], share[-1], "o", color=color, markersize=4)
     axes.axhline(1, color=GONE, linewidth=0.8)
     axes.set_ylim(0, 1.03)
     axes.set_xlabel(f"rarity score in {feature_space} (further right is rarer)", color=INK)
@@ -58,13 +58,13 @@ def rarity_plot(scores: Mapping[str, ArrayLike], *, feature_space: str) -> Figur
 def grids(
     pictures: Mapping[str, Sequence[Picture]], captions: Mapping[str, str] | None = None
 ) -> Figure:
-    """Sets of pictures side by side, `ACROSS` in a row, each set over its caption.
+    """Sets of pictures side by side, `ACROSS` in a row, each set under its name and caption.
 
     Args:
-        pictures: set to pictures ``(h, w, 3)``; as many as are given are shown.
-        captions: set to a line under its name.
+        pictures: set to its pictures, ``(h, w, 3)`` each.
+        captions: set to the line under its name.
     """
-    told = captions or {}
+    caption_of = captions or {}
     across = min(ACROSS, max(1, *(len(shown) for shown in pictures.values())))
     rows = max(1, *(-(-len(shown) // across) for shown in pictures.values()))
     cell, gap, top = 0.62, 0.35, 0.62
@@ -77,7 +77,7 @@ def grids(
     for i, (name, color) in enumerate(_colored(list(pictures))):
         left = gap + i * (wide + gap)
         axes.text(left, 0.22, name, fontsize=11, color=color, va="center", weight="bold")
-        axes.text(left, 0.44, told.get(name, ""), fontsize=7.5, color=MUTED, va="center")
+        axes.text(left, 0.44, caption_of.get(name, ""), fontsize=7.5, color=MUTED, va="center")
         for j, picture in enumerate(pictures[name]):
             x = left + (j % across + 0.5) * cell
             y = top + (j // across + 0.5) * cell
@@ -88,11 +88,11 @@ def grids(
 
 
 def levels_plot(levels: Sequence[Mapping[str, float]], num_classes: int) -> Figure:
-    """How well the classifier tells the classes of held-out images apart at every noise level.
+    """The classifier's accuracy on held-out images at every noise level.
 
     Args:
         levels: ``sigma``, ``accuracy``, ``macro_f1`` and ``mean_absolute_error`` of each, as in
-            the classifier's record, which has ``label_accuracy``, too, where there are labels.
+            the classifier's record; ``label_accuracy``, too, where there are labels.
     """
     figure = Figure(figsize=(7.5, 3), layout="constrained")
     axes = figure.subplots(1, 2)
@@ -128,20 +128,20 @@ def guidance_plot(run: Run, fingerprint: str | None = None) -> Path | None:
     """Draw `levels_plot` of a scored run's classifier into its folder, as ``levels.png``.
 
     Args:
-        fingerprint: of the classifier, from its record; the one trained last when absent.
+        fingerprint: of the classifier, from its record. Default: the one trained last.
 
     Returns:
-        the file; ``None`` where there is no such classifier.
+        The file; ``None`` where there is no such classifier.
     """
     # `generation.classifier` would import torch to read it.
-    found = {path: json.loads(path.read_text()) for path in run.path.glob(CLASSIFIERS)}
-    fit = [p for p, about in found.items() if fingerprint in (None, about["fingerprint"])]
-    if not fit:
+    records = {path: json.loads(path.read_text()) for path in run.path.glob(CLASSIFIERS)}
+    matching = [p for p, r in records.items() if fingerprint in (None, r["fingerprint"])]
+    if not matching:
         return None
-    newest = max(fit, key=lambda path: path.stat().st_mtime_ns)
-    about = found[newest]
+    newest = max(matching, key=lambda path: path.stat().st_mtime_ns)
+    record = records[newest]
     path = newest.with_name("levels.png")
-    save(levels_plot(about["levels"], about["training"]["num_classes"]), path)
+    save(levels_plot(record["levels"], record["training"]["num_classes"]), path)
     return path
 
 
@@ -154,5 +154,5 @@ def save(figure: Figure, path: Path) -> None:
 
 def _colored(names: list[str]) -> list[tuple[str, str]]:
     others = [name for name in names if name not in COLORS]
-    turn = {name: OTHERS[i % len(OTHERS)] for i, name in enumerate(others)}
-    return [(name, (COLORS | turn)[name]) for name in names]
+    colors = COLORS | {name: OTHERS[i % len(OTHERS)] for i, name in enumerate(others)}
+    return [(name, colors[name]) for name in names]

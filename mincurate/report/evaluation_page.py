@@ -1,4 +1,4 @@
-"""The HTML page of an evaluation: self-contained like the report, and for the same reader."""
+"""The HTML page of an evaluation, self-contained like the report."""
 
 import base64
 import math
@@ -25,11 +25,11 @@ SETS = {
     "accepted": "guided, accepted",
 }
 NUMBERED = ("recall", "coverage", "fid", "sfid")
-"""Metrics that depend on the number of images: sets of another size do not compare."""
+"""Metrics that depend on the number of images: compare only sets of one size."""
 SHARES = ("in_rarest_tenth", "off_manifold", "near_copies", "closer_than_real")
 NAMES = {
-    "minority_score": ("minority score", "how badly the run's model rebuilds an image"),
-    "rarity_percentile": ("rarity", "where it would rank among the real images, 0 to 1"),
+    "minority_score": ("minority score", "how badly the run's model reconstructs an image"),
+    "rarity_percentile": ("rarity", "where it ranks among the real images, 0 to 1"),
     "in_rarest_tenth": ("in the rarest tenth", "share that ranks with the rarest real tenth"),
     "avg_knn": ("AvgkNN", "mean distance to the 5 nearest real images"),
     "lof": ("LOF", "local outlier factor; 1 is inside"),
@@ -45,45 +45,44 @@ NAMES = {
     "near_copies": ("near copies", "share as near to a real image as 1 % of those are"),
     "closer_than_real": ("closer than real", "share nearer to its neighbour than that to its own"),
 }
-"""Name of every metric and what it is, in the order of the page."""
+"""Metric to its name and meaning, in the order of the page."""
 TAIL = ("precision", "recall", "density", "coverage", "fid", "sfid", "avg_knn")
-"""Metrics that are shown against the rarest tenth, too."""
+"""Metrics that are also shown against the rarest tenth."""
 
 
 def rows(table: pd.DataFrame, reference: str = "all") -> list[dict[str, Any]]:
-    """The table as rows for people: one per metric, with a cell per set of `SETS`.
+    """The rows of the page's tables: one per metric, with a cell per set of `SETS`.
 
     A cell holds ``text`` and ``interval``, both empty where there is no number, and ``note``.
     """
-    found = []
+    shown = []
     for metric, (name, what) in NAMES.items():
         if reference == "tail" and metric not in TAIL:
             continue
         cells = [_cell(table, key, metric, reference) for key in SETS]
         if not any(cell["text"] for cell in cells):
             continue
-        known = table[table["metric"] == metric]
-        found.append(
-            {"metric": metric, "name": name, "what": what, "cells": cells}
-            | {"reading": str(known["reading"].iloc[0])}
+        reading = str(table.loc[table["metric"] == metric, "reading"].iloc[0])
+        shown.append(
+            {"metric": metric, "name": name, "what": what, "cells": cells, "reading": reading}
         )
-    return found
+    return shown
 
 
 def write_page(
-    made: Run,
+    generation: Run,
     base: Run,
     table: pd.DataFrame,
-    told: Verdict,
+    verdict: Verdict,
     compared: Downstream | None,
     facts: dict[str, Any],
     drawn: dict[str, Path],
 ) -> Path:
-    """Write ``evaluation.html`` of the run ``made``, and return its path.
+    """Write ``evaluation.html`` of a generation, and return its path.
 
     Args:
         base: the scored run.
-        facts: what the numbers are about.
+        facts: what was compared, as ``evaluation.json`` has it.
         drawn: the figures, by name.
     """
     environment = Environment(
@@ -100,11 +99,11 @@ def write_page(
     )
     page = environment.get_template("evaluation.html.j2").render(
         style=Markup(style),
-        key=made.key,
+        key=generation.key,
         base_key=base.key,
-        record=made.record,
+        record=generation.record,
         source=str((base.record.get("source") or {}).get("value") or ""),
-        verdict=told,
+        verdict=verdict,
         facts=facts,
         sets=list(SETS.values()),
         numbers={
@@ -115,9 +114,9 @@ def write_page(
         tail=rows(table, "tail"),
         compared=None if compared is None else _compared(compared),
         pictures={name: _picture(path) for name, path in drawn.items()},
-        again=command.quoted("mincurate", "evaluate", made.key),
+        again=command.quoted("mincurate", "evaluate", generation.key),
     )
-    path = made.path / "evaluation.html"
+    path = generation.path / "evaluation.html"
     files.write_atomically(path, page.encode())
     return path
 
@@ -141,19 +140,19 @@ def _cell(table: pd.DataFrame, key: str, metric: str, reference: str) -> dict[st
 
 
 def _n(table: pd.DataFrame, key: str, reference: str) -> int:
-    known = table.loc[(table["set"] == key) & (table["reference"] == reference), "n"]
-    return int(known.iloc[0]) if len(known) else 0
+    numbers = table.loc[(table["set"] == key) & (table["reference"] == reference), "n"]
+    return int(numbers.iloc[0]) if len(numbers) else 0
 
 
 def _compared(compared: Downstream) -> dict[str, Any]:
-    """Rows for people; a difference is good or poor where its interval does not hold 0."""
+    """Rows of the page; a difference is good or poor where its interval excludes 0."""
 
     def toned(table: pd.DataFrame) -> list[dict[Any, Any]]:
-        found = table.to_dict("records")
-        for row in found:
+        rows = table.to_dict("records")
+        for row in rows:
             for tone, low, high in (("tone", "low", "high"), ("gained", "gain_low", "gain_high")):
                 row[tone] = "good" if row[low] > 0 else "poor" if row[high] < 0 else ""
-        return found
+        return rows
 
     return {"classes": toned(compared.classes), "groups": toned(compared.groups)}
 

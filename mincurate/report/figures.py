@@ -19,6 +19,7 @@ from mincurate.images.decode import UnreadableImage
 from mincurate.images.decode_pool import decode_many
 from mincurate.images.depth import DEFAULT, Rendering
 from mincurate.ranking.classes import RANKINGS
+from mincurate.ranking.tail import histogram
 from mincurate.runs import files
 from mincurate.runs.store import Run
 from mincurate.text import short
@@ -37,10 +38,10 @@ def class_colors(n: int) -> list[str]:
     return [to_hex(colormaps["turbo"](x)) for x in np.linspace(0.12, 0.9, n)]
 
 
-def ends(known: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both ends of a ranking, each from its outermost image inwards; no image is in both."""
-    most = known.head(min(SHEET, (len(known) + 1) // 2))
-    least = known.iloc[::-1].head(min(SHEET, len(known) // 2))
+def ends(ranked: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rarest images and the commonest, each outermost first; no image is in both."""
+    most = ranked.head(min(SHEET, (len(ranked) + 1) // 2))
+    least = ranked.iloc[::-1].head(min(SHEET, len(ranked) // 2))
     return most, least
 
 
@@ -51,7 +52,7 @@ def thumbnails(
     square: bool = False,
     rendering: Rendering = DEFAULT,
 ) -> list[Picture | None]:
-    """A small picture of every row, or ``None`` where the file cannot be read any more.
+    """A small picture of every row, ``None`` where the file can no longer be read.
 
     Args:
         size: longer side in pixels, at most; a smaller image keeps its own size.
@@ -61,8 +62,8 @@ def thumbnails(
     sides = []
     row: Any
     for row in rows.itertuples():
-        whole = pd.notna(row.width) and pd.notna(row.height) and not square
-        sides.append((int(row.width), int(row.height)) if whole else (size, size))
+        sized = pd.notna(row.width) and pd.notna(row.height) and not square
+        sides.append((int(row.width), int(row.height)) if sized else (size, size))
     pictures = decode_many(
         [str(path) for path in rows["path"]],
         size=[min(size, max(*pair, 1)) for pair in sides],
@@ -86,7 +87,7 @@ def _without_borders(padded: Picture, width: int, height: int) -> Picture:
 
 
 def data_uri(picture: Picture, quality: int | None = None) -> str:
-    """WebP in an address; without ``quality`` lossless, which small pictures need."""
+    """WebP as a ``data:`` URI, lossless where there is no ``quality`` (0 to 100)."""
     buffer = io.BytesIO()
     lossless = quality is None
     Image.fromarray(picture).save(buffer, "WEBP", lossless=lossless, quality=quality or 80)
@@ -95,31 +96,31 @@ def data_uri(picture: Picture, quality: int | None = None) -> str:
 
 def write_figures(
     run: Run,
-    known: pd.DataFrame,
+    ranked: pd.DataFrame,
     *,
     most: Sequence[Picture | None],
     least: Sequence[Picture | None],
     num_classes: int,
     rank_by: str,
 ) -> list[Path]:
-    """Write what can be drawn of a run into its ``figures`` folder, and remove what no longer can.
+    """Write the figures of a run into its ``figures`` folder; those without data are removed.
 
     Args:
-        known: the images as `classes.rarest_first` gives them.
-        most: pictures of one of its `ends`.
-        least: pictures of the other.
+        ranked: the images as `classes.rarest_first` orders them.
+        most: pictures of the rarest, as `ends` orders them.
+        least: pictures of the commonest.
 
     Returns:
-        The files: ``map.png``, ``histogram.png``, ``most_minority.png``, ``least_minority.png``,
-        without those for which there is nothing to draw.
+        The files that were written, of ``map.png``, ``histogram.png``, ``most_minority.png`` and
+        ``least_minority.png``.
     """
     folder = run.path / "figures"
     folder.mkdir(exist_ok=True)
     record, column = run.record, RANKINGS[rank_by]
-    rarest, commonest = ends(known)
+    rarest, commonest = ends(ranked)
     drawn: dict[str, Figure | None] = {
-        "map.png": _map(known, num_classes, str(record.get("map_method", ""))),
-        "histogram.png": _histogram(known[column], record.get("class_edges") or [], column),
+        "map.png": _map(ranked, num_classes, str(record.get("map_method", ""))),
+        "histogram.png": _histogram(ranked[column], record.get("class_edges") or [], column),
         "most_minority.png": _contact_sheet(most, _captions(rarest, column), "Most minority"),
         "least_minority.png": _contact_sheet(least, _captions(commonest, column), "Least minority"),
     }
@@ -134,8 +135,8 @@ def write_figures(
     return [folder / name for name, figure in drawn.items() if figure is not None]
 
 
-def _map(known: pd.DataFrame, num_classes: int, method: str) -> Figure | None:
-    shown = known[known["map_x"].notna() & known["rarity_class"].notna()].iloc[::-1]
+def _map(ranked: pd.DataFrame, num_classes: int, method: str) -> Figure | None:
+    shown = ranked[ranked["map_x"].notna() & ranked["rarity_class"].notna()].iloc[::-1]
     if len(shown) == 0:
         return None
     figure = Figure(figsize=(7.5, 6), layout="constrained")
@@ -143,7 +144,7 @@ def _map(known: pd.DataFrame, num_classes: int, method: str) -> Figure | None:
     dots = axes.scatter(
         shown["map_x"],
         shown["map_y"],
-        c=shown["rarity_class"].astype(float),  # the rare ones come last, hence on top
+        c=shown["rarity_class"].astype(float),  # rare ones are drawn last, on top
         cmap=ListedColormap(class_colors(num_classes)),
         vmin=-0.5,
         vmax=num_classes - 0.5,
@@ -160,12 +161,12 @@ def _map(known: pd.DataFrame, num_classes: int, method: str) -> Figure | None:
 
 
 def _histogram(values: pd.Series, edges: list[float], column: str) -> Figure | None:
-    found = values.dropna().to_numpy(float)
-    if len(found) < 2:
+    bars = histogram(values, np.zeros(len(values)), 1)
+    if bars is None:
         return None
     figure = Figure(figsize=(7.5, 3.2), layout="constrained")
     axes = figure.subplots()
-    axes.hist(found, bins=min(60, max(10, len(found) // 10)), color="#4c78a8")
+    axes.stairs(bars.counts[:, 0], bars.borders, fill=True, color="#4c78a8")
     for edge in edges:
         axes.axvline(edge, color="#d1242f", linewidth=0.7, alpha=0.7)
     axes.set_xlabel(f"{column.replace('_', ' ')} (higher is rarer; lines: class edges)", color=INK)
@@ -176,7 +177,7 @@ def _histogram(values: pd.Series, edges: list[float], column: str) -> Figure | N
 
 
 def _captions(rows: pd.DataFrame, column: str) -> list[tuple[str, str]]:
-    """The value of each row, and below it class and label, as far as they are known."""
+    """The value of each row, and below it its class and label where it has them."""
     captions = []
     row: Any
     for row in rows.itertuples():
@@ -205,7 +206,7 @@ def _contact_sheet(
         shown = np.full((1, 1, 3), 0xE4, np.uint8) if picture is None else picture
         h, w = 0.42 * np.array(shown.shape[:2]) / max(shown.shape[:2])
         axes.imshow(shown, extent=(x - w, x + w, y + h, y - h), interpolation="nearest")
-        # A label may hold dollar signs, which are no formula.
+        # A dollar sign in a label is no formula.
         words: dict[str, Any] = {"fontsize": 6.5, "ha": "center", "va": "top", "parse_math": False}
         axes.text(x, y + 0.45, value, color=INK, **words)
         axes.text(x, y + 0.57, under, color=MUTED, **words)

@@ -12,39 +12,37 @@ from mincurate.report.figures import Picture, data_uri
 from mincurate.text import short
 
 HOVER = 2000
-"""Points of the map that carry a picture; the others are plain dots."""
+"""Points of the map with a picture, at most; the others are plain dots."""
 DOTS = 20_000
-"""Points of the map at most; beyond, a fixed sample."""
+"""Points of the map, at most; of more images a fixed sample."""
 CELL = 64
 """Side, in pixels, of a picture on the map, at most."""
 MEGAPIXELS = 1000
-"""Decoded for the pictures on the map, at most: half a minute on a slow core."""
+"""Megapixels decoded for the pictures on the map, at most: half a minute on a slow core."""
 SPRITES = 3_000_000
-"""Bytes of all pictures on the map together; their quality gives way."""
+"""Bytes of all pictures on the map, at most; their quality is lowered to fit."""
 GAP = 0.1
-"""Widest gap between neighbours along an axis, of its length, on a map whose gaps mean little."""
+"""Widest gap between neighbours along an axis, as a share of its length, where gaps shrink."""
 SPRITE_COLUMNS, SPRITE_ROWS = 20, 25
 
 
 def points(
-    known: pd.DataFrame,
-    *,
-    narrow: bool = False,
-    rendering: Rendering = DEFAULT,
+    ranked: pd.DataFrame, *, narrow: bool = False, rendering: Rendering = DEFAULT
 ) -> dict[str, Any] | None:
-    """What the map's script draws; positions from 0 to 1000, the rarest image first.
+    """What the map's script draws: positions from 0 to 1000, the rarest image first.
 
     Args:
-        narrow: the distances between far groups mean nothing (as in UMAP): wide gaps may shrink.
+        ranked: the images as `classes.rarest_first` orders them.
+        narrow: shrink wide gaps, for maps on which far distances mean nothing (UMAP).
         rendering: how the files become pixels.
     """
-    mapped = known[known["map_x"].notna() & known["map_y"].notna()]
+    mapped = ranked[ranked["map_x"].notna() & ranked["map_y"].notna()]
     if len(mapped) == 0:
         return None
     rng = np.random.default_rng(0)
     if len(mapped) > DOTS:
         mapped = mapped.iloc[np.sort(rng.choice(len(mapped), DOTS, replace=False))]
-    # The rarest images are what people look for; the rest of the room goes to a sample.
+    # Half of the pictures are of the rarest images, the others of a random sample.
     rarest = min(HOVER // 2, len(mapped))
     others = rarest + rng.permutation(len(mapped) - rarest)[: HOVER - rarest]
     hover = np.concatenate([np.arange(rarest), np.sort(others)]).astype(int)
@@ -55,7 +53,7 @@ def points(
     pictures = figures.thumbnails(rows, cell, square=True, rendering=rendering)
     sprites = [p for p in pictures if p is not None]
     numbers = iter(range(len(sprites)))
-    about: dict[int, list[Any]] = {
+    tooltips: dict[int, list[Any]] = {
         int(i): [
             -1 if picture is None else next(numbers),
             short(str(row.rel_path), 120),
@@ -67,7 +65,7 @@ def points(
     drawn = mapped[["map_x", "map_y"]].to_numpy(np.float64)
     position = np.stack([_narrowed(axis) for axis in drawn.T], 1) if narrow else drawn
     low, high = position.min(0), position.max(0)
-    places = np.rint(1000 * (position - low) / np.where(high > low, high - low, 1)).astype(int)
+    coordinates = np.rint(1000 * (position - low) / np.where(high > low, high - low, 1)).astype(int)
     classes = mapped["rarity_class"].astype("Int64").fillna(-1).tolist()
     return {
         "cell": cell,
@@ -75,19 +73,19 @@ def points(
         "columns": SPRITE_COLUMNS,
         "per_sheet": SPRITE_COLUMNS * SPRITE_ROWS,
         "sheets": _sprite_sheets(sprites, cell),
-        "hover": len(about),
+        "hover": len(tooltips),
         "points": [
-            [*xy, int(c), *about.get(i, [])]
-            for i, (xy, c) in enumerate(zip(places.tolist(), classes, strict=True))
+            [*xy, int(c), *tooltips.get(i, [])]
+            for i, (xy, c) in enumerate(zip(coordinates.tolist(), classes, strict=True))
         ],
     }
 
 
 def _narrowed(axis: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Places along an axis, in which no gap is much wider than `GAP` of the whole."""
+    """Positions along an axis with no gap much wider than `GAP` of its length."""
     order = np.argsort(axis, kind="stable")
     steps = np.diff(axis[order], prepend=axis[order[0]])
-    for _ in range(20):  # what is narrowed narrows the whole
+    for _ in range(20):  # narrowing a gap shortens the axis
         steps = np.minimum(steps, GAP * steps.sum())
     moved = np.empty_like(axis)
     moved[order] = steps.cumsum() + axis[order[0]]
@@ -95,14 +93,14 @@ def _narrowed(axis: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _affordable(rows: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which rows, from the first on, can be decoded for `MEGAPIXELS`; a JPEG decodes reduced."""
+    """The first rows that `MEGAPIXELS` of decoding allow; a JPEG is decoded at reduced size."""
     size = (rows["width"].fillna(0) * rows["height"].fillna(0)).to_numpy(np.float64) / 1e6
     jpeg = rows["rel_path"].str.lower().str.endswith((".jpg", ".jpeg")).to_numpy(bool)
     return np.cumsum(np.where(jpeg, size / 16, size)) <= MEGAPIXELS
 
 
 def _sprite_sheets(pictures: list[Picture], cell: int) -> list[str]:
-    """Square pictures in sheets, as data URIs, at the best quality that keeps to `SPRITES`."""
+    """Square pictures in sheets, as data URIs, at the best quality that fits into `SPRITES`."""
     per_sheet = SPRITE_COLUMNS * SPRITE_ROWS
     sheets = []
     for start in range(0, len(pictures), per_sheet):

@@ -1,8 +1,8 @@
-"""One self-contained HTML page that shows a run to somebody who has never seen mincurate.
+"""The report: one self-contained HTML page about a run, for readers new to mincurate.
 
-File names, labels and reasons come from strangers: the template escapes all it is given, what
-cannot be seen is spelled out (`visible`), and the page's own policy lets it load nothing and run
-only its own script.
+File names, labels and reasons are untrusted: the template escapes everything, invisible characters
+are spelled out (`visible`), and the page's content policy forbids it to load anything and to run
+any script but its own.
 """
 
 import base64
@@ -35,17 +35,17 @@ from mincurate.runs.store import Run
 from mincurate.text import short, visible
 
 LISTED = 500
-"""Unscorable files that are listed by name."""
+"""Unscorable files that are listed by name, at most."""
 GROUPS, COPIES = 100, 10
-"""Groups of duplicates that are listed, and copies named in each."""
+"""Groups of duplicates that are listed, and copies named in each, at most."""
 KINDS, TYPICAL = 12, 7
-"""Kinds of rare that are shown, and images of each."""
+"""Kinds of rare images that are shown, and images of each, at most."""
 LABELS = 200
-"""Labels in the table."""
+"""Labels in the table, at most."""
 LEANS = 1.5
-"""A label leans to the tail when its share in the rarest class is so many times the usual one."""
+"""A label leans to the tail from this multiple of the usual share in the rarest class."""
 COLUMNS = 20
-"""Columns of the label table; more classes than that share columns."""
+"""Class columns of the label table, at most; more classes share columns."""
 
 
 def write_report(run: Run) -> Path:
@@ -58,18 +58,19 @@ def write_report(run: Run) -> Path:
     settings = record.get("settings") or {}
     rank_by = str(record.get("rank_by") or settings.get("rank_by") or "minority")
     num_classes = int(record.get("num_classes") or settings.get("num_classes") or 10)
-    known = ordinal.rarest_first(frame, RANKINGS[rank_by])
-    within_label = bool(settings.get("within_label")) and bool(known["label"].notna().any())
+    ranked = ordinal.rarest_first(frame, RANKINGS[rank_by])
+    within_label = bool(settings.get("within_label")) and bool(ranked["label"].notna().any())
     rendering = Rendering.of_record(record.get("rendering"))
     most, least = (
-        figures.thumbnails(end, figures.TILE, rendering=rendering) for end in figures.ends(known)
+        figures.thumbnails(end, figures.TILE, rendering=rendering) for end in figures.ends(ranked)
     )
     figures.write_figures(
-        run, known, most=most, least=least, num_classes=num_classes, rank_by=rank_by
+        run, ranked, most=most, least=least, num_classes=num_classes, rank_by=rank_by
     )
-    values = known[RANKINGS[rank_by]]
-    classes = np.array(known["rarity_class"].fillna(-1), np.int64)
-    # Within labels every label fills every class: which one is rare, the whole set's classes tell.
+    values = ranked[RANKINGS[rank_by]]
+    classes = np.array(ranked["rarity_class"].fillna(-1), np.int64)
+    # Ranked within labels, every label fills every class: the classes of the whole set tell which
+    # labels are rare.
     tail = ordinal.ordinal_classes(values, num_classes) if within_label else classes
     model = record.get("model") or {}
     style, script = (_text(name) for name in ("report.css", "map.js"))
@@ -84,7 +85,7 @@ def write_report(run: Run) -> Path:
             key=run.key,
             record=record,
             settings=settings,
-            counts=_counts(frame, known),
+            counts=_counts(frame, ranked),
             facts=_facts(record, settings),
             rank_by=rank_by,
             leans=LEANS,
@@ -92,14 +93,14 @@ def write_report(run: Run) -> Path:
             column=RANKINGS[rank_by].replace("_", " "),
             num_classes=num_classes,
             colors=figures.class_colors(num_classes),
-            **contact_sheets.sheets(known, most, least, RANKINGS[rank_by]),
+            **contact_sheets.sheets(ranked, most, least, RANKINGS[rank_by]),
             histogram=_histogram(values, classes, record.get("class_edges") or [], num_classes),
-            pairs=contact_sheets.pairs(run, known),
+            pairs=contact_sheets.pairs(run, ranked),
             points=hover_map.points(
-                known, narrow=record.get("map_method") == "umap", rendering=rendering
+                ranked, narrow=record.get("map_method") == "umap", rendering=rendering
             ),
             **_kinds(run, frame),
-            labels=_labels(known["label"], tail, num_classes),
+            labels=_labels(ranked["label"], tail, num_classes),
             duplicates=_duplicates(frame),
             unscorable=_unscorable(frame),
             guidance=_guidance(run),
@@ -144,20 +145,20 @@ def _title(record: dict[str, Any]) -> str:
     return str(record.get("dataset") or source.rstrip("/").rpartition("/")[2] or source or "images")
 
 
-def _counts(frame: pd.DataFrame, known: pd.DataFrame) -> dict[str, int]:
+def _counts(frame: pd.DataFrame, ranked: pd.DataFrame) -> dict[str, int]:
     ok = int((frame["status"] == "ok").sum())
     return {
         "images": len(frame),
         "scored": ok,
         "unscorable": len(frame) - ok,
-        "unique": len(known),
-        "duplicates": ok - len(known),
-        "on_map": int(known["map_x"].notna().sum()),
+        "unique": len(ranked),
+        "duplicates": ok - len(ranked),
+        "on_map": int(ranked["map_x"].notna().sum()),
     }
 
 
 def _facts(record: dict[str, Any], settings: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Name, value and small print of what a score depends on; unknown ones are left out."""
+    """Name, value and details of what a score depends on; unknown ones are left out."""
     model = record.get("model") or {}
     side = f"{model['image_size']} px" if model.get("image_size") else ""
     if model.get("trained_here"):
@@ -168,15 +169,15 @@ def _facts(record: dict[str, Any], settings: dict[str, Any]) -> list[tuple[str, 
         name = str(model.get("name") or "").rstrip("/").rpartition("/")[2]
     sigma = record.get("sigma") or settings.get("sigma")
     draws = record.get("n_draws") or settings.get("n_draws")
-    said = f"sigma; {draws:,} draw{'s' if draws > 1 else ''} per image" if draws else "sigma"
+    details = f"sigma; {draws:,} draw{'s' if draws > 1 else ''} per image" if draws else "sigma"
     if settings.get("adaptive"):
-        said = f"sigma; 2 draws per image, {draws:,} near the edge of the rarest class"
+        details = f"sigma; 2 draws per image, {draws:,} near the edge of the rarest class"
     facts = [
         ("model", name, side),
         (
             "noise level",
             f"{sigma:.3g}" if sigma else "",
-            said,
+            details,
         ),
         (
             "distance",
@@ -195,7 +196,7 @@ def _facts(record: dict[str, Any], settings: dict[str, Any]) -> list[tuple[str, 
 def _histogram(
     values: pd.Series, members: NDArray[np.int64], edges: list[float], num_classes: int
 ) -> dict[str, Any] | None:
-    """Bars, which are stacks of classes, and class edges, all in percent of the drawing.
+    """Bars, stacked by class, and class edges, in percent of the drawing.
 
     Args:
         members: class of every value, -1 for none.
@@ -203,17 +204,14 @@ def _histogram(
     Returns:
         ``None`` when the scores are equal.
     """
-    known = values.notna().to_numpy(bool)
-    found, members = values.to_numpy(np.float64)[known], members[known].clip(-1, num_classes - 1)
-    if len(found) < 2 or found.min() == found.max():
+    bars = tails.histogram(values, members, num_classes)
+    if bars is None:
         return None
-    counts, borders = np.histogram(found, bins=min(60, max(10, len(found) // 8)))
-    low, span = float(borders[0]), float(borders[-1] - borders[0])
-    places = np.searchsorted(borders[1:-1], found, side="right")
-    stacks = np.zeros((len(counts), num_classes + 1), int)
-    np.add.at(stacks, (places, members), 1)  # the last column is that of no class
+    low, span = float(bars.borders[0]), float(bars.borders[-1] - bars.borders[0])
+    stacks = np.column_stack([bars.counts, bars.unclassified])
+    tallest = int(stacks.sum(1).max())
     palette = [*figures.class_colors(num_classes), "#888888"]
-    width, unit = 100 / len(counts), 94 / counts.max()
+    width, unit = 100 / len(stacks), 94 / tallest
     tops = 100 - unit * stacks.cumsum(axis=1)
     return {
         "bars": [
@@ -225,14 +223,14 @@ def _histogram(
                 "color": palette[c],
                 "count": int(stacks[i, c]),
                 "ordinal": int(c) if c < num_classes else None,
-                "low": borders[i],
-                "high": borders[i + 1],
+                "low": bars.borders[i],
+                "high": bars.borders[i + 1],
             }
             for i, c in np.argwhere(stacks)
         ],
         "edges": [(100 * (edge - low) / span, edge) for edge in edges if low <= edge <= low + span],
         "ticks": [low + span * part for part in (0, 0.25, 0.5, 0.75, 1)],
-        "tallest": int(counts.max()),
+        "tallest": tallest,
     }
 
 
@@ -245,13 +243,13 @@ def _guidance(run: Run) -> str | None:
 
 
 def _kinds(run: Run, frame: pd.DataFrame) -> dict[str, Any]:
-    """The groups of the tail, each with pictures and with what sets it apart."""
+    """The groups of the tail, each with pictures and its distinguishing traits."""
     if not (run.path / "embeddings.npy").is_file():
         return {"kinds": [], "kinds_more": 0, "kinds_summary": ""}
     tail = tails.look(run)
-    found = tail_groups.kinds(tail)
+    kinds = tail_groups.kinds(tail)
     rendering = Rendering.of_record(run.record.get("rendering"))
-    shown = [*found[:KINDS], *(kind for kind in found[KINDS:] if kind.alone)]
+    shown = [*kinds[:KINDS], *(kind for kind in kinds[KINDS:] if kind.alone)]
     return {
         "kinds": [
             {
@@ -266,7 +264,7 @@ def _kinds(run: Run, frame: pd.DataFrame) -> dict[str, Any]:
             }
             for kind in shown
         ],
-        "kinds_more": len(found) - len(shown),
+        "kinds_more": len(kinds) - len(shown),
         "kinds_summary": tail_groups.summary(frame),
     }
 

@@ -98,10 +98,11 @@ def create(output: Path | None = None, **facts: object) -> Run:
     """
     folder = paths.home() / "runs"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        number = 1 + max((_number(p.name) for p in folder.iterdir()), default=0)
         if output is not None:
-            return _create_outside(folder, number, output, facts)
+            output.mkdir(parents=True, exist_ok=True)
+            return _create_outside(folder, output, facts)
+        folder.mkdir(parents=True, exist_ok=True)
+        number = _next_number(folder)
         for left in folder.glob(".new.*"):
             if not _alive(left.suffix[1:]):
                 shutil.rmtree(left, ignore_errors=True)
@@ -125,20 +126,33 @@ def create(output: Path | None = None, **facts: object) -> Run:
         ) from error
 
 
-def _create_outside(folder: Path, number: int, output: Path, facts: dict[str, object]) -> Run:
-    output.mkdir(parents=True, exist_ok=True)
+def _create_outside(folder: Path, output: Path, facts: dict[str, object]) -> Run:
+    try:
+        key = _link(folder, output)
+    except OSError:  # a home that cannot be written: the run is complete without a link from there
+        key = f"{PREFIX}1"
+    run = Run(output.resolve())
+    run.update(key=key, created=tick(), finished=None, **facts)
+    return run
+
+
+def _link(folder: Path, output: Path) -> str:
+    """Link a run from the folder of all runs, and return its key."""
+    folder.mkdir(parents=True, exist_ok=True)
     links = [p for p in folder.iterdir() if p.resolve() == output.resolve()]
-    place = links[0] if links else folder / f"{PREFIX}{number}"
+    number = _next_number(folder)
     while not links:
+        place = folder / f"{PREFIX}{number}"
         try:
             place.symlink_to(output.resolve())
-            break
+            links = [place]
         except FileExistsError:
             number += 1
-            place = folder / f"{PREFIX}{number}"
-    run = Run(output.resolve())
-    run.update(key=place.name, created=tick(), finished=None, **facts)
-    return run
+    return links[0].name
+
+
+def _next_number(folder: Path) -> int:
+    return 1 + max((_number(p.name) for p in folder.iterdir()), default=0)
 
 
 def _alive(pid: str) -> bool:
@@ -183,7 +197,10 @@ def clear(run: Run) -> None:
 def all_runs(*, damaged: bool = False) -> list[Run]:
     """Every run this machine knows of, oldest first; or those whose record cannot be read."""
     folder = paths.home() / "runs"
-    named = [p for p in folder.iterdir() if _number(p.name)] if folder.is_dir() else []
+    try:
+        named = [p for p in folder.iterdir() if _number(p.name)]
+    except OSError:  # none yet, or a home that cannot be read
+        named = []
     found = [p for p in named if (p / RECORD).is_file()]  # not one that `create` is still making
     known = [Run(p) for p in sorted(found, key=lambda p: _number(p.name))]
     return [run for run in known if _readable(run) is not damaged]
@@ -199,6 +216,14 @@ def _readable(run: Run) -> bool:
 def kind_of(run: Run) -> str:
     """What made a run: ``score`` or ``augment``."""
     return str(run.record.get("kind") or SCORE)
+
+
+def source_dataset(run: Run) -> str | None:
+    """The FiftyOne dataset that a run has scored, or ``None`` where it scored something else."""
+    source = run.record.get("source") or {}
+    if source.get("kind") != "fiftyone":
+        return None
+    return str(source.get("dataset") or str(source.get("value")).partition("/")[0])
 
 
 def find(key: str | None = None, *, kind: str | None = None) -> Run:

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from mincurate.curation import export as exports
 from mincurate.curation.export import export, select
+from mincurate.curation.file_names import file_names
 from mincurate.errors import UserError
 
 
@@ -110,6 +112,76 @@ def test_coco_has_a_category_and_a_whole_image_box_for_every_image(frame, tmp_pa
         assert coco["categories"][note["category_id"] - 1]["name"] == image["label"]
         assert (tmp_path / "out" / image["file_name"]).is_file()
     assert by_id[4]["provenance"] == "synthetic" and by_id[4]["seed"] == 7
+
+
+@pytest.fixture
+def boxed(frame):
+    """Of the real images, the first has two boxes and the second none; the third is unknown."""
+    cells = [[("cat", (0.1, 0.25, 0.5, 0.5)), ("dog", (0.5, 0.5, 0.5, 0.25))], [], *[None] * 4]
+    return frame.assign(boxes=pd.Series(cells, dtype=object))
+
+
+def test_coco_has_the_boxes_of_images_that_have_some(boxed, tmp_path):
+    done = export(boxed, tmp_path / "out", format="coco")
+    coco = json.loads((tmp_path / "out/annotations.json").read_text())
+    names = {c["id"]: c["name"] for c in coco["categories"]}
+    boxes = [(n["image_id"], names[n["category_id"]], n["bbox"]) for n in coco["annotations"]]
+    assert boxes == [
+        (1, "cat", pytest.approx([0.6, 1, 3, 2])),
+        (1, "dog", pytest.approx([3, 2, 3, 1])),
+        (3, "dog", [0, 0, 6, 4]),
+    ]
+    assert done.excluded["synthetic, without boxes"] == 2 and done.real == 3
+    assert "1 images have no boxes" in done.notes[0]
+
+
+def test_yolo_has_a_label_file_beside_every_image_and_names_the_splits(boxed, tmp_path):
+    out = tmp_path / "out"
+    boxed["split"] = ["train", "val", "train", None, None, None]
+    assert not export(boxed, out, format="yolo").notes[1:]
+    texts = [p.read_text() for p in sorted((out / "labels").rglob("*.txt"))]
+    assert texts == [
+        "0 0.350000 0.500000 0.500000 0.500000\n1 0.750000 0.625000 0.500000 0.250000\n",
+        "1 0.500000 0.500000 1.000000 1.000000\n",
+        "",
+    ]
+    stems = [{str(p.relative_to(out / kind).with_suffix("")) for p in (out / kind).rglob("*.*")}
+             for kind in ("images", "labels")]  # fmt: skip
+    assert stems[0] == stems[1] and {s.split("/")[0] for s in stems[0]} == {"train", "val"}
+    assert yaml.safe_load((out / "data.yaml").read_text()) == {
+        "train": "images/train", "val": "images/val", "names": {0: "cat", 1: "dog"},
+    }  # fmt: skip
+
+
+def test_files_of_one_stem_have_label_files_of_their_own(frame, tmp_path):
+    frame["path"] = [picture(tmp_path / f"in/a.{kind}") for kind in ("png", "bmp", "gif")] + list(
+        frame["path"][3:]
+    )
+    frame["nearest_real"] = None
+    done = export(frame, tmp_path / "out", format="yolo")
+    assert len(list((tmp_path / "out/labels").rglob("*.txt"))) == done.real + done.synthetic == 5
+    assert "data.yaml has no val" in done.notes[0]
+
+
+def test_all_labels_of_an_image_are_in_every_format_and_said_where_one_folder_holds_it(
+    frame, tmp_path
+):
+    frame["labels"] = pd.Series([["cat", "dog"], *[None] * 5], dtype=object)
+    done = {f: export(frame, tmp_path / f, format=f) for f in exports.FORMATS}
+    assert "1 images have several labels" in done["folder"].notes[0]
+    for file in ("folder/provenance.csv", "csv/dataset.csv", "yolo/provenance.csv"):
+        assert json.loads(pd.read_csv(tmp_path / file)["labels"][0]) == ["cat", "dog"]
+    coco = json.loads((tmp_path / "coco/annotations.json").read_text())
+    assert [n["category_id"] for n in coco["annotations"] if n["image_id"] == 1] == [1, 2]
+    lines = (tmp_path / "yolo/labels/train").glob("0001-*.txt")
+    assert sorted(len(p.read_text().splitlines()) for p in lines) == [1, 2]
+
+
+def test_boxes_that_a_format_cannot_hold_are_said_and_in_the_table(boxed, tmp_path):
+    done = export(boxed, tmp_path / "out")
+    assert "only the formats coco and yolo hold" in done.notes[0] and done.synthetic == 2
+    table = pd.read_csv(tmp_path / "out/provenance.csv")
+    assert json.loads(table["boxes"][0])[1] == ["dog", [0.5, 0.5, 0.5, 0.25]]
 
 
 def test_classes_may_be_the_ordinal_ones(frame, tmp_path):
@@ -321,7 +393,7 @@ def test_no_label_leaves_the_folder_and_no_two_share_a_place(labels):
             "split": [None] * len(labels),
         }
     ).astype(object)
-    places = exports._places(rows, "folder", "label")
+    places = file_names(rows, "folder", "label")
     assert len({p.casefold() for p in places}) == len(places)
     for place in places:
         folder, name = place.split("/")
@@ -340,7 +412,7 @@ def test_a_strange_label_and_a_strange_name_can_be_written(frame, tmp_path):
     for format in exports.FORMATS:
         assert export(frame, tmp_path / format, format=format).real == 3
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "coco", "csv", "folder", "in", "made", "parquet",
+        "coco", "csv", "folder", "in", "made", "parquet", "yolo",
     ]  # fmt: skip
 
 

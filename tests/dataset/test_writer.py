@@ -12,7 +12,7 @@ from conftest import draw_shapes
 
 import mincurate
 from mincurate import paths as places
-from mincurate.dataset import app_config, delete, launch, reader, writer
+from mincurate.dataset import app_config, delete, launch, reader, target, writer
 from mincurate.errors import UserError
 from mincurate.ranking import classes as ordinal
 from mincurate.ranking import table_file
@@ -216,7 +216,7 @@ def test_a_dataset_or_view_that_is_not_there_is_one_sentence(written, place):
 
 
 def test_names_of_datasets_come_from_the_source():
-    assert writer.default_name("/data/My photos (2)") == "mincurate-My-photos-2"
+    assert target.default_name("/data/My photos (2)") == "mincurate-My-photos-2"
 
 
 def test_a_database_that_does_not_answer_is_said_before_the_work(images):
@@ -407,3 +407,21 @@ def test_runs_delete_clears_every_dataset_that_the_run_was_written_to(images):
     assert done.exit_code == 0 and "one and two" in done.output
     assert not fo.dataset_exists("one") and not fo.dataset_exists("two")
     assert not run.path.exists()
+
+
+def test_names_of_datasets_and_views_may_hold_slashes(images):
+    import fiftyone as fo
+
+    from mincurate.dataset.database import split_name
+
+    dataset = fo.Dataset("Voxel51/birds")
+    dataset.add_samples([fo.Sample(filepath=str(p)) for p in sorted(images.rglob("*.png"))[:3]])
+    dataset.save_view("all/of them", dataset.view())
+    fo.Dataset("Voxel51/birds/more")
+    assert split_name("Voxel51/birds") == ("Voxel51/birds", None)
+    assert split_name("Voxel51/birds/all/of them") == ("Voxel51/birds", "all/of them")
+    assert split_name("Voxel51/birds/more") == ("Voxel51/birds/more", None)
+    assert writer.choose_name("fiftyone:Voxel51/birds/all/of them", None) == "Voxel51/birds"
+    assert len(reader.read_sources(*split_name("Voxel51/birds/all/of them"))) == 3
+    with pytest.raises(UserError, match="no FiftyOne dataset 'Voxel52'"):
+        writer.choose_name("fiftyone:Voxel52/birds", None)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mincurate.errors import UserError
 from mincurate.evaluation import metric_table, metrics
+from mincurate.evaluation.metrics import vectors
 
 
 def cloud(n, d, seed=0, scale=1.0, shift=0.0):
@@ -160,8 +161,8 @@ def test_frechet_distance_is_that_of_torchmetrics():
     features.num_features = 12
     theirs = fid.FrechetInceptionDistance(feature=features, normalize=True).set_dtype(torch.float64)
     one, two = cloud(400, 12) @ cloud(12, 12, 5), cloud(300, 12, 1, 1.4, 0.3) @ cloud(12, 12, 6)
-    for vectors, real in ((one, True), (two, False)):
-        theirs.update(torch.from_numpy(vectors).view(-1, 3, 2, 2).double(), real=real)
+    for points, real in ((one, True), (two, False)):
+        theirs.update(torch.from_numpy(points).view(-1, 3, 2, 2).double(), real=real)
     assert metrics.frechet_distance(one, two) == pytest.approx(float(theirs.compute()), rel=1e-5)
 
 
@@ -298,7 +299,7 @@ def test_features_that_cannot_be_meant_are_refused():
 def test_memory_stays_bounded_however_many_images_there_are(monkeypatch):
     real, made = cloud(3000, 8), cloud(3000, 8, 1)
     whole = metrics.rarity(real, made), metrics.density(real, made)
-    monkeypatch.setattr(metrics, "PIECE", 1)
+    monkeypatch.setattr(vectors, "PIECE", 1)
     tracemalloc.start()
     for metric, expected in zip((metrics.rarity, metrics.density), whole, strict=True):
         np.testing.assert_allclose(metric(real, made), expected)

@@ -16,7 +16,7 @@ from conftest import TINY
 from PIL import Image
 
 from mincurate.errors import UserError
-from mincurate.images import decode_pool, sources
+from mincurate.images import decode_pool, file_kinds, sources
 from mincurate.images.decode import Identity
 from mincurate.images.decode_pool import decode_many, identify_many
 from mincurate.images.sources import Source
@@ -72,7 +72,7 @@ def test_every_image_file_of_pillows_own_tests_has_a_status(pillow):
 def test_a_folder_of_them_is_a_table_with_a_row_each(pillow):
     """What is named like an image is listed, by the same rule as any folder."""
     listed = sources.find(pillow)
-    named = [p for p in pillow.rglob("*") if p.suffix.casefold() in sources.IMAGE_SUFFIXES]
+    named = [p for p in pillow.rglob("*") if p.suffix.casefold() in file_kinds.IMAGE_SUFFIXES]
     assert {s.path for s in listed} >= {str(p) for p in named if "/." not in str(p)}
     assert len({s.rel_path for s in listed}) == len(listed)
 

@@ -98,7 +98,7 @@ def test_again_nothing_is_generated_or_scored_and_the_numbers_are_the_same(evalu
     before = (folder / "evaluation.csv").read_bytes()
     page = (folder / "evaluation.html").read_bytes()
     monkeypatch.setattr(solvers.Sampler, "__call__", None)
-    monkeypatch.setattr(evaluate.joining, "join", None)
+    monkeypatch.setattr(evaluate.reference, "join", None)
     evaluate.evaluate()
     assert (folder / "evaluation.csv").read_bytes() == before
     assert (folder / "evaluation.html").read_bytes() == page
@@ -179,7 +179,7 @@ def test_accepted_images_are_compared_with_as_many_plain_ones(own):
 
 def test_none_accepted_is_judged_all_the_same_but_gives_nothing_to_train_with(own):
     reject(own, list(range(12)))
-    with pytest.raises(evaluate.UserError, match="No guided image passed the gate"):
+    with pytest.raises(evaluate.UserError, match="The gate accepted no guided image"):
         evaluate.evaluate(downstream=True)
     assert "accepted" not in set(evaluate.evaluate().table["set"])
 
