@@ -147,6 +147,8 @@ def score(
 
         mincurate score ./images
 
+        mincurate score images/*.png
+
         mincurate score ./images --perceptual torchvision:squeezenet1_0@weights.safetensors
 
         mincurate score fiftyone:my-dataset/my-view --rank-by calibrated
@@ -160,8 +162,9 @@ def score(
     from mincurate.compute.device import keep_freed_memory
     from mincurate.pipelines import score as pipeline
 
-    if label_field is not None and not path.startswith("fiftyone:"):
-        raise UserError("--label-field has no effect without a FiftyOne dataset (fiftyone:NAME).")
+    if path[0].startswith("fiftyone:") and (path_column is not None or follow_links):
+        option = "--follow-links" if path_column is None else "--path-column"
+        raise UserError(f"{option} has no effect on a FiftyOne dataset.")
     keep_freed_memory()
     reporter = Terminal()
     result = pipeline.score(**settings, reporter=reporter)
