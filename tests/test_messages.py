@@ -11,8 +11,8 @@ sys.path.insert(0, str(ROOT / "docs"))
 
 from commands_page import app, commands  # noqa: E402
 
-FOREIGN = {"--head", "--only", "--sigmas"}
-"""Options of `ray start` and of scripts in benchmarks."""
+FOREIGN = {"--dbpath", "--head", "--only", "--sigmas"}
+"""Options of mongod, `ray start` and of scripts in benchmarks."""
 PROSE = {"again", "in", "is", "keeps", "made", "process", "reads", "would"}
 """Words that follow the name mincurate in a sentence."""
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
