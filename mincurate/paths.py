@@ -2,16 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mincurate.errors import UserError
 
-if TYPE_CHECKING:
-    pass
-
 
 def home() -> Path:
-    """Where runs and trained models are kept: ``$MINCURATE_HOME``, or ``~/.mincurate``.
+    """The folder of runs and trained models: ``$MINCURATE_HOME``, or ``~/.mincurate``.
 
     Raises:
         UserError: this user has no home folder.

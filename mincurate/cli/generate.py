@@ -16,9 +16,22 @@ if TYPE_CHECKING:
     from mincurate.runs.store import Run
 
 TARGET = "What to generate"
+Preset = Annotated[
+    Literal["paper"] | None,
+    typer.Option(
+        help="paper: the values of ICLR 2024 for what is not given. Default: none.",
+        rich_help_panel=METHOD,
+    ),
+]
 
 
-def guide(ctx: typer.Context, run: Scored = None, *, model: GeneratingModel = None) -> None:
+def guide(
+    ctx: typer.Context,
+    run: Scored = None,
+    *,
+    model: GeneratingModel = None,
+    preset: Preset = None,
+) -> None:
     """Train the minority guidance, a classifier of the classes.
 
     It knows the ordinal classes at every noise level. `mincurate augment` does this when it is
@@ -29,7 +42,7 @@ def guide(ctx: typer.Context, run: Scored = None, *, model: GeneratingModel = No
 
         mincurate guide --loss ordinal
     """
-    settings = with_budget(settings_of(locals()))
+    settings = settings_of(locals())
     from mincurate.compute.device import keep_freed_memory
     from mincurate.pipelines import augment as pipeline
     from mincurate.report import evaluation_figures, run_page
@@ -108,7 +121,7 @@ def augment(
         ),
     ] = 0.6,
     sampler: Annotated[
-        Literal["minority", "ddpm", "self-guided", "boost-and-skip", "low-density"],
+        Literal["minority", "ddpm", "self-guided", "boost-and-skip"],
         typer.Option(
             help="minority is the paper's guidance, ddpm plain sampling.", rich_help_panel=METHOD
         ),
@@ -121,6 +134,7 @@ def augment(
         ),
     ] = None,
     steps: Steps = None,
+    preset: Preset = None,
 ) -> None:
     """Generate more of the rare images.
 
@@ -136,7 +150,7 @@ def augment(
 
         mincurate augment --like tag:rare-keep --n 200 --strength 0.5
     """
-    settings = with_budget(settings_of(locals()))
+    settings = settings_of(locals())
     started = time.monotonic()
     from mincurate.compute.device import keep_freed_memory
     from mincurate.pipelines import augment as pipeline
@@ -166,15 +180,6 @@ def augment(
     reporter.say(f"Done in {duration(time.monotonic() - started)}.")
 
 
-def with_budget(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings with the four training budgets as one `Budget`."""
-    from mincurate.generation.budget import Budget
-
-    names = ("train_minutes", "train_steps", "guide_minutes", "guide_steps")
-    budget = Budget(**{name: settings.get(name) for name in names})
-    return {k: v for k, v in settings.items() if k not in names} | {"budget": budget}
-
-
 def _chosen(scored: "Run", dataset: str | None, like: str | None) -> list[str] | None:
     """Content hashes of the images that ``--like`` names."""
     if like is None:
@@ -188,38 +193,12 @@ def _chosen(scored: "Run", dataset: str | None, like: str | None) -> list[str] |
 
 def _show_estimate(scored: "Run", settings: dict[str, Any], reporter: Terminal) -> None:
     """What `pipelines.augment.augment` would do with these settings, and how long it takes."""
-    from mincurate.generation import networks, samplers
-    from mincurate.generation.target import choose_target
-    from mincurate.pipelines import augment as pipeline
-    from mincurate.ranking import reference
+    from mincurate.pipelines.preview import preview
 
-    n, sampler, batch_size = settings["n"], settings["sampler"], settings.get("batch_size", 64)
-    label, like, init = settings["label"], settings["like"], settings["init"]
-    strength = settings["strength"]
-    _, steps, _ = samplers.settle(
-        sampler, settings["solver"], settings["steps"], settings["guidance_scale"]
-    )
-    pipeline.check(
-        n=n, sampler=sampler, label=label, init=init, strength=strength, batch_size=batch_size
-    )
-    base = reference.open_base(scored)
-    target, members = choose_target(
-        base,
-        target_class=settings["target_class"],
-        top_fraction=settings["top_fraction"],
-        label=label,
-        like=like,
-    )
-    names = ("model", "loss", "budget", "device", "precision")
-    workshop = networks.open_workshop(
-        base, **{k: settings[k] for k in names if k in settings}, reporter=reporter
-    )
+    planned = preview(scored, **settings)
     reporter.say(
-        f"Would generate {n:,} images of {target} of run {base.run.key}, which has "
-        f"{int(members.sum()):,} of {len(base.frame):,} images of this kind:"
+        f"Would generate {settings['n']:,} images of {planned.target} of run {planned.run}, which "
+        f"has {planned.of_target:,} of {planned.images:,} images of this kind:"
     )
-    share = strength if init == "real" or like is not None else 1.0
-    for part, time_it_takes in networks.estimate(
-        workshop, n=n, sampler=sampler, steps=max(1, round(share * steps)), batch_size=batch_size
-    ):
+    for part, time_it_takes in planned.parts:
         reporter.say(f"  {part}: {time_it_takes}")

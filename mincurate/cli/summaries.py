@@ -37,7 +37,7 @@ def table_of(title: str | None, columns: Iterable[str]) -> "Table":
 
 def scored(result: "Result", reporter: Terminal) -> None:
     """The rarest images, the warnings, and where everything is."""
-    from mincurate.ranking import tail_groups
+    from mincurate.ranking import rarity_kind
     from mincurate.ranking.classes import RANKINGS, rarest_first
     from mincurate.runs.command import quoted
 
@@ -55,7 +55,7 @@ def scored(result: "Result", reporter: Terminal) -> None:
             cell(row.rel_path),
         )
     reporter.console.print(table)
-    if kinds := tail_groups.summary(result.frame):
+    if kinds := rarity_kind.summary(result.frame):
         reporter.say(kinds)
     for warning in result.warnings:
         reporter.warn(warning)
@@ -172,9 +172,9 @@ def filled(parts: "list[Filled]", by: str, reporter: Terminal) -> None:
     names = (by, "missing", "accepted", f"of this {by}", "still missing", "run")
     table, missing = table_of("Generated", names), 0
     for part in parts:
-        left = part.wanted - part.landed
+        left = part.missing - part.landed
         missing += left
-        numbers = [f"{n:,}" for n in (part.wanted, part.accepted, part.landed, left)]
+        numbers = [f"{n:,}" for n in (part.missing, part.accepted, part.landed, left)]
         table.add_row(cell(part.name), *numbers, part.run.key)
     reporter.console.print(table)
     if missing:

@@ -1,9 +1,9 @@
 """A FiftyOne dataset as mincurate sees it: the runs that it shows and holds, and its parts."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
+from mincurate import hashing
 from mincurate.dataset import database, footprint, reader
 from mincurate.dataset import samples as parts
 from mincurate.errors import UserError
@@ -115,7 +115,7 @@ def place(samples: Any) -> str:
     ids = samples.values("id")
     if not ids:
         raise UserError("There is no sample in this view to score.")
-    name = PARTS + hashlib.blake2b("".join(sorted(ids)).encode(), digest_size=4).hexdigest()
+    name = PARTS + hashing.digest("".join(sorted(ids)).encode(), 4).hex()
     if not dataset.has_saved_view(name):
         footprint.claim(dataset, views=[name])
         view = parts.images(dataset).select(ids)

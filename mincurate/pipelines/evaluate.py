@@ -260,7 +260,7 @@ def _write(
 ) -> None:
     """``evaluation.csv`` and ``evaluation.json``."""
     csv = table.to_csv(index=False)
-    run_files.write_atomically(generation.path / "evaluation.csv", csv.encode())
+    run_files.write_atomically(generation.path / schema.EVALUATION_CSV, csv.encode())
     content = facts | {"verdict": asdict(verdict), "metrics": table.to_dict("records")}
     if compared is not None:
         content["downstream"] = facts["downstream"] | {
@@ -268,7 +268,7 @@ def _write(
             "groups": compared.groups.to_dict("records"),
         }
     text = json.dumps(_plain(content | {"finished": store.now()}), indent=1, allow_nan=False)
-    run_files.write_atomically(generation.path / "evaluation.json", text.encode())
+    run_files.write_atomically(generation.path / schema.EVALUATION, text.encode())
 
 
 def _plain(value: Any) -> Any:

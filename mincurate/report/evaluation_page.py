@@ -14,7 +14,7 @@ from markupsafe import Markup
 from mincurate.evaluation.downstream import Downstream
 from mincurate.evaluation.sets import EQUAL
 from mincurate.evaluation.verdict import Verdict, look_up
-from mincurate.runs import command, files
+from mincurate.runs import command, files, schema
 from mincurate.runs.store import Run
 from mincurate.text import short, visible
 
@@ -116,7 +116,7 @@ def write_page(
         pictures={name: _picture(path) for name, path in drawn.items()},
         again=command.quoted("mincurate", "evaluate", generation.key),
     )
-    path = generation.path / "evaluation.html"
+    path = generation.path / schema.EVALUATION_PAGE
     files.write_atomically(path, page.encode())
     return path
 

@@ -306,7 +306,7 @@ def test_wide_pictures_are_padded_and_seen_by_the_network_of_a_file(tmp_path):
     frame = table(tmp_path / "run").set_index("content_hash")
     hashes = pd.read_parquet(tmp_path / "run" / "embeddings.parquet")["content_hash"]
     paths, found = frame["path"].loc[hashes], np.load(tmp_path / "run" / "embeddings.npy")
-    embed = embedder.load(net, None).embed
+    embed = embedder.load_embedder(net, None).embed
 
     def vectors(fit):
         pixels = np.stack([decode(path, size=16, fit=fit) for path in paths])

@@ -216,7 +216,8 @@ def test_results_in_a_bucket_are_no_images(storage):
     ],
 )
 def test_a_missing_extra_is_named_in_the_first_sentence(url, package, extra):
-    code = f"import sys; sys.modules[{package!r}] = None; from mincurate import collection, sources"
+    code = f"import sys; sys.modules[{package!r}] = None; "
+    code += "from mincurate.images import collection, sources"
     for call in ("collection.check_place", "sources.find"):
         done = subprocess.run(
             [sys.executable, "-c", f"{code}; {call}({url!r})"], capture_output=True, text=True
