@@ -28,7 +28,7 @@ QUALITY = {
 
 def compare(one: Experiment) -> None:
     """Make, measure, draw."""
-    made = {
+    generated = {
         "ddpm": one.make("ddpm"),
         "low-density": one.make_low_density(),
         "minority": one.make("minority", guidance_scale=one.options.guidance_scale),
@@ -39,14 +39,14 @@ def compare(one: Experiment) -> None:
     def spatial(frame: pd.DataFrame):
         return sets.spatial_features(scorer, base, frame["path"].tolist(), reporter)[0]
 
-    with reporter.task("Judging", 2 * (1 + len(made)), "sets") as advance:
+    with reporter.task("Judging", 2 * (1 + len(generated)), "sets") as advance:
         table = metric_table.judge(
             base.vectors,
-            {name: found.vectors for name, found in made.items()},
+            {name: one_set.vectors for name, one_set in generated.items()},
             feature_space=one.space,
             tail=classes.tail_rows(base.frame[base.column]),
             spatial_real=spatial(base.frame),
-            spatial_generated={name: spatial(found.frame) for name, found in made.items()},
+            spatial_generated={name: spatial(one_set.frame) for name, one_set in generated.items()},
             seed=one.options.seed,
             advance=advance,
         )
@@ -58,8 +58,8 @@ def compare(one: Experiment) -> None:
         for panel, (metric, name) in zip(row, QUALITY.items(), strict=True):
             part = shown[(shown["reference"] == reference) & (shown["metric"] == metric)]
             values = part[["value", "low", "high"]].to_numpy(float)
-            found = dict(zip(part["set"], map(tuple, values), strict=True))
-            panels.dots(panel, found, metric=metric, title=name)
+            intervals = dict(zip(part["set"], map(tuple, values), strict=True))
+            panels.dots(panel, intervals, metric=metric, title=name)
     one.publish("quality", shown, figure)
 
 

@@ -87,6 +87,7 @@ def guidance(classifier: "Classifier", reporter: Terminal) -> None:
 def generated(augmented: "Augmented", reporter: Terminal) -> None:
     """How many images are accepted, how rare they are, and where everything is."""
     from mincurate.ranking import classes
+    from mincurate.runs.command import quoted
 
     frame, counts, run = augmented.frame, augmented.counts, augmented.run
     flags = [f"{n:,} {name}" for name, n in counts.items() if name != "accepted" and n]
@@ -101,10 +102,10 @@ def generated(augmented: "Augmented", reporter: Terminal) -> None:
     )
     reporter.say(f"Images:   {run.path / 'images'}")
     reporter.say(f"Table:    {run.path / 'synthetic.csv'} (and .parquet)")
+    reporter.say(f"Did it help? mincurate evaluate {run.record['key']}")
     if augmented.dataset:
         reporter.say(f"Dataset:  {augmented.dataset} (saved view 'synthetic')")
-        reporter.say(f"Browse:   mincurate launch {augmented.dataset}")
-    reporter.say(f"Did it help? mincurate evaluate {run.record['key']}")
+        reporter.say(f"Browse:   {quoted('mincurate', 'launch', augmented.dataset)}")
 
 
 def evaluation(evaluated: "Evaluation", reporter: Terminal) -> None:

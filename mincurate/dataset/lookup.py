@@ -106,7 +106,7 @@ def place(samples: Any) -> str:
         UserError: the view shows parts of samples, or none.
     """
     dataset = samples._root_dataset
-    if samples is dataset or not samples._stages:
+    if samples is dataset or not (samples._stages or samples._is_generated):
         return f"fiftyone:{dataset.name}"
     if samples.name is not None and dataset.has_saved_view(samples.name):
         return f"fiftyone:{dataset.name}/{samples.name}"

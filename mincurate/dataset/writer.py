@@ -136,7 +136,7 @@ def _open(fo: Any, name: str, record: dict[str, Any]) -> Any:
         target.check(dataset, grouped=own)
         return dataset
     dataset = fo.Dataset(name, persistent=True)
-    footprint.change(dataset, created=True, source=record["source"]["value"])
+    footprint.change(dataset, created=True, source=record["source"]["value"], name=name)
     return dataset
 
 
