@@ -10,9 +10,13 @@ from typing import Any
 
 TITLE = """# Commands
 
-Written from the command line itself. `mincurate COMMAND --help` prints the same.
-`--debug` goes with every command and shows the traceback of an error; `--version` shows the
-version. Exit codes: 0 done, 1 something you can fix, 2 wrong usage, 3 a bug, 130 Ctrl-C.
+Written from the command line itself; `mincurate COMMAND --help` prints the same.
+Exit codes: 0 done, 1 something you can fix, 2 wrong usage, 3 a bug, 130 Ctrl-C.
+An option that would have no effect is refused.
+
+## Shared options
+
+They may stand before or after the command, which names those it takes.
 """
 
 
@@ -24,14 +28,18 @@ def on_files(files: Any, *, config: Any) -> Any:
     return files
 
 
+def app() -> Any:
+    """The whole command line."""
+    from typer.main import get_command
+
+    from mincurate import cli
+
+    return get_command(cli.app)
+
+
 def commands(group: Any = None, name: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
     """Every command, with its full name: ``("runs list", command)``."""
-    if group is None:
-        from typer.main import get_command
-
-        from mincurate.cli import app
-
-        group = get_command(app)
+    group = group or app()
     for child, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from commands(command, (*name, child))
@@ -41,24 +49,39 @@ def commands(group: Any = None, name: tuple[str, ...] = ()) -> Iterator[tuple[st
 
 def page() -> str:
     """The page, in Markdown."""
-    return "\n".join([TITLE, *(section(name, command) for name, command in commands())])
+    group = app()
+    shared = rows(group, group.context_class(group, info_name="mincurate"))
+    return "\n".join(
+        [TITLE, *shared, *(section(group, name, command) for name, command in commands(group))]
+    )
 
 
-def section(name: str, command: Any) -> str:
-    """A command: its help, how it is used, its arguments, and its options by panel."""
+def section(group: Any, name: str, command: Any) -> str:
+    """A command: its help, how it is used, its arguments, its options by panel, shared ones."""
+    from mincurate.cli.parsing import shared_names
+
     context = command.context_class(command, info_name=f"mincurate {name}")
     usage = command.get_usage(context).removeprefix("Usage: ")
     lines = [f"## mincurate {name}", "", inspect.cleandoc(command.help or ""), ""]
-    lines += ["```text", usage, "```", ""]
-    panels: dict[str, list[str]] = {}
-    for parameter in command.params:
-        kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
-        panel = getattr(parameter, "rich_help_panel", None) or kind
-        names, told = parameter.get_help_record(context)
-        panels.setdefault(panel, []).append(f"- `{names}`: {' '.join(told.split())}")
-    for panel, entries in panels.items():
-        lines += [f"**{panel}**", "", *entries, ""]
+    lines += ["```text", usage, "```", "", *rows(command, context)]
+    if names := shared_names(group, name):
+        lines += [f"Also takes the [shared options](#shared-options) `{names}`.", ""]
     return "\n".join(lines)
+
+
+def rows(command: Any, context: Any) -> Iterator[str]:
+    """The panels of a command's help, as lists."""
+    from mincurate.cli.parsing import panels
+
+    for panel, records in panels(command, context).items():
+        entries = [
+            f"- `{names}`: {' '.join(text.split())}"
+            for names, text in records
+            if "--help" not in names
+        ]
+        if entries:
+            title = panel.removeprefix("Shared options: ").capitalize()
+            yield from (f"**{title}**", "", *entries, "")
 
 
 if __name__ == "__main__":

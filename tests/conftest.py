@@ -63,11 +63,11 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 @pytest.fixture(scope="session")
 def database() -> Iterator[None]:
     """A database of its own on a real mongod, which is started once."""
-    from mincurate.dataset import writer
+    from mincurate.dataset import database
     from mincurate.errors import UserError
 
     try:
-        writer.check_database()
+        database.check_database()
     except UserError as error:
         if os.environ.get("MINCURATE_REQUIRE_DB"):
             raise
@@ -192,7 +192,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: Any, *arguments: object) ->
 
 
 TINY = ("--train-steps", 3, "--n-draws", 2, "--num-classes", 4, "--no-umap", "--no-fiftyone")
-"""Options of the quickest run, with `tiny`."""
+"""Options of the quickest run, with `tiny`; the first two train its model."""
 
 
 @pytest.fixture

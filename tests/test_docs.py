@@ -11,21 +11,24 @@ from mincurate import cli
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs"))
 
-from commands_page import commands, page  # noqa: E402
+from commands_page import app, commands, page  # noqa: E402
+
+EVERYTHING = [("", app()), *commands()]
 
 
-@pytest.mark.parametrize(("name", "command"), list(commands()))
+@pytest.mark.parametrize(("name", "command"), EVERYTHING)
 def test_every_command_and_option_says_what_it_does(name, command):
     assert command.help
     for parameter in command.params:
         told = getattr(parameter, "help", None)
         assert told, f"{name} {parameter.name}"
-        if parameter.param_type_name == "option" and parameter.default is None:
+        own = parameter.param_type_name == "option" and parameter.expose_value
+        if own and parameter.default is None:
             default_told = parameter.required or "efault" in told or "instead" in told
             assert default_told, f"{name} {parameter.name} does not say what its default is"
 
 
-@pytest.mark.parametrize(("name", "command"), [("", None), *commands()])
+@pytest.mark.parametrize(("name", "command"), EVERYTHING)
 def test_the_help_of_every_command_is_shown_whole(name, command, monkeypatch, capsys):
     """Brackets, as in NAME[/VIEW], are markup to Rich, which fails on them or drops them."""
     monkeypatch.setattr("sys.argv", ["mincurate", *name.split(), "--help"])
@@ -34,14 +37,15 @@ def test_the_help_of_every_command_is_shown_whole(name, command, monkeypatch, ca
     printed = capsys.readouterr()
     assert (end.value.code, printed.err) == (0, "")
     shown = "".join(printed.out.split())
-    for parameter in command.params if command else []:
+    for parameter in command.params:
         assert "".join(parameter.help.split()) in shown
 
 
 def test_the_reference_holds_every_command_with_every_option_and_its_help():
     sections = dict(re.findall(r"^## mincurate ([^\n]*)\n(.*?)(?=^## |\Z)", page(), re.M | re.S))
     assert list(sections) == [name for name, _ in commands()]
-    for name, command in commands():
+    [sections[""]] = re.findall(r"^## Shared options\n(.*?)(?=^## )", page(), re.M | re.S)
+    for name, command in EVERYTHING:
         entries = re.findall(r"^- `([^`]*)`: (.*)$", sections[name], re.MULTILINE)
         for parameter in command.params:
             names = {*parameter.opts, *parameter.secondary_opts}

@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 from conftest import draw_shapes, shorten_training
 
+from mincurate.cli import effects, parsing
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs"))
 
-from commands_page import commands  # noqa: E402
+from commands_page import app, commands  # noqa: E402
 
 PAGES = sorted(
     [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
@@ -27,15 +29,22 @@ PAGES = sorted(
 FENCE = re.compile(
     r"(?:<!-- not run: *(.*?) *-->\n)?^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE
 )
-FEW_STEPS = ["--train-steps", "3"]
 FAST = {
-    "score": ["--no-fiftyone", "--no-umap", *FEW_STEPS],
+    "score": ["--no-fiftyone", "--no-umap"],
     "score-new": ["--no-fiftyone"],
-    "train": FEW_STEPS,
-    "augment": ["--no-fiftyone", *FEW_STEPS, "--guide-steps", "3", "--steps", "3", "--n", "8"],
-    "rebalance": ["--no-fiftyone", *FEW_STEPS, "--guide-steps", "3", "--steps", "3", "--cap", "4"],
+    "retry": ["--no-fiftyone"],
+    "augment": ["--no-fiftyone", "--guide-steps", "3", "--steps", "3", "--n", "8"],
+    "rebalance": ["--no-fiftyone", "--guide-steps", "3", "--steps", "3", "--cap", "4"],
 }
 """Options after those of a page: of two, the last counts."""
+
+
+def quick(*arguments: str) -> list[str]:
+    """A command of a page that trains for few steps, unless it trains for minutes or not at all."""
+    trains = arguments[0] in ("score", "train", "augment", "rebalance")
+    trains &= not {"--model", "--train-minutes"} & {*arguments}
+    steps = ["--train-steps", "3"] if trains else []
+    return [*arguments, *FAST.get(arguments[0], []), *steps]
 
 
 @dataclass(frozen=True)
@@ -92,13 +101,19 @@ def spoken(page: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_command_of_a_page_exists_with_its_options(page):
-    by_name = dict(commands())
+def test_every_command_of_a_page_exists_with_its_options(page, monkeypatch):
+    # Parses the options and the types of their values, refuses those without effect, and no more.
+    monkeypatch.setattr(parsing.Command, "invoke", lambda command, ctx: effects.check(ctx))
+    group, by_name = app(), dict(commands())
     for code in spoken(page):
         _, *words = code.split()
         name = command_name(words, by_name)
         options = (
-            {o for p in by_name[name].params for o in (*p.opts, *p.secondary_opts)}
+            {
+                option
+                for parameter in (*by_name[name].params, *effects.shared_parameters(group, name))
+                for option in (*parameter.opts, *parameter.secondary_opts)
+            }
             if name
             else set()
         )
@@ -107,10 +122,7 @@ def test_every_command_of_a_page_exists_with_its_options(page):
     for block in blocks(page):
         for words in block.lines if block.language == "bash" else []:
             if words[0] == "mincurate":
-                name = command_name(words[1:], by_name)
-                assert name, words
-                # Parses the options and the types of their values, and calls nothing.
-                by_name[name].make_context(name, words[1 + len(name.split()) :])
+                group.main(words[1:], prog_name="mincurate", standalone_mode=False)
 
 
 def command_name(words: list[str], by_name: dict) -> str | None:
@@ -149,8 +161,8 @@ def test_the_blocks_of_a_page_run_in_order(page, place, tiny, tmp_path, monkeypa
     monkeypatch.chdir(place)
     if not (place / "home").exists():  # what the guides go on from: two scored runs, a generation
         for arguments in (["score", "images"], ["score", "images", "--seed", "1"]):
-            assert say(*arguments, *FAST["score"])[0] == 0
-        assert say("augment", *FAST["augment"], "--top-fraction", "1")[0] == 0
+            assert say(*quick(*arguments))[0] == 0
+        assert say(*quick("augment", "--top-fraction", "1"))[0] == 0
     shutil.copytree(place / "images", tmp_path / "images")
     shutil.copy(place / "images.csv", tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -162,5 +174,5 @@ def test_the_blocks_of_a_page_run_in_order(page, place, tiny, tmp_path, monkeypa
             exec(compile(block.code, str(page), "exec"), names)
         for program, *arguments in block.lines if block.language == "bash" else []:
             assert program == "mincurate", f"{program} is not run: say so above the block"
-            code, printed = say(*arguments, *FAST.get(arguments[0], []))
+            code, printed = say(*quick(*arguments))
             assert code == 0, printed

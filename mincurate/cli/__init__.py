@@ -1,107 +1,99 @@
 """The command line: parse, call the library, print. Nothing is computed here."""
 
+import os
 import sys
-from typing import Annotated
+from collections.abc import Callable
 
 import typer
 
 from mincurate.cli import (
-    augment,
     demo,
     doctor,
     evaluate,
+    export,
+    generate,
     launch,
     plugins,
     rebalance,
     runs,
     score,
-    score_new,
+    shared,
     train,
     verify,
     worker,
 )
-from mincurate.cli.console import error_console
+from mincurate.cli.console import error_console, print_whatever_comes, shown
+from mincurate.cli.parsing import Command, Group
 from mincurate.errors import StoppedError, UserError
 
 app = typer.Typer(
     name="mincurate",
-    help="What is rare in my images, and can I have more of it?",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # brackets in help texts are brackets
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-app.command("score")(score.score)
-app.command("score-new")(score_new.score_new)
-app.command("guide")(augment.guide)
-app.command("augment")(augment.augment)
-app.command("evaluate")(evaluate.evaluate)
-app.command("rebalance")(rebalance.rebalance)
-app.command("export")(rebalance.export)
-app.command("train")(train.train)
-app.command("verify")(verify.verify)
-app.command("sync")(verify.sync)
-app.command("launch")(launch.launch)
-app.command("worker")(worker.worker)
-app.command("report")(launch.report)
-app.command("demo")(demo.demo)
-app.command("doctor")(doctor.doctor)
+app.callback()(shared.options)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "score": score.score,
+    "launch": launch.launch,
+    "report": launch.report,
+    "score-new": score.score_new,
+    "retry": score.retry,
+    "train": train.train,
+    "guide": generate.guide,
+    "augment": generate.augment,
+    "evaluate": evaluate.evaluate,
+    "rebalance": rebalance.rebalance,
+    "export": export.export,
+    "sync": verify.sync,
+    "verify": verify.verify,
+    "worker": worker.worker,
+    "demo": demo.demo,
+    "doctor": doctor.doctor,
+}
+for name, function in COMMANDS.items():
+    app.command(name, cls=Command)(function)
 app.add_typer(runs.app, name="runs")
 app.add_typer(plugins.app, name="plugins")
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"mincurate {version('mincurate')}")
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
-    ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error; goes anywhere.")
-    ] = False,
-) -> None:
-    """What is rare in my images, and can I have more of it?"""
 
 
 def main() -> None:
     """Entry point: errors become one sentence on stderr and an exit code.
 
-    Exit codes: 0 done, 1 something the user can mend, 2 wrong usage, 3 a bug, 130 Ctrl-C.
+    Exit codes: 0 done, 1 something the user can fix, 2 wrong usage, 3 a bug, 130 Ctrl-C.
     """
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
-    arguments = [a for a in arguments if a != "--debug"]
+    print_whatever_comes()
     try:
+        _check_arguments(arguments)
         code = app(arguments, prog_name="mincurate", standalone_mode=False)
         if code == 130:  # how newer versions of Typer report Ctrl-C
-            _say_stopped()
+            _print_stopped()
         sys.exit(code if isinstance(code, int) else 0)
     except StoppedError as stop:
-        _say_stopped(str(stop))
+        _print_stopped(str(stop))
         sys.exit(130)
     except (KeyboardInterrupt, typer.Abort):
-        _say_stopped()
+        _print_stopped()
         sys.exit(130)
     except UserError as error:
         if debug:
             raise
-        _say_error(str(error))
+        _print_error(str(error))
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of the output has ended: mincurate ... | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
     except OSError as error:
         if debug:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        _say_error(
-            f"{error.strerror or error}{where}. What is finished is kept; give the same command "
-            "again once this is mended."
+        _print_error(
+            f"{error.strerror or error}{where}. What is finished is kept; fix this, and give the "
+            "same command again."
         )
         sys.exit(1)
     except Exception as error:
@@ -111,24 +103,30 @@ def main() -> None:
             sys.exit(error.exit_code)
         if debug:
             raise
-        _say_error(
+        _print_error(
             f"This is a bug in mincurate: {type(error).__name__}: {error}. What is finished is "
             "kept; add --debug for the details to report."
         )
         sys.exit(3)
 
 
-def _say_stopped(
+def _check_arguments(arguments: list[str]) -> None:
+    """Refuse what a shell makes of a variable that is not set: it would mean this folder."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        option, _, value = argument.partition("=")
+        if not argument.strip() or (option.startswith("--") and "=" in argument and not value):
+            name = option if option.strip() else before if before.startswith("-") else "An argument"
+            raise UserError(f"{name} is empty: is a variable unset?")
+
+
+def _print_stopped(
     note: str = "What is finished is kept; give the same command again to go on.",
 ) -> None:
     error_console().print(f"Stopped. {note}", markup=False)
 
 
-def _say_error(text: str) -> None:
-    error_console().print(f"[red]Error:[/red] {_escape(text)}", soft_wrap=True, highlight=False)
-
-
-def _escape(text: str) -> str:
+def _print_error(text: str) -> None:
     from rich.markup import escape
 
-    return escape(text)
+    words = escape(shown(text))
+    error_console().print(f"[red]Error:[/red] {words}", soft_wrap=True, highlight=False)

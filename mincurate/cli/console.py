@@ -1,5 +1,6 @@
 """What the library reports, drawn on a terminal or as plain lines in a log."""
 
+import io
 import sys
 import time
 from collections.abc import Iterator
@@ -8,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from mincurate.errors import UserError
 from mincurate.progress import Advance, Pace, duration, per_second
+from mincurate.text import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 LOG_SECONDS = 15.0
 """Where the output is no terminal, a task writes a line at most this often."""
@@ -30,11 +33,30 @@ def error_console() -> "Console":
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def shown(text: str) -> str:
+    """A text whose lines hold nothing that a terminal would take for a command."""
+    return "\n".join(map(visible, text.split("\n")))
+
+
+def cell(value: object) -> "Text":
+    """What comes from elsewhere, a name or a label, for a table."""
+    from rich.text import Text
+
+    return Text(visible(str(value)))
+
+
+def print_whatever_comes() -> None:
+    """Let standard output and error spell out what their encoding lacks, for all that follows."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def confirm(question: str) -> None:
     """Ask, and go on only after a yes.
 
     Raises:
-        UserError: the answer is no, or there is nobody to ask.
+        UserError: the answer is no, or there is no terminal.
         KeyboardInterrupt: Ctrl-C.
     """
     import typer
@@ -45,9 +67,9 @@ def confirm(question: str) -> None:
         if sys.stdin.isatty():
             raise KeyboardInterrupt from None
         print()
-        raise UserError("Nobody is there to answer; give --yes to go on without asking.") from None
+        raise UserError("There is no terminal to ask at; add --yes to go on.") from None
     if not yes:
-        raise UserError("You said no, so that nothing was done.")
+        raise UserError("Your answer was no; nothing was done.")
 
 
 class Terminal:
@@ -58,11 +80,11 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """A line of information."""
-        self.console.print(text, markup=False)
+        self.console.print(shown(text), markup=False)
 
     def warn(self, text: str) -> None:
         """A line the user should not overlook."""
-        self.console.print(f"! {text}", style="yellow", markup=False)
+        self.console.print(f"! {shown(text)}", style="yellow", markup=False)
 
     @contextmanager
     def task(self, title: str, total: int, unit: str = "images") -> Iterator[Advance]:

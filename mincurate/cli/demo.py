@@ -1,4 +1,4 @@
-"""``mincurate demo``: the whole main job on real images that ship inside scikit-learn."""
+"""``mincurate demo``: find rare images among real ones that ship with scikit-learn."""
 
 import time
 from pathlib import Path
@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mincurate.cli import summaries
 from mincurate.cli.console import Terminal
-from mincurate.cli.score import summarize
+from mincurate.cli.options import BASIC
+from mincurate.cli.shared import settings_of
 from mincurate.progress import duration
 
 if TYPE_CHECKING:
@@ -15,37 +17,32 @@ if TYPE_CHECKING:
 
 COMMON, RARE, PLANTED = 7, 0, 12
 """Digits that are common and rare in the demo, and how many of the rare are planted."""
-
-
+TRAIN_STEPS = 500
+"""Training steps of the small model."""
 GENERATED, ALL_LEVELS_STEPS, GUIDE_STEPS = 96, 800, 200
 """Images that ``--augment`` generates, and the steps of the trainings before."""
 
 
 def demo(
+    ctx: typer.Context,
     *,
-    folder: Annotated[
-        Path | None,
-        typer.Option(help="Where the images go. Default: ~/.mincurate/demo.", show_default=False),
-    ] = None,
-    fiftyone: Annotated[
-        bool,
-        typer.Option("--fiftyone/--no-fiftyone", help="Write a FiftyOne dataset, or files only."),
-    ] = True,
-    train_steps: Annotated[int, typer.Option(help="Training steps of the small model.")] = 500,
     augment: Annotated[
         bool,
         typer.Option(
             "--augment/--score-only",
-            help="Then generate more of the rare, and compare: about 4 minutes more.",
+            help="Then generate more of the rare, and compare; 4 minutes more.",
+            rich_help_panel=BASIC,
         ),
     ] = False,
 ) -> None:
-    """Find a few rare handwritten digits among many common ones, in under 3 minutes on 2 cores.
+    """Find a few rare handwritten digits among many common ones.
 
-    The scorer sees no labels; in the end the planted images that reached the rarest tenth are
-    counted. With --augment, images like those of the rarest tenth are generated, and compared with
-    plain ones of the same model.
+    It takes under 3 minutes on 2 cores. The scorer sees no labels. At the end, the planted images
+    that reached the rarest tenth are counted. With --augment, more images of the rarest tenth are
+    generated, and compared with plain samples of the same model.
     """
+    settings = {"train_steps": TRAIN_STEPS, **settings_of(locals())}
+    settings.pop("augment")
     started = time.monotonic()
     from mincurate import paths
     from mincurate.compute.device import keep_freed_memory
@@ -53,26 +50,24 @@ def demo(
     from mincurate.ranking import classes
 
     keep_freed_memory()
-
     reporter = Terminal()
-    folder = (folder or paths.home() / "demo").expanduser()
+    folder = paths.home() / "demo"
     total = write_digits(folder)
     reporter.say(
-        f"Demo: {total} handwritten digits from scikit-learn in {folder}: sevens, among which "
-        f"{PLANTED} zeros are hidden, ranked by the paper's score."
+        f"Demo: {total} handwritten digits from scikit-learn in {folder}: {PLANTED} zeros hidden "
+        "among sevens, ranked by the paper's score."
     )
     result = score.score(
         folder,
         labels=False,
         image_size=16,
         sigma=0.2,
-        train_steps=train_steps,
         rank_by="minority",
-        dataset="mincurate-demo" if fiftyone else None,
-        fiftyone=fiftyone,
+        dataset=None if settings.get("fiftyone") is False else "mincurate-demo",
         reporter=reporter,
+        **settings,
     )
-    summarize(result, reporter)
+    summaries.scored(result, reporter)
     frame = result.frame
     planted = frame["rel_path"].str.startswith("rare/")
     top = classes.in_tail(frame["rarity"])
@@ -84,30 +79,28 @@ def demo(
     )
     if augment:
         _augment(result, reporter)
-    look = "mincurate launch mincurate-demo" if fiftyone else f"open {result.report}"
+    look = "mincurate launch mincurate-demo" if result.dataset else f"open {result.report}"
     reporter.say(f"See them: {look}")
     reporter.say(f"Done in {duration(time.monotonic() - started)}.")
 
 
 def _augment(scored: "Result", reporter: Terminal) -> None:
     """Generate more of the rarest tenth, and say whether it is rarer than plain samples."""
-    from mincurate.cli.augment import summarize as summarize_generated
-    from mincurate.cli.evaluate import summarize as summarize_evaluation
     from mincurate.generation.budget import Budget
     from mincurate.pipelines import augment as pipeline
     from mincurate.pipelines import evaluate
 
     reporter.say("")
-    made = pipeline.augment(
+    augmented = pipeline.augment(
         scored.run,
         n=GENERATED,
         budget=Budget(train_steps=ALL_LEVELS_STEPS, guide_steps=GUIDE_STEPS),
         dataset=scored.dataset,
         reporter=reporter,
     )
-    summarize_generated(made, reporter)
+    summaries.generated(augmented, reporter)
     reporter.say("")
-    summarize_evaluation(evaluate.evaluate(made.run, reporter=reporter), reporter)
+    summaries.evaluation(evaluate.evaluate(augmented.run, reporter=reporter), reporter)
 
 
 def write_digits(folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""``mincurate doctor``: what works here, what does not, and how to mend it."""
+"""``mincurate doctor``: what works here, what does not, and how to fix it."""
 
 import os
 import shutil
@@ -9,35 +9,36 @@ from pathlib import Path
 
 import typer
 
-from mincurate.cli.console import Terminal
+from mincurate.cli.console import Terminal, cell
 from mincurate.errors import UserError
 
 Finding = tuple[str, bool, str]
-"""What was looked at, whether it works, and what was found or how to mend it."""
+"""What was checked, whether it works, and the details or how to fix it."""
 
 
 def doctor() -> None:
-    """Check torch, device, database, disk, caches and weights; say what works and how to mend it.
+    """Check what works on this machine, and how to fix the rest.
 
-    Exits with 1 when something that the main job needs does not work.
+    Checked are packages, device, database, plugin, disk, caches and weights. Exits with 1 when
+    scoring does not work here.
     """
     from rich.table import Table
     from rich.text import Text
 
     terminal = Terminal()
     table = Table(expand=False, show_lines=False)
-    for name in ("", "what", "found"):
+    for name in ("", "what", "details"):
         table.add_column(name, overflow="fold")
     needed_fails, database_works = False, True
     for check, needed in CHECKS:
-        for what, works, found in check():
+        for what, works, details in check():
             needed_fails |= needed and not works
             database_works &= works or what != "database"
             mark = Text("ok", "green") if works else Text("no", "red" if needed else "yellow")
-            table.add_row(mark, Text(what), Text(found))
+            table.add_row(mark, cell(what), cell(details))
     terminal.console.print(table)
     if needed_fails:
-        terminal.warn("Scoring does not work here yet: mend what is marked 'no' in red.")
+        terminal.warn("Scoring does not work here yet; fix what is marked 'no' in red.")
         raise typer.Exit(1)
     terminal.say("Scoring works here" + ("." if database_works else " with --no-fiftyone."))
 
@@ -75,8 +76,8 @@ def _compute() -> Iterator[Finding]:
     rate = 20 * 2 * 512**3 / (time.monotonic() - started) / 1e9
     yield "device", True, f"{device}, {what}, {rate:,.0f} GFLOP/s in float32"
     reduced = reduced_precision(device)
-    found = str(reduced).removeprefix("torch.") if reduced else "float32 (no bfloat16 in hardware)"
-    yield "precision", True, found
+    precision = str(reduced).removeprefix("torch.") if reduced else "float32"
+    yield "precision", True, precision + ("" if reduced else " (no bfloat16 in the hardware)")
 
 
 def _database() -> Iterator[Finding]:
@@ -95,11 +96,11 @@ def _plugin() -> Iterator[Finding]:
     from mincurate.dataset import plugin
 
     try:
-        found = plugin.state()
+        state = plugin.state()
     except (UserError, ImportError) as error:
         yield "App plugin", False, str(error)
     else:
-        yield "App plugin", found.current, found.words
+        yield "App plugin", state.current, state.words
 
 
 def _files() -> Iterator[Finding]:
@@ -117,12 +118,12 @@ def _files() -> Iterator[Finding]:
         return
     free = shutil.disk_usage(home).free / 2**30
     enough = free > 1
-    found = f"{free:,.1f} GiB free in {home}"
-    yield "disk", enough, found if enough else f"{found}; free some space or set MINCURATE_HOME"
+    space = f"{free:,.1f} GiB free in {home}"
+    yield "disk", enough, space if enough else f"{space}; free some space or set MINCURATE_HOME"
     models = [p for p in (home / "models").glob("*") if p.is_dir()]
     size = sum(f.stat().st_size for m in models for f in m.rglob("*") if f.is_file()) / 2**20
-    kept = f"{len(store.all_runs())} runs, {len(models)} trained models ({size:,.0f} MiB)"
-    yield "caches", True, f"{kept} in {home}"
+    content = f"{len(store.all_runs())} runs, {len(models)} trained models ({size:,.0f} MiB)"
+    yield "caches", True, f"{content} in {home}"
 
 
 def _weights() -> Iterator[Finding]:
@@ -136,10 +137,12 @@ def _weights() -> Iterator[Finding]:
         if place.is_file():
             yield f"{name} weights", True, str(place)
         elif backbone.reachable(url, timeout=3):
-            yield f"{name} weights", True, "not here yet; downloaded on first use"
+            yield f"{name} weights", True, "not here yet; downloaded when first used"
         else:
-            found = f"not here and not downloadable: put {Path(url).name} into {place.parent}, or "
-            yield f"{name} weights", False, found + f"use --perceptual {name}@FILE, or unet"
+            fix = (
+                f"put {Path(url).name} into {place.parent}, or use --perceptual {name}@FILE or unet"
+            )
+            yield f"{name} weights", False, f"not here and not downloadable: {fix}"
 
 
 CHECKS: tuple[tuple[Callable[[], Iterator[Finding]], bool], ...] = (

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from mincurate.cli.console import Terminal
+from mincurate.cli.options import BASIC
 
 
 def launch(
@@ -12,30 +13,37 @@ def launch(
         str | None, typer.Argument(help="FiftyOne dataset. Default: the one scored last.")
     ] = None,
     *,
-    port: Annotated[int, typer.Option(help="Port of the App.")] = 5151,
-    address: Annotated[str, typer.Option(help="Address the App listens on.")] = "localhost",
+    port: Annotated[int, typer.Option(help="Port of the App.", rich_help_panel=BASIC)] = 5151,
+    address: Annotated[
+        str, typer.Option(help="Address the App listens at.", rich_help_panel=BASIC)
+    ] = "localhost",
     remote: Annotated[
-        bool, typer.Option("--remote/--local", help="Serve only, and open no browser.")
+        bool,
+        typer.Option(
+            "--remote/--local", help="Open no browser, or open one.", rich_help_panel=BASIC
+        ),
     ] = False,
     plugin: Annotated[
         bool,
         typer.Option(
-            "--plugin/--no-plugin", help="Install or update the App's plugin first, or leave it."
+            "--plugin/--no-plugin",
+            help="Install or update the App's plugin first, or leave it alone.",
+            rich_help_panel=BASIC,
         ),
     ] = True,
 ) -> None:
-    """Open the FiftyOne App on the ranked images: most minority first, with the map beside them.
+    """Open the FiftyOne App on the ranked images, rarest first.
 
-    Stays until Ctrl-C.
+    The panel Long tail, with histogram and map, stands beside them. Ctrl-C closes the App.
     """
     from mincurate.dataset import launch as dataset_launch
+    from mincurate.dataset import lookup
     from mincurate.errors import UserError
-    from mincurate.runs import store
 
-    dataset = dataset or store.last_dataset()
-    if dataset is None:
-        raise UserError("No dataset has been written yet; make one with `mincurate score PATH`.")
     reporter = Terminal()
+    dataset = dataset or lookup.last_dataset(reporter)
+    if dataset is None:
+        raise UserError("There is no dataset yet; write one with `mincurate score PATH`.")
     panel = _install(reporter) if plugin else False
     dataset_launch.open_app(
         dataset, port=port, address=address, remote=remote, long_tail=panel, reporter=reporter
@@ -43,20 +51,17 @@ def launch(
 
 
 def _install(reporter: Terminal) -> bool:
-    """Whether the plugin is there now.
-
-    The App opens without it too, so that what is wrong with it is no more than said.
-    """
+    """Install or update the plugin, and return whether it is there."""
     from mincurate.dataset import plugin as dataset_plugin
     from mincurate.errors import UserError
 
     try:
-        found, done = dataset_plugin.install()
+        state, change = dataset_plugin.install()
     except UserError as error:
-        reporter.warn(f"{error} The App opens without it (--no-plugin says nothing of this).")
+        reporter.warn(f"{error} The App opens without the plugin (--no-plugin skips this check).")
         return False
-    if done != "unchanged":
-        reporter.say(f"The App's plugin is {done}: {found.link} (`--no-plugin` leaves it alone).")
+    if change != "unchanged":
+        reporter.say(f"The App's plugin is {change}: {state.link} (--no-plugin leaves it alone).")
     return True
 
 
@@ -66,15 +71,15 @@ def report(
         typer.Argument(help="Key, number or folder of a run. Default: the one scored last."),
     ] = None,
 ) -> None:
-    """Write the HTML report and the figures of a run again, and say where the report is."""
+    """Write the HTML report of a run again, and print where it is."""
     from mincurate.errors import UserError
     from mincurate.report import run_page
     from mincurate.runs import store
 
-    found = store.find(run, kind=store.SCORE)
-    if store.kind_of(found) == store.AUGMENT:
+    scored = store.find(run, kind=store.SCORE)
+    if store.kind_of(scored) == store.AUGMENT:
         raise UserError(
-            f"{found.key} holds generated images; its page is made by "
-            f"`mincurate evaluate {found.key}`."
+            f"{scored.key} holds generated images; write its page with "
+            f"`mincurate evaluate {scored.key}`."
         )
-    Terminal().say(str(run_page.write_report(found)))
+    Terminal().say(str(run_page.write_report(scored)))

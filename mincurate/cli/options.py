@@ -1,21 +1,60 @@
-"""Which Ray cluster a command computes on: options that several commands take."""
+"""Arguments and options that have the same words in several commands."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-Address = Annotated[
+BASIC, IMAGES, METHOD = "Basics", "Images and labels", "Method"
+"""Panels of the help; a beginner needs the first alone."""
+
+Scored = Annotated[
     str | None,
-    typer.Option(
-        help="Running Ray cluster: auto, HOST:PORT or ray://HOST:PORT. Default: one is started "
-        "on this machine.",
-        show_default=False,
-    ),
+    typer.Argument(help="Key, number or folder of a scored run. Default: the one scored last."),
 ]
-NumWorkers = Annotated[
+Steps = Annotated[
     int | None,
     typer.Option(
-        help="Processes on Ray. Default: one per GPU, or per CPU where there is none.",
-        show_default=False,
+        help="Sampling steps. Default: 25 (ddim 50, ancestral 250).", rich_help_panel=METHOD
+    ),
+]
+GuidanceScale = Annotated[
+    float | None,
+    typer.Option(
+        help="The paper's w: more is rarer and less real. Default: 2 (self-guided 0.3, "
+        "low-density 0.5).",
+        rich_help_panel=BASIC,
+    ),
+]
+GeneratingModel = Annotated[
+    str | None,
+    typer.Option(
+        help="Diffusion model: folder, hub id or run. Default: the run's, trained further.",
+        rich_help_panel=BASIC,
+    ),
+]
+Fit = Annotated[
+    Literal["crop", "pad", "stretch"],
+    typer.Option(
+        help="How an image becomes square: cut, padded or stretched.", rich_help_panel=IMAGES
+    ),
+]
+MaxImages = Annotated[
+    int | None,
+    typer.Option(
+        help="Use a random sample of this many files. Default: all.", rich_help_panel=IMAGES
+    ),
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        help="Side in px, a multiple of 8. Default: that of the images, at most 32 (GPU: 64).",
+        rich_help_panel=IMAGES,
+    ),
+]
+Sigma = Annotated[
+    float | None,
+    typer.Option(
+        help="Noise level on pixels in [-1, 1]. Default: 0.005 x image side (0.16 at 32 px).",
+        rich_help_panel=METHOD,
     ),
 ]

@@ -3,11 +3,12 @@
 import typer
 
 from mincurate.cli.console import Terminal
+from mincurate.cli.parsing import Command
 
 app = typer.Typer(help="The plugin for the FiftyOne App.", no_args_is_help=True)
 
 
-@app.command("install")
+@app.command("install", cls=Command)
 def install() -> None:
     """Link the plugin into FiftyOne's folder of plugins; `mincurate launch` does this as well.
 
@@ -15,20 +16,20 @@ def install() -> None:
     """
     from mincurate.dataset import plugin
 
-    found, done = plugin.install()
+    state, change = plugin.install()
     words = {"installed": "Installed", "updated": "Updated", "unchanged": "Already installed"}
-    Terminal().say(f"{words[done]}: {found.link} -> {found.source} (version {found.version})")
+    Terminal().say(f"{words[change]}: {state.link} -> {state.source} (version {state.version})")
 
 
-@app.command("path")
+@app.command("path", cls=Command)
 def path() -> None:
-    """Print the folder of the plugin, to link or copy it yourself."""
+    """Print the folder of the plugin, to link or copy by hand."""
     from mincurate.dataset import plugin
 
     typer.echo(str(plugin.path()))
 
 
-@app.command("uninstall")
+@app.command("uninstall", cls=Command)
 def uninstall() -> None:
     """Remove the plugin's link from FiftyOne's folder of plugins."""
     from mincurate.dataset import plugin

@@ -5,22 +5,26 @@ from typing import Annotated
 import typer
 
 from mincurate.cli.console import Terminal
+from mincurate.cli.options import BASIC
+from mincurate.cli.shared import settings_of
+from mincurate.errors import UserError
 
 
 def verify(
     run: Annotated[
         str | None,
-        typer.Argument(help="Key, number or folder of a run. Default: the one made last."),
+        typer.Argument(help="Key, number or folder of a run. Default: the last one."),
     ] = None,
     *,
     everything: Annotated[
-        bool, typer.Option("--all", help="Every run on this machine, one after the other.")
+        bool, typer.Option("--all", help="Verify every run here.", rich_help_panel=BASIC)
     ] = False,
 ) -> None:
-    """Read everything a run keeps again, and say what is damaged and which command mends it.
+    """Read all files of a run, and print what is damaged.
 
-    Digests, shards, tables, vectors, the map, generated images, classifiers and the model. Changes
-    nothing. Exits with 1 when something is damaged.
+    It also prints which command repairs it. Checked are checksums, shards, tables, vectors, the
+    map, generated images, classifiers and the model. Nothing is changed. Exits with 1 when
+    something is damaged.
 
     Example:
 
@@ -29,15 +33,17 @@ def verify(
     from mincurate.runs import store
     from mincurate.runs import verify as verification
 
+    if everything and run is not None:
+        raise UserError(f"--all verifies every run; leave out --all or {run}.")
     terminal = Terminal()
-    wanted = [*store.all_runs(), *store.all_runs(damaged=True)] if everything else [store.find(run)]
+    runs = [*store.all_runs(), *store.all_runs(damaged=True)] if everything else [store.find(run)]
     damaged = False
-    for one in wanted:
-        found = verification.verify(one)
-        damaged |= bool(found)
-        for damage in found:
+    for one in runs:
+        damages = verification.verify(one)
+        damaged |= bool(damages)
+        for damage in damages:
             terminal.warn(damage.words)
-        if not found:
+        if not damages:
             state = "is whole" if one.finished else "is not finished; what it has is whole"
             terminal.say(f"{one.key} {state} ({one.path}).")
     if damaged:
@@ -45,29 +51,26 @@ def verify(
 
 
 def sync(
+    ctx: typer.Context,
     run: Annotated[
         str | None,
         typer.Argument(help="Key, number or folder of a run. Default: the one scored last."),
     ] = None,
-    *,
-    dataset: Annotated[
-        str | None,
-        typer.Option(help="FiftyOne dataset. Default: the one the run was written to."),
-    ] = None,
 ) -> None:
-    """Make a run's FiftyOne dataset from its files, or bring it up to date.
+    """Write the FiftyOne dataset of a run again from its files.
 
-    Also when the database was lost. With it come the images that were generated from the run.
-    Doing it again changes nothing. Tags and fields of your own are kept where they still are; they
-    are in no file.
+    This brings it up to date, or restores a lost database, generated images included. Doing it
+    twice changes nothing. Your own tags and fields are kept where they still exist; no file holds
+    them.
 
     Example:
 
         mincurate sync
     """
+    settings = settings_of(locals())
     from mincurate.pipelines import sync as pipeline
     from mincurate.runs import store
 
     terminal = Terminal()
-    found = store.find(run, kind=store.SCORE)
-    terminal.say(pipeline.sync(found, dataset, terminal).words)
+    scored = store.find(settings.pop("run"), kind=store.SCORE)
+    terminal.say(pipeline.sync(scored, **settings, reporter=terminal).words)

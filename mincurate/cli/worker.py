@@ -5,37 +5,41 @@ from typing import Annotated
 import typer
 
 from mincurate.cli.console import Terminal
+from mincurate.cli.options import BASIC
+from mincurate.errors import UserError
 
 
 def worker(
-    *,
-    until_idle: Annotated[
-        bool, typer.Option("--until-idle", help="End when nothing is scheduled any more.")
-    ] = False,
     operation: Annotated[
         str | None,
-        typer.Option(
-            help="Run this scheduled operation only, and end. Default: all, as they come.",
-            show_default=False,
-        ),
+        typer.Argument(help="Id of one scheduled operation. Default: all, as they come."),
     ] = None,
+    *,
+    until_idle: Annotated[
+        bool,
+        typer.Option(
+            "--until-idle", help="End when nothing is scheduled any more.", rich_help_panel=BASIC
+        ),
+    ] = False,
 ) -> None:
-    """Run what was scheduled in the FiftyOne App, oldest first, until Ctrl-C.
+    """Run what was scheduled in the FiftyOne App.
 
-    Ctrl-C stops what is running; what is finished is kept.
+    Oldest first, until Ctrl-C. Ctrl-C stops the operation that runs; what is finished is kept.
     """
     from mincurate.compute.device import keep_freed_memory
     from mincurate.dataset import plugin
     from mincurate.dataset import worker as dataset_worker
 
+    if operation is not None and until_idle:
+        raise UserError("--until-idle has no effect on a single operation.")
     keep_freed_memory()
     reporter = Terminal()
-    found = plugin.state()
-    if not found.current:
-        reporter.warn(f"The App's plugin is {found.words}.")
+    state = plugin.state()
+    if not state.current:
+        reporter.warn(f"The App's plugin is {state.words}.")
     if operation is not None:
         dataset_worker.work_on(operation, reporter)
         return
-    reporter.say("Waiting for scheduled operations. Ctrl-C ends.")
-    done = dataset_worker.work(until_idle=until_idle, reporter=reporter)
-    reporter.say(f"{done} operations run.")
+    reporter.say("Waiting for scheduled operations. Ctrl-C ends this.")
+    count = dataset_worker.work(until_idle=until_idle, reporter=reporter)
+    reporter.say(f"{count} operations run.")

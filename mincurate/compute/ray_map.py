@@ -148,7 +148,7 @@ def _drive(
             if in_a_row > DEATHS_IN_A_ROW + 2 * crew.size:
                 raise UserError(
                     f"Ray workers died {in_a_row} times in a row, perhaps for lack of memory: take "
-                    "fewer --num-workers or a smaller --batch-size, then give the same command "
+                    "fewer --workers or a smaller --batch-size, then give the same command "
                     "again; what is finished is kept."
                 )
             if part is None:
@@ -254,13 +254,13 @@ def choose_engine(
         UserError: there is no such engine, or the options do not go together.
     """
     if engine not in ("local", "ray"):
-        raise UserError(f"--engine is local or ray, not {engine!r}.")
+        raise UserError(f"engine is local or ray, not {engine!r}.")
     if num_workers is not None and num_workers < 1:
-        raise UserError(f"--num-workers is at least 1, not {num_workers}.")
+        raise UserError(f"--workers is at least 1, not {num_workers}.")
     if engine == "ray":
         return Cluster(address, num_workers, gpus=device != "cpu")
     if address is not None or num_workers is not None:
-        raise UserError("--address and --num-workers are for --engine ray.")
+        raise UserError("address and num_workers need engine='ray'.")
     return None
 
 
@@ -278,9 +278,7 @@ def connect(cluster: Cluster, shared_bytes: int = 0) -> tuple[Any, bool]:
     try:
         import ray
     except ImportError:
-        raise UserError(
-            "--engine ray needs the package ray: pip install 'mincurate[ray]'."
-        ) from None
+        raise UserError("--ray needs the package ray: pip install 'mincurate[ray]'.") from None
     if ray.is_initialized():
         return ray, False
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -297,7 +295,7 @@ def connect(cluster: Cluster, shared_bytes: int = 0) -> tuple[Any, bool]:
         raise UserError(
             f"No Ray cluster answers at {cluster.address} "
             f"({str(error).strip().splitlines()[0]}); "
-            "start one with `ray start --head`, or leave out --address."
+            "start one with `ray start --head`, or compute here with --ray local."
         ) from error
     return ray, True
 

@@ -119,7 +119,7 @@ def _size(ray: Any, cluster: Cluster, batch_size: int) -> tuple[int, bool]:
     if size > min(room, cpus):
         raise UserError(
             f"{size} workers take a {what} each, and the Ray cluster has {min(room, cpus)}: take "
-            "fewer --num-workers, or add nodes."
+            "fewer --workers, or add nodes."
         )
     return size, bool(gpus)
 
@@ -130,8 +130,7 @@ def _trainer(loop: "_Loop", size: int, gpus: bool, storage: Path) -> Any:
         from ray.train.torch import TorchTrainer
     except ImportError as error:
         raise UserError(
-            f"Training with --engine ray needs more packages ({error}): "
-            "pip install 'mincurate[ray]'."
+            f"Training with --ray needs more packages ({error}): pip install 'mincurate[ray]'."
         ) from None
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)  # errors are told by us
     return TorchTrainer(
@@ -192,7 +191,7 @@ def _told(failure: BaseException) -> BaseException:
     if any(isinstance(getattr(c, "health_check_failure", c), RayError) for c in causes):
         return UserError(
             f"Ray workers died {MAX_FAILURES + 1} times, perhaps for lack of memory: take fewer "
-            "--num-workers, then give the same command again; what is finished is kept."
+            "--workers, then give the same command again; what is finished is kept."
         )
     return next(iter(ours or causes), failure)
 

@@ -56,6 +56,7 @@ def gather(
     splits: Mapping[str, str] | None = None,
     labels: Mapping[str, str | Sequence[str] | None] | None = None,
     boxes: Mapping[str, Sequence[Box]] | None = None,
+    frame: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One row per image, as `curation.selection` describes it: real ones, then generated ones.
 
@@ -68,6 +69,7 @@ def gather(
         labels: the labels that images have now, by path, in place of those of the run; a list
             where there are several, None for none.
         boxes: the boxes of images, by path; an empty list where there is nothing to see.
+        frame: the run's table as it is to count, such as `dataset.now` gives it.
 
     Raises:
         UserError: the run is not a finished scored one.
@@ -77,8 +79,8 @@ def gather(
             f"{scored.key} holds generated images; give the scored run that they were made for "
             f"({scored.record.get('base')})."
         )
-    frame = scored.frame()
-    readable = frame[frame["status"] == "ok"]
+    frame = scored.frame() if frame is None else frame
+    readable = frame[frame["status"] == "ok"].drop_duplicates("path")  # samples may share a file
     real = readable[["path", "content_hash", "label", "rarity_class"]].astype(object)
     current = identity(scored)
     parts = [real.assign(source="real", split=real["path"].map(dict(splits or {})))]
@@ -134,7 +136,7 @@ def table_column(scored: Run, column: str) -> dict[str, str]:
     source = scored.record.get("source") or {}
     if source.get("kind") != "table":
         raise UserError(
-            f"--split-column needs a run of a table or of a FiftyOne dataset; {scored.key} is one "
+            f"--split needs a run of a table or of a FiftyOne dataset; {scored.key} is one "
             f"of a {source.get('kind')}."
         )
     return sources.column(Path(str(source["value"])), column)
@@ -152,7 +154,7 @@ def folder_splits(scored: Run) -> dict[str, str]:
     inside = (parts[0] != "") & (parts[1] != "")
     if TRAIN not in set(parts.loc[inside, 0]):
         raise UserError(
-            f"--split-folders needs images in folders named after their splits, one of them "
+            f"--split folders needs images in folders named after their splits, one of them "
             f"{TRAIN}; {scored.key} has no such folder."
         )
     return dict(zip(readable.loc[inside, "path"], parts.loc[inside, 0], strict=True))

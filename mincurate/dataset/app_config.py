@@ -2,8 +2,9 @@
 
 from typing import Any
 
-import pandas as pd
-
+from mincurate.dataset import footprint, labels
+from mincurate.dataset import samples as parts
+from mincurate.dataset.labels import LabelField
 from mincurate.ranking import classes as ordinal
 from mincurate.report.figures import class_colors
 
@@ -11,6 +12,8 @@ BRAIN_KEY = "minority_umap"
 WORKSPACE = "mincurate"
 GROUP = "mincurate"
 LABELS = "ground_truth"
+PREDICTED = "predicted_label"
+"""Field of generated images: the label that the guidance's classifier sees in them."""
 UNSCORABLE = "unscorable"
 SYNTHETIC = "synthetic"
 """Tag, and name of the saved view, of generated images."""
@@ -85,6 +88,8 @@ FIELDS: dict[str, tuple[str, str, bool]] = {
     "unscorable_reason": ("str", "Why the file has no score", False),
 }
 """Field: type, description, and whether it is indexed (the App sorts by indexed fields only)."""
+RUN = "minority_run"
+FIELDS[RUN] = ("str", "Run that the scores of this image are from", True)
 SYNTHETIC_FIELDS: dict[str, tuple[str, str, bool]] = {
     "source": ("str", "synthetic for generated images", False),
     "target_class": ("int", "Ordinal class that a generated image was asked to be of", False),
@@ -105,14 +110,19 @@ VIEWS = (
 )
 
 
-def save_views(fo: Any, dataset: Any, frame: pd.DataFrame) -> None:
-    """Save the ranked views, and those of unscorable files and copies where there are any.
+def save_views(fo: Any, dataset: Any) -> None:
+    """Save the ranked views of the run that is shown, and those of what is odd, broken, without a
+    score or a copy, where there is any.
 
     They show real images: generated ones have ranks among these, but are none of them.
     """
-    scored = dataset.match_tags(SYNTHETIC, bool=False).exists("rarity")
-    of_score = scored.exists("minority_score")
-    ranked = {
+    current = footprint.read(dataset).current
+    if current is None:
+        return
+    shown = parts.real(parts.images(dataset)).match(fo.ViewField(RUN) == current)
+    scored = shown.match(fo.ViewField("rarity").exists())
+    of_score = scored.match(fo.ViewField("minority_score").exists())
+    views = {
         "rarest-first": (scored.sort_by("rarity", reverse=True), "Rarest first, by the ranking"),
         "most-minority": (
             of_score.sort_by("minority_score", reverse=True),
@@ -120,59 +130,69 @@ def save_views(fo: Any, dataset: Any, frame: pd.DataFrame) -> None:
         ),
         "least-minority": (of_score.sort_by("minority_score"), "Lowest minority score first"),
     }
-    real = dataset.match_tags(SYNTHETIC, bool=False)
     for kind, words in (("odd", "What fits nothing, rarest first"), ("broken", "What is broken")):
-        if (frame["rarity_kind"] == kind).any():
-            of_kind = real.match(fo.ViewField("rarity_kind") == kind)
-            ranked[kind] = (of_kind.sort_by("rarity", reverse=True), words)
-    if (frame["status"] != "ok").any():
-        ranked[UNSCORABLE] = (dataset.match_tags(UNSCORABLE), "Files without a score")
-    if frame["duplicate_of"].notna().any():
-        copies = frame.loc[frame["duplicate_of"].notna(), "content_hash"].unique().tolist()
-        view = dataset.match(fo.ViewField("content_hash").is_in(copies)).sort_by("content_hash")
-        ranked["duplicates"] = (view, "Exact copies, side by side")
-    for name in set(VIEWS) - set(ranked):
+        of_kind = shown.match(fo.ViewField("rarity_kind") == kind)
+        if len(of_kind):
+            views[kind] = (of_kind.sort_by("rarity", reverse=True), words)
+    without = shown.match(~fo.ViewField("rarity").exists())
+    if len(without):
+        views[UNSCORABLE] = (without, "Files without a score")
+    hashes = shown.match(fo.ViewField("duplicate_of").exists()).distinct("content_hash")
+    if hashes:
+        copies = shown.match(fo.ViewField("content_hash").is_in(hashes))
+        views["duplicates"] = (copies.sort_by("content_hash"), "Exact copies, side by side")
+    ours = set(footprint.read(dataset).views)
+    for name in (set(VIEWS) & ours) - set(views):
         if dataset.has_saved_view(name):
             dataset.delete_saved_view(name)
-    for name, (view, description) in ranked.items():
+    footprint.claim(dataset, views=list(views))
+    for name, (view, description) in views.items():
         dataset.save_view(name, view, description=description, overwrite=True)
 
 
 def save_synthetic_view(dataset: Any) -> None:
     """Save the view of the generated images, rarest first."""
-    view = dataset.match_tags(SYNTHETIC).sort_by("rarity", reverse=True)
+    footprint.claim(dataset, views=[SYNTHETIC])
+    view = parts.generated(dataset).sort_by("rarity", reverse=True)
     dataset.save_view(SYNTHETIC, view, description="Generated images", overwrite=True)
 
 
 def group_fields(fo: Any, dataset: Any) -> None:
     """Show our fields in a group of their own in the side bar, and leave the others as they are."""
     config = dataset.app_config
+    if config.sidebar_groups is None:
+        footprint.claim(dataset, app=["sidebar_groups"])
     groups = config.sidebar_groups or fo.DatasetAppConfig.default_sidebar_groups(dataset)
-    ours = [field for field in (*FIELDS, *SYNTHETIC_FIELDS) if dataset.has_field(field)]
-    kept = []
+    names = footprint.read(dataset).fields
+    ours = [f for f in (*FIELDS, *SYNTHETIC_FIELDS) if f in names and dataset.has_field(f)]
+    others = []
     for group in groups:
         if group.name != GROUP:
             group.paths = [path for path in group.paths if path not in ours]
-            kept.append(group)
-    place = 1 if kept and kept[0].name == "tags" else 0
-    kept.insert(place, fo.SidebarGroupDocument(name=GROUP, paths=ours, expanded=True))
-    config.sidebar_groups = kept
+            others.append(group)
+    place = 1 if others and others[0].name == "tags" else 0
+    others.insert(place, fo.SidebarGroupDocument(name=GROUP, paths=ours, expanded=True))
+    config.sidebar_groups = others
 
 
-def label_fields(fo: Any, samples: Any) -> list[str]:
-    """The classification fields of a dataset or view; the one that holds its labels comes first,
-    unless another one was asked for: ``ground_truth``, or whichever there is.
+def label_field(samples: Any, record: dict[str, Any]) -> LabelField | None:
+    """The field that holds the labels of a run now, if any.
+
+    The one that they were read from or written to; for a run without labels, the one that would
+    be read today.
+
+    Args:
+        samples: a dataset that the run was written to, or a view of it.
+        record: of the run.
     """
-    kinds = samples.get_field_schema(fo.EmbeddedDocumentField)
-    found = [name for name, kind in kinds.items() if kind.document_type is fo.Classification]
-    return sorted(found, key=lambda name: name != LABELS)
-
-
-def label_field(fo: Any, samples: Any, record: dict[str, Any]) -> str | None:
-    """The field that holds the labels of a run, if any: the one it was told, or the usual one."""
-    found = label_fields(fo, samples)
-    told = (record.get("settings") or {}).get("label_field")
-    return told if told in found else next(iter(found), None)
+    if (record.get("settings") or {}).get("labels") is False:
+        return None
+    source = record.get("source") or {}
+    own = source.get("dataset_id") == str(samples._root_dataset._doc.id)
+    name = source.get("label_field") if own else LABELS
+    if name and samples.get_field(name) is not None:
+        return labels.choose(samples, name)
+    return None if name and own else labels.choose(samples)
 
 
 def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
@@ -182,8 +202,9 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     ranked_by = ordinal.RANKINGS[record.get("rank_by", "minority")]
     shown = [ranked_by, "rarity_class"]
     if config.active_fields is None:
-        labels = label_field(fo, dataset, record)
-        config.active_fields = fo.ActiveFields(paths=[*shown, labels] if labels else shown)
+        footprint.claim(dataset, app=["active_fields"])
+        field = label_field(dataset, record)
+        config.active_fields = fo.ActiveFields(paths=[*shown, field.name] if field else shown)
     else:
         missing = [field for field in shown if field not in config.active_fields.paths]
         config.active_fields.paths = [*missing, *config.active_fields.paths]
@@ -196,6 +217,8 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
         ],
     }
     # Not by value: every score would have a colour of its own. The map takes the palette anyway.
+    if config.color_scheme is None:
+        footprint.claim(dataset, app=["color_scheme"])
     scheme = config.color_scheme or fo.ColorScheme()
     score = {"path": ranked_by, "fieldColor": SCORE_TAG}
     others = [
@@ -203,8 +226,43 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     ]
     scheme.fields = [*others, palette, score]
     config.color_scheme = scheme
+    footprint.claim(dataset, workspaces=[WORKSPACE])
     has_map = BRAIN_KEY in dataset.list_brain_runs()
     dataset.save_workspace(WORKSPACE, workspace(fo, has_map), overwrite=True)
+
+
+def reset(fo: Any, dataset: Any, fields: list[str]) -> None:
+    """Take what `configure` and `group_fields` set for these fields out of the App's settings."""
+    config, empty_before = dataset.app_config, footprint.read(dataset).app
+    if config.sidebar_groups is not None:
+        groups = [g for g in config.sidebar_groups if g.name != GROUP]
+        for group in groups:
+            group.paths = [path for path in group.paths if path not in fields]
+        config.sidebar_groups = groups
+        if "sidebar_groups" in empty_before and _is_default(fo, dataset, groups):
+            config.sidebar_groups = None
+    if config.color_scheme is not None:
+        scheme = config.color_scheme
+        scheme.fields = [f for f in scheme.fields or [] if f.get("path") not in fields]
+        if "color_scheme" in empty_before and not scheme.fields:
+            config.color_scheme = None
+    if config.active_fields is not None:
+        paths = [path for path in config.active_fields.paths if path not in fields]
+        config.active_fields.paths = paths
+        if "active_fields" in empty_before and len(paths) <= 1:  # the labels', which we added
+            config.active_fields = None
+    dataset.save()
+
+
+def _is_default(fo: Any, dataset: Any, groups: list[Any]) -> bool:
+    """Whether the side bar is as FiftyOne makes it by itself."""
+    ours = {GROUP, *FIELDS, *SYNTHETIC_FIELDS, PREDICTED}
+
+    def plain(groups: list[Any]) -> list[Any]:
+        paths = [(g.name, [p for p in g.paths if p not in ours]) for g in groups]
+        return [group for group in paths if group[0] not in ours]
+
+    return plain(fo.DatasetAppConfig.default_sidebar_groups(dataset)) == plain(groups)
 
 
 def workspace(fo: Any, has_map: bool, *, long_tail: bool = False) -> Any:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from mincurate.progress import SILENT, Reporter
 
 WAY_OUT = "or write files only with --no-fiftyone --output DIR"
 OWN_SERVER = "set FIFTYONE_DATABASE_URI to a MongoDB of yours"
+PORT = "FIFTYONE_PRIVATE_DATABASE_PORT"
+"""Where FiftyOne keeps the port of the server that it has started, for processes it starts."""
 LEAST_ROOM = 200 * 2**20
 """Bytes that mongod needs to start safely: it ends at once when a disk is full."""
 
@@ -47,10 +49,11 @@ def check_database() -> None:
         ) from error
     if fo.config.database_uri:
         _check_server(fo.config.database_uri)
-    elif "FIFTYONE_PRIVATE_DATABASE_PORT" not in os.environ:  # else FiftyOne has started it already
+    elif PORT not in os.environ:  # else FiftyOne has started it already
         _check_mongod(fo)
     try:
         with quiet():
+            _start_own(fo)
             fo.list_datasets()
     except Exception as error:
         # FiftyOne raises a dozen kinds here, its own, pymongo's and mongoengine's among them.
@@ -59,6 +62,73 @@ def check_database() -> None:
             f"FiftyOne's database does not answer ({reason}): see the end of "
             f"{fo.config.database_dir}/log/mongo.log, {OWN_SERVER}, {WAY_OUT}."
         ) from error
+    _check_folder(fo)
+
+
+def place() -> str:
+    """Which database is used: its folder, or its address without the password."""
+    fo = fiftyone()
+    uri = fo.config.database_uri
+    return without_password(uri) if uri else str(Path(fo.config.database_dir).absolute())
+
+
+def _start_own(fo: Any) -> None:
+    """Connect FiftyOne to the server of the configured folder, where another one runs too.
+
+    FiftyOne itself connects to any server that another process of this user has started, whatever
+    folder that one serves.
+    """
+    connected = fo.core.odm.database._db_service is not None
+    if fo.config.database_uri or connected or PORT in os.environ:
+        return
+    import fiftyone.core.service as services
+    import fiftyone.service.util as processes
+
+    folder = Path(fo.config.database_dir).resolve()
+
+    class Own(services.DatabaseService):
+        def start(self) -> None:
+            for process in processes.find_processes_by_args(self._service_args):
+                with suppress(OSError):
+                    own = _served(process.cmdline()) == folder
+                    if own and processes.send_ipc_message(process, ("register", os.getpid())):
+                        self.attached, self.child = True, process
+                        return
+            services.Service.start(self)
+
+    arguments = ["--51-service", services.DatabaseService.service_name]
+    running = list(processes.find_processes_by_args(arguments))
+    if all(_served(process.cmdline()) == folder for process in running):
+        return  # as FiftyOne does it
+    server = Own()
+    os.environ[PORT] = str(server.port)
+    fo.core.odm.database._db_service = server  # it lives as long as this process
+
+
+def _served(arguments: list[str]) -> Path | None:
+    """The folder that a server was started for."""
+    if "--dbpath" not in arguments[:-1]:
+        return None
+    return Path(arguments[arguments.index("--dbpath") + 1]).resolve()
+
+
+def _check_folder(fo: Any) -> None:
+    """Raise `UserError` when FiftyOne is connected to the server of another folder."""
+    if fo.config.database_uri:
+        return
+    try:
+        client = fo.core.odm.get_db_client()
+        parsed = client.admin.command("getCmdLineOpts").get("parsed", {})
+    except PyMongoError:  # a server of the user's that tells nobody
+        return
+    served = parsed.get("storage", {}).get("dbPath")
+    folder = fo.config.database_dir
+    if served and Path(served).resolve() != Path(folder).resolve():
+        raise UserError(
+            f"FiftyOne is connected to the database in {served}, which another process has "
+            f"started, and not to the one in {folder}: end that process, set "
+            f"FIFTYONE_DATABASE_DIR={served} to work with its datasets, or {OWN_SERVER}."
+        )
 
 
 def _check_server(uri: str) -> None:
@@ -145,12 +215,27 @@ def load(name: str) -> Any:
     import difflib
 
     fo = fiftyone()
-    known = fo.list_datasets()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3) or known[:3]
-        hint = f"; did you mean {', '.join(near)}?" if near else "; there are none yet."
-        raise UserError(f"There is no FiftyOne dataset {name!r}{hint}")
+    names = fo.list_datasets()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3) or names[:3]
+        hint = f"Did you mean {', '.join(near)}?" if near else "There are none yet."
+        raise UserError(
+            f"There is no FiftyOne dataset {name!r} in the database {place()}; one that is not "
+            "persistent goes when the program that made it ends (dataset.persistent = True keeps "
+            f"it). {hint}"
+        )
     return fo.load_dataset(name)
+
+
+def name_of(dataset_id: str) -> str | None:
+    """What the dataset with this id is called now; ``None`` when it is gone."""
+    from bson import ObjectId
+
+    fo = fiftyone()
+    document = fo.core.odm.get_db_conn()["datasets"].find_one(
+        {"_id": ObjectId(dataset_id)}, {"name": True}
+    )
+    return document and str(document["name"])
 
 
 @contextmanager

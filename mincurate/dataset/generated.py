@@ -1,35 +1,36 @@
 """Generated images in a FiftyOne dataset: added, placed on the map, linked, and taken out again.
 
-They never become part of a ranking of real images, nor of a later scoring: their tag keeps them
-apart, and the ranked views leave them out.
+They never become part of a ranking of real images, nor of a later scoring: the field ``generation``
+keeps them apart, and the ranked views leave them out.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 from pymongo.errors import PyMongoError
 
-from mincurate.dataset import app_config, writer
-from mincurate.dataset.app_config import FIELDS, SYNTHETIC, SYNTHETIC_FIELDS
+from mincurate.dataset import app_config, brain_map, footprint, removal, target, writer
+from mincurate.dataset import samples as parts
+from mincurate.dataset.app_config import FIELDS, PREDICTED, RUN, SYNTHETIC, SYNTHETIC_FIELDS
 from mincurate.dataset.database import check_database, fiftyone, load, quiet, writing
 from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs.store import Run
 
-PREDICTED = "predicted_label"
-
 
 def check(name: str, scored: Run) -> None:
-    """Raise `UserError` unless the dataset answers and shows the run that is generated from."""
+    """Raise `UserError` unless images generated from a scored run can be added to the dataset."""
     check_database()
     dataset = load(name)
-    current = (dataset.info.get(writer.MADE_BY) or {}).get("current")
+    current = footprint.read(dataset).current
     if current != scored.key:
         shows = f"shows run {current}" if current else "shows no run"
         raise UserError(
             f"The dataset {name!r} {shows}, not {scored.key}, whose ranks the images would get: "
             f"give the command of {scored.key} again first, or use --no-fiftyone."
         )
+    target.check_synthetic(dataset)
 
 
 def selection(name: str, like: str) -> list[str]:
@@ -42,7 +43,7 @@ def selection(name: str, like: str) -> list[str]:
     dataset = load(name)
     kind, _, value = like.partition(":")
     if kind == "tag" and value:
-        samples = dataset.match_tags(value)
+        samples = parts.images(dataset).match_tags(value)
         if not len(samples):
             tags = ", ".join(sorted(dataset.distinct("tags"))) or "none"
             raise UserError(f"No sample of {name!r} is tagged {value!r}; its tags are: {tags}.")
@@ -50,23 +51,23 @@ def selection(name: str, like: str) -> list[str]:
         if not dataset.has_saved_view(value):
             views = ", ".join(dataset.list_saved_views()) or "none"
             raise UserError(f"{name!r} has no saved view {value!r}; its views are: {views}.")
-        samples = dataset.load_saved_view(value)
+        samples = parts.flat(dataset.load_saved_view(value), f"The view {value!r} of {name!r}")
     else:
         ids = [part.strip() for part in like.split(",") if part.strip()]
-        known = set(dataset.values("id"))
-        unknown = [i for i in ids if i not in known]
+        present = set(parts.images(dataset).values("id"))
+        unknown = [i for i in ids if i not in present]
         if unknown or not ids:
             raise UserError(
                 f"--like is tag:NAME, view:NAME or sample ids of {name!r}; "
                 f"{(unknown or [like])[0]!r} is none of them."
             )
-        samples = dataset.select(ids)
-    real = samples.match_tags(SYNTHETIC, bool=False)
-    hashes = real.values("content_hash") if dataset.has_field("content_hash") else []
-    found = [h for h in hashes if h]
-    if not found:
+        samples = parts.images(dataset).select(ids)
+    scored = "content_hash" in footprint.read(dataset).fields
+    hashes = parts.real(samples).values("content_hash") if scored else []
+    hashes = [content_hash for content_hash in hashes if content_hash]
+    if not hashes:
         raise UserError(f"None of the images of {like!r} in {name!r} is a scored real image.")
-    return found
+    return hashes
 
 
 def write(run: Run, frame: pd.DataFrame, name: str, reporter: Reporter = SILENT) -> int:
@@ -89,20 +90,23 @@ def write(run: Run, frame: pd.DataFrame, name: str, reporter: Reporter = SILENT)
 def _write(run: Run, frame: pd.DataFrame, name: str, reporter: Reporter) -> int:
     fo = fiftyone()
     dataset = load(name)
+    target.check_synthetic(dataset)
+    target.check_run(name, run)
     try:
         with reporter.task("Writing dataset", len(frame), "samples") as advance, quiet():
             _declare(fo, dataset)
-            present = set(dataset.match_tags(run.key).values("filepath"))
+            present = set(parts.generated(dataset, [run.key]).values("filepath"))
             new = frame[~frame["path"].isin(present)]
             ids = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
             samples = [_sample(fo, dict(row), run, ids) for row in new.to_dict("records")]
+            _register(dataset, run)
             for start in range(0, len(samples), writer.BATCH):
                 batch = samples[start : start + writer.BATCH]
                 dataset.add_samples(batch, validate=False, progress=False)
                 advance(len(batch))
             advance(len(frame) - len(new))
-            _register(dataset, run)
-            writer.write_map(dataset)
+            brain_map.write(dataset)
+            app_config.save_views(fo, dataset)
             app_config.save_synthetic_view(dataset)
             app_config.group_fields(fo, dataset)
             dataset.save()
@@ -124,28 +128,24 @@ def remove(run: Run, name: str) -> bool:
     if not fo.dataset_exists(name):
         return False
     dataset = fo.load_dataset(name)
-    made = dict(dataset.info.get(writer.MADE_BY) or {})
-    generations = dict(made.get("generations", {}))
+    entries = footprint.read(dataset)
+    if run.key not in entries.generations:
+        return False
     with quiet():
-        samples = dataset.match_tags([SYNTHETIC, run.key], all=True)
-        found = bool(len(samples)) or run.key in generations
-        dataset.delete_samples(samples)
+        dataset.delete_samples(parts.generated(dataset, [run.key]))
         if dataset.has_run(run.key):
             dataset.delete_run(run.key)
-        generations.pop(run.key, None)
-        if made:
-            dataset.info[writer.MADE_BY] = made | {"generations": generations}
-        dataset.save()
-        if not len(dataset.match_tags(SYNTHETIC)):
-            gone = [field for field in (*SYNTHETIC_FIELDS, PREDICTED) if dataset.has_field(field)]
-            dataset.delete_sample_fields(gone)
-            if dataset.has_saved_view(SYNTHETIC):
-                dataset.delete_saved_view(SYNTHETIC)
-        if found:
-            writer.write_map(dataset)
+        entries = removal.without(footprint.read(dataset), run.key)
+        footprint.save(dataset, entries)
+        if not entries.generations:
+            removal.strip_generated(dataset)
+        if entries.current:
+            brain_map.write(dataset)
+            app_config.save_views(fo, dataset)
             app_config.group_fields(fo, dataset)
             dataset.save()
-    return found
+        removal.finish(dataset)
+    return True
 
 
 def _declare(fo: Any, dataset: Any) -> None:
@@ -155,12 +155,14 @@ def _declare(fo: Any, dataset: Any) -> None:
         "str": fo.StringField,
         "dict": fo.DictField,
     }
+    names = [n for n in (*SYNTHETIC_FIELDS, PREDICTED) if not dataset.has_field(n)]
+    footprint.claim(dataset, fields=names)
     for field, (kind, description, indexed) in SYNTHETIC_FIELDS.items():
-        if not dataset.has_field(field):
+        if field in names:
             dataset.add_sample_field(field, kinds[kind], description=description)
         if indexed:
             dataset.create_index(field)
-    if not dataset.has_field(PREDICTED):
+    if PREDICTED in names:
         dataset.add_sample_field(
             PREDICTED,
             fo.EmbeddedDocumentField,
@@ -185,6 +187,7 @@ def _sample(fo: Any, row: dict[Any, Any], run: Run, ids: dict[str, str]) -> Any:
         )
         if field in FIELDS and not pd.isna(row[field])
     }
+    values[RUN] = run.record["base"]
     values["source"] = SYNTHETIC
     values["target_class"] = int(row["target_class"])
     values["flagged"] = _text(row["reason"])
@@ -226,8 +229,7 @@ def _register(dataset: Any, run: Run) -> None:
         gate=record["gate"],
     )
     dataset.register_run(run.key, config, overwrite=True)
-    made = dict(dataset.info.get(writer.MADE_BY) or {})
-    generations = dict(made.get("generations", {}))
-    generations[run.key] = {"base": record["base"], "folder": str(run.path.resolve())}
-    dataset.info[writer.MADE_BY] = made | {"generations": generations}
-    dataset.save()
+    entries = footprint.read(dataset)
+    generation = {"base": record["base"], "folder": str(run.path.resolve())}
+    generations = entries.generations | {run.key: generation}
+    footprint.save(dataset, replace(entries, generations=generations))

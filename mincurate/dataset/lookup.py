@@ -4,8 +4,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from mincurate.dataset.writer import MADE_BY
+from mincurate.dataset import database, footprint, reader
+from mincurate.dataset import samples as parts
 from mincurate.errors import UserError
+from mincurate.progress import SILENT, Reporter
 from mincurate.runs import store
 from mincurate.runs.store import Run
 
@@ -15,20 +17,63 @@ PARTS = "scored-"
 
 def current(dataset: Any) -> Run | None:
     """The scored run whose ranks the dataset shows, if its files are here."""
-    key = (dataset.info.get(MADE_BY) or {}).get("current")
+    key = footprint.read(dataset).current
     return _files(dataset, key) if key else None
 
 
 def scored(dataset: Any) -> list[Run]:
     """The scored runs that were written to the dataset and whose files are here, oldest first."""
-    keys = (dataset.info.get(MADE_BY) or {}).get("runs", [])
-    return _known(dataset, keys)
+    return _known(dataset, footprint.read(dataset).runs)
 
 
 def generations(dataset: Any) -> list[Run]:
     """The generations whose images are in the dataset, oldest first."""
-    keys = (dataset.info.get(MADE_BY) or {}).get("generations", {})
-    return [run for run in _known(dataset, list(keys)) if store.kind_of(run) == store.AUGMENT]
+    keys = list(footprint.read(dataset).generations)
+    return [run for run in _known(dataset, keys) if store.kind_of(run) == store.AUGMENT]
+
+
+def name_now(run: Run, name: str) -> str:
+    """What the dataset is called now that a run was written to as ``name``."""
+    dataset_id = (run.record.get("dataset_ids") or {}).get(name)
+    return (database.name_of(dataset_id) if dataset_id else None) or name
+
+
+def dataset_of(run: Run, reporter: Reporter = SILENT) -> str | None:
+    """The dataset that a run was written to last, by its present name; ``None`` without one.
+
+    Raises:
+        UserError: the database does not answer, or the dataset is gone.
+    """
+    name = run.record.get("dataset")
+    if not name:
+        return None
+    database.check_database()
+    present = name_now(run, str(name))
+    if present != name:
+        reporter.say(f"The dataset {name} is called {present} now.")
+    try:
+        database.load(present)
+    except UserError as error:
+        where = run.record.get("database")
+        here = where in (None, database.place())
+        hint = f"`mincurate sync {run.key}` writes it again" if here else f"it is in {where}"
+        raise UserError(f"{error} Run {run.key} was written to {name!r}: {hint}.") from None
+    return present
+
+
+def source_of(run: Run) -> tuple[str, str | None]:
+    """The dataset and the view that a run was scored from, the dataset by its present name."""
+    source = run.record["source"]
+    if "dataset_id" not in source:  # of an earlier version
+        return reader.split(str(source["value"]))
+    return database.name_of(source["dataset_id"]) or source["dataset"], source["view"]
+
+
+def last_dataset(reporter: Reporter = SILENT) -> str | None:
+    """The dataset of the run that was scored last and has one, by its present name."""
+    name = store.last_dataset()
+    runs = [run for run in store.all_runs() if name and run.record.get("dataset") == name]
+    return dataset_of(runs[-1], reporter) if runs else None
 
 
 def find(dataset: Any, key: str | None = None) -> Run:
@@ -56,18 +101,25 @@ def place(samples: Any) -> str:
 
     A view without a name is saved as the samples it holds now: one that filters by scores would
     hold others once it is scored.
+
+    Raises:
+        UserError: the view shows parts of samples, or none.
     """
     dataset = samples._root_dataset
     if samples is dataset or not samples._stages:
         return f"fiftyone:{dataset.name}"
     if samples.name is not None and dataset.has_saved_view(samples.name):
         return f"fiftyone:{dataset.name}/{samples.name}"
+    if samples._is_generated or dataset.media_type != "group":
+        samples = parts.flat(samples, "This view")
     ids = samples.values("id")
     if not ids:
         raise UserError("There is no sample in this view to score.")
     name = PARTS + hashlib.blake2b("".join(sorted(ids)).encode(), digest_size=4).hexdigest()
     if not dataset.has_saved_view(name):
-        dataset.save_view(name, dataset.select(ids), description="What was scored")
+        footprint.claim(dataset, views=[name])
+        view = parts.images(dataset).select(ids)
+        dataset.save_view(name, view, description="What was scored")
     return f"fiftyone:{dataset.name}/{name}"
 
 

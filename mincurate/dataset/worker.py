@@ -78,7 +78,7 @@ def start(key: str) -> "subprocess.Popen[bytes]":
     code = "from mincurate.cli import main; main()"
     with log.open("ab") as file:
         return subprocess.Popen(
-            [sys.executable, "-P", "-c", code, "worker", "--operation", key],
+            [sys.executable, "-P", "-c", code, "worker", key],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,

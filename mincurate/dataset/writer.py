@@ -1,34 +1,32 @@
 """Results as a FiftyOne dataset.
 
 The run's files are the truth; the dataset is a view of them that can be written again at any time.
-What the user made (fields, labels, tags, views, groups of the side bar) is left alone.
+What the user made (fields, labels, tags, views, groups of the side bar) is left alone, and so are
+samples that the run does not hold: these keep the scores of an earlier run.
 """
 
-import hashlib
-import os
 import random
-import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from bson import ObjectId
 from pymongo.errors import PyMongoError
 
-from mincurate.dataset import app_config
-from mincurate.dataset.app_config import (
-    BRAIN_KEY,
-    FIELDS,
-    LABELS,
-    SYNTHETIC,
-    UNSCORABLE,
-    VIEWS,
+from mincurate.dataset import app_config, brain_map, footprint, removal, target
+from mincurate.dataset import samples as parts
+from mincurate.dataset.app_config import FIELDS, LABELS, RUN, UNSCORABLE
+from mincurate.dataset.database import (
+    check_database,
+    fiftyone,
+    load,
+    name_of,
+    place,
+    quiet,
+    writing,
 )
-from mincurate.dataset.database import check_database, fiftyone, load, quiet, writing
 from mincurate.errors import UserError
 from mincurate.progress import SILENT, Advance, Reporter
 from mincurate.runs.store import Run
@@ -36,8 +34,6 @@ from mincurate.runs.store import Run
 COLUMN_OF = {"unscorable_reason": "reason"}
 """Fields that are called otherwise in the table."""
 BATCH = 2000
-MADE_BY = "mincurate"
-"""Key of ``dataset.info`` under which is kept what mincurate made in a dataset."""
 
 
 @dataclass(frozen=True)
@@ -57,69 +53,39 @@ class Written:
     seconds: float
 
 
-def default_name(source: str) -> str:
-    """A dataset name for a folder or table: ``mincurate-<its name>``."""
-    stem = Path(source).stem or "images"
-    return "mincurate-" + (re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "images")
+def write_run(
+    run: Run, name: str, reporter: Reporter = SILENT, *, recreate: bool = False
+) -> Written:
+    """Write a finished run into the dataset ``name``, which is created if need be.
 
+    Samples are found by their id where the run is of this dataset, else by file path: those that
+    are there are updated, others are added, and doing it again changes nothing.
 
-def choose_name(place: str, name: str | None) -> str:
-    """The dataset that a run of ``place`` writes to, after checks that it can be.
-
-    Without a ``name``: the dataset that is scored, or one named after the folder or table, with a
-    number behind it where that name belongs to other images.
-
-    Raises:
-        UserError: the name cannot be used, or belongs to a dataset of something else than images.
-    """
-    fo = fiftyone()
-    if name is None and place.startswith("fiftyone:"):
-        name = place.removeprefix("fiftyone:").partition("/")[0]
-        load(name)
-    wanted, origin = name or default_name(place), os.path.abspath(place)
-    for number in range(1, 1000):
-        candidate = wanted if number == 1 else f"{wanted}-{number}"
-        if fo.dataset_exists(candidate):
-            dataset = fo.load_dataset(candidate)
-            if dataset.media_type not in ("image", None):
-                raise UserError(
-                    f"The dataset {candidate!r} holds {dataset.media_type} samples, not images; "
-                    "choose another --dataset."
-                )
-            made = dataset.info.get(MADE_BY)
-            taken = [f for f in FIELDS if dataset.has_field(f)]
-            taken += [v for v in VIEWS if dataset.has_saved_view(v)]
-            if made is None and taken and name is not None:
-                raise UserError(
-                    f"The dataset {candidate!r} has fields or views of yours that mincurate would "
-                    f"overwrite ({', '.join(taken)}); rename them or choose another --dataset."
-                )
-            if name is not None or (made or {}).get("source") == origin:
-                return candidate
-            continue
-        try:
-            fo.core.dataset._validate_dataset_name(candidate)
-        except ValueError as error:
-            if name is not None:
-                reason = str(error).strip().splitlines()[0]
-                raise UserError(f"--dataset {name!r} cannot be used: {reason}") from error
-            continue
-        return candidate
-    raise UserError(f"No free dataset name like {wanted!r}; choose one with --dataset.")
-
-
-def write_run(run: Run, name: str, reporter: Reporter = SILENT) -> Written:
-    """Write a finished run into the dataset ``name``, which is made if need be.
-
-    Samples are found by file path: those that are there are updated, others are added, and doing
-    it again changes nothing.
+    Args:
+        recreate: create the dataset too where it is the one that was scored and is gone.
 
     Raises:
-        UserError: the database does not answer.
+        UserError: the database does not answer, the dataset that was scored is gone, or something
+            of the user's would be overwritten.
     """
     check_database()
+    name = _name_now(run, name, reporter, recreate=recreate)
     with writing(name, reporter):
         return _write_run(run, name, reporter)
+
+
+def _name_now(run: Run, name: str, reporter: Reporter, *, recreate: bool) -> str:
+    """What the dataset is called that was called ``name`` when the run began."""
+    source = run.record["source"]
+    if fiftyone().dataset_exists(name) or source.get("dataset") != name or recreate:
+        return name
+    if (present := name_of(source["dataset_id"])) is not None:
+        reporter.say(f"The dataset {name} is called {present} now.")
+        return present
+    raise UserError(
+        f"The dataset {name!r} was deleted while it was scored: the same command with another "
+        "--dataset stores the scores there."
+    )
 
 
 def _write_run(run: Run, name: str, reporter: Reporter) -> Written:
@@ -127,44 +93,35 @@ def _write_run(run: Run, name: str, reporter: Reporter) -> Written:
     fo = fiftyone()
     record, frame = run.record, run.frame()
     # Rows of a table without a path, or with an address, are no files that the App could show.
-    frame = frame[frame["path"].str.startswith("/")]
+    frame = frame[frame["path"].str.startswith("/")].assign(**{RUN: run.key})
     columns = [COLUMN_OF.get(field, field) for field in FIELDS]
-    frame = frame.assign(**{name: None for name in columns if name not in frame})
-    is_new = not fo.dataset_exists(name)
-    dataset = fo.Dataset(name, persistent=True) if is_new else fo.load_dataset(name)
-    if is_new:
-        origin = record["source"]["value"]
-        dataset.info = {MADE_BY: {"created": True, "runs": [], "source": origin}}
-    if MADE_BY not in dataset.info:
-        dataset.info[MADE_BY] = {"created": False, "runs": []}
-        dataset.save()
+    frame = frame.assign(**{column: None for column in columns if column not in frame})
+    dataset = _open(fo, name, record)
+    target.check_run(name, run)
+    scored_here = record["source"].get("dataset_id") == str(dataset._doc.id)
     try:
         with reporter.task("Writing dataset", len(frame), "samples") as advance, quiet():
-            present = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
-            if "sample_id" in frame and _made_again(dataset, frame):
-                frame = frame.drop(columns="sample_id")
-            if "sample_id" in frame and record["source"]["value"].partition("/")[0] == name:
-                # By id, because two samples may share a path; some may have been deleted since.
-                frame = frame.assign(id=frame["sample_id"])
-                frame, new = frame[frame["id"].isin(present.values())], frame[:0]
-            else:
-                frame = frame.drop_duplicates("path")
-                frame = frame.assign(id=frame["path"].map(present).astype(object))
-                new = frame[frame["id"].isna()]
-            made = dataset.info[MADE_BY]
-            changed = bool(made["runs"]) and made.get("contents") != contents(dataset)
-            fields = _declare_fields(fo, dataset, frame, str(record.get("rank_by", "minority")))
+            frame, new = _match(dataset, frame, scored_here=scored_here)
+            before = footprint.read(dataset)
+            changed = bool(before.runs) and before.contents != removal.contents(dataset)
+            ranking = str(record.get("rank_by", "minority"))
+            fields = _declare_fields(fo, dataset, frame, ranking, labelled=not scored_here)
             frame.loc[new.index, "id"] = _add_samples(fo, dataset, new, fields, advance)
-            _write_labels(fo, dataset, frame)
-            _write_fields(dataset, frame, fields)
+            if not scored_here:
+                _write_labels(fo, dataset, frame)
             _write_tags(dataset, frame)
+            _write_fields(dataset, frame, fields)
             advance(len(frame) - len(new), "")
             _register(dataset, run, changed)
-            write_map(dataset)
-            app_config.save_views(fo, dataset, frame)
+            brain_map.write(dataset)
+            app_config.save_views(fo, dataset)
             app_config.configure(fo, dataset, record)
             dataset.save()
-            run.update(datasets=sorted({*record.get("datasets", []), name}))
+            run.update(
+                datasets=sorted({*record.get("datasets", []), name}),
+                dataset_ids=record.get("dataset_ids", {}) | {name: str(dataset._doc.id)},
+                database=place(),
+            )
     except PyMongoError as error:
         raise UserError(
             f"FiftyOne's database was lost while writing ({type(error).__name__}). All results are "
@@ -173,27 +130,61 @@ def _write_run(run: Run, name: str, reporter: Reporter) -> Written:
     return Written(name, len(new), len(frame) - len(new), time.monotonic() - started)
 
 
-def _made_again(dataset: Any, frame: pd.DataFrame) -> bool:
-    """Whether mincurate makes this dataset from files, in place of one that was scored and lost."""
-    made = dataset.info[MADE_BY]["created"]
-    return made and not set(frame["sample_id"]) & set(dataset.values("id"))
+def _open(fo: Any, name: str, record: dict[str, Any]) -> Any:
+    """The dataset, checked; or a new one."""
+    if fo.dataset_exists(name):
+        dataset = load(name)
+        own = record["source"].get("dataset_id") == str(dataset._doc.id)
+        target.check(dataset, grouped=own)
+        return dataset
+    dataset = fo.Dataset(name, persistent=True)
+    footprint.change(dataset, created=True, source=record["source"]["value"])
+    return dataset
 
 
-def _declare_fields(fo: Any, dataset: Any, frame: pd.DataFrame, rank_by: str) -> list[str]:
+def _match(
+    dataset: Any, frame: pd.DataFrame, *, scored_here: bool
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of a run with the samples that show them as ``id``, and those that none shows.
+
+    Args:
+        scored_here: the run is of this dataset: samples that are gone were deleted since.
+    """
+    ids, paths = parts.images(dataset).values(["id", "filepath"])
+    if "sample_id" in frame:
+        by_id = frame.assign(id=frame["sample_id"].astype(object))
+        by_id = by_id[by_id["id"].isin(ids)]
+        if scored_here or len(by_id):  # a clone has the same ids
+            return by_id, by_id[:0]
+    present = pd.DataFrame({"path": paths, "id": ids}, dtype=object)
+    matched = frame.drop_duplicates("path").merge(present, on="path", how="left")
+    return matched, matched[matched["id"].isna()]
+
+
+def _declare_fields(
+    fo: Any, dataset: Any, frame: pd.DataFrame, ranking: str, *, labelled: bool
+) -> list[str]:
     """Make the fields that the run has values for; those it writes are returned."""
     kinds = {"float": fo.FloatField, "int": fo.IntField, "str": fo.StringField}
-    written = []
-    for field, (kind, description, indexed) in FIELDS.items():
-        column = COLUMN_OF.get(field, field)
-        if indexed or dataset.has_field(field) or bool(frame[column].notna().any()):
-            written.append(field)
-            words = description.format(ranking=rank_by)
-            if not dataset.has_field(field):
-                dataset.add_sample_field(field, kinds[kind], description=words)
-            elif (existing := dataset.get_field(field)).description != words:
-                existing.description = words  # another ranking, or an earlier version
-                existing.save()
-    if frame["label"].notna().any() and "sample_id" not in frame and not dataset.has_field(LABELS):
+    written = [
+        field
+        for field, (_, _, indexed) in FIELDS.items()
+        if indexed
+        or dataset.has_field(field)
+        or bool(frame[COLUMN_OF.get(field, field)].notna().any())
+    ]
+    missing = [field for field in written if not dataset.has_field(field)]
+    footprint.claim(dataset, fields=missing)
+    for field in written:
+        kind, description, _ = FIELDS[field]
+        words = description.format(ranking=ranking)
+        if field in missing:
+            dataset.add_sample_field(field, kinds[kind], description=words)
+        elif (existing := dataset.get_field(field)).description != words:
+            existing.description = words  # another ranking, or an earlier version
+            existing.save()
+    if labelled and frame["label"].notna().any() and not dataset.has_field(LABELS):
+        footprint.claim(dataset, fields=[LABELS])
         dataset.add_sample_field(LABELS, fo.EmbeddedDocumentField, fo.Classification)
     return written
 
@@ -219,6 +210,9 @@ def _add_samples(
     # Documents are like the one that FiftyOne makes of a sample: making each takes far longer.
     sample = fo.Sample(filepath="/", **{LABELS: fo.Classification()})
     like, now = dataset._make_dict(sample), datetime.now(UTC)
+    now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as MongoDB keeps it
+    if not footprint.read(dataset).created:
+        footprint.claim(dataset, added=[now.replace(tzinfo=None)])
     # FiftyOne guesses from the suffix, and refuses to mix what it guesses.
     like |= {"_media_type": "image", "created_at": now, "last_modified_at": now}
     label_like = like.pop(LABELS)
@@ -245,8 +239,8 @@ def _takes_labels(fo: Any, dataset: Any) -> bool:
 
 
 def _write_labels(fo: Any, dataset: Any, frame: pd.DataFrame) -> None:
-    """Fill in labels where a sample has none; what the user corrected stays."""
-    if "sample_id" in frame or not _takes_labels(fo, dataset):
+    """Fill in labels where a sample has none, if the field is ours; corrected ones stay."""
+    if LABELS not in footprint.read(dataset).fields or not _takes_labels(fo, dataset):
         return
     missing = set(dataset.exists(LABELS, False).values("id"))
     labelled = frame[frame["label"].notna() & frame["id"].isin(missing)]
@@ -259,81 +253,43 @@ def _write_labels(fo: Any, dataset: Any, frame: pd.DataFrame) -> None:
 
 
 def _write_fields(dataset: Any, frame: pd.DataFrame, fields: list[str]) -> None:
-    """Write the values that differ from those stored.
-
-    A sample that this run does not hold keeps no old rank. A generated image keeps those that it
-    has among the images of this run.
-    """
-    ids, *stored = dataset.exclude(_generated_here(dataset)).values(["id", *fields])
-    for field, there in zip(fields, stored, strict=True):
-        wanted = dict(zip(frame["id"], _values(frame, field), strict=True))
+    """Write the values that differ from those stored, of the samples of this run alone."""
+    samples = parts.images(dataset)
+    ids, *stored = samples.values(["id", *fields])
+    for field, values in zip(fields, stored, strict=True):
+        of_run = dict(zip(frame["id"], _values(frame, field), strict=True))
         changes = {
-            sample: wanted.get(sample)
-            for sample, value in zip(ids, there, strict=True)
-            if value != wanted.get(sample)
+            sample: of_run[sample]
+            for sample, value in zip(ids, values, strict=True)
+            if sample in of_run and value != of_run[sample]
         }
         if changes:
-            dataset.set_values(field, changes, key_field="id", progress=False)
+            samples.set_values(field, changes, key_field="id", progress=False)
         if FIELDS[field][2] and field not in dataset.list_indexes():
             dataset.create_index(field)
 
 
 def _write_tags(dataset: Any, frame: pd.DataFrame) -> None:
-    """Tag what could not be scored; no other sample keeps the tag, whether this run holds it or
-    not."""
-    bad = sorted(set(frame.loc[frame["status"] != "ok", "id"]))
-    if bad:
-        dataset.select(bad).tag_samples(UNSCORABLE)
-    stale = dataset.match_tags(UNSCORABLE).exclude(bad)
-    if len(stale):
-        stale.untag_samples(UNSCORABLE)
+    """Tag what could not be scored, and untag what could be scored since.
 
-
-def write_map(dataset: Any) -> None:
-    """Register the points of the run that is shown, and of the images generated from it, as a
-    brain run, which the Embeddings panel draws."""
-    import fiftyone.brain as fob
-
-    if BRAIN_KEY in dataset.list_brain_runs():
-        dataset.delete_brain_run(BRAIN_KEY)
-    made = dataset.info[MADE_BY]
-    if not dataset.has_run(made.get("current") or ""):
+    A tag of this name that was there before is the user's, and is left alone. The fields still
+    hold what the run before wrote: they tell which samples were tagged for it.
+    """
+    samples = parts.images(dataset)
+    ours = UNSCORABLE in footprint.read(dataset).tags
+    scored = frame["status"] == "ok"
+    failed = sorted(set(frame.loc[~scored, "id"]))
+    if failed and not ours and not len(samples.match_tags(UNSCORABLE)):
+        footprint.claim(dataset, tags=[UNSCORABLE])
+        ours = True
+    if not ours:
         return
-    folder = Path(dataset.get_run_info(made["current"]).config.folder)
-    tables = [folder / "scores.parquet"]
-    tables += [Path(g["folder"]) / "synthetic.parquet" for g in _generations_here(dataset)]
-    rows = [
-        pd.read_parquet(table, columns=["path", "map_x", "map_y"])
-        for table in tables
-        if table.is_file()
-    ]
-    points = pd.concat(rows).drop_duplicates("path").set_index("path").dropna()
-    ids, paths = dataset.values(["id", "filepath"])
-    here = pd.Series(ids, index=paths)
-    here = here[here.index.isin(points.index)]
-    if len(here) == 0:
-        return
-    fob.compute_visualization(
-        dataset.select(here.tolist(), ordered=True),
-        points=points.loc[here.index].to_numpy(np.float64),
-        brain_key=BRAIN_KEY,
-        method="manual",
-        progress=False,
-    )
-
-
-def _generations_here(dataset: Any) -> list[dict[str, str]]:
-    """What was generated from the run that is shown."""
-    made = dataset.info.get(MADE_BY) or {}
-    found = made.get("generations", {}).values()
-    return [g for g in found if g["base"] == made.get("current")]
-
-
-def _generated_here(dataset: Any) -> list[str]:
-    """Ids of the images generated from the run that is shown."""
-    made = dataset.info.get(MADE_BY) or {}
-    keys = [k for k, g in made.get("generations", {}).items() if g["base"] == made.get("current")]
-    return dataset.match_tags(SYNTHETIC).match_tags(keys).values("id") if keys else []
+    untagged = samples.select(failed).match_tags(UNSCORABLE, bool=False)
+    if len(untagged):
+        untagged.tag_samples(UNSCORABLE)
+    stale = set(removal.tagged(dataset).values("id")) & set(frame.loc[scored, "id"])
+    if stale:
+        samples.select(sorted(stale)).untag_samples(UNSCORABLE)
 
 
 def _register(dataset: Any, run: Run, changed: bool) -> None:
@@ -356,16 +312,8 @@ def _register(dataset: Any, run: Run, changed: bool) -> None:
         versions=record["versions"],
     )
     dataset.register_run(record["key"], config, overwrite=True)
-    made = dict(dataset.info.get(MADE_BY) or {"created": False, "runs": []})
-    made["runs"] = sorted({*made["runs"], record["key"]})
-    made["current"] = record["key"]
-    if made["created"] and not changed:
-        made["contents"] = contents(dataset)
-    dataset.info[MADE_BY] = made
-
-
-def contents(dataset: Any) -> str:
-    """A digest of the real samples and their labels."""
-    real = dataset.match_tags(SYNTHETIC, bool=False)
-    names = ["filepath", f"{LABELS}.label"] if dataset.has_field(LABELS) else ["filepath"]
-    return hashlib.blake2b(repr(real.values(names)).encode(), digest_size=16).hexdigest()
+    entries = footprint.read(dataset)
+    entries = replace(entries, runs=sorted({*entries.runs, record["key"]}), current=record["key"])
+    if entries.created and not changed:
+        entries = replace(entries, contents=removal.contents(dataset))
+    footprint.save(dataset, entries)

@@ -43,7 +43,7 @@ class Trial:
                 f"{base.run.key} has {len(counts)}."
             )
         if seeds < 3:
-            raise UserError(f"--seeds is at least 3, not {seeds}.")
+            raise UserError(f"seeds is at least 3, not {seeds}.")
         self.base, self.seeds = base, [seed + i for i in range(seeds)]
         self.names = sorted(str(name) for name in counts.index)
         code_of = {name: i for i, name in enumerate(self.names)}

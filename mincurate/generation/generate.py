@@ -173,7 +173,7 @@ def _on_ray(make: Make, todo: Batches, cluster: Cluster, reporter: Reporter) -> 
         if done.killers:
             raise UserError(
                 "Workers die of generating a single image, perhaps for lack of memory: take fewer "
-                "--num-workers, then give the same command again; what is finished is kept."
+                "--workers, then give the same command again; what is finished is kept."
             )
         yield done.shard, np.concatenate(done.results)
 

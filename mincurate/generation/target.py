@@ -73,7 +73,7 @@ def choose_target(
                 f"Run {base.run.key} knows no label {label!r}; "
                 f"it has: {', '.join(names) or 'none'}."
             )
-        of_label = (frame["label"] == label).to_numpy(bool)
+        of_label = frame["label"].eq(label).fillna(False).to_numpy(bool)
         if target_class is None and not (members & of_label).any():
             wanted = (int(classes[of_label].max()),)
             members = classes == wanted[0]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -31,12 +31,19 @@ class Collection:
         value: the path or the name that was given.
         files: every file with what is known of it.
         rendering: how they become pixels: all images alike.
+        origin: what else the run's record says of where they are from.
     """
 
     kind: str
     value: str
     files: list[tuple[Source, Identity]]
     rendering: Rendering = DEFAULT
+    origin: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def source(self) -> dict[str, str | None]:
+        """What the run's record says of where the images are from."""
+        return {"kind": self.kind, "value": self.value, **self.origin}
 
     @property
     def unique(self) -> dict[str, tuple[Source, Identity]]:

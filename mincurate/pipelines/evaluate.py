@@ -157,7 +157,13 @@ def base_of(generation: Run) -> Run:
     """
     record = generation.record
     path = Path(str(record.get("base_path")))
-    base = Run(path) if (path / schema.RECORD).is_file() else store.find(str(record.get("base")))
+    key = str(record.get("base"))
+    if not (path / schema.RECORD).is_file() and key not in {run.key for run in store.all_runs()}:
+        raise UserError(
+            f"The scored run {key}, for which {generation.key} was generated, was deleted: score "
+            "and generate again."
+        )
+    base = Run(path) if (path / schema.RECORD).is_file() else store.find(key)
     if record.get("base_identity") != gather.identity(base):
         raise UserError(
             f"Run {base.key} was scored or ranked again in another way since {generation.key} was "

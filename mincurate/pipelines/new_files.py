@@ -1,24 +1,31 @@
-"""What is in a run's folder, table or FiftyOne dataset now: files that are new, and files that
-failed when it was scored."""
+"""What is in a run's folder, table or FiftyOne dataset now: files that are new, that failed when it
+was scored, and that have changed since."""
 
 import os
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from mincurate import hashing
 from mincurate.errors import UserError
 from mincurate.images import sources
 from mincurate.images.sources import Source
 from mincurate.runs import store
 from mincurate.runs.store import Run
 
+MARGIN = 60.0
+"""Seconds before a run was created from which on files are read again to see if they changed."""
+NAMED = 3
+"""Files that a message names."""
+
 
 def find_new(run: Run, dataset: str | None = None) -> list[Source]:
     """The files that a run's source, and a FiftyOne dataset, hold now and the run does not.
 
-    A file that was changed keeps the score it has.
+    A file that was changed keeps the score it has; see `find_changed`.
 
     Raises:
         UserError: the source is gone, or only a sample of it was scored.
@@ -29,8 +36,8 @@ def find_new(run: Run, dataset: str | None = None) -> list[Source]:
             "files are new; score without it."
         )
     frame, value = run.frame(), str(run.record["source"]["value"])
-    known = set(frame[_identity(frame)])
-    new = [s for s in _present(run, frame) if (s.sample_id or s.rel_path) not in known]
+    scored = set(frame[_identity(frame)])
+    new = [s for s in _present(run, frame) if (s.sample_id or s.rel_path) not in scored]
     if dataset and "sample_id" not in frame:
         root = _root(frame, value) if run.record["source"]["kind"] == "folder" else value
         new += _added_by_hand(dataset, {*frame["path"], *(s.path for s in new)}, root)
@@ -52,20 +59,47 @@ def find_failed(run: Run) -> list[Source]:
     ]
 
 
-def last_run_of(place: str) -> Run:
-    """The run of a folder, table or ``fiftyone:NAME[/VIEW]`` that was scored last.
+def find_changed(run: Run) -> tuple[list[str], list[str]]:
+    """Paths of the run's files that hold another content now, and of those that are gone.
 
-    Raises:
-        UserError: there is none.
+    Only files whose times are younger than the run are read. A hard link, as an export makes it,
+    renews one of them.
     """
-    value = place.removeprefix("fiftyone:")
-    if value == place:
-        value = str(Path(place).expanduser().resolve())
-    for run in reversed(store.all_runs()):
-        source = run.record.get("source") or {}
-        if source.get("value") == value and store.kind_of(run) == store.SCORE and run.finished:
-            return run
-    raise UserError(f"No finished run of {place} is there; score it without --retry-failed.")
+    frame = run.frame()
+    frame = frame[frame["content_hash"].notna() & frame["path"].str.startswith("/")]
+    created = datetime.strptime(run.record["created"], store.TIME).replace(tzinfo=UTC)
+    since = created.timestamp() - MARGIN
+    changed, gone = [], []
+    for path, content in zip(frame["path"], frame["content_hash"], strict=True):
+        try:
+            status = os.stat(path)
+            replaced = status.st_ctime > since and status.st_nlink == 1
+            if (status.st_mtime > since or replaced) and (
+                hashing.content_hash(Path(path).read_bytes()) != content
+            ):
+                changed.append(path)
+        except OSError:
+            gone.append(path)
+    return changed, gone
+
+
+def words_on_changes(run: Run) -> str:
+    """A sentence on the files that have changed or are gone; empty where there are none."""
+    changed, gone = find_changed(run)
+    sentences = []
+    if changed:
+        sentences.append(
+            f"{len(changed):,} files have changed since {run.key} was scored "
+            f"({_listed(changed)}): their scores, classes and labels are those of what they were."
+        )
+    if gone:
+        sentences.append(f"{len(gone):,} of its files are gone ({_listed(gone)}).")
+    return " ".join([*sentences, "Score again to bring it up to date."] if sentences else [])
+
+
+def _listed(paths: list[str]) -> str:
+    names = [os.path.basename(path) for path in paths[:NAMED]]
+    return ", ".join([*names, "..."] if len(paths) > NAMED else names)
 
 
 def _identity(frame: pd.DataFrame) -> str:
@@ -78,19 +112,20 @@ def _present(run: Run, frame: pd.DataFrame) -> list[Source]:
     settings, source = run.record["settings"], run.record["source"]
     value = str(source["value"])
     if source["kind"] == "fiftyone":
-        from mincurate.dataset import reader
+        from mincurate.dataset import database, lookup, reader
 
-        name, _, view = value.partition("/")
-        found = reader.read_sources(name, view or None, settings.get("label_field"))
-        return _without(found, settings)
+        database.check_database()
+        field = settings.get("label_field") or source.get("label_field")
+        samples = reader.read_sources(*lookup.source_of(run), field)
+        return _without(samples, settings)
     if source["kind"] == "folder":
         return sources.find(_root(frame, value), bool(frame["label"].notna().any()))
     return sources.find(value, settings.get("labels"))
 
 
-def _without(found: list[Source], settings: dict[str, Any]) -> list[Source]:
+def _without(samples: list[Source], settings: dict[str, Any]) -> list[Source]:
     """Without labels, where the run was scored with --no-labels."""
-    return [replace(s, label=None) for s in found] if settings.get("labels") is False else found
+    return [replace(s, label=None) for s in samples] if settings.get("labels") is False else samples
 
 
 def _root(frame: pd.DataFrame, value: str) -> str:
@@ -99,7 +134,7 @@ def _root(frame: pd.DataFrame, value: str) -> str:
     return path.removesuffix(rel_path) if path.endswith(f"/{rel_path}") else value
 
 
-def _added_by_hand(dataset: str, known: set[str], root: str) -> list[Source]:
+def _added_by_hand(dataset: str, scored: set[str], root: str) -> list[Source]:
     """Samples that the user put into the run's dataset."""
     from mincurate.dataset import reader
 
@@ -109,5 +144,5 @@ def _added_by_hand(dataset: str, known: set[str], root: str) -> list[Source]:
         if Path(s.path).is_relative_to(folder)
         else replace(s, rel_path=s.path, sample_id=None)
         for s in reader.read_sources(dataset, None)
-        if s.path not in known
+        if s.path not in scored
     ]

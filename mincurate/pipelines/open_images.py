@@ -43,11 +43,14 @@ def open_images(
     from mincurate.dataset import reader
 
     value = str(place).removeprefix(FIFTYONE)
-    name, _, view = value.partition("/")
-    sources = reader.read_sources(name, view or None, label_field)
+    reading = reader.read(value, label_field)
+    sources, origin = reading.sources, reading.origin
     if labels is False:
         sources = [replace(source, label=None) for source in sources]
-    return collection.identify_all(
+        origin = origin | {"label_field": None}
+    else:
+        reporter.say(reading.words)
+    images = collection.identify_all(
         "fiftyone",
         value,
         sources,
@@ -57,3 +60,4 @@ def open_images(
         workers=workers,
         reporter=reporter,
     )
+    return replace(images, origin=origin)

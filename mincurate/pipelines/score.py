@@ -90,6 +90,8 @@ def score(
     images = _open(path, settings, reporter)
     plan = scoring_plan.make(images, networks, settings, device)
     run = scoring_plan.open_run(images, plan, settings.output, settings.resume, reporter)
+    if dataset:
+        _check_key(run, dataset)
     if not run.finished:
         reporter.say(scoring_plan.announcement(images, networks, plan))
 
@@ -106,7 +108,8 @@ def score(
         _record_outcome(run, networks, scorer, plan)
         if dataset:
             run.update(dataset=dataset)
-        report, stored = _report(run), _store(run, dataset, reporter)
+        report = _report(run)
+        dataset, stored = _store(run, dataset, reporter)
     return Result(run=run, dataset=dataset, report=report, stored=stored)
 
 
@@ -116,10 +119,16 @@ def _choose_dataset(path: str | Path, settings: ScoreSettings) -> str | None:
         return None
     if remote(str(path)):
         raise UserError("FiftyOne shows local files only: score objects with --no-fiftyone.")
-    from mincurate.dataset import writer
+    from mincurate.dataset import database, target
 
-    writer.check_database()
-    return writer.choose_name(str(path), settings.dataset)
+    database.check_database()
+    return target.choose_name(str(path), settings.dataset)
+
+
+def _check_key(run: Run, dataset: str) -> None:
+    from mincurate.dataset import target
+
+    target.check_run(dataset, run)
 
 
 def _open(path: str | Path, settings: ScoreSettings, reporter: Reporter) -> Collection:
@@ -250,10 +259,14 @@ def _report(run: Run) -> Path:
     return run_page.write_report(run)
 
 
-def _store(run: Run, dataset: str | None, reporter: Reporter) -> str:
-    """Write the run into FiftyOne: last, so that all else is on disk if the database is lost."""
+def _store(run: Run, dataset: str | None, reporter: Reporter) -> tuple[str | None, str]:
+    """Write the run into FiftyOne: last, so that all else is on disk if the database is lost.
+
+    Returns:
+        What the dataset is called now, and what was written, in words.
+    """
     if dataset is None:
-        return ""
+        return None, ""
     from mincurate.dataset import writer
 
     try:
@@ -263,7 +276,8 @@ def _store(run: Run, dataset: str | None, reporter: Reporter) -> str:
             f"{error} Everything else is done and kept in {run.path}; with the database back, the "
             "same command only writes it there."
         ) from error
-    return f"{written.added} samples added, {written.updated} updated"
+    run.update(dataset=written.name)
+    return written.name, f"{written.added} samples added, {written.updated} updated"
 
 
 def describe(counts: dict[str, int], images: Collection) -> str:

@@ -102,11 +102,15 @@ def score_new(
     """
     scored = run if isinstance(run, Run) else store.find(run, kind=store.SCORE)
     base = reference.open_base(scored)
-    name = (dataset or scored.record.get("dataset")) if fiftyone else None
-    if name:
-        from mincurate.dataset import writer
+    name = None
+    if fiftyone and (dataset or scored.record.get("dataset")):
+        from mincurate.dataset import database, lookup, target, writer
 
-        writer.check_database()
+        database.check_database()
+        name = dataset or lookup.dataset_of(scored, reporter)
+        target.check(database.load(str(name)), grouped=True)
+    if changed := new_files.words_on_changes(scored):
+        reporter.warn(changed)
     new = new_files.find_new(scored, name)
     before = len(scored.frame())
     stopped = False
@@ -148,11 +152,11 @@ def retry_failed(
         UserError: something the user can mend.
     """
     base = reference.open_base(run)
-    name = run.record.get("dataset") if fiftyone else None
-    if name:
-        from mincurate.dataset import writer
+    name = None
+    if fiftyone and run.record.get("dataset"):
+        from mincurate.dataset import lookup, writer
 
-        writer.check_database()
+        name = lookup.dataset_of(run, reporter)
     failed = new_files.find_failed(run)
     nothing = run.frame().head(0)
     if not failed:

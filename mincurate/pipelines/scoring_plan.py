@@ -235,7 +235,7 @@ def _seconds_per_image(networks: Networks, plan: ScoringPlan) -> float:
 def record(run: Run, images: Collection, plan: ScoringPlan) -> None:
     """Write source, settings and counts into the run's record."""
     run.update(
-        source={"kind": images.kind, "value": images.value},
+        source=images.source,
         settings=plan.settings.record(),
         request=plan.request(images),
         counts=table.counts(images),

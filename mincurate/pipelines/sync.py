@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mincurate.curation import gather
-from mincurate.dataset import generated, writer
+from mincurate.dataset import generated, lookup, target, writer
 from mincurate.dataset.database import check_database
 from mincurate.errors import UserError
 from mincurate.pipelines import augment
@@ -62,15 +62,22 @@ def sync(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> S
             "rarity_class that of the ranking."
         )
     check_database()
-    record = scored.record
-    source = record["source"]
-    place = f"fiftyone:{source['value']}" if source["kind"] == "fiftyone" else source["value"]
-    name = writer.choose_name(place, dataset or record.get("dataset"))
-    written = writer.write_run(scored, name, reporter)
-    scored.update(dataset=name)
+    if dataset:
+        target.check_name(dataset)
+    written = writer.write_run(scored, dataset or _dataset_of(scored), reporter, recreate=True)
+    scored.update(dataset=written.name)
     added, shown = written.added, []
     for made in generations:
         if made.record.get("dataset") is not None or made.key == run.key:
-            added += generated.write(made, augment.table(made), name, reporter)
+            added += generated.write(made, augment.table(made), written.name, reporter)
             shown.append(made.key)
-    return Synced(name, added, written.updated, shown)
+    return Synced(written.name, added, written.updated, shown)
+
+
+def _dataset_of(scored: Run) -> str:
+    """The dataset that a run was written to, scored from, or would be written to."""
+    record = scored.record
+    if name := record.get("dataset") or record["source"].get("dataset"):
+        return lookup.name_now(scored, str(name))
+    place, value = record["source"]["kind"], record["source"]["value"]
+    return target.choose_name(f"fiftyone:{value}" if place == "fiftyone" else value, None)

@@ -1,40 +1,42 @@
-"""The command that makes a run again."""
+"""The `mincurate score` command that resumes a run."""
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 from mincurate import paths
 from mincurate.runs.store import Run
 from mincurate.text import visible
 
-REPEATED = (
+VALUES = (
     *("model", "sigma", "n_draws", "perceptual", "embedding", "image_size", "fit", "seed"),
     *("precision", "max_images", "train_minutes", "train_steps", "num_classes", "label_field"),
 )
-"""Settings that are repeated whenever they are known."""
-SWITCHED = {
+"""Recorded settings that are options with a value; given if the record has one."""
+SWITCHES = {
     "adaptive": {True: "--adaptive"},
     "labels": {True: "--labels", False: "--no-labels"},
     "within_label": {True: "--within-label"},
     "umap": {False: "--no-umap"},
 }
-"""Settings that are switches, with what is said for a value that is not the default."""
+"""Recorded settings that are switches, and the option for values that are not the default."""
 
 
 def command(run: Run) -> str:
-    """The `mincurate score` command that goes on with a run, whatever folder it is given in.
+    """The `mincurate score` command that resumes a run, from any folder.
 
-    An option that is appended to it counts instead of the same option inside.
+    An option appended to it overrides the same option in it.
     """
     record = run.record
     settings, source = record.get("settings") or {}, record.get("source") or {}
+    settings = {k: v for k, v in settings.items() if k not in _without_effect(settings)}
     value, of_dataset = str(source.get("value") or "PATH"), source.get("kind") == "fiftyone"
     words = ["mincurate", "score", f"fiftyone:{value}" if of_dataset else value]
-    for name in REPEATED:
+    for name in VALUES:
         if settings.get(name) is not None:
             words += ["--" + name.replace("_", "-"), str(settings[name])]
-    for name, said in SWITCHED.items():
-        words += [said[settings[name]]] if settings.get(name) in said else []
+    for name, options in SWITCHES.items():
+        words += [options[settings[name]]] if settings.get(name) in options else []
     if rank_by := record.get("rank_by") or settings.get("rank_by"):
         words += ["--rank-by", str(rank_by)]
     dataset = record.get("dataset")
@@ -42,10 +44,18 @@ def command(run: Run) -> str:
         words.append("--no-fiftyone")
     elif not (of_dataset and dataset == value.partition("/")[0]):
         words += ["--dataset", str(dataset)]
-    place = run.path.resolve()
-    if place.parent != (paths.home() / "runs").resolve():
-        words += ["--output", str(place)]
-    return quoted(*words, "--resume")
+    folder = run.path.resolve()
+    if folder.parent != (paths.home() / "runs").resolve():
+        words += ["--output", str(folder)]
+    return quoted(*words)
+
+
+def _without_effect(settings: dict[str, Any]) -> set[str]:
+    """Recorded settings whose options `mincurate score` refuses, because others override them."""
+    names = {"train_minutes"} if settings.get("train_steps") is not None else set()
+    if settings.get("model") is not None:
+        names |= {"train_minutes", "train_steps", "image_size"}
+    return names
 
 
 def quoted(*words: str) -> str:
@@ -54,14 +64,14 @@ def quoted(*words: str) -> str:
 
 
 def lasting(spec: str, *, bare: bool = False) -> str:
-    """A folder or ``NAME@FILE`` that holds wherever it is read: files become absolute, names stay.
+    """A folder or ``NAME@FILE`` that is valid from any folder: files become absolute.
 
     Args:
         bare: a word without a slash may be a folder too.
     """
-    place = Path(spec).expanduser()
-    if (bare or "/" in spec) and place.exists():
-        return str(place.resolve())
+    path = Path(spec).expanduser()
+    if (bare or "/" in spec) and path.exists():
+        return str(path.resolve())
     name, at, file = spec.partition("@")
-    place = Path(file).expanduser()
-    return f"{name}@{place.resolve()}" if at and place.exists() else spec
+    path = Path(file).expanduser()
+    return f"{name}@{path.resolve()}" if at and path.exists() else spec

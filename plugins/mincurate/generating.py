@@ -8,8 +8,8 @@ import pandas as pd
 
 from mincurate.curation import gather, rebalance
 from mincurate.curation.review import KEEP_TAG
-from mincurate.dataset import lookup
-from mincurate.dataset import tags as dataset_tags
+from mincurate.dataset import lookup, now
+from mincurate.dataset import samples as parts
 from mincurate.dataset.app_config import SYNTHETIC
 from mincurate.errors import UserError
 from mincurate.pipelines import estimates
@@ -215,7 +215,8 @@ class RebalancePlan(LongRunning):
         return found
 
     def _images(self, ctx: Any, run: Run) -> pd.DataFrame:
-        return gather.in_use(gather.gather(run, tags=dataset_tags.tags(ctx.dataset.name)))
+        state = now.read(run, ctx.dataset.name)
+        return gather.in_use(gather.gather(run, tags=state.tags, frame=state.frame))
 
     def _by(self, ctx: Any, images: pd.DataFrame) -> Any:
         return value(ctx, "by", "label" if images["label"].notna().any() else "class")
@@ -295,7 +296,7 @@ def _augment(ctx: Any, reporter: Reporter, n: int, **kind: Any) -> dict[str, Any
 
 def _likes(ctx: Any) -> list[tuple[str, str]]:
     """What may be varied: the selection, and tags."""
-    real = ctx.dataset.match_tags(SYNTHETIC, bool=False)
+    real = parts.real(parts.images(ctx.dataset))
     if not real.has_field("content_hash"):
         return []
     real = real.exists("content_hash")

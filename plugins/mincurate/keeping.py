@@ -10,7 +10,7 @@ import fiftyone.core.labels as fol
 import fiftyone.operators.types as types
 
 from mincurate.curation import export, gather
-from mincurate.dataset import delete, lookup, tags
+from mincurate.dataset import delete, footprint, lookup, now, tags
 from mincurate.dataset.app_config import SYNTHETIC, VIEWS
 from mincurate.errors import UserError
 from mincurate.progress import Reporter
@@ -90,7 +90,9 @@ class Export(LongRunning):
     def _table(self, ctx: Any) -> Any:
         name, field = ctx.dataset.name, value(ctx, "split_field", "")
         splits = tags.field(name, field) if field else {}
-        return gather.gather(lookup.find(ctx.dataset), tags=tags.tags(name), splits=splits)
+        run = lookup.find(ctx.dataset)
+        state = now.read(run, name)
+        return gather.gather(run, tags=state.tags, splits=splits, frame=state.frame)
 
     def _rows(self, ctx: Any) -> Any:
         rejected = value(ctx, "include_rejected", False)
@@ -214,7 +216,8 @@ class OpenRankedView(Formed):
         return {"view": name, "images": len(ctx.dataset.load_saved_view(name))}
 
     def _names(self, ctx: Any) -> list[str]:
-        found = [name for name in (*VIEWS, SYNTHETIC) if ctx.dataset.has_saved_view(name)]
+        ours = footprint.read(ctx.dataset).views
+        found = [n for n in (*VIEWS, SYNTHETIC) if n in ours and ctx.dataset.has_saved_view(n)]
         if not found:
             lookup.find(ctx.dataset)  # says what to do
             raise UserError("The ranked views of this dataset were deleted; score it again.")

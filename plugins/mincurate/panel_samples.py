@@ -5,12 +5,11 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-import fiftyone as fo
 from fiftyone import ViewField as F
 
 from mincurate.curation.review import OPPOSITE, SEEN_TAG, VERDICTS, Review, review
-from mincurate.dataset import app_config, lookup
-from mincurate.dataset.app_config import SYNTHETIC
+from mincurate.dataset import app_config, labels, lookup
+from mincurate.dataset import samples as parts
 from mincurate.errors import UserError
 from mincurate.ranking import tail as tails
 from mincurate.ranking.tail import NO_LABEL, LongTail
@@ -33,9 +32,14 @@ def generations(dataset: Any) -> list[Run]:
 
 
 def ranked(dataset: Any) -> Any:
-    """The real images with a score, rarest first."""
-    real = dataset.match_tags(SYNTHETIC, bool=False).exists("rarity")
-    return real.sort_by("rarity", reverse=True)
+    """The real images with a score of the run that is shown, rarest first."""
+    return _of_run(dataset).exists("rarity").sort_by("rarity", reverse=True)
+
+
+def _of_run(dataset: Any) -> Any:
+    """The real images whose scores are from the run that is shown."""
+    real = parts.real(parts.images(dataset))
+    return real.match(F(app_config.RUN) == lookup.find(dataset).key)
 
 
 def of_classes(dataset: Any, low: int, high: int) -> Any:
@@ -55,33 +59,32 @@ def of_cell(dataset: Any, tail: LongTail, label: str, number: int) -> Any:
 
 def of_label(dataset: Any, tail: LongTail, label: str) -> Any:
     """Real images of one label, rarest first."""
-    field = f"{label_field(dataset, tail)}.label"
-    view = ranked(dataset)
-    return view.exists(field, False) if label == NO_LABEL else view.match(F(field) == label)
+    wanted = None if label == NO_LABEL else label
+    return labels.matching(ranked(dataset), label_field(dataset, tail), wanted)
 
 
 def generated(dataset: Any) -> Any:
     """The images generated from the run that is shown, rarest first."""
     keys = [run.key for run in generations(dataset)]
-    return dataset.match_tags(SYNTHETIC).match_tags(keys).sort_by("rarity", reverse=True)
+    return parts.generated(dataset, keys).sort_by("rarity", reverse=True)
 
 
 def of_tail(dataset: Any, tail: LongTail) -> Any:
     """The rarest tenth, copies left out, as `LongTail.tail` has it."""
-    view = dataset.match_tags(SYNTHETIC, bool=False).match(F("rarity") >= tail.tail_rarity)
+    view = _of_run(dataset).match(F("rarity") >= tail.tail_rarity)
     if dataset.has_field("duplicate_of"):
         view = view.exists("duplicate_of", False)
     return view.sort_by("rarity", reverse=True)
 
 
-def label_field(dataset: Any, tail: LongTail) -> str:
+def label_field(dataset: Any, tail: LongTail) -> labels.LabelField:
     """The field that holds the labels of the run: the one it was told, or the usual one.
 
     Raises:
-        UserError: there is no classification field any more.
+        UserError: there is no label field any more.
     """
-    if found := app_config.label_field(fo, dataset, tail.record):
-        return found
+    if field := app_config.label_field(dataset, tail.record):
+        return field
     raise UserError(f"The dataset {dataset.name!r} has no field of labels any more.")
 
 

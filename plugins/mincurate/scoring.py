@@ -5,11 +5,10 @@ import re
 from importlib.util import find_spec
 from typing import Any
 
-import fiftyone as fo
 import fiftyone.operators.types as types
 
-from mincurate.dataset import lookup
-from mincurate.dataset.app_config import SYNTHETIC, label_fields
+from mincurate.dataset import labels, lookup
+from mincurate.dataset import samples as parts
 from mincurate.errors import UserError
 from mincurate.pipelines import estimates, new_files
 from mincurate.progress import Reporter
@@ -43,8 +42,8 @@ class Score(LongRunning):
         targets += [("selection", "The selected samples")] if ctx.selected else []
         if len(targets) > 1:
             choose(inputs, "target", targets, label="Score", default=self._target(ctx), radio=True)
-        samples = self._samples(ctx).match_tags(SYNTHETIC, bool=False)
-        n, whole = samples.count(), ctx.dataset.match_tags(SYNTHETIC, bool=False).count()
+        samples = parts.real(parts.flat(self._samples(ctx), "This view"))
+        n, whole = samples.count(), parts.real(parts.images(ctx.dataset)).count()
         if not n:
             raise UserError("There is no image to score here; generated ones are left out.")
         known = [run.key for run in lookup.scored(ctx.dataset)]
@@ -80,8 +79,8 @@ class Score(LongRunning):
             inputs.view(
                 "rest",
                 types.Warning(
-                    label=f"The other {whole - n:,} images then show no score, until the whole is "
-                    "scored or this run is deleted."
+                    label=f"The other {whole - n:,} images keep the scores that they have, which "
+                    "are not comparable; the ranked views show these images alone."
                 ),
             )
 
@@ -196,8 +195,8 @@ def _file_problem(file: str) -> str | None:
 
 def _labelled(samples: Any) -> bool:
     """Whether scoring these samples would find labels (see `mincurate.dataset.read_sources`)."""
-    found = label_fields(fo, samples)
-    return bool(found) and len(samples.exists(f"{found[0]}.label").limit(1)) > 0
+    field = labels.choose(samples)
+    return field is not None and len(samples.exists(field.name).limit(1)) > 0
 
 
 class ScoreNew(LongRunning):

@@ -3,7 +3,11 @@
 import itertools
 import re
 
+import pytest
+from conftest import command
+
 from mincurate.cli import console
+from mincurate.runs import store
 
 
 def lines(monkeypatch, capsys, there, per_second, seconds, total=100_000):
@@ -52,3 +56,17 @@ def test_before_anything_is_done_no_rate_and_no_time_is_made_up(monkeypatch, cap
     said = capsys.readouterr().out
     assert "Generating: 0 of 128 (0%), step 40 of 250\n" in said
     assert re.search(r"Generating: 15 of 128 \(12%\), 0\.\d+ images/s, \d+ min", said), said
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_output_spells_out_what_its_encoding_lacks(home, monkeypatch, encoding):
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    store.create().update(source={"kind": "folder", "value": "/data/海"}, dataset="[/red] x")
+    printed = command(home, "runs", "list")
+    assert r"/data/\u6d77" in printed and "[/red] x" in printed
+    assert "--rank-by" in command(home, "score", "--help")
+
+
+def test_a_name_cannot_steer_the_terminal(capsys):
+    console.Terminal().say("a\x1b[2Jb\u202ec\nnext")
+    assert capsys.readouterr().out == "a\\x1b[2Jb\\u202ec\nnext\n"

@@ -50,10 +50,10 @@ def test_a_plan_is_shown_and_weights_are_written_without_generating(
 def test_nothing_is_generated_before_it_was_confirmed(own, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     said = say(monkeypatch, capsys, "rebalance", "--to", 60, *GENERATE, code=1)
-    assert "You said no" in said and len(store.all_runs()) == 2
+    assert "nothing was done" in said and len(store.all_runs()) == 2
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     said = say(monkeypatch, capsys, "rebalance", "--to", 60, *GENERATE, code=1)
-    assert "give --yes" in said and len(store.all_runs()) == 2
+    assert "add --yes" in said and len(store.all_runs()) == 2
 
 
 def test_what_is_missing_is_generated_and_what_was_made_is_not_made_again(own, monkeypatch, capsys):
@@ -153,10 +153,10 @@ def test_a_split_column_keeps_neighbours_of_test_images_out(own, tmp_path, monke
     splits = ["test" if path == near.iloc[0] else "train" for path in paths]
     pd.DataFrame({"image": paths, "part": splits}).to_csv(tmp_path / "list.csv", index=False)
     run.update(source={"kind": "table", "value": str(tmp_path / "list.csv")})
-    said = say(monkeypatch, capsys, "export", tmp_path / "a", "--split-column", "part")
+    said = say(monkeypatch, capsys, "export", tmp_path / "a", "--split", "part")
     assert "near an image of another split" in said
     assert {p.name for p in (tmp_path / "a").iterdir() if p.is_dir()} == {"train", "test"}
-    wrong = refused(monkeypatch, capsys, "export", tmp_path / "b", "--split-column", "x")
+    wrong = refused(monkeypatch, capsys, "export", tmp_path / "b", "--split", "x")
     assert "no column 'x'" in wrong
 
 
@@ -171,13 +171,11 @@ def test_a_copy_in_the_test_folder_keeps_its_neighbours_out_of_training(
     twin = frame[copied].assign(rel_path="test/disc/twin.png", duplicate_of="x")
     twin["path"] = shutil.copy(near.iloc[0], str(tmp_path / "twin.png"))
     pd.concat([frame, twin]).to_parquet(run.path / "scores.parquet")
-    said = say(monkeypatch, capsys, "export", tmp_path / "a", "--split-folders")
+    said = say(monkeypatch, capsys, "export", tmp_path / "a", "--split", "folders")
     left_out = (near == near.iloc[0]).sum()
     assert f"{left_out} near an image of another split" in said
     exported = pd.read_csv(tmp_path / "a" / "provenance.csv")
     assert exported["split"].value_counts().to_dict() == {"train": 72 - left_out, "test": 1}
-    both = ["--split-folders", "--split-column", "part"]
-    assert "not both" in refused(monkeypatch, capsys, "export", tmp_path / "b", *both)
 
 
 def test_an_image_of_two_generations_counts_once_and_old_classes_are_forgotten(own):
@@ -205,8 +203,8 @@ def test_an_image_of_two_generations_counts_once_and_old_classes_are_forgotten(o
         (["rebalance", "--cap", 0], "--cap"),
         (["rebalance", "mincurate_2"], "mincurate_1"),
         (["export", "x", "--run", "mincurate_2"], "mincurate_1"),
-        (["export", "x", "--split-column", "part"], "--split-column"),
-        (["export", "x", "--split-folders"], "no such folder"),
+        (["export", "x", "--split", "part"], "--split"),
+        (["export", "x", "--split", "folders"], "no such folder"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(

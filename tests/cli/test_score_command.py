@@ -42,7 +42,8 @@ def mincurate(*arguments, code=0, **environment):
 
 def score(folder, output, *more, **options):
     more = more if "--umap" in more else ("--no-umap", *more)  # which compiles for ten seconds
-    return mincurate("score", folder, "--no-fiftyone", "--output", output, *QUICK, *more, **options)
+    quick = QUICK[2:] if "--model" in more else QUICK  # whose first two train a model
+    return mincurate("score", folder, "--no-fiftyone", "--output", output, *quick, *more, **options)
 
 
 def table(output):

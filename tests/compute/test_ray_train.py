@@ -209,7 +209,7 @@ def test_an_error_in_a_worker_is_the_trainings_own(cluster, work, tmp_path):
 
 def test_more_workers_than_the_cluster_has_become_a_sentence(tmp_path):
     many = Cluster(num_workers=(os.cpu_count() or 1) + 1)
-    with pytest.raises(UserError, match="take fewer --num-workers"):
+    with pytest.raises(UserError, match="take fewer --workers"):
         ray_train.on_ray(refuses, IMAGES, tmp_path, many, batch_size=10**6)
 
 
@@ -243,7 +243,7 @@ def run(*arguments):
 
 @pytest.mark.long
 def test_the_commands_train_and_guide_on_ray(cluster, shapes, tmp_path):
-    on_ray = ("--engine", "ray", "--num-workers", "2")
+    on_ray = ("--ray", "local", "--workers", "2")
     out = run("train", shapes, "-o", tmp_path / "m", "--train-steps", 12, "--all-levels", *on_ray)
     assert "Ray: training in 2 workers." in out
     plain = ("--no-fiftyone", "--no-umap", "--n-draws", "1", "--num-classes", "3")

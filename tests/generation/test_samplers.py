@@ -344,13 +344,3 @@ def test_a_model_of_some_noise_levels_does_not_generate():
         samplers.ddpm(scorer)
     with pytest.raises(UserError, match="all of them"):
         guided(scorer, EXACT, target_class=1, guidance_scale=1.0)
-
-
-def test_the_names_are_those_of_the_method():
-    assert list(samplers.SAMPLERS) == [
-        "ddpm",
-        "minority",
-        "self-guided",
-        "boost-and-skip",
-        "low-density",
-    ]

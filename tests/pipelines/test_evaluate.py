@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from conftest import command, refused
 
+from mincurate.cli import summaries
 from mincurate.cli.console import Terminal
-from mincurate.cli.evaluate import summarize
 from mincurate.evaluation import downstream, downstream_data, metric_table, metrics
 from mincurate.evaluation import sets as image_sets
 from mincurate.evaluation.verdict import conclude, look_up
@@ -205,7 +205,7 @@ def test_a_classifier_is_trained_without_and_with_the_accepted_images(own, monke
     frame = pd.read_parquet(found.run.path / "synthetic.parquet")
     assert about["near_held_out"] + len(given["synthetic"][1]) == len(frame)
     assert "Does a classifier profit?" in found.page.read_text()
-    summarize(found, Terminal())
+    summaries.evaluation(found, Terminal())
     said = " ".join(capsys.readouterr().out.split())
     assert "cross (rare)" in said and "disc (rare)" not in said and "beyond copies" in said
     assert "The 15 held-out images are new to these trainings only" in said
@@ -218,13 +218,17 @@ def test_a_classifier_is_trained_without_and_with_the_accepted_images(own, monke
         (["mincurate_7"], "mincurate_7"),
         (["--n", 13], "12 images"),
         (["--n", 5], "6 at least"),
-        (["--downstream", "--seeds", 2], "--seeds"),
         (["--device", "quantum"], "quantum"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(own, monkeypatch, capsys, arguments, words):
     assert words in refused(monkeypatch, capsys, "evaluate", *arguments)
     assert not (own / "runs" / "mincurate_2" / "baseline").exists()
+
+
+def test_recall_is_compared_over_three_trainings_at_least(own):
+    with pytest.raises(evaluate.UserError, match="at least 3"):
+        evaluate.evaluate(downstream=True, seeds=2)
 
 
 def test_without_labels_there_is_no_classifier_to_train(own, monkeypatch, capsys):

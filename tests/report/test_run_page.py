@@ -482,7 +482,7 @@ def test_the_commands_can_be_pasted_into_a_shell(make_run, tmp_path):
     assert commands[0] == ["mincurate", "launch", "it's mine"]
     assert commands[1][:3] == ["mincurate", "score", "/data/my pictures"]
     places = ["--dataset", "it's mine", "--output", str(tmp_path)]
-    assert commands[1][3:] == [*ASKED, *places, "--resume"]
+    assert commands[1][3:] == [*ASKED, *places]
 
 
 @pytest.mark.parametrize(
@@ -497,7 +497,7 @@ def test_the_commands_can_be_pasted_into_a_shell(make_run, tmp_path):
 def test_the_command_for_a_dataset_names_another_where_one_was_given(home, value, dataset, said):
     run = store.create()
     run.update(**RECORD | {"source": {"kind": "fiftyone", "value": value}, "dataset": dataset})
-    asked = ["mincurate", "score", f"fiftyone:{value}", *ASKED, *said, "--resume"]
+    asked = ["mincurate", "score", f"fiftyone:{value}", *ASKED, *said]
     assert shlex.split(command.command(run)) == asked
 
 
@@ -523,9 +523,22 @@ def test_files_in_options_become_absolute_and_names_stay(tmp_path, monkeypatch):
 
 
 def test_every_repeated_setting_is_an_option_of_score():
-    from mincurate.cli.score import score
+    from mincurate.cli import effects, score
 
-    assert set({*command.REPEATED, *command.SWITCHED}) <= set(inspect.signature(score).parameters)
+    options = set(inspect.signature(score.score).parameters)
+    options |= set(effects.USES["score"].replace("-", "_").split())
+    assert {*command.VALUES, *command.SWITCHES} <= options
+
+
+def test_the_command_leaves_out_options_without_effect(home):
+    run = store.create()
+    budget = {"train_minutes": 10.0, "train_steps": 30, "image_size": 16}
+    run.update(**RECORD | {"settings": budget})
+    assert "--train-steps 30" in command.command(run)
+    assert "--train-minutes" not in command.command(run)
+    run.update(settings=budget | {"model": "mine"})
+    assert "--model mine" in command.command(run)
+    assert not {"--train-steps", "--image-size"} & set(command.command(run).split())
 
 
 def test_another_ranking_is_named_and_its_value_shown(make_run):

@@ -136,7 +136,7 @@ def test_files_that_failed_are_tried_again_and_everything_else_is_kept(tmp_path,
         *("disc/003.png", "disc/004.png", "disc/out.png")
     }
     (folder / "disc" / "003.png").write_bytes(whole)
-    said = command(home, "score", folder, "--no-fiftyone", "--retry-failed")
+    said = command(home, "retry", "--no-fiftyone")
     assert "1 of 2 files that could not be read joined run" in said
     after = pd.read_parquet(output / "scores.parquet").set_index("rel_path")
     others = before.index.drop("disc/003.png")
@@ -145,12 +145,11 @@ def test_files_that_failed_are_tried_again_and_everything_else_is_kept(tmp_path,
     assert not after.index.duplicated().any()
     assert json.loads((output / "run.json").read_text())["counts"]["unscorable"] == 2
     assert verify(store.Run(output)) == []
-    assert "0 of 1 files" in command(home, "score", folder, "--no-fiftyone", "--retry-failed")
+    assert "0 of 1 files" in command(home, "retry", "--no-fiftyone")
 
 
-def test_without_a_run_there_is_nothing_to_try_again(shapes, home):
-    said = command(home, "score", shapes, "--retry-failed", "--no-fiftyone", code=1)
-    assert "No finished run of" in said
+def test_without_a_run_there_is_nothing_to_try_again(home):
+    assert "no run yet" in command(home, "retry", "--no-fiftyone", code=1)
 
 
 def test_a_dataset_is_made_again_from_the_files(own, database):

@@ -1,0 +1,216 @@
+"""What the commands print at their end: tables, figures, and where everything is."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from mincurate.cli.console import Terminal, cell
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+    from mincurate.evaluation.downstream import Downstream
+    from mincurate.generation.classifier import Classifier
+    from mincurate.pipelines.augment import Augmented
+    from mincurate.pipelines.evaluate import Evaluation
+    from mincurate.pipelines.rebalance import Filled
+    from mincurate.pipelines.score import Result
+    from mincurate.ranking.compare import Comparison
+    from mincurate.runs.store import Run
+
+STYLES = {"good": "green", "fair": "yellow", "poor": "red"}
+MARKS = {"good": "+", "fair": "~", "poor": "-"}
+WORDS = ("label", "labels", "image", "measure", "run", "kind", "created", "state", "dataset")
+"""Columns of words; all others hold numbers, and their digits stand below each other."""
+
+
+def table_of(title: str | None, columns: Iterable[str]) -> "Table":
+    """An empty table."""
+    from rich.table import Table
+
+    table = Table(title=title, expand=False)
+    for index, name in enumerate(columns):
+        words = name in (*WORDS, "source") or (index == 0 and name == "class")
+        table.add_column(name, justify="left" if words else "right")
+    return table
+
+
+def scored(result: "Result", reporter: Terminal) -> None:
+    """The rarest images, the warnings, and where everything is."""
+    from mincurate.ranking import tail_groups
+    from mincurate.ranking.classes import RANKINGS, rarest_first
+    from mincurate.runs.command import quoted
+
+    record = result.run.record
+    ranked_by = RANKINGS[record["rank_by"]]
+    scores = list(dict.fromkeys((ranked_by, "minority_score")))
+    names = ("rarity", *(s.replace("_", " ") for s in scores), "class", "label", "image")
+    table = table_of(f"The rarest of {record['counts']['scored']:,} scored images", names)
+    for row in rarest_first(result.frame, ranked_by).head(5).itertuples():
+        table.add_row(
+            f"{row.rarity:.3f}",
+            *(f"{getattr(row, score):.4f}" for score in scores),
+            str(row.rarity_class),
+            cell(row.label if isinstance(row.label, str) else ""),
+            cell(row.rel_path),
+        )
+    reporter.console.print(table)
+    if kinds := tail_groups.summary(result.frame):
+        reporter.say(kinds)
+    for warning in result.warnings:
+        reporter.warn(warning)
+    if (texture := record["diagnostics"].get("spearman_complexity")) is not None:
+        reporter.say(f"Spearman of minority score and image complexity: {texture:.2f}")
+    reporter.say(f"Trust in this ranking: {record['trust']['words']}")
+    reporter.say(f"Table:   {result.run.path / 'scores.csv'} (and scores.parquet)")
+    reporter.say(f"Report:  {result.report}")
+    if result.dataset:
+        reporter.say(f"Dataset: {result.dataset} ({result.stored})")
+        reporter.say(f"Browse:  {quoted('mincurate', 'launch', result.dataset)}")
+
+
+def guidance(classifier: "Classifier", reporter: Terminal) -> None:
+    """How well the classifier tells held-out images apart, by noise level."""
+    levels = classifier.record["levels"]
+    names = {"sigma": "noise (sigma)", "accuracy": "accuracy", "macro_f1": "macro F1"}
+    names["mean_absolute_error"] = "mean class error"
+    if "label_accuracy" in levels[0]:
+        names["label_accuracy"] = "accuracy of labels"
+    table = table_of("Held-out images, by noise level", names.values())
+    for level in levels:
+        table.add_row(*(f"{level[key]:.3g}" for key in names))
+    reporter.console.print(table)
+    chance = 1 / classifier.num_classes
+    reporter.say(f"Classes: {classifier.num_classes}; accuracy by chance: {chance:.2f}.")
+
+
+def generated(augmented: "Augmented", reporter: Terminal) -> None:
+    """How many images are accepted, how rare they are, and where everything is."""
+    from mincurate.ranking import classes
+
+    frame, counts, run = augmented.frame, augmented.counts, augmented.run
+    flags = [f"{n:,} {name}" for name, n in counts.items() if name != "accepted" and n]
+    reporter.say(
+        f"{counts['accepted']:,} of {len(frame):,} images accepted "
+        f"({', '.join(flags) or 'none flagged'})."
+    )
+    share = classes.in_tail(frame["rarity"]).mean()
+    reporter.say(
+        f"Mean rarity {frame['rarity'].mean():.2f} (real images: 0.50); {share:.0%} rank among the "
+        "rarest tenth of the real images."
+    )
+    reporter.say(f"Images:   {run.path / 'images'}")
+    reporter.say(f"Table:    {run.path / 'synthetic.csv'} (and .parquet)")
+    if augmented.dataset:
+        reporter.say(f"Dataset:  {augmented.dataset} (saved view 'synthetic')")
+        reporter.say(f"Browse:   mincurate launch {augmented.dataset}")
+    reporter.say(f"Did it help? mincurate evaluate {run.record['key']}")
+
+
+def evaluation(evaluated: "Evaluation", reporter: Terminal) -> None:
+    """The main figures with their intervals, and the verdict."""
+    from mincurate.report import evaluation_page
+
+    for reference, title in (("all", "all real images"), ("tail", "the rarest tenth")):
+        rows = evaluation_page.rows(evaluated.table, reference)
+        if not rows:
+            continue
+        sets = evaluation_page.SETS.values()
+        table = table_of(f"Against {title} (95 % intervals)", ("measure", *sets))
+        for row in rows:
+            figures = (f"{c['text']} [{c['interval']}]" if c["text"] else "" for c in row["cells"])
+            table.add_row(cell(row["name"]), *map(cell, figures))
+        reporter.console.print(table)
+    if evaluated.downstream is not None:
+        _recall(evaluated.downstream, reporter)
+    verdict = evaluated.verdict
+    reporter.console.print(verdict.headline, style=f"bold {STYLES[verdict.tone]}", markup=False)
+    for tone, words in verdict.points:
+        reporter.console.print(f"{MARKS[tone]} {words}", style=STYLES[tone], markup=False)
+
+
+def _recall(downstream: "Downstream", reporter: Terminal) -> None:
+    """Whether a classifier of the labels profits."""
+    names = ("labels", "without", "copies", "with", "change", "beyond copies")
+    table = table_of("Recall on held-out real images (95 % intervals)", names)
+    groups, classes = downstream.groups, downstream.classes
+    for frame, key in ((groups, "group"), (classes, "class")):
+        for numbers in frame.to_dict("records"):
+            row = {str(name): value for name, value in numbers.items()}
+            table.add_row(
+                cell(str(row[key]) + (" (rare)" if row.get("rare") else "")),
+                f"{row['recall_without']:.3f}",
+                f"{row['recall_oversampled']:.3f}",
+                f"{row['recall_with']:.3f}",
+                f"{row['change']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
+                f"{row['gain']:+.3f} [{row['gain_low']:+.3f}, {row['gain_high']:+.3f}]",
+            )
+        table.add_section()
+    reporter.console.print(table)
+    if classes["rare"].any():
+        reporter.say("Rare labels: the third of the labels with the fewest images.")
+    reporter.say(
+        f"The {classes['n_test'].sum():,} held-out images are new to these trainings only. The "
+        "generating model, and the classifier that labels its images, have seen them."
+    )
+
+
+def plan(planned: "pd.DataFrame", by: str, cap: int, reporter: Terminal) -> None:
+    """What every label or class has and lacks."""
+    table = table_of(f"By {by}", (by, "have", "target", "add", "generate", "weight"))
+    for row in planned.to_dict("records"):
+        numbers = [f"{row[key]:,}" for key in ("have", "target", "add", "generate")]
+        table.add_row(cell(row["class"]), *numbers, f"{row['weight']:.3g}")
+    reporter.console.print(table)
+    total, missing = int(planned["generate"].sum()), int(planned["add"].sum())
+    capped = f" of {missing:,} (--cap {cap} per class)" if total < missing else ""
+    reporter.say(f"To generate: {total:,} images{capped}.")
+
+
+def filled(parts: "list[Filled]", by: str, reporter: Terminal) -> None:
+    """What was generated for every label or class."""
+    names = (by, "missing", "accepted", f"of this {by}", "still missing", "run")
+    table, missing = table_of("Generated", names), 0
+    for part in parts:
+        left = part.wanted - part.landed
+        missing += left
+        numbers = [f"{n:,}" for n in (part.wanted, part.accepted, part.landed, left)]
+        table.add_row(cell(part.name), *numbers, part.run.key)
+    reporter.console.print(table)
+    if missing:
+        reporter.say(
+            f"{missing:,} images were rejected or came out as another {by}, and do not count; the "
+            "same command again replaces them."
+        )
+
+
+def run_list(runs: "list[Run]", reporter: Terminal) -> None:
+    """A row for every run."""
+    from mincurate.runs import store
+
+    names = ("run", "kind", "created", "state", "images", "dataset", "source")
+    table = table_of(None, names)
+    for run in runs:
+        record = run.record
+        table.add_row(
+            run.key,
+            store.kind_of(run),
+            str(record.get("created") or "")[:16].replace("T", " "),
+            "finished" if run.finished else "unfinished",
+            f"{(record.get('counts') or {}).get('images', 0):,}",
+            cell(record.get("dataset") or ""),
+            cell((record.get("source") or {}).get("value", "")),
+        )
+    reporter.console.print(table)
+
+
+def comparison(compared: "Comparison", top: int, reporter: Terminal) -> None:
+    """Rank correlation of two runs, and the images that moved most."""
+    reporter.say(compared.words)
+    names = (compared.first.key, compared.second.key, "change", "label", "image")
+    table = table_of(f"The {top} images that moved most", names)
+    for row in compared.frame.head(top).itertuples():
+        numbers = (f"{row.rarity_first:.3f}", f"{row.rarity_second:.3f}", f"{row.change:+.3f}")
+        label = row.label if isinstance(row.label, str) else ""
+        table.add_row(*numbers, cell(label), cell(row.path))
+    reporter.console.print(table)

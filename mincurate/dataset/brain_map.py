@@ -1,0 +1,52 @@
+"""The map of the run that is shown, as a brain run: the Embeddings panel draws it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mincurate.dataset import footprint
+from mincurate.dataset import samples as parts
+from mincurate.dataset.app_config import BRAIN_KEY
+
+
+def write(dataset: Any) -> None:
+    """Register the points of the run that is shown, and of the images generated from it.
+
+    The points come from the runs' files; vectors are not stored in the database.
+    """
+    import fiftyone.brain as fob
+
+    record = footprint.claim(dataset, brain_runs=[BRAIN_KEY])
+    if BRAIN_KEY in dataset.list_brain_runs():
+        dataset.delete_brain_run(BRAIN_KEY)
+    if not dataset.has_run(record.current or ""):
+        return
+    folder = Path(dataset.get_run_info(record.current).config.folder)
+    tables = [folder / "scores.parquet"]
+    tables += [
+        Path(generation["folder"]) / "synthetic.parquet"
+        for generation in record.generations.values()
+        if generation["base"] == record.current
+    ]
+    rows = [
+        pd.read_parquet(table, columns=["path", "map_x", "map_y"])
+        for table in tables
+        if table.is_file()
+    ]
+    if not rows:
+        return
+    points = pd.concat(rows).drop_duplicates("path").set_index("path").dropna()
+    ids, paths = parts.images(dataset).values(["id", "filepath"])
+    present = pd.Series(ids, index=paths)
+    present = present[present.index.isin(points.index)]
+    if len(present) == 0:
+        return
+    fob.compute_visualization(
+        parts.images(dataset).select(present.tolist(), ordered=True),
+        points=points.loc[present.index].to_numpy(np.float64),
+        brain_key=BRAIN_KEY,
+        method="manual",
+        progress=False,
+    )

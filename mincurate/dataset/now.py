@@ -1,0 +1,120 @@
+"""A scored run as its FiftyOne dataset is now: labels corrected, samples deleted, files moved."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from mincurate.dataset import app_config, database, footprint, labels, lookup
+from mincurate.dataset import samples as parts
+from mincurate.errors import UserError
+from mincurate.progress import SILENT, Reporter
+from mincurate.runs.store import Run
+
+
+@dataclass(frozen=True)
+class Now:
+    """What the dataset says of a run's images.
+
+    Attributes:
+        frame: the run's table with the labels and paths of today, without images whose samples
+            were deleted.
+        tags: of every sample, by path.
+        label_field: the field that the labels are from, if any.
+        boxes: of every image, where that field holds boxes; see `labels.boxes`.
+        differences: what the user has changed since the run was scored, in a sentence; empty where
+            nothing was.
+    """
+
+    frame: pd.DataFrame
+    tags: dict[str, list[str]]
+    label_field: str | None
+    boxes: dict[str, list[tuple[str, list[float]]]]
+    differences: str
+
+
+def read(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> Now:
+    """Compare a run with its dataset; a run without one is as it was.
+
+    Args:
+        dataset: its name; the one that the run was written to, or was scored from, when absent.
+
+    Raises:
+        UserError: the database does not answer, or the dataset is gone.
+    """
+    frame = run.frame()
+    name = dataset or lookup.dataset_of(run, reporter) or _scored_dataset(run)
+    if name is None:
+        return Now(frame, {}, None, {}, "")
+    database.check_database()
+    loaded = database.load(name)
+    samples = parts.images(loaded)
+    ids, paths, tags = samples.values(["id", "filepath", "tags"])
+    by_path = {path: list(words or ()) for path, words in zip(paths, tags, strict=True)}
+    scored_here = (run.record.get("source") or {}).get("dataset_id") == str(loaded._doc.id)
+    if not scored_here and run.key not in footprint.read(loaded).runs:
+        return Now(frame, by_path, None, {}, "")
+    field = app_config.label_field(samples, run.record)
+    present = pd.DataFrame(
+        {
+            "key": ids if _by_id(frame, ids) else paths,
+            "path_now": paths,
+            "label_now": labels.read(samples, field) if field else None,
+        },
+        dtype=object,
+    ).drop_duplicates("key")
+    now, differences = _compare(frame, present, field is not None, by_id=_by_id(frame, ids))
+    if differences:
+        differences = f"Since {run.key} was scored, in the dataset {name}: {differences}."
+    found = labels.boxes(samples, field.name) if field else {}
+    return Now(now, by_path, field.name if field else None, found, differences)
+
+
+def differences(run: Run, reporter: Reporter = SILENT) -> str:
+    """What the user has changed since a run was scored; empty where the dataset is out of reach."""
+    try:
+        return read(run, reporter=reporter).differences
+    except UserError:
+        return ""
+
+
+def _compare(
+    frame: pd.DataFrame, present: pd.DataFrame, labelled: bool, *, by_id: bool
+) -> tuple[pd.DataFrame, str]:
+    """The table as the samples are now, and what differs."""
+    key = frame["sample_id" if by_id else "path"].astype(object)
+    now = present.set_index("key").reindex(key)
+    here = key.isin(present["key"]).to_numpy()
+    here |= ~frame["path"].str.startswith("/").to_numpy(bool)  # never were samples
+    changes = []
+    if gone := int((~here).sum()):
+        changes.append(f"{gone:,} images were deleted")
+    frame = frame.copy()
+    moved = here & now["path_now"].notna().to_numpy()
+    moved &= (now["path_now"].to_numpy() != frame["path"].to_numpy(object)).astype(bool)
+    if moved.any():
+        frame.loc[moved, "path"] = now["path_now"].to_numpy()[moved]
+        changes.append(f"{int(moved.sum()):,} files have another path")
+    if labelled:
+        before = frame["label"].astype(object).where(frame["label"].notna(), None).to_numpy()
+        after = now["label_now"].where(now["label_now"].notna(), None).to_numpy()
+        changed = here & now["path_now"].notna().to_numpy() & (before != after)
+        if changed.any():
+            frame["label"] = frame["label"].astype(object)
+            frame.loc[changed, "label"] = after[changed]
+            changes.append(f"{int(changed.sum()):,} labels were changed")
+    return frame[here].reset_index(drop=True), ", ".join(changes)
+
+
+def _by_id(frame: pd.DataFrame, ids: list[Any]) -> bool:
+    """Whether the samples are those that were scored, so that they are found by their ids."""
+    return "sample_id" in frame and bool(frame["sample_id"].isin(ids).any())
+
+
+def _scored_dataset(run: Run) -> str | None:
+    """The dataset that a run without one of its own was scored from."""
+    dataset_id = (run.record.get("source") or {}).get("dataset_id")
+    if dataset_id is None:
+        return None
+    database.check_database()
+    return database.name_of(dataset_id)
