@@ -49,11 +49,11 @@ def interval(values: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> Int
 
 
 def subsets(
-    n: int, *, seed: int, resamples: int = SUBSETS, least: int = 2
+    n: int, *, seed: int, resamples: int = SUBSETS, share: float = 0.5, least: int = 2
 ) -> list[NDArray[np.int64]]:
-    """Random halves of ``n`` images, as rows; more than half where that is below ``least``."""
+    """Random subsets of ``n`` images, as rows: this share of them, but not fewer than ``least``."""
     rng = np.random.default_rng(seed)
-    return [rng.permutation(n)[: max(n // 2, least)] for _ in range(resamples)]
+    return [rng.permutation(n)[: max(int(share * n), least)] for _ in range(resamples)]
 
 
 def jackknife(
