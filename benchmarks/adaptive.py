@@ -65,44 +65,44 @@ def compare(draws, num_classes, only_rarest, rounds, pilot, seed=0):
     from mincurate.ranking.classes import class_edges, ordinal_classes
 
     def classes_of(scores):
-        found = ordinal_classes(scores, num_classes)
-        return (found == num_classes - 1).astype(int) if only_rarest else found
+        ordinal = ordinal_classes(scores, num_classes)
+        return (ordinal == num_classes - 1).astype(int) if only_rarest else ordinal
 
     def edges_of(scores, classes):
         return np.array(class_edges(scores, classes, 2 if only_rarest else num_classes))
 
     rng = np.random.default_rng(seed)
     pairs = draws.reshape(len(draws), -1, 2).mean(2).astype(np.float64)
-    found = {}
+    table = {}
     for _ in range(rounds):
         order = rng.permutation(pairs.shape[1])
         reference = classes_of(pairs[:, order[: REFERENCE // 2]].mean(1))
         rest = pairs[:, order[REFERENCE // 2 :]]
         for k in range(2, FIXED + 1, 2):
             flips = (classes_of(rest[:, : k // 2].mean(1)) != reference).mean()
-            found.setdefault(f"fixed, K = {k}", []).append((flips, k))
+            table.setdefault(f"fixed, K = {k}", []).append((flips, k))
         for z in (0.25, 0.5, 0.75, 1.0, 1.5, 2.0):
             scores, spent = spend(rest, classes_of, edges_of, z)
             flips = (classes_of(scores) != reference).mean()
-            found.setdefault(f"adaptive, z = {z}", []).append((flips, 2 * spent.mean()))
+            table.setdefault(f"adaptive, z = {z}", []).append((flips, 2 * spent.mean()))
         if only_rarest:
             sample = rng.permutation(len(draws))[:pilot]
             columns = 2 * np.repeat(order[REFERENCE // 2 :], 2) + np.tile([0, 1], FIXED // 2)
             scores, spent = as_score_does(draws[:, columns], sample, num_classes)
             flips = (classes_of(scores) != reference).mean()
-            found.setdefault(PRODUCT, []).append((flips, spent.mean()))
-    return {name: tuple(map(float, np.mean(values, axis=0))) for name, values in found.items()}
+            table.setdefault(PRODUCT, []).append((flips, spent.mean()))
+    return {name: tuple(map(float, np.mean(values, axis=0))) for name, values in table.items()}
 
 
 def record(options):
     """Score images with 26 draws each and keep the matrix."""
-    from mincurate.diffusion import denoiser
+    from mincurate.diffusion.load import load_denoiser
     from mincurate.features import perceptual
     from mincurate.images import collection
     from mincurate.ranking.minority_score import Scorer
 
-    model = denoiser.load(options.model)
-    distance = perceptual.load(options.perceptual, model)
+    model = load_denoiser(options.model)
+    distance = perceptual.load_perceptual(options.perceptual, model)
     sigma = model.nearest_sigma(0.005 * model.image_size)
     k = REFERENCE + FIXED
     scorer = Scorer(model, distance, lambda x: x.mean((2, 3)), sigma, k, 0)
@@ -137,29 +137,29 @@ def main():
     draws = np.load(options.draws)["draws"]
     result = {"images": len(draws), "images_in_a_run": options.in_a_run}
     for case, only_rarest in (("ten classes", False), ("rarest tenth or not", True)):
-        found = compare(draws, 10, only_rarest, options.rounds, options.pilot)
-        flips, spent = found[f"fixed, K = {FIXED}"]
+        table = compare(draws, 10, only_rarest, options.rounds, options.pilot)
+        flips, spent = table[f"fixed, K = {FIXED}"]
         table = Table(title=f"{len(draws)} images, {case}, without the pilot")
         for name in ("draws", "class flips", "draws spent", f"of K = {FIXED}"):
             table.add_column(name, justify="left" if name == "draws" else "right")
-        for name, (f, d) in found.items():
+        for name, (f, d) in table.items():
             table.add_row(name, f"{f:.3f}", f"{d:.2f}", f"{d / FIXED:.0%}")
         Console().print(table)
         if only_rarest:
-            f, d = found[PRODUCT]
+            f, d = table[PRODUCT]
             shares = {n: (d + pilot_draws(n, options.pilot)) / spent for n in SIZES}
             best = (d + pilot_draws(options.in_a_run, options.pilot)) / spent
             result["share_by_images"] = shares
-            said = ", ".join(f"{share:.0%} of {n:,}" for n, share in shares.items())
-            print(f"{PRODUCT}, pilot of {options.pilot} images included: {said} images")
+            text = ", ".join(f"{share:.0%} of {n:,}" for n, share in shares.items())
+            print(f"{PRODUCT}, pilot of {options.pilot} images included: {text} images")
             if f > flips + 0.001:
                 best = None
         else:
-            fit = [d / spent for n, (f, d) in found.items() if n[0] == "a" and f <= flips + 0.001]
+            fit = [d / spent for n, (f, d) in table.items() if n[0] == "a" and f <= flips + 0.001]
             best = min(fit, default=None)
-        result[case] = {"flips": flips, "share_of_draws": best, "table": found}
-        said = f"{best:.0%}" if best else "more than all"
-        print(f"{case}: {said} of the draws at the flips of K = {FIXED} (target {TARGET:.0%})")
+        result[case] = {"flips": flips, "share_of_draws": best, "table": table}
+        text = f"{best:.0%}" if best else "more than all"
+        print(f"{case}: {text} of the draws at the flips of K = {FIXED} (target {TARGET:.0%})")
     if options.json:
         options.json.write_text(json.dumps(result, indent=1))
 

@@ -37,8 +37,8 @@ def plant(data, folder, common, rare, images, share, seed):
     for name in sorted(names):
         by_class.setdefault(Path(name).parent.name, []).append(name)
     n_rare = round(images * share)
-    wanted = [(rare, n_rare)] + [(c, (images - n_rare) // len(common)) for c in common]
-    for label, count in wanted:
+    counts = [(rare, n_rare)] + [(c, (images - n_rare) // len(common)) for c in common]
+    for label, count in counts:
         if len(by_class.get(label, [])) < count:
             raise SystemExit(f"{data} has {len(by_class.get(label, []))} images of {label!r}")
         kind = "rare" if label == rare else "common"
@@ -57,9 +57,9 @@ def uniqueness(paths, vectors):
     dataset = fo.Dataset()
     dataset.add_samples([fo.Sample(filepath=p) for p in paths], progress=False)
     fob.compute_uniqueness(dataset, embeddings=vectors, progress=False)
-    found = dict(zip(*dataset.values(["filepath", "uniqueness"]), strict=True))
+    values = dict(zip(*dataset.values(["filepath", "uniqueness"]), strict=True))
     dataset.delete()
-    return np.array([found[p] for p in paths])
+    return np.array([values[p] for p in paths])
 
 
 def measures(rare, scores):
@@ -86,8 +86,8 @@ def main():
     parser.add_argument("--batch-size", type=int, help="images per step; default: mincurate's own")
     parser.add_argument("--seed", type=int, default=0)
     weights = study.SHARED / "models" / "squeezenet1_0-imagenet-fp16.safetensors"
-    known = [f"torchvision:squeezenet1_0@{weights}"] if weights.exists() else []
-    parser.add_argument("--perceptual", nargs="+", default=[*known, "unet"])
+    pretrained = [f"torchvision:squeezenet1_0@{weights}"] if weights.exists() else []
+    parser.add_argument("--perceptual", nargs="+", default=[*pretrained, "unet"])
     parser.add_argument(
         "--models", type=Path, help="keep the trained models here, and use those that are there"
     )
@@ -126,9 +126,9 @@ def main():
             options.share,
             options.seed,
         )
-        found = collection.open_collection(folder, labels=False)
-        files = [(h, s.path) for h, (s, _) in found.unique.items()]
-        complexity = np.array([i.complexity for _, i in found.unique.values()])
+        opened = collection.open_collection(folder, labels=False)
+        files = [(h, s.path) for h, (s, _) in opened.unique.items()]
+        complexity = np.array([i.complexity for _, i in opened.unique.values()])
         rare = np.array([Path(p).name.startswith("rare-") for _, p in files])
         pixels = np.concatenate(
             [
@@ -176,14 +176,14 @@ def main():
             model = trained(minutes, train_denoiser.around(0.16))
             everything = trained(minutes, None) if options.all_levels else None
             for spec in options.perceptual:
-                distance = perceptual.load(spec, model)
-                embedder = embedders.load(embedders.choose("auto", spec), model)
+                distance = perceptual.load_perceptual(spec, model)
+                embedder = embedders.load_embedder(embedders.choose_embedding("auto", spec), model)
                 for sigma in options.sigmas:
                     draws, layers, vectors, error = scored(model, distance, embedder, sigma)
                     far = neighbors.neighbor_distance(vectors)
                     add("minority score", distance.name, minutes, sigma, draws.mean(1))
                     if everything:
-                        own = perceptual.load(spec, everything)
+                        own = perceptual.load_perceptual(spec, everything)
                         draws, *_ = scored(everything, own, embedder, sigma)
                         add("minority, all levels", own.name, minutes, sigma, draws.mean(1))
                     calibrated = rankdata(minority_score.semantic_surprise(layers)) + rankdata(far)

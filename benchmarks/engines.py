@@ -136,11 +136,11 @@ def with_faults(options, place):
 
     shards.write_shard = write_shard
     frame, rate, seconds = score(options, place / "faults", "ray", machines.address)
-    found = {"deaths": len(os.listdir(deaths)), "nodes_lost": 1, "rate": rate, "seconds": seconds}
+    row = {"deaths": len(os.listdir(deaths)), "nodes_lost": 1, "rate": rate, "seconds": seconds}
     ray.shutdown()
     machines.shutdown()
     shards.write_shard = written
-    return frame, found
+    return frame, row
 
 
 def difference(a, b):
@@ -187,7 +187,7 @@ def main():
             for engine in trained if options.train_steps else ():
                 trained[engine].append(train(options, place / f"model-{engine}{i}", engine))
                 print(f"{engine}: trains {trained[engine][-1]:.1f} images/s", flush=True)
-        best = {engine: max(found) for engine, found in rates.items()}
+        best = {engine: max(values) for engine, values in rates.items()}
         result = {
             **provenance(),
             "images": options.images,
@@ -196,7 +196,7 @@ def main():
             "greatest_difference": difference(tables["local"], tables["ray"]),
         }
         if options.train_steps:
-            fastest = {engine: max(found) for engine, found in trained.items()}
+            fastest = {engine: max(values) for engine, values in trained.items()}
             result["training"] = {
                 "steps": options.train_steps,
                 "images_per_s": fastest,

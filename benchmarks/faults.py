@@ -128,8 +128,8 @@ def wait(pid: int, seconds: float) -> int | None:
     """The exit code, or ``None`` while the process is at work after ``seconds``."""
     end = time.monotonic() + seconds
     while True:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
             return os.waitstatus_to_exitcode(status)
         if time.monotonic() > end:
             return None
@@ -143,8 +143,8 @@ def finish(place: Path, arguments: list[str]) -> str | None:
     if code is None:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    said = (place / "log").read_text(errors="replace")
-    return None if code == 0 else f"{arguments[0]} ended with {code}: {said[-1500:]}"
+    log = (place / "log").read_text(errors="replace")
+    return None if code == 0 else f"{arguments[0]} ended with {code}: {log[-1500:]}"
 
 
 def done(home: Path) -> dict[str, tuple[int, int]]:
@@ -154,16 +154,16 @@ def done(home: Path) -> dict[str, tuple[int, int]]:
     finished = [p for pattern in DONE for p in home.glob(pattern) if p.name[0] != "."]
     for manifest in home.glob(f"runs/*/{MANIFEST}"):
         finished += [manifest.parent / e["file"] for e in read_manifest(manifest.parent)]
-    found = {}
+    stamps = {}
     for path in finished:
         status = path.stat()
-        found[str(path.relative_to(home))] = (status.st_ino, status.st_mtime_ns)
-    return found
+        stamps[str(path.relative_to(home))] = (status.st_ino, status.st_mtime_ns)
+    return stamps
 
 
 def contents(home: Path) -> dict[str, str]:
     """A digest of every file, from which times are left out."""
-    found = {}
+    digests = {}
     for path in sorted(home.rglob("*")):
         name = path.relative_to(home).as_posix()
         if not path.is_file() or path.name in ("lock", "digests.json"):
@@ -173,8 +173,8 @@ def contents(home: Path) -> dict[str, str]:
             content = json.dumps(without_times(json.loads(content)), sort_keys=True).encode()
         elif path.suffix == ".html":
             content = re.sub(TIMES_IN_A_PAGE, b"", content)
-        found[name] = hashlib.sha256(content).hexdigest()
-    return found
+        digests[name] = hashlib.sha256(content).hexdigest()
+    return digests
 
 
 def without_times(value: Any) -> Any:
@@ -241,8 +241,8 @@ def disturbed(
         tally.failures += [failure] if failure else []
         after = done(home)
         tally.again += [k for k, v in before.items() if after.get(k) != v]
-    found = contents(home)
-    tally.differences += sorted(k for k in truth.keys() | found if truth.get(k) != found.get(k))
+    present = contents(home)
+    tally.differences += sorted(k for k in truth.keys() | present if truth.get(k) != present.get(k))
     return tally
 
 

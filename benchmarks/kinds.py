@@ -26,7 +26,7 @@ CALLED = ("rare", "odd", "broken", "common")
 def case(images: Pool, embedding: str, common: str, rare: str, seed: int) -> pd.DataFrame:
     """The table of one case, with what was ``planted`` and the ``rarity_kind`` it is given."""
     from mincurate.images import appearance
-    from mincurate.ranking import classes, outliers, tail_groups
+    from mincurate.ranking import classes, outliers, rarity_kind
 
     rng = np.random.default_rng(seed)
 
@@ -61,8 +61,8 @@ def case(images: Pool, embedding: str, common: str, rare: str, seed: int) -> pd.
     frame = pd.concat([frame, copies], ignore_index=True)
     floor = appearance.sharpness_floor(frame["sharpness"].to_numpy(np.float64))
     frame["broken"] = appearance.broken(frame, floor)
-    known = classes.rarest_first(frame, "score")
-    frame["rarity_kind"] = tail_groups.rarity_kinds(frame, known, vectors[known.index])
+    ranked = classes.rarest_first(frame, "score")
+    frame["rarity_kind"] = rarity_kind.rarity_kinds(frame, ranked, vectors[ranked.index])
     return frame
 
 

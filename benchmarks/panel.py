@@ -241,9 +241,9 @@ def browser(port: int, panel: str, classes: int) -> list[dict[str, object]]:
 def samples(page: Any) -> int | None:
     """How many samples the grid says that it has; ``None`` while it counts."""
     counts = page.locator("[data-cy=entry-counts]")
-    said = counts.first.inner_text() if counts.count() else ""
-    found = re.search(r"([\d,]+) samples?", said)
-    return int(found.group(1).replace(",", "")) if found else None
+    text = counts.first.inner_text() if counts.count() else ""
+    match = re.search(r"([\d,]+) samples?", text)
+    return int(match.group(1).replace(",", "")) if match else None
 
 
 def wait_for_others(page: Any, before: int | None) -> None:
@@ -328,10 +328,10 @@ def whole(asked: argparse.Namespace) -> None:
         done = subprocess.run(
             [*command, "--step", "events"], check=True, capture_output=True, text=True
         )
-        found = {"server": json.loads(done.stdout.splitlines()[-1])}
-        show("server", found["server"])
+        result = {"server": json.loads(done.stdout.splitlines()[-1])}
+        show("server", result["server"])
         if asked.browser:
-            found["browser"] = []
+            result["browser"] = []
             for panel, classes, plugins in (
                 ("One bar", 1, "control"),
                 ("Long tail", CLASSES, "plugins"),
@@ -344,16 +344,16 @@ def whole(asked: argparse.Namespace) -> None:
                 )
                 try:
                     assert any(line.strip() == "up" for line in app.stdout or ()), "no App"
-                    found["browser"] += browser(5287, panel, classes)
+                    result["browser"] += browser(5287, panel, classes)
                 finally:
                     app.terminate()
                     app.wait(30)
-            show("browser", found["browser"])
+            show("browser", result["browser"])
     finally:
         subprocess.run([*command, "--step", "drop"], check=False)
         shutil.rmtree(folder, ignore_errors=True)
     if asked.json:
-        asked.json.write_text(json.dumps(found, indent=1))
+        asked.json.write_text(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

@@ -149,10 +149,10 @@ def pool(data: Path, embedding: str, per_class: int, cache: Path | None) -> Pool
         add(spoil(image, how), f"{label}/{how}")
     every = np.stack(pixels)
     vectors = embed(every, embedding)
-    found = Pool(every, np.array(labels), vectors.astype(np.float32), np.array(complexity))
+    result = Pool(every, np.array(labels), vectors.astype(np.float32), np.array(complexity))
     if cache:
-        np.savez(cache, **vars(found))
-    return found
+        np.savez(cache, **vars(result))
+    return result
 
 
 def embed(pixels: np.ndarray, embedding: str) -> np.ndarray:
@@ -162,7 +162,7 @@ def embed(pixels: np.ndarray, embedding: str) -> np.ndarray:
     from mincurate.diffusion.denoiser import to_tensor
     from mincurate.features import embedder as embedders
 
-    embedder = embedders.load(embedding, None)
+    embedder = embedders.load_embedder(embedding, None)
     with torch.inference_mode():
         return np.concatenate(
             [
@@ -240,12 +240,12 @@ def drawn_pairs(images: Pool) -> list[tuple[tuple[str, ...], str]]:
     frequent = [str(name) for name in names[counts >= FREQUENT]]
     rng = np.random.default_rng(0)
     pairs = [((common,), rare) for common, rare in permutations(frequent, 2)]
-    found = [pairs[i] for i in rng.permutation(len(pairs))[:12]]
+    chosen = [pairs[i] for i in rng.permutation(len(pairs))[:12]]
     for several in (3, 4, 3):
         names = rng.permutation(frequent)[: several + 1]
         if len(names) > several:
-            found.append((tuple(map(str, names[:several])), str(names[several])))
-    return found
+            chosen.append((tuple(map(str, names[:several])), str(names[several])))
+    return chosen
 
 
 def hide(
@@ -310,6 +310,6 @@ def mislabel(images: Pool, seed: int) -> Planted:
         labels += [name] * size
         rarely += [False] * (size - wrong) + [True] * wrong
     order = rng.permutation(len(rows))
-    every, given = np.array(rows)[order], np.array(labels)[order]
+    every, label_names = np.array(rows)[order], np.array(labels)[order]
     name = f"{MISLABELLED:.0%} mislabelled, seed {seed}"
-    return Planted(name, "mislabelled", every, np.array(rarely)[order], seed, False, given)
+    return Planted(name, "mislabelled", every, np.array(rarely)[order], seed, False, label_names)

@@ -54,7 +54,7 @@ def profile(options):
     from torch.utils.flop_counter import FlopCounterMode
 
     from mincurate.compute import device
-    from mincurate.diffusion import denoiser
+    from mincurate.diffusion.load import load_denoiser
     from mincurate.features import embedder as embedders
     from mincurate.features import perceptual
     from mincurate.images import collection, decode_pool
@@ -64,11 +64,13 @@ def profile(options):
     from mincurate.runs import shards, store
 
     device.keep_freed_memory()
-    model = denoiser.load(options.model)
-    distance = perceptual.load(options.perceptual, model)
-    embedder = embedders.load(embedders.choose("auto", options.perceptual), model)
-    found = collection.open_collection(options.source, max_images=options.images)
-    files = [(name, source.path) for name, (source, _) in found.unique.items()]
+    model = load_denoiser(options.model)
+    distance = perceptual.load_perceptual(options.perceptual, model)
+    embedder = embedders.load_embedder(
+        embedders.choose_embedding("auto", options.perceptual), model
+    )
+    images = collection.open_collection(options.source, max_images=options.images)
+    files = [(name, source.path) for name, (source, _) in images.unique.items()]
     dtype = device.reduced_precision("cpu")
     sigma = model.nearest_sigma(0.005 * model.image_size)
     scorer = Scorer(model, distance, embedder.embed, sigma, options.draws, 0, dtype)

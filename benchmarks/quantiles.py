@@ -43,17 +43,17 @@ def _select(
     below = np.zeros(len(ranks), np.int64)
     equal = below
     for shift in range(64 - DIGIT, -1, -DIGIT):
-        known = np.unique(prefixes)
-        counts = np.zeros((len(known), 1 << DIGIT), np.int64)
+        unique_prefixes = np.unique(prefixes)
+        counts = np.zeros((len(unique_prefixes), 1 << DIGIT), np.int64)
         for chunk in chunks():
             keys = _keys(chunk) >> np.uint64(shift)
             digits = (keys & np.uint64((1 << DIGIT) - 1)).astype(np.int64)
             heads = keys >> np.uint64(DIGIT)
-            slots = np.minimum(np.searchsorted(known, heads), len(known) - 1)
-            here = known[slots] == heads
-            found = np.bincount(slots[here] * (1 << DIGIT) + digits[here], minlength=counts.size)
-            counts += found.reshape(counts.shape)
-        rows = counts[np.searchsorted(known, prefixes)]
+            slots = np.minimum(np.searchsorted(unique_prefixes, heads), len(unique_prefixes) - 1)
+            here = unique_prefixes[slots] == heads
+            added = np.bincount(slots[here] * (1 << DIGIT) + digits[here], minlength=counts.size)
+            counts += added.reshape(counts.shape)
+        rows = counts[np.searchsorted(unique_prefixes, prefixes)]
         upto = rows.cumsum(1)
         digits = (upto <= (ranks - below)[:, None]).sum(1)
         every = np.arange(len(ranks))
@@ -68,11 +68,11 @@ def _scores_before(chunks: Chunks, keys: NDArray[np.uint64]) -> NDArray[np.float
     best = np.full(len(keys), -np.inf)
     order = np.argsort(keys, kind="stable")
     for chunk in chunks():
-        found = _keys(chunk)
+        chunk_keys = _keys(chunk)
         # The highest below a key is the highest of its own interval, or of one further down.
-        places = np.searchsorted(keys[order], found, side="right")
+        places = np.searchsorted(keys[order], chunk_keys, side="right")
         tops = np.zeros(len(keys) + 1, np.uint64)
-        np.maximum.at(tops, places, found)
+        np.maximum.at(tops, places, chunk_keys)
         tops = np.maximum.accumulate(tops)[:-1]
         best[order] = np.maximum(best[order], np.where(tops > 0, _scores(tops), -np.inf))
     return best

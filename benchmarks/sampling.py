@@ -51,14 +51,51 @@ FEW = 50
 """Evaluations within which a sampler counts as fast (issue 4)."""
 
 
-def step_cost(workshop, target, batch, rounds):
+class Networks:
+    """The networks that the settings share; a classifier is trained for each loss."""
+
+    def __init__(self, base, options, reporter):
+        from mincurate.compute.device import choose_device, choose_precision
+        from mincurate.generation.budget import Budget
+        from mincurate.generation.trainings import plan_trainings
+
+        names = ("train_minutes", "train_steps", "guide_minutes", "guide_steps")
+        budget = Budget(**{name: getattr(options, name) for name in names})
+        self.device, self.reporter = choose_device(options.device), reporter
+        self.dtype = choose_precision("auto", self.device)
+        self.trainings = plan_trainings(
+            base, model=options.model, budget=budget, seed=options.seed, device=self.device
+        )
+        self.loss = self.trainings.guidance.loss
+        self.denoiser = self.trainings.train_denoiser(reporter)
+        self.pixels = base.pixels(size=self.denoiser.image_size)
+        self.classifiers = {}
+
+    def classifier(self, loss):
+        if loss not in self.classifiers:
+            guidance = dataclasses.replace(self.trainings.guidance, loss=loss)
+            its = dataclasses.replace(self.trainings, guidance=guidance)
+            self.classifiers[loss] = its.train_classifier(self.denoiser, self.pixels, self.reporter)
+        return self.classifiers[loss]
+
+    def sampler(self, name, target, solver, steps, scale, loss=None):
+        from mincurate.generation import samplers
+
+        classifier = self.classifier(loss or self.loss) if name == "minority" else None
+        return samplers.build(
+            name, self.denoiser, solver=solver, steps=steps, guidance_scale=scale,
+            dtype=self.dtype, target=target, classifier=classifier,
+        )  # fmt: skip
+
+
+def step_cost(networks, target, batch, rounds):
     """Time of a guided evaluation over that of a plain one; best of alternating rounds."""
     import torch
 
     from mincurate.compute.device import precision
 
-    guided = workshop.sampler("minority", target, "dpm++", 25, None).denoiser
-    plain = workshop.denoiser
+    guided = networks.sampler("minority", target, "dpm++", 25, None).denoiser
+    plain = networks.denoiser
     device = plain.device
     x = torch.randn(batch, 3, plain.image_size, plain.image_size, device=device)
     sigma = plain.nearest_sigma(1.0)
@@ -66,7 +103,7 @@ def step_cost(workshop, target, batch, rounds):
     for _ in range(rounds):
         for name, model in (("plain", plain), ("guided", guided)):
             started = time.perf_counter()
-            with torch.no_grad(), precision(device.type, workshop.dtype):
+            with torch.no_grad(), precision(device.type, networks.dtype):
                 model.denoise(x, sigma)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
@@ -80,11 +117,11 @@ def evaluations(setting):
     return int(setting.split("/")[2])
 
 
-def beyond(found, reference):
+def beyond(entry, reference):
     """Figures whose interval lies apart from that of the reference, with the direction."""
     words = []
     for key, name in NAMES.items():
-        (_, low, high), (_, least, most) = found[key], reference[key]
+        (_, low, high), (_, least, most) = entry[key], reference[key]
         if low > most or high < least:
             words.append(f"{name} {'higher' if low > most else 'lower'}")
     return words
@@ -120,8 +157,6 @@ def main():
     from mincurate.errors import UserError
     from mincurate.evaluation import metrics
     from mincurate.generation import generate
-    from mincurate.generation.budget import Budget
-    from mincurate.generation.networks import open_workshop
     from mincurate.generation.target import Target, choose_target
     from mincurate.ranking import reference as references
     from mincurate.runs import store
@@ -135,16 +170,17 @@ def main():
         name, solver, steps, *more = setting.split("/")
         scale = options.guidance_scale if name == "minority" else None
         scale = float(more[0]) if more else scale
-        its = of_loss(more[1] if len(more) > 1 else opened.loss) if name == "minority" else opened
-        sampler = its.sampler(name, target, solver, int(steps), scale)
+        loss = more[1] if len(more) > 1 else networks.loss
+        sampler = networks.sampler(name, target, solver, int(steps), scale, loss)
         about = [
             setting,
             scale,
             list(target.classes),
             options.seed,
-            its.denoiser.content_hash(),
+            networks.denoiser.content_hash(),
         ]
-        about += [its.classifier.record["fingerprint"]] if name == "minority" else []
+        if name == "minority":
+            about.append(networks.classifier(loss).record["fingerprint"])
         folder = place / hashing.fingerprint(about)
         there = len(read_manifest(folder))
         started = time.perf_counter()
@@ -161,19 +197,10 @@ def main():
             "lof": metrics.lof(real, vectors),
             "precision": metrics.precision(real, vectors),
         }
-        found = {key: metrics.interval(v, seed=options.seed) for key, v in values.items()}
-        found["frechet_distance"] = metrics.frechet_interval(real, vectors, seed=options.seed)
+        intervals = {key: metrics.interval(v, seed=options.seed) for key, v in values.items()}
+        intervals["frechet_distance"] = metrics.frechet_interval(real, vectors, seed=options.seed)
         about = {"setting": setting, "target_classes": list(target.classes)}
-        return about | {"seconds_per_image": None if there else spent / options.n} | found
-
-    workshops = {}
-
-    def of_loss(loss):
-        """The workshop with the classifier of a loss, which is trained when it is first asked."""
-        if loss not in workshops:
-            its = opened if loss == opened.loss else dataclasses.replace(opened, loss=loss)
-            workshops[loss] = its
-        return workshops[loss]
+        return about | {"seconds_per_image": None if there else spent / options.n} | intervals
 
     def carry_out(place):
         rows = [row(setting, rarest, place) for setting in options.settings]
@@ -185,41 +212,33 @@ def main():
 
     try:
         base = references.open_base(store.find(options.run, kind=store.SCORE))
-        budget = Budget(
-            options.train_minutes, options.train_steps, options.guide_minutes, options.guide_steps
-        )
-        opened = open_workshop(
-            base, model=options.model, budget=budget, seed=options.seed, device=options.device,
-            reporter=reporter,
-        )  # fmt: skip
+        networks = Networks(base, options, reporter)
         rarest, _ = choose_target(
             base, target_class=options.target_class, top_fraction=0.1, label=None, like=None
         )
-        scorer, real = references.scorer_of(base.run, opened.device), base.vectors
+        scorer, real = references.scorer_of(base.run, networks.device), base.vectors
         with tempfile.TemporaryDirectory() as temporary:
             rows, sweep = carry_out(options.keep or Path(temporary))
-        # One that has its classifier already, where there is one.
-        workshop = next(iter(workshops.values()), None) or of_loss(opened.loss)
-        cost = step_cost(workshop, rarest, options.batch, options.rounds)
+        cost = step_cost(networks, rarest, options.batch, options.rounds)
     except UserError as error:
         sys.exit(f"Error: {error}")
     guided = [r for r in rows if r["setting"].startswith("minority")]
     reference = max(guided, key=lambda r: evaluations(r["setting"]), default=None)
-    for found in guided:
-        if found is not reference:
-            found["beyond_reference"] = beyond(found, reference)
+    for entry in guided:
+        if entry is not reference:
+            entry["beyond_reference"] = beyond(entry, reference)
     result = {
-        **provenance(workshop.device),
+        **provenance(networks.device),
         "run": base.run.key,
-        "model": {"name": workshop.denoiser.name, "hash": workshop.denoiser.content_hash()},
+        "model": {"name": networks.denoiser.name, "hash": networks.denoiser.content_hash()},
         "images": len(base.frame),
         "n": options.n,
         "feature_space": base.run.record["embedding"],
         "reference": reference and reference["setting"],
         "guided_evaluation": cost,
         "classifiers": {
-            loss: {key: value for key, value in w.classifier.record.items() if key != "curve"}
-            for loss, w in workshops.items()
+            loss: {key: value for key, value in c.record.items() if key != "curve"}
+            for loss, c in networks.classifiers.items()
         },
         "rows": rows,
         "target_classes": sweep,
@@ -228,22 +247,22 @@ def main():
     table = Table(title=f"{options.n} images each; features {result['feature_space']}")
     for name in ("setting", "class", *NAMES.values(), "s/image"):
         table.add_column(name, justify="left" if name == "setting" else "right")
-    for found in [*rows, *sweep]:
-        cells = [f"{m:.3g} [{low:.3g}, {high:.3g}]" for m, low, high in (found[n] for n in NAMES)]
-        seconds = found["seconds_per_image"]
-        classes = ", ".join(map(str, found["target_classes"]))
+    for entry in [*rows, *sweep]:
+        cells = [f"{m:.3g} [{low:.3g}, {high:.3g}]" for m, low, high in (entry[n] for n in NAMES)]
+        seconds = entry["seconds_per_image"]
+        classes = ", ".join(map(str, entry["target_classes"]))
         table.add_row(
-            found["setting"], classes if found["setting"].startswith("minority") else "", *cells,
+            entry["setting"], classes if entry["setting"].startswith("minority") else "", *cells,
             "" if seconds is None else f"{seconds:.3f}",
         )  # fmt: skip
     console = Console(width=170)
     console.print(table)
-    for found in guided:
-        if found is not reference:
-            apart = ", ".join(found["beyond_reference"])
-            few = evaluations(found["setting"]) <= FEW
+    for entry in guided:
+        if entry is not reference:
+            apart = ", ".join(entry["beyond_reference"])
+            few = evaluations(entry["setting"]) <= FEW
             console.print(
-                f"{found['setting']}{f' (at most {FEW} evaluations)' if few else ''} against "
+                f"{entry['setting']}{f' (at most {FEW} evaluations)' if few else ''} against "
                 f"{reference['setting']}: {apart or 'all within the intervals'}."
             )
     for loss, about in result["classifiers"].items():
@@ -257,9 +276,9 @@ def main():
             f"Classifier, {loss}, held-out, mean over {len(levels)} noise levels: {words} "
             f"(log loss of chance: {np.log(base.num_classes):.3f}; {about['steps']} steps)."
         )
-    kept = "at most" if cost["ratio"] <= MOST_COST else "MORE than"
+    verdict = "at most" if cost["ratio"] <= MOST_COST else "MORE than"
     console.print(
-        f"One guided evaluation costs {cost['ratio']:.2f} plain ones ({kept} {MOST_COST})."
+        f"One guided evaluation costs {cost['ratio']:.2f} plain ones ({verdict} {MOST_COST})."
     )
 
 

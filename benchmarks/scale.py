@@ -196,10 +196,10 @@ def run(part, n):
 def measure(part, n=None):
     """The figures of a part, as its process printed them."""
     n = n or DEFAULTS[part]
-    found = {"part": part, "n": n, **run(part, n)}
+    row = {"part": part, "n": n, **run(part, n)}
     if part == "quantiles":
-        found["streamed"] = {"n": 5 * n, **run("streamed", 5 * n)}
-    return found
+        row["streamed"] = {"n": 5 * n, **run("streamed", 5 * n)}
+    return row
 
 
 def main():
@@ -210,16 +210,16 @@ def main():
     parser.add_argument("--here", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.here:
-        found = PARTS[options.part](options.n, options.here)
+        row = PARTS[options.part](options.n, options.here)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(json.dumps(found | {"peak_gib": peak}))
+        print(json.dumps(row | {"peak_gib": peak}))
         return
-    found = measure(options.part, options.n) | {
+    row = measure(options.part, options.n) | {
         **provenance(),
     }
-    print(json.dumps(found, indent=1))
+    print(json.dumps(row, indent=1))
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1))
+        options.json.write_text(json.dumps(row, indent=1))
 
 
 if __name__ == "__main__":

@@ -73,13 +73,13 @@ def side(name, folder, spec, n_draws, batch):
     import torch
 
     from mincurate.compute import device
-    from mincurate.diffusion import denoiser
+    from mincurate.diffusion.load import load_denoiser
     from mincurate.features import perceptual
     from mincurate.ranking.minority_score import Scorer
 
     pixels = np.load(folder / "pixels.npy")
-    model = denoiser.load(str(folder / "model"))
-    distance = perceptual.load(spec, model)
+    model = load_denoiser(str(folder / "model"))
+    distance = perceptual.load_perceptual(spec, model)
     sigma = model.nearest_sigma(0.005 * model.image_size)
     names = [str(i) for i in range(len(pixels))]
     if name == "published":
@@ -134,13 +134,13 @@ def arithmetic(folder, spec, n_draws):
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from mincurate.diffusion import denoiser
+    from mincurate.diffusion.load import load_denoiser
     from mincurate.features import perceptual
     from mincurate.ranking.minority_score import Scorer
 
-    model = denoiser.load(str(folder / "model"))
+    model = load_denoiser(str(folder / "model"))
     sigma = model.nearest_sigma(0.005 * model.image_size)
-    distance = perceptual.load(spec, model)
+    distance = perceptual.load_perceptual(spec, model)
     scorer = Scorer(model, distance, lambda x: x.mean((2, 3)), sigma, n_draws, 0)
     with FlopCounterMode(display=False) as counter:
         scorer(np.load(folder / "pixels.npy")[:8], [str(i) for i in range(8)])
@@ -182,9 +182,9 @@ def prepare(source, folder, images, steps, model):
         pixels = coarse.repeat(4, 2).repeat(4, 3).astype(np.uint8)
         what = f"{images} made-up images"
     else:
-        found = collection.open_collection(source, max_images=images)
+        opened = collection.open_collection(source, max_images=images)
         pixels = np.array(
-            collection.training_pixels(found, size=32, fit="crop", seed=0, workers=2)[:images]
+            collection.training_pixels(opened, size=32, fit="crop", seed=0, workers=2)[:images]
         )
         what = f"{len(pixels)} images of {source}"
     np.save(folder / "pixels.npy", pixels)
@@ -229,15 +229,15 @@ def main():
         what = prepare(options.source, folder, options.images, options.steps, options.model)
         for name in specs:
             spec = f"lpips-vgg@{random_vgg(folder)}" if name == "lpips-vgg" else name
-            found = {"published": [], "mincurate": []}
+            rates = {"published": [], "mincurate": []}
             for _ in range(options.rounds):
-                for name in found:
+                for name in rates:
                     command = [sys.executable, __file__, "--side", name, place, spec]
                     command += ["--draws", str(options.draws), "--batch", str(options.batch)]
                     done = subprocess.run(command, capture_output=True, text=True, check=True)
-                    found[name].append(json.loads(done.stdout.splitlines()[-1]))
-            best = {name: max(f["rate"] for f in runs) for name, runs in found.items()}
-            peak = {name: max(f["peak_mb"] for f in runs) for name, runs in found.items()}
+                    rates[name].append(json.loads(done.stdout.splitlines()[-1]))
+            best = {name: max(f["rate"] for f in runs) for name, runs in rates.items()}
+            peak = {name: max(f["peak_mb"] for f in runs) for name, runs in rates.items()}
             theirs, ours, same, again = (
                 np.load(folder / f"{name}.npy")
                 for name in ("published", "mincurate", "same-noise", "again")

@@ -38,10 +38,10 @@ BOUNDS = {
 
 def serve(folder: Path) -> "subprocess.Popen[bytes]":
     """A MongoDB on a free port, which FiftyOne is told of before it is imported."""
-    found = importlib.util.find_spec("fiftyone")
-    assert found and found.submodule_search_locations, "FiftyOne is not installed"
+    spec = importlib.util.find_spec("fiftyone")
+    assert spec and spec.submodule_search_locations, "FiftyOne is not installed"
     assert "fiftyone" not in sys.modules
-    binary = Path(found.submodule_search_locations[0]) / "db" / "bin" / "mongod"
+    binary = Path(spec.submodule_search_locations[0]) / "db" / "bin" / "mongod"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -58,7 +58,6 @@ def loop(images: Path, number: int, fiftyone: bool) -> None:
     from faults import pictures
 
     from mincurate.dataset import delete
-    from mincurate.generation.budget import Budget
     from mincurate.pipelines import augment, score, score_new
     from mincurate.runs import store
 
@@ -74,18 +73,19 @@ def loop(images: Path, number: int, fiftyone: bool) -> None:
     pictures(images / "new", 8, seed=1000 + number)
     joined = score_new.score_new(scored, fiftyone=fiftyone)
     assert len(joined.frame) == 10, joined.words
-    made = augment.augment(
+    generated = augment.augment(
         scored,
         n=8,
         steps=4,
         init="real",
         top_fraction=1.0,
-        budget=Budget(train_steps=20, guide_steps=20),
+        train_steps=20,
+        guide_steps=20,
         dataset="soak" if fiftyone else None,
         batch_size=4,
     ).run
     shutil.rmtree(images / "new")
-    delete.delete_run(made)
+    delete.delete_run(generated)
     delete.delete_run(scored)
     assert not store.all_runs()
 

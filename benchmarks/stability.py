@@ -53,7 +53,7 @@ def main() -> None:
 
     device.keep_freed_memory()  # as the command line does
     images = pool(options.data, options.perceptual, options.per_class, None)
-    found = []
+    rows = []
     for case in [c for c in cases(images, "reported", options.images, 1) if c.trains][
         : options.pairs
     ]:
@@ -72,7 +72,7 @@ def main() -> None:
                 f"AP {name}": float(average_precision_score(case.rare, s))
                 for name, s in (("first", ours), ("second", model), ("mean", ours + model))
             }
-            found.append(row)
+            rows.append(row)
             print(
                 *(f"{k} {v:.3f}" if isinstance(v, float) else v for k, v in row.items()),
                 sep="  ",
@@ -80,11 +80,11 @@ def main() -> None:
             )
         result = {
             **provenance(),
-            "rows": found,
+            "rows": rows,
         }
         options.json.write_text(json.dumps(result, indent=1))
-    for network in dict.fromkeys(row["network"] for row in found):
-        of = [row for row in found if row["network"] == network]
+    for network in dict.fromkeys(row["network"] for row in rows):
+        of = [row for row in rows if row["network"] == network]
         means = {k: np.mean([row[k] for row in of]) for k in of[0] if k not in ("case", "network")}
         print(f"mean of {len(of)}, {network}:", *(f"{k} {v:.3f}" for k, v in means.items()))
 

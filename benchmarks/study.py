@@ -89,7 +89,7 @@ def ways(images: Pool, spoiled: bool, fiftyone_too: bool) -> dict[str, Callable]
         fitted = LocalOutlierFactor(n_neighbors=20).fit(images.vectors[rows])
         return -fitted.negative_outlier_factor_
 
-    found: dict[str, Callable] = {
+    methods: dict[str, Callable] = {
         DEFAULT: lambda rows: outliers.rarity(
             images.vectors[rows], outliers.reference(map(str, rows))
         ),
@@ -106,18 +106,18 @@ def ways(images: Pool, spoiled: bool, fiftyone_too: bool) -> dict[str, Callable]
         "complexity (control)": lambda rows: images.complexity[rows],
     }
     if fiftyone_too:
-        found |= {
+        methods |= {
             "FiftyOne uniqueness": lambda rows: fiftyone("uniqueness", images.vectors[rows]),
             "FiftyOne 1 - representativeness": lambda rows: (
                 -fiftyone("representativeness", images.vectors[rows])
             ),
         }
     if spoiled:
-        found |= {
+        methods |= {
             "cleanvision": lambda rows: cleanvision(images.pixels[rows]),
             "softness": lambda rows: softness(images.pixels[rows]),
         }
-    return found
+    return methods
 
 
 def rankings(images: Pool, case: Planted, options: argparse.Namespace):
@@ -125,31 +125,31 @@ def rankings(images: Pool, case: Planted, options: argparse.Namespace):
 
     Scores of a case with labels are to be compared within each.
     """
-    found = ways(images, case.group in SPOILED, not options.no_fiftyone)
+    scorers = ways(images, case.group in SPOILED, not options.no_fiftyone)
     if case.labels is not None:
-        among_all = found[DEFAULT]
-        found = {name: within_labels(way, case) for name, way in found.items()}
-        found[f"{DEFAULT}, of all labels"] = among_all
-    for name, way in found.items():
+        among_all = scorers[DEFAULT]
+        scorers = {name: within_labels(way, case) for name, way in scorers.items()}
+        scorers[f"{DEFAULT}, of all labels"] = among_all
+    for name, way in scorers.items():
         if options.methods and name not in options.methods:
             continue
         started = time.monotonic()
         scores = np.asarray(way(case.rows), np.float64)
         yield name, scores, time.monotonic() - started
     if case.seed < options.denoisers and case.trains:
-        yield from denoised(images, case, found[DEFAULT](case.rows), options)
+        yield from denoised(images, case, scorers[DEFAULT](case.rows), options)
 
 
 def within_labels(way: Callable, case: Planted) -> Callable:
     """A ranking that is shown the images of one label after the other."""
 
-    def scores(rows):
-        found = np.empty(len(rows))
+    def rank(rows):
+        scores = np.empty(len(rows))
         for own, part in case.by_label():
-            found[own] = way(part.rows)
-        return found
+            scores[own] = way(part.rows)
+        return scores
 
-    return scores
+    return rank
 
 
 def reference(case: Planted):
@@ -178,8 +178,8 @@ def scorer_of(model, spec: str, n_draws: int, seed: int, sigma: float = SIGMA):
     from mincurate.features import embedder, perceptual
     from mincurate.ranking import minority_score
 
-    distance = perceptual.load(spec, model)
-    embed = embedder.load("unet", model).embed
+    distance = perceptual.load_perceptual(spec, model)
+    embed = embedder.load_embedder("unet", model).embed
     return minority_score.Scorer(model, distance, embed, model.nearest_sigma(sigma), n_draws, seed)
 
 
@@ -238,8 +238,8 @@ def cleanvision(pixels):
             Image.fromarray(image.transpose(1, 2, 0)).save(Path(folder) / f"{i:06d}.png")
         lab = Imagelab(data_path=folder)
         lab.find_issues({kind: {} for kind in kinds}, n_jobs=1, verbose=False)
-        found = lab.issues.sort_index()
-    return 1 - found[[f"{kind}_score" for kind in kinds]].min(axis=1).to_numpy()
+        table = lab.issues.sort_index()
+    return 1 - table[[f"{kind}_score" for kind in kinds]].min(axis=1).to_numpy()
 
 
 def softness(pixels):
@@ -265,12 +265,12 @@ def trusted(vectors, case: Planted) -> str:
 
 def tell_trust(rows: list[Found]) -> None:
     """How often the trust in the default ranking was right, if an AUROC of 0.8 is a good one."""
-    found = [row for row in rows if row.trust]
+    trusted = [row for row in rows if row.trust]
     for level in ("strong", "fair", "weak"):
-        of = np.array([row.auroc for row in found if row.trust == level])
+        of = np.array([row.auroc for row in trusted if row.trust == level])
         if len(of):
             print(
-                f"trust {level}: {len(of)} of {len(found)} cases, mean AUROC {of.mean():.3f}, "
+                f"trust {level}: {len(of)} of {len(trusted)} cases, mean AUROC {of.mean():.3f}, "
                 f"{(of >= 0.8).mean():.0%} at 0.8 or more, lowest {of.min():.2f}"
             )
 
@@ -284,9 +284,9 @@ def fiftyone(what: str, vectors):
     dataset = fo.Dataset()
     dataset.add_samples([fo.Sample(filepath=f"/{i:06d}.png") for i in range(len(vectors))])
     getattr(fob, f"compute_{what}")(dataset, embeddings=vectors, progress=False)
-    found = dict(zip(*dataset.values(["filepath", what]), strict=True))
+    by_path = dict(zip(*dataset.values(["filepath", what]), strict=True))
     dataset.delete()
-    return np.array([found[f"/{i:06d}.png"] for i in range(len(vectors))])
+    return np.array([by_path[f"/{i:06d}.png"] for i in range(len(vectors))])
 
 
 def judge(case: Planted, method: str, scores, complexity, seconds: float) -> Found:
@@ -471,13 +471,13 @@ def main() -> None:
     for case in cases(images, options.cases, options.images, options.seeds):
         ranked = list(rankings(images, case, options))
         for own, part in case.by_label():
-            found = [
+            candidates = [
                 judge(part, method, scores[own], images.complexity[part.rows], seconds)
                 for method, scores, seconds in ranked
             ]
-            best = max(found, key=lambda r: r.ap)
+            best = max(candidates, key=lambda r: r.ap)
             print(f"{part.name}: best {best.method}, AP {best.ap:.3f}", flush=True)
-            for row in found:
+            for row in candidates:
                 judged = row.method == DEFAULT and case.labels is None
                 trust = trusted(images.vectors[case.rows], case) if judged else ""
                 rows.append(replace(row, trust=trust))

@@ -83,12 +83,12 @@ def scoring_speed(given):
 def feature_passes(given):
     from dataclasses import replace
 
-    from mincurate.diffusion import denoiser
+    from mincurate.diffusion.load import load_denoiser
     from mincurate.features import perceptual as perception
     from mincurate.ranking.minority_score import Scorer
 
-    model = denoiser.load(given.model)
-    distance = perception.load("unet", model)
+    model = load_denoiser(given.model)
+    distance = perception.load_perceptual("unet", model)
     seen = []
 
     def trunk(x):
@@ -103,64 +103,65 @@ def feature_passes(given):
 
 
 def adaptive_draws(given):
-    found = benchmark(given, "adaptive", "--rounds", given.size(50, 10))
+    result = benchmark(given, "adaptive", "--rounds", given.size(50, 10))
     shares = {
-        case: found[case]["share_of_draws"] for case in ("ten classes", "rarest tenth or not")
+        case: result[case]["share_of_draws"] for case in ("ten classes", "rarest tenth or not")
     }
-    said = {c: f"{s:.0%}" if s else "more than 100%" for c, s in shares.items()}
+    texts = {c: f"{s:.0%}" if s else "more than 100%" for c, s in shares.items()}
     share = shares["rarest tenth or not"]
-    n = found["images_in_a_run"]
-    figure = f"{said['rarest tenth or not']} of K = 6 for “rarest tenth or not” of {n:,} images "
-    figure += f"(score --adaptive, its pilot included); for ten classes {said['ten classes']}"
+    n = result["images_in_a_run"]
+    figure = f"{texts['rarest tenth or not']} of K = 6 for “rarest tenth or not” of {n:,} images "
+    figure += f"(score --adaptive, its pilot included); for ten classes {texts['ten classes']}"
     return figure, bool(share) and share <= 0.6
 
 
 def guided_sampling(given):
     if not given.run:
         raise Missing("needs --run RUN, a scored run whose model is trained on to all levels")
-    found = benchmark(
+    result = benchmark(
         given, "sampling", given.run, "--n", given.size(256, 64),
         "--settings", "minority/ancestral/250", "minority/sde-dpm++/25",
         *(["--model", given.generator] if given.generator else []),
     )  # fmt: skip
-    apart = found["rows"][1]["beyond_reference"]
+    apart = result["rows"][1]["beyond_reference"]
     figure = ", ".join(apart) if apart else "all metrics within the intervals"
-    return f"25 against 250 evaluations: {figure}; {found['n']} images", not apart
+    return f"25 against 250 evaluations: {figure}; {result['n']} images", not apart
 
 
 def ray_overhead(given):
-    found = benchmark(
+    result = benchmark(
         given, "engines", given.images, "--model", given.model, "--perceptual", given.perceptual,
         "--images", given.size(512, 192), "--shard", given.size(64, 16),
         "--rounds", given.size(2, 1), "--train-steps", given.size(300, 60),
     )  # fmt: skip
-    figure = f"{found['overhead']:+.0%}; {found['images']} images, 2 workers; training "
-    return f"{figure}{found['training']['overhead']:+.0%}", found["overhead"] <= 0.1
+    figure = f"{result['overhead']:+.0%}; {result['images']} images, 2 workers; training "
+    return f"{figure}{result['training']['overhead']:+.0%}", result["overhead"] <= 0.1
 
 
 def quantile_classes(given):
-    found = benchmark(given, "scale", "quantiles", "--n", given.size(20_000_000, 2_000_000))
-    more = found["streamed"]
-    figure = f"{'exact' if found['exact'] else 'NOT exact'} at {found['n']:.0e}"
+    result = benchmark(given, "scale", "quantiles", "--n", given.size(20_000_000, 2_000_000))
+    more = result["streamed"]
+    figure = f"{'exact' if result['exact'] else 'NOT exact'} at {result['n']:.0e}"
     figure += (
         f"; {more['n']:.0e} streamed in {more['streamed_s']:.0f} s, {more['peak_gib']:.1f} GiB"
     )
-    return figure, found["exact"] and more["peak_gib"] < 2
+    return figure, result["exact"] and more["peak_gib"] < 2
 
 
 def large_map(given):
-    found = benchmark(given, "scale", "map", "--n", given.size(1_000_000, 100_000))
-    figure = f"{found['peak_gib']:.1f} GiB, {found['map_s'] / 60:.0f} min, {found['n']:.0e} vectors"
-    return f"{figure}; {found['neighbours_of_a_kind']:.0%} lie by their kind", (
-        found["peak_gib"] <= 16
+    result = benchmark(given, "scale", "map", "--n", given.size(1_000_000, 100_000))
+    figure = f"{result['peak_gib']:.1f} GiB, {result['map_s'] / 60:.0f} min"
+    figure += f", {result['n']:.0e} vectors"
+    return f"{figure}; {result['neighbours_of_a_kind']:.0%} lie by their kind", (
+        result["peak_gib"] <= 16
     )
 
 
 def fiftyone_writing(given):
-    found = benchmark(given, "scale", "fiftyone", "--n", given.size(20_000, 5_000))
-    first, added = found["first_samples_per_s"], found["added"]
-    figure = f"{first:,.0f} samples/s; second run {found['second_samples_per_s']:,.0f}/s, adds "
-    return f"{figure}{added[1]}; {found['n']:,} samples", first >= 2000 and added[1] == 0
+    result = benchmark(given, "scale", "fiftyone", "--n", given.size(20_000, 5_000))
+    first, added = result["first_samples_per_s"], result["added"]
+    figure = f"{first:,.0f} samples/s; second run {result['second_samples_per_s']:,.0f}/s, adds "
+    return f"{figure}{added[1]}; {result['n']:,} samples", first >= 2000 and added[1] == 0
 
 
 def memory(given):
@@ -223,8 +224,8 @@ def help_time(given):
         used = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
         computing.append(used)
     heavy = "import sys, mincurate.cli; print({'torch','umap','fiftyone'} & set(sys.modules))"
-    found = subprocess.run([sys.executable, "-c", heavy], stdout=subprocess.PIPE, text=True)
-    clean = found.stdout.strip() == "set()"
+    done = subprocess.run([sys.executable, "-c", heavy], stdout=subprocess.PIPE, text=True)
+    clean = done.stdout.strip() == "set()"
     # Of a single thread: where the machine is busy with other things, only this tells.
     cost = min(computing)
     figure = f"{cost:.2f} s of computing, {min(walls):.2f} s in all, best of 5; heavy imports: "
@@ -288,7 +289,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         images, model = prepare(options, place)
-        given = Given(
+        inputs = Given(
             images,
             model,
             options.perceptual,
@@ -300,7 +301,7 @@ def main():
         for number in options.only or TARGETS:
             target = TARGETS[number]
             try:
-                figure, fits = target.measure(given)
+                figure, fits = target.measure(inputs)
                 verdict = "met" if fits else "missed"
             except Missing as why:
                 figure, verdict = str(why), "not measured"

@@ -125,13 +125,13 @@ def main():
         return
     rates = {name: [] for name in SIDES}
     for _ in range(options.rounds):
-        for name, found in rates.items():
+        for name, values in rates.items():
             command = [sys.executable, __file__, options.source, "--side", name]
             command += ["--steps", str(options.steps), "--batch", str(options.batch)]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            found.append(json.loads(done.stdout.splitlines()[-1])["rate"])
-            print(f"{name}: {found[-1]:.1f} images/s", flush=True)
-    best = {name: max(found) for name, found in rates.items()}
+            values.append(json.loads(done.stdout.splitlines()[-1])["rate"])
+            print(f"{name}: {values[-1]:.1f} images/s", flush=True)
+    best = {name: max(values) for name, values in rates.items()}
     result = {
         **provenance(),
         "steps": options.steps,

@@ -45,10 +45,10 @@ def residual(scores, *explained_by):
 
 def within(groups, scores):
     """Rank of every score among those of its group."""
-    found = np.empty(len(scores))
+    percentiles = np.empty(len(scores))
     for group in np.unique(groups):
-        found[groups == group] = ranks(scores[groups == group])
-    return found
+        percentiles[groups == group] = ranks(scores[groups == group])
+    return percentiles
 
 
 class Case:
@@ -153,7 +153,7 @@ def vector_score(vectors, cross_fitted: bool, sigma: float = 0.3, steps: int = 3
     x = PCA(32, random_state=0).fit_transform(vectors)
     x = torch.tensor(x / x.std(), dtype=torch.float32)
     halves = torch.arange(len(x)) % 2 if cross_fitted else torch.zeros(len(x), dtype=torch.long)
-    found = torch.empty(len(x))
+    residuals = torch.empty(len(x))
     for half in halves.unique():
         torch.manual_seed(0)
         net = torch.nn.Sequential(
@@ -161,9 +161,9 @@ def vector_score(vectors, cross_fitted: bool, sigma: float = 0.3, steps: int = 3
             torch.nn.Linear(256, 32),
         )  # fmt: skip
         optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
-        known = x[halves != half] if cross_fitted else x
+        fitted_on = x[halves != half] if cross_fitted else x
         for _ in range(steps):
-            batch = known[torch.randint(len(known), (128,))]
+            batch = fitted_on[torch.randint(len(fitted_on), (128,))]
             loss = (net(batch + sigma * torch.randn_like(batch)) - batch).square().mean()
             optimizer.zero_grad()
             loss.backward()
@@ -174,8 +174,8 @@ def vector_score(vectors, cross_fitted: bool, sigma: float = 0.3, steps: int = 3
                 (net(scored + sigma * torch.randn_like(scored)) - scored).norm(dim=1)
                 for _ in range(20)
             ]
-        found[halves == half] = torch.stack(error).mean(0)
-    return found.numpy()
+        residuals[halves == half] = torch.stack(error).mean(0)
+    return residuals.numpy()
 
 
 def own_vectors(case: Case):
@@ -247,10 +247,10 @@ def main() -> None:
 
     device.keep_freed_memory()  # as the command line does
     images = pool(options.data, options.embedding, options.per_class, options.cache)
-    found = json.loads(options.json.read_text())["rows"] if options.json.exists() else []
+    earlier = json.loads(options.json.read_text())["rows"] if options.json.exists() else []
     for common, rare in CHOOSING[: options.pairs]:
         planted = hide(images, common, rare, 0.05, 0, options.images)
-        if any(row["case"] == planted.name for row in found):
+        if any(row["case"] == planted.name for row in earlier):
             continue
         case = Case(images, planted, options)
         for kind, ways in (("scores", scores(case, options.embedding)), ("own", own_vectors(case))):
@@ -258,10 +258,10 @@ def main() -> None:
                 continue
             for name, ranking in ways:
                 row = judge(planted, name, ranking, images.complexity[planted.rows], 0.0)
-                found.append(vars(row) | {"group": kind})
+                earlier.append(vars(row) | {"group": kind})
                 print(f"{row.case}: {name} {row.auroc:.3f} {row.ap:.3f}", flush=True)
-        options.json.write_text(json.dumps({**provenance(), "rows": found}, indent=1))
-    show(found)
+        options.json.write_text(json.dumps({**provenance(), "rows": earlier}, indent=1))
+    show(earlier)
 
 
 def show(rows) -> None:

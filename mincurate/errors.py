@@ -1,16 +1,16 @@
-"""The errors that are told to the user as a sentence."""
+"""The exceptions whose text is written for the user."""
 
 
 class UserError(Exception):
-    """Something the user can mend: one sentence that says what happened and what to do.
+    """Something the user can fix: one sentence that says what happened and what to do.
 
-    The command line prints the sentence and exits with code 1; every other exception is a bug
-    and keeps its traceback.
+    The command line prints the sentence and exits with code 1. Every other exception is a bug and
+    keeps its traceback.
     """
 
 
 class StoppedError(Exception):
-    """The user pressed Ctrl-C; says what is kept and how to go on."""
+    """The user pressed Ctrl-C; the text says what is kept and how to go on."""
 
 
 class UnreadableImage(Exception):
@@ -19,3 +19,9 @@ class UnreadableImage(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def reason(error: BaseException, limit: int = 200) -> str:
+    """The first line of an exception's text, cut to ``limit`` characters, or else its class."""
+    line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return line if len(line) <= limit else line[: limit - 1] + "…"

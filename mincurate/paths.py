@@ -2,12 +2,19 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
+from mincurate.errors import UserError
 
 
 def home() -> Path:
-    """Where runs and trained models are kept: ``$MINCURATE_HOME``, or ``~/.mincurate``."""
-    return Path(os.environ.get("MINCURATE_HOME") or Path.home() / ".mincurate").expanduser()
+    """The folder of runs and trained models: ``$MINCURATE_HOME``, or ``~/.mincurate``.
+
+    Raises:
+        UserError: this user has no home folder.
+    """
+    try:
+        return Path(os.environ.get("MINCURATE_HOME") or Path.home() / ".mincurate").expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            "There is no home folder to keep runs and models in: set MINCURATE_HOME to a folder."
+        ) from error

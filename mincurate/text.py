@@ -1,11 +1,11 @@
-"""Text from strangers, made harmless to show: names of files, labels, reasons."""
+"""Untrusted text made safe to print: file names, labels, reasons."""
 
 
 def visible(text: str) -> str:
-    r"""Spell out (``\n``, ``\u202e``) what would be invisible or change its surroundings.
+    r"""Escape (``\n``, ``\u202e``) characters that are invisible or change the text around them.
 
-    Line breaks, control characters, lone surrogates and marks that turn the direction of reading;
-    joiners, which Persian and emoji need, stay.
+    These are line breaks, control characters, lone surrogates and marks of the writing direction.
+    Joiners stay: Persian and emoji need them.
     """
     if text.isprintable():
         return text
@@ -16,7 +16,7 @@ def visible(text: str) -> str:
 
 
 def short(text: str, limit: int = 160) -> str:
-    """At most ``limit`` characters, the middle left out; without invisible ones."""
+    """`visible` text of at most ``limit`` characters; what is too long loses its middle."""
     text = visible(text)
     head = limit // 3
     return text if len(text) <= limit else f"{text[:head]}…{text[head + 1 - limit :]}"

@@ -20,8 +20,6 @@ settings.load_profile("mincurate")
 
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, here and in what tests start
-    # UMAP's first map would set torch's threads to the number of cores: they share one libgomp.
-    os.environ["NUMBA_NUM_THREADS"] = "1"
 
 # FiftyOne reads these once, when it is imported: they are set before anything can import it.
 DATABASE = tempfile.mkdtemp(prefix="mincurate-database-")

@@ -49,7 +49,7 @@ def test_the_reference_holds_every_command_with_every_option_and_its_help():
         entries = re.findall(r"^- `([^`]*)`: (.*)$", sections[name], re.MULTILINE)
         for parameter in command.params:
             names = {*parameter.opts, *parameter.secondary_opts}
-            [told] = [text for shown, text in entries if names <= {*re.split("[], /[]+", shown)}]
+            [told] = [text for shown, text in entries if names <= {*re.split("[], /[.]+", shown)}]
             assert " ".join(parameter.help.split()) in told, f"{name} {parameter.name}"
 
 
@@ -77,7 +77,7 @@ def test_links_from_outside_of_docs_lead_somewhere(path):
 
 
 def test_every_column_is_documented():
-    from mincurate.ranking.table_file import COLUMNS
+    from mincurate.runs.schema import COLUMNS
 
     columns = (ROOT / "docs" / "files.md").read_text()
     assert [name for name in COLUMNS if f"`{name}`" not in columns] == []

@@ -59,7 +59,6 @@ def test_every_experiment_leaves_a_figure_and_a_table(own, tmp_path, monkeypatch
     # The first is the fixture's; no set was made twice.
     assert sorted(kinds, key=str) == [
         ("ddpm", [4], None),
-        ("low-density", [4], 0.5),
         ("minority", [0], 3.5),
         ("minority", [4], 2.0),
         ("minority", [4], 3.5),

@@ -11,9 +11,22 @@ sys.path.insert(0, str(ROOT / "docs"))
 
 from commands_page import app, commands  # noqa: E402
 
-FOREIGN = {"--head", "--only", "--sigmas"}
-"""Options of `ray start` and of scripts in benchmarks."""
-PROSE = {"again", "in", "is", "keeps", "made", "process", "reads", "would"}
+FOREIGN = {"--head", "--only", "--sigmas", "--dbpath"}
+"""Options of `ray start`, of mongod and of scripts in benchmarks."""
+PROSE = {
+    "again",
+    "in",
+    "is",
+    "keeps",
+    "made",
+    "process",
+    "reads",
+    "would",
+    "does",
+    "has",
+    "scores",
+    "will",
+}
 """Words that follow the name mincurate in a sentence."""
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 COMMAND = re.compile(r"\bmincurate ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?")

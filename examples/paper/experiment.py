@@ -7,7 +7,7 @@ one takes from there, and what was stopped goes on. Sets have the same seeds, im
 import argparse
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +15,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import mincurate
+from mincurate import hashing
 from mincurate.cli.console import Terminal
-from mincurate.compute.device import keep_freed_memory
+from mincurate.compute.device import choose_device, choose_precision, keep_freed_memory
 from mincurate.evaluation import metrics
+from mincurate.generation import generate
 from mincurate.generation.budget import Budget
+from mincurate.generation.trainings import plan_trainings
 from mincurate.ranking import reference as references
 from mincurate.ranking.reference import Base
 from mincurate.report import evaluation_figures
 from mincurate.runs import files, schema, store
+from mincurate.runs import manifest as manifests
 
 NAMES = {
     "minority_score": "minority score",
@@ -77,13 +81,55 @@ class Experiment:
             steps=o.steps,
             guidance_scale=guidance_scale,
             model=o.model,
-            budget=Budget(o.train_minutes, o.train_steps, o.guide_minutes, o.guide_steps),
+            **asdict(self.budget),
             seed=o.seed,
             batch_size=o.batch_size,
             device=o.device,
             reporter=self.reporter,
         )
         return Made(made.frame, np.load(made.run.path / schema.VECTORS))
+
+    def make_low_density(self) -> Made:
+        """``--n`` images of the rival, which is no sampler of mincurate: files in ``--output``."""
+        import low_density
+
+        o = self.options
+        device = choose_device(o.device)
+        folder = Path(o.output)
+        trainings = plan_trainings(self.base, model=o.model, budget=self.budget, device=device)
+        denoiser = trainings.train_denoiser(self.reporter)
+        pixels = self.base.pixels(size=denoiser.image_size)
+        how = {"steps": o.steps, "solver": o.solver}
+        realness = low_density.train_realness(
+            denoiser, pixels, trainings.guidance, folder, reporter=self.reporter, **how
+        )
+        hardness = low_density.fit_hardness(denoiser, pixels, seed=trainings.guidance.seed)
+        dtype = choose_precision("auto", device)
+        facts = [o.n, o.seed, how, realness.record["fingerprint"]]
+        folder = folder / f"low-density-{hashing.fingerprint(facts)}"
+        manifest = generate.generate(
+            folder,
+            low_density.sampler(denoiser, hardness, realness, dtype=dtype, **how),
+            o.n,
+            seed=o.seed,
+            batch_size=o.batch_size,
+            facts={},
+            reporter=self.reporter,
+        )
+        scorer = references.scorer_of(self.base.run, device)
+        files = manifests.files(folder, manifest)
+        return Made(*references.join(self.base, scorer, files, reporter=self.reporter))
+
+    @property
+    def budget(self) -> Budget:
+        """How long the trainings may take."""
+        o = self.options
+        return Budget(
+            train_minutes=o.train_minutes,
+            train_steps=o.train_steps,
+            guide_minutes=o.guide_minutes,
+            guide_steps=o.guide_steps,
+        )
 
     def measure(self, made: Made) -> dict[str, metrics.Interval]:
         """`NAMES` to mean and 95 % interval over images."""

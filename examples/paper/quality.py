@@ -30,7 +30,7 @@ def compare(one: Experiment) -> None:
     """Make, measure, draw."""
     made = {
         "ddpm": one.make("ddpm"),
-        "low-density": one.make("low-density"),
+        "low-density": one.make_low_density(),
         "minority": one.make("minority", guidance_scale=one.options.guidance_scale),
     }
     base, reporter = one.base, one.reporter

@@ -86,7 +86,6 @@ def demo(
 
 def _augment(scored: "Result", reporter: Terminal) -> None:
     """Generate more of the rarest tenth, and say whether it is rarer than plain samples."""
-    from mincurate.generation.budget import Budget
     from mincurate.pipelines import augment as pipeline
     from mincurate.pipelines import evaluate
 
@@ -94,7 +93,8 @@ def _augment(scored: "Result", reporter: Terminal) -> None:
     augmented = pipeline.augment(
         scored.run,
         n=GENERATED,
-        budget=Budget(train_steps=ALL_LEVELS_STEPS, guide_steps=GUIDE_STEPS),
+        train_steps=ALL_LEVELS_STEPS,
+        guide_steps=GUIDE_STEPS,
         dataset=scored.dataset,
         reporter=reporter,
     )

@@ -7,7 +7,15 @@ import typer
 
 from mincurate.cli import summaries
 from mincurate.cli.console import Terminal
-from mincurate.cli.options import BASIC, METHOD, GeneratingModel, GuidanceScale, Scored, Steps
+from mincurate.cli.options import (
+    BASIC,
+    METHOD,
+    GeneratingModel,
+    GuidanceScale,
+    Guides,
+    Scored,
+    Steps,
+)
 from mincurate.cli.shared import settings_of
 from mincurate.errors import UserError
 from mincurate.progress import duration
@@ -16,9 +24,23 @@ if TYPE_CHECKING:
     from mincurate.runs.store import Run
 
 TARGET = "What to generate"
+Preset = Annotated[
+    Literal["paper"] | None,
+    typer.Option(
+        help="paper: the values of ICLR 2024 for what is not given. Default: none.",
+        rich_help_panel=METHOD,
+    ),
+]
 
 
-def guide(ctx: typer.Context, run: Scored = None, *, model: GeneratingModel = None) -> None:
+def guide(
+    ctx: typer.Context,
+    run: Scored = None,
+    *,
+    model: GeneratingModel = None,
+    by: Guides = "rarity",
+    preset: Preset = None,
+) -> None:
     """Train the minority guidance, a classifier of the classes.
 
     It knows the ordinal classes at every noise level. `mincurate augment` does this when it is
@@ -29,7 +51,7 @@ def guide(ctx: typer.Context, run: Scored = None, *, model: GeneratingModel = No
 
         mincurate guide --loss ordinal
     """
-    settings = with_budget(settings_of(locals()))
+    settings = settings_of(locals())
     from mincurate.compute.device import keep_freed_memory
     from mincurate.pipelines import augment as pipeline
     from mincurate.report import evaluation_figures, run_page
@@ -46,81 +68,93 @@ def guide(ctx: typer.Context, run: Scored = None, *, model: GeneratingModel = No
     reporter.say("Use it: mincurate augment --top-decile")
 
 
+TopDecile = Annotated[
+    bool,
+    typer.Option(
+        "--top-decile",
+        help="Images of the rarest tenth; this is the default.",
+        rich_help_panel=BASIC,
+    ),
+]
+Label = Annotated[
+    str | None,
+    typer.Option(
+        help="Rare images of this label (--sampler minority). Default: of any.",
+        rich_help_panel=BASIC,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print the plan and how long it takes.", rich_help_panel=BASIC),
+]
+TargetClass = Annotated[
+    int | None,
+    typer.Option(
+        help="One ordinal class, 0 (commonest) to L-1. Default: the rarest tenth.",
+        rich_help_panel=TARGET,
+    ),
+]
+TopFraction = Annotated[
+    float | None,
+    typer.Option(
+        help="The rarest share, above 0, at most 1. Default: 0.1.", rich_help_panel=TARGET
+    ),
+]
+Like = Annotated[
+    str | None,
+    typer.Option(
+        help="Vary samples: tag:NAME, view:NAME or ids (FiftyOne). Default: new images.",
+        rich_help_panel=TARGET,
+    ),
+]
+Init = Annotated[
+    Literal["noise", "real"],
+    typer.Option(
+        help="Start from noise, or from real images of the target.", rich_help_panel=TARGET
+    ),
+]
+Strength = Annotated[
+    float,
+    typer.Option(
+        help="Share of a start image that may change, above 0, at most 1.",
+        rich_help_panel=TARGET,
+    ),
+]
+Sampler = Annotated[
+    Literal["minority", "ddpm", "self-guided", "boost-and-skip"],
+    typer.Option(
+        help="minority is the paper's guidance, ddpm plain sampling.", rich_help_panel=METHOD
+    ),
+]
+Solver = Annotated[
+    Literal["sde-dpm++", "dpm++", "ddim", "ancestral"] | None,
+    typer.Option(
+        help="ancestral is the paper's. Default: sde-dpm++ (self-guided: ancestral).",
+        rich_help_panel=METHOD,
+    ),
+]
+
+
 def augment(
     ctx: typer.Context,
     run: Scored = None,
     *,
     n: Annotated[int, typer.Option("--n", help="Number of images.", rich_help_panel=BASIC)] = 1000,
-    top_decile: Annotated[
-        bool,
-        typer.Option(
-            "--top-decile",
-            help="Images of the rarest tenth; this is the default.",
-            rich_help_panel=BASIC,
-        ),
-    ] = False,
-    label: Annotated[
-        str | None,
-        typer.Option(
-            help="Rare images of this label (--sampler minority). Default: of any.",
-            rich_help_panel=BASIC,
-        ),
-    ] = None,
+    top_decile: TopDecile = False,
+    label: Label = None,
     guidance_scale: GuidanceScale = None,
     model: GeneratingModel = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Print the plan and how long it takes.", rich_help_panel=BASIC
-        ),
-    ] = False,
-    target_class: Annotated[
-        int | None,
-        typer.Option(
-            help="One ordinal class, 0 (commonest) to L-1. Default: the rarest tenth.",
-            rich_help_panel=TARGET,
-        ),
-    ] = None,
-    top_fraction: Annotated[
-        float | None,
-        typer.Option(
-            help="The rarest share, above 0, at most 1. Default: 0.1.", rich_help_panel=TARGET
-        ),
-    ] = None,
-    like: Annotated[
-        str | None,
-        typer.Option(
-            help="Vary samples: tag:NAME, view:NAME or ids (FiftyOne). Default: new images.",
-            rich_help_panel=TARGET,
-        ),
-    ] = None,
-    init: Annotated[
-        Literal["noise", "real"],
-        typer.Option(
-            help="Start from noise, or from real images of the target.", rich_help_panel=TARGET
-        ),
-    ] = "noise",
-    strength: Annotated[
-        float,
-        typer.Option(
-            help="Share of a start image that may change, above 0, at most 1.",
-            rich_help_panel=TARGET,
-        ),
-    ] = 0.6,
-    sampler: Annotated[
-        Literal["minority", "ddpm", "self-guided", "boost-and-skip", "low-density"],
-        typer.Option(
-            help="minority is the paper's guidance, ddpm plain sampling.", rich_help_panel=METHOD
-        ),
-    ] = "minority",
-    solver: Annotated[
-        Literal["sde-dpm++", "dpm++", "ddim", "ancestral"] | None,
-        typer.Option(
-            help="ancestral is the paper's. Default: sde-dpm++ (self-guided: ancestral).",
-            rich_help_panel=METHOD,
-        ),
-    ] = None,
+    dry_run: DryRun = False,
+    target_class: TargetClass = None,
+    top_fraction: TopFraction = None,
+    like: Like = None,
+    init: Init = "noise",
+    strength: Strength = 0.6,
+    sampler: Sampler = "minority",
+    solver: Solver = None,
     steps: Steps = None,
+    by: Guides = "rarity",
+    preset: Preset = None,
 ) -> None:
     """Generate more of the rare images.
 
@@ -136,7 +170,7 @@ def augment(
 
         mincurate augment --like tag:rare-keep --n 200 --strength 0.5
     """
-    settings = with_budget(settings_of(locals()))
+    settings = settings_of(locals())
     started = time.monotonic()
     from mincurate.compute.device import keep_freed_memory
     from mincurate.pipelines import augment as pipeline
@@ -162,17 +196,8 @@ def augment(
         _show_estimate(scored, settings, reporter)
         return
     generated = pipeline.augment(scored, **settings, reporter=reporter)
-    summaries.generated(generated, reporter)
     reporter.say(f"Done in {duration(time.monotonic() - started)}.")
-
-
-def with_budget(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings with the four training budgets as one `Budget`."""
-    from mincurate.generation.budget import Budget
-
-    names = ("train_minutes", "train_steps", "guide_minutes", "guide_steps")
-    budget = Budget(**{name: settings.get(name) for name in names})
-    return {k: v for k, v in settings.items() if k not in names} | {"budget": budget}
+    summaries.generated(generated, reporter)
 
 
 def _chosen(scored: "Run", dataset: str | None, like: str | None) -> list[str] | None:
@@ -188,38 +213,12 @@ def _chosen(scored: "Run", dataset: str | None, like: str | None) -> list[str] |
 
 def _show_estimate(scored: "Run", settings: dict[str, Any], reporter: Terminal) -> None:
     """What `pipelines.augment.augment` would do with these settings, and how long it takes."""
-    from mincurate.generation import networks, samplers
-    from mincurate.generation.target import choose_target
-    from mincurate.pipelines import augment as pipeline
-    from mincurate.ranking import reference
+    from mincurate.pipelines.preview import preview
 
-    n, sampler, batch_size = settings["n"], settings["sampler"], settings.get("batch_size", 64)
-    label, like, init = settings["label"], settings["like"], settings["init"]
-    strength = settings["strength"]
-    _, steps, _ = samplers.settle(
-        sampler, settings["solver"], settings["steps"], settings["guidance_scale"]
-    )
-    pipeline.check(
-        n=n, sampler=sampler, label=label, init=init, strength=strength, batch_size=batch_size
-    )
-    base = reference.open_base(scored)
-    target, members = choose_target(
-        base,
-        target_class=settings["target_class"],
-        top_fraction=settings["top_fraction"],
-        label=label,
-        like=like,
-    )
-    names = ("model", "loss", "budget", "device", "precision")
-    workshop = networks.open_workshop(
-        base, **{k: settings[k] for k in names if k in settings}, reporter=reporter
-    )
+    planned = preview(scored, **settings)
     reporter.say(
-        f"Would generate {n:,} images of {target} of run {base.run.key}, which has "
-        f"{int(members.sum()):,} of {len(base.frame):,} images of this kind:"
+        f"Would generate {settings['n']:,} images of {planned.target} of run {planned.run}, which "
+        f"has {planned.of_target:,} of {planned.images:,} images of this kind:"
     )
-    share = strength if init == "real" or like is not None else 1.0
-    for part, time_it_takes in networks.estimate(
-        workshop, n=n, sampler=sampler, steps=max(1, round(share * steps)), batch_size=batch_size
-    ):
+    for part, time_it_takes in planned.parts:
         reporter.say(f"  {part}: {time_it_takes}")

@@ -20,9 +20,15 @@ Steps = Annotated[
 GuidanceScale = Annotated[
     float | None,
     typer.Option(
-        help="The paper's w: more is rarer and less real. Default: 2 (self-guided 0.3, "
-        "low-density 0.5).",
+        help="The paper's w: more is rarer and less real. Default: 2 (self-guided 0.3).",
         rich_help_panel=BASIC,
+    ),
+]
+Guides = Annotated[
+    Literal["rarity", "minority"],
+    typer.Option(
+        help="Classes that guide: of the ranking, or of the minority score.",
+        rich_help_panel=METHOD,
     ),
 ]
 GeneratingModel = Annotated[

@@ -9,7 +9,6 @@ import typer
 from mincurate.cli import summaries
 from mincurate.cli.console import Terminal, confirm
 from mincurate.cli.export import dataset_now
-from mincurate.cli.generate import with_budget
 from mincurate.cli.options import BASIC, GeneratingModel, GuidanceScale, Scored, Steps
 from mincurate.cli.shared import settings_of
 from mincurate.errors import UserError
@@ -28,7 +27,7 @@ def rebalance(
         ),
     ] = "uniform",
     by: Annotated[
-        Literal["label", "class"],
+        Literal["label", "class", "minority"],
         typer.Option(help="Balance labels or ordinal classes.", rich_help_panel=BASIC),
     ] = "label",
     cap: Annotated[
@@ -59,7 +58,7 @@ def rebalance(
 
         mincurate rebalance --to 500 --by class
     """
-    settings = with_budget(settings_of(locals()))
+    settings = settings_of(locals())
     started = time.monotonic()
     from mincurate.compute.device import keep_freed_memory
     from mincurate.curation import gather

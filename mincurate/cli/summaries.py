@@ -1,6 +1,6 @@
 """What the commands print at their end: tables, figures, and where everything is."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from mincurate.cli.console import Terminal, cell
@@ -37,7 +37,7 @@ def table_of(title: str | None, columns: Iterable[str]) -> "Table":
 
 def scored(result: "Result", reporter: Terminal) -> None:
     """The rarest images, the warnings, and where everything is."""
-    from mincurate.ranking import tail_groups
+    from mincurate.ranking import rarity_kind
     from mincurate.ranking.classes import RANKINGS, rarest_first
     from mincurate.runs.command import quoted
 
@@ -55,7 +55,7 @@ def scored(result: "Result", reporter: Terminal) -> None:
             cell(row.rel_path),
         )
     reporter.console.print(table)
-    if kinds := tail_groups.summary(result.frame):
+    if kinds := rarity_kind.summary(result.frame):
         reporter.say(kinds)
     for warning in result.warnings:
         reporter.warn(warning)
@@ -87,6 +87,7 @@ def guidance(classifier: "Classifier", reporter: Terminal) -> None:
 def generated(augmented: "Augmented", reporter: Terminal) -> None:
     """How many images are accepted, how rare they are, and where everything is."""
     from mincurate.ranking import classes
+    from mincurate.runs.command import quoted
 
     frame, counts, run = augmented.frame, augmented.counts, augmented.run
     flags = [f"{n:,} {name}" for name, n in counts.items() if name != "accepted" and n]
@@ -101,32 +102,38 @@ def generated(augmented: "Augmented", reporter: Terminal) -> None:
     )
     reporter.say(f"Images:   {run.path / 'images'}")
     reporter.say(f"Table:    {run.path / 'synthetic.csv'} (and .parquet)")
+    reporter.say(f"Did it help? mincurate evaluate {run.record['key']}")
     if augmented.dataset:
         reporter.say(f"Dataset:  {augmented.dataset} (saved view 'synthetic')")
-        reporter.say(f"Browse:   mincurate launch {augmented.dataset}")
-    reporter.say(f"Did it help? mincurate evaluate {run.record['key']}")
+        reporter.say(f"Browse:   {quoted('mincurate', 'launch', augmented.dataset)}")
 
 
 def evaluation(evaluated: "Evaluation", reporter: Terminal) -> None:
     """The main figures with their intervals, and the verdict."""
     from mincurate.report import evaluation_page
 
-    for reference, title in (("all", "all real images"), ("tail", "the rarest tenth")):
-        rows = evaluation_page.rows(evaluated.table, reference)
-        if not rows:
-            continue
-        sets = evaluation_page.SETS.values()
-        table = table_of(f"Against {title} (95 % intervals)", ("measure", *sets))
-        for row in rows:
-            figures = (f"{c['text']} [{c['interval']}]" if c["text"] else "" for c in row["cells"])
-            table.add_row(cell(row["name"]), *map(cell, figures))
-        reporter.console.print(table)
+    measures(evaluated.table, evaluation_page.SETS, reporter)
     if evaluated.downstream is not None:
         _recall(evaluated.downstream, reporter)
     verdict = evaluated.verdict
     reporter.console.print(verdict.headline, style=f"bold {STYLES[verdict.tone]}", markup=False)
     for tone, words in verdict.points:
         reporter.console.print(f"{MARKS[tone]} {words}", style=STYLES[tone], markup=False)
+
+
+def measures(judged: "pd.DataFrame", sets: Mapping[str, str], reporter: Terminal) -> None:
+    """The metrics of some sets (their names in the table to those shown), with their intervals."""
+    from mincurate.report import evaluation_page
+
+    for reference, title in (("all", "all real images"), ("tail", "the rarest tenth")):
+        rows = evaluation_page.rows(judged, reference, sets)
+        if not rows:
+            continue
+        table = table_of(f"Against {title} (95 % intervals)", ("measure", *sets.values()))
+        for row in rows:
+            figures = (f"{c['text']} [{c['interval']}]" if c["text"] else "" for c in row["cells"])
+            table.add_row(cell(row["name"]), *map(cell, figures))
+        reporter.console.print(table)
 
 
 def _recall(downstream: "Downstream", reporter: Terminal) -> None:
@@ -172,9 +179,9 @@ def filled(parts: "list[Filled]", by: str, reporter: Terminal) -> None:
     names = (by, "missing", "accepted", f"of this {by}", "still missing", "run")
     table, missing = table_of("Generated", names), 0
     for part in parts:
-        left = part.wanted - part.landed
+        left = part.missing - part.landed
         missing += left
-        numbers = [f"{n:,}" for n in (part.wanted, part.accepted, part.landed, left)]
+        numbers = [f"{n:,}" for n in (part.missing, part.accepted, part.landed, left)]
         table.add_row(cell(part.name), *numbers, part.run.key)
     reporter.console.print(table)
     if missing:

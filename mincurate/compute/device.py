@@ -10,31 +10,55 @@ from pathlib import Path
 
 import torch
 
-from mincurate.errors import UserError
+from mincurate.errors import UserError, reason
 from mincurate.paths import home
 
-FINDINGS = "device.json"
-"""In ``MINCURATE_HOME``: what was found about this processor."""
+DEVICES = {"cpu": "CPU", "cuda": "NVIDIA GPU", "mps": "Apple GPU", "xpu": "Intel GPU"}
+"""Kinds of devices, and what a machine needs for them."""
+MEASURED = "device.json"
+"""In ``MINCURATE_HOME``: what was measured on this processor."""
 SLOWER = 10.0
-"""Times float32's: so slow, bfloat16 is not computed by the hardware, whatever it says of itself.
-Where it is emulated it takes 80 times as long, and where it is not, less than float32 does: a
-machine that is busy with other things must not be able to blur the difference."""
+"""bfloat16 that takes so many times longer than float32 is emulated, whatever the CPU reports.
+
+Emulated it takes 80 times as long, in hardware less than float32: on a busy machine, too, the
+measurement lies clearly on one side."""
 
 
 def choose_device(device: str) -> str:
     """``auto`` becomes ``cuda`` where there is a working GPU, else ``cpu``.
 
+    Args:
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``xpu``.
+
     Raises:
-        UserError: the device named is not there.
+        UserError: this machine has no such device.
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, colon, index = device.partition(":")
+    if kind not in DEVICES or (colon and not index.isdigit()):
+        raise UserError(f"There is no device {device!r}: take auto, {', '.join(DEVICES)}.")
+    count = 1 if kind == "cpu" else _devices(kind)
+    if not count:
+        raise UserError(f"This machine has no {DEVICES[kind]} for --device {device}; take auto.")
+    if int(index or 0) >= count:
+        raise UserError(
+            f"This machine has {count} device{'s' if count > 1 else ''} of the kind {kind}, "
+            f"numbered from 0, and no {device}."
+        )
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"The device {device!r} cannot be used: {reason}") from error
+        raise UserError(f"The device {device} cannot be used: {reason(error)}") from error
     return device
+
+
+def _devices(kind: str) -> int:
+    """How many devices PyTorch can use, of another kind than the CPU."""
+    backend = getattr(torch, kind, None)
+    if kind == "mps":
+        return int(torch.backends.mps.is_available())
+    return int(backend.device_count()) if backend is not None and backend.is_available() else 0
 
 
 def choose_precision(precision: str, device: str) -> torch.dtype | None:
@@ -50,41 +74,41 @@ def choose_precision(precision: str, device: str) -> torch.dtype | None:
 
 
 def reduced_precision(device: str) -> torch.dtype | None:
-    """bfloat16 where this device computes it in hardware, else ``None`` (stay in float32).
+    """bfloat16 where this device computes it in hardware, else ``None`` (use float32).
 
-    Emulated, bfloat16 is many times slower. Of a CPU it is therefore asked whether it has the
-    instructions, and tried whether they are as fast as they should be; that they are is kept.
+    Emulated, bfloat16 is many times slower. A CPU has to report the instructions and to be fast in
+    a measurement, whose good result is kept.
     """
     if device.startswith("cuda"):
-        real = torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if real else None
+        in_hardware = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if in_hardware else None
     if device != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
         return None
-    found = torch.cpu.get_capabilities()
-    has = found.get("avx512_bf16") or found.get("amx_bf16")
-    return torch.bfloat16 if has and _tried_before(_processor()) else None
+    capabilities = torch.cpu.get_capabilities()
+    reported = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return torch.bfloat16 if reported and _measured_as_fast(_processor()) else None
 
 
 @cache
-def _tried_before(processor: str) -> bool:
-    """Whether bfloat16 is fast here, as this process or an earlier one has found."""
-    kept = home() / FINDINGS
-    known: dict[str, bool] = {}
+def _measured_as_fast(processor: str) -> bool:
+    """Whether bfloat16 is fast here, by a measurement of this process or an earlier one."""
+    file = home() / MEASURED
+    fast: dict[str, bool] = {}
     with suppress(OSError, ValueError, KeyError, TypeError):
-        known = dict(json.loads(kept.read_text())["fast_bfloat16"])
-    if known.get(processor):
+        fast = dict(json.loads(file.read_text())["fast_bfloat16"])
+    if fast.get(processor):
         return True
-    fast = _bfloat16_is_fast()
-    if fast:  # a "no" may be another program's doing: it is not kept, but asked again
-        known[processor] = True
+    result = _bfloat16_is_fast()
+    if result:  # a bad result may be due to other programs: it is measured again next time
+        fast[processor] = True
         with suppress(OSError):
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_text(json.dumps({"fast_bfloat16": known}))
-    return fast
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps({"fast_bfloat16": fast}))
+    return result
 
 
 def _processor() -> str:
-    """Its name, and the version of PyTorch, on which it depends what is made of it."""
+    """The processor's name and the version of PyTorch, which uses it in its own way."""
     name = platform.processor() or platform.machine()
     with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -93,12 +117,12 @@ def _processor() -> str:
 
 
 def _bfloat16_is_fast() -> bool:
-    """Time a convolution of the size of the networks' in either precision: best of five each."""
+    """Time a convolution like those of the networks in both precisions: best of five each."""
     layer = torch.nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
     x = torch.zeros(16, 64, 16, 16).contiguous(memory_format=torch.channels_last)
     seconds = {False: float("inf"), True: float("inf")}
     with torch.inference_mode():
-        for _ in range(6):  # of which the first prepares
+        for _ in range(6):  # the first one prepares
             for reduced in seconds:
                 started = time.perf_counter()
                 with torch.autocast("cpu", dtype=torch.bfloat16, enabled=reduced):
@@ -108,13 +132,13 @@ def _bfloat16_is_fast() -> bool:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out; PyTorch has a class of its own for this on a GPU alone."""
+    """Whether memory ran out, for which PyTorch has a class on the GPU only."""
     words = str(error)
     return (
         isinstance(error, (torch.OutOfMemoryError, MemoryError))
         or "can't allocate memory" in words
         or "not enough memory" in words
-        or "could not create a primitive" in words  # oneDNN's word for it
+        or "could not create a primitive" in words  # from oneDNN
     )
 
 
@@ -127,11 +151,11 @@ def precision(device: str, dtype: torch.dtype | None) -> Iterator[None]:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep large blocks instead of giving them back to the system after every step.
+    """Let glibc keep large blocks instead of returning them to the system after every step.
 
-    For a process that trains or scores on the CPU: measured, five times fewer page faults and 1.3
-    times the images per second in training. It changes the whole process, so the command line
-    calls it and the library does not. Elsewhere than on glibc it does nothing.
+    Measured in training on a CPU: a fifth of the page faults and 1.3 times the images per second.
+    It changes the whole process, so the command line calls it and the library does not. Without
+    glibc it does nothing.
     """
     import ctypes
 

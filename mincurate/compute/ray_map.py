@@ -1,10 +1,13 @@
 """Map work over shards of files on a Ray cluster, whatever the work is.
 
-Plain actors with a queue of shards, not `ray.data`: a shard whose worker dies is tried again here
-and then halved down to the file that kills, where a Ray dataset can only repeat or drop its block.
+Hashes and paths travel to the workers, never pixels; results travel back, and the caller alone
+writes them. A worker that dies is replaced, its files are tried again and then halved, until a file
+that kills workers stands alone.
 
-Hashes and paths travel to the workers, never pixels; numbers travel back, and the caller alone
-writes them. A worker that dies is replaced, a bounded number of times.
+Why not Ray's own retries, as tried with Ray 2.60: a call is retried on its own actor only, so that
+after the loss of a node it fails although other workers are idle (`ActorPool`); `ray.data` drops
+whole blocks and took 20 s to map 60 numbers; tasks lose nothing, but on a GPU each call either
+loads the networks anew or leaves them in the GPU's memory.
 """
 
 import os
@@ -15,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from mincurate.errors import UserError
+from mincurate.errors import UserError, reason
 from mincurate.progress import SILENT, Reporter
 
 Item = tuple[str, str]
@@ -23,9 +26,9 @@ Item = tuple[str, str]
 R = TypeVar("R")
 Work = Callable[[list[Item]], R]
 DEATHS_IN_A_ROW = 20
-"""So many deaths, and two for each worker, without a finished part between them end the run."""
+"""The run ends after so many deaths, and two per worker, without a finished part between them."""
 WAIT_SECONDS = 900
-"""How long to wait for a first worker: a cluster may have to start machines."""
+"""How long to wait for the first worker: a cluster may have to start machines."""
 KILLED = "the worker that read it died, each time"
 """Reason of a file that kills workers."""
 
@@ -37,8 +40,8 @@ class Cluster:
     Attributes:
         address: of a running cluster (``auto``, ``HOST:PORT``, ``ray://...``); ``None`` starts one
             on this machine.
-        num_workers: processes; one per GPU, or per CPU where there is none, when absent.
-        gpus: let every worker have a GPU, where the cluster has some.
+        num_workers: processes; ``None`` for one per GPU, or per CPU where there is no GPU.
+        gpus: let every worker have a GPU, if the cluster has some.
     """
 
     address: str | None = None
@@ -48,12 +51,12 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Mapped(Generic[R]):
-    """What became of a shard.
+    """The result of a shard.
 
     Attributes:
         shard: its number.
         results: of its parts, in the order of the files.
-        killers: content hashes of the files that killed the workers that were given them alone.
+        killers: content hashes of the files that killed every worker they were given to alone.
     """
 
     shard: int
@@ -63,7 +66,7 @@ class Mapped(Generic[R]):
 
 @dataclass
 class _Part:
-    """Some files of a shard, from position ``start`` on."""
+    """Some files of a shard, from position ``start`` on; ``deaths`` workers died of just these."""
 
     shard: int
     start: int
@@ -73,9 +76,15 @@ class _Part:
 
 @dataclass
 class _Shard(Generic[R]):
+    """What is done of a shard: results and killers by position, and how many files are missing."""
+
     missing: int
     results: dict[int, R] = field(default_factory=dict)
     killers: dict[int, str] = field(default_factory=dict)
+
+    def mapped(self, number: int) -> Mapped[R]:
+        results = [self.results[start] for start in sorted(self.results)]
+        return Mapped(number, results, [self.killers[start] for start in sorted(self.killers)])
 
 
 class _Worker(Generic[R]):
@@ -85,7 +94,7 @@ class _Worker(Generic[R]):
         self.build = build
 
     def start(self) -> None:
-        # Not in __init__, where Ray turns an error of ours into one of its own.
+        # Not in __init__, where Ray turns our exceptions into its own.
         self.work = self.build()
 
     def run(self, items: list[Item]) -> R:
@@ -98,10 +107,10 @@ def on_ray(
     cluster: Cluster,
     reporter: Reporter = SILENT,
 ) -> Iterator[Mapped[R]]:
-    """Do work for every shard, in workers of a Ray cluster; shards come back as they are finished.
+    """Do work for every shard in the workers of a Ray cluster; yields shards as they finish.
 
-    A part whose worker dies is tried once more (its node may have been lost), then halved, until
-    the files that kill stand alone; an exception in the work is raised here and ends the run.
+    A part whose worker dies is tried once more (its node may have been lost) and then halved. An
+    exception in the work is raised here and ends the run.
 
     Args:
         build: makes the work, once in every worker.
@@ -124,64 +133,69 @@ def _drive(
     ray: Any, crew: "_Crew[R]", shards: Iterable[tuple[int, list[Item]]]
 ) -> Iterator[Mapped[R]]:
     waiting: deque[_Part] = deque()
-    begun: dict[int, _Shard[R]] = {}
-    for shard, items in shards:
-        waiting.append(_Part(shard, 0, items))
-        begun[shard] = _Shard(len(items))
-    in_a_row, patience = 0, time.monotonic() + WAIT_SECONDS
-    while begun:
+    unfinished: dict[int, _Shard[R]] = {}
+    for number, items in shards:
+        waiting.append(_Part(number, 0, items))
+        unfinished[number] = _Shard(len(items))
+    deaths, deadline = 0, time.monotonic() + WAIT_SECONDS
+    while unfinished:
         crew.fill(len(waiting))
         while waiting and crew.idle:
             crew.give(waiting.popleft())
         ready, _ = ray.wait(crew.awaited, num_returns=1, timeout=5)
         if crew.alive:
-            patience = time.monotonic() + WAIT_SECONDS
-        elif time.monotonic() > patience:
+            deadline = time.monotonic() + WAIT_SECONDS
+        elif time.monotonic() > deadline:
             raise UserError(
-                f"No worker has started within {WAIT_SECONDS // 60} minutes: see with `ray status` "
-                "whether the cluster has a free CPU or GPU, then give the same command again."
+                f"No worker has started within {WAIT_SECONDS // 60} minutes: check with "
+                "`ray status` that the cluster has a free CPU or GPU, then give the same command "
+                "again."
             )
         for reference in ready:
             part, result, died = crew.collect(reference)
-            # A worker that starts proves nothing: it may die of the first file.
-            in_a_row = in_a_row + 1 if died else 0 if part else in_a_row
-            if in_a_row > DEATHS_IN_A_ROW + 2 * crew.size:
-                raise UserError(
-                    f"Ray workers died {in_a_row} times in a row, perhaps for lack of memory: take "
-                    "fewer --workers or a smaller --batch-size, then give the same command "
-                    "again; what is finished is kept."
-                )
+            # A worker that starts does not end the row: it may die of its first file.
+            deaths = deaths + 1 if died else 0 if part else deaths
+            _check_deaths(deaths, crew.size)
             if part is None:
                 continue
-            state = begun[part.shard]
-            if not died:
-                state.results[part.start] = result
-                state.missing -= len(part.items)
-            elif len(part.items) == 1 and part.deaths >= 1:
-                state.killers[part.start] = part.items[0][0]
-                state.missing -= 1
+            shard = unfinished[part.shard]
+            if died:
+                waiting.extendleft(reversed(_retries(part, shard)))
             else:
-                waiting.extendleft(reversed(_again(part)))
-            if not state.missing:
-                del begun[part.shard]
-                yield Mapped(
-                    part.shard,
-                    [result for _, result in sorted(state.results.items(), key=lambda r: r[0])],
-                    [content for _, content in sorted(state.killers.items())],
-                )
+                shard.results[part.start] = result
+                shard.missing -= len(part.items)
+            if not shard.missing:
+                del unfinished[part.shard]
+                yield shard.mapped(part.shard)
 
 
-def _again(part: _Part) -> list[_Part]:
-    """The part once more, or its halves, which are not tried twice before they are halved."""
+def _check_deaths(deaths: int, workers: int) -> None:
+    if deaths > DEATHS_IN_A_ROW + 2 * workers:
+        raise UserError(
+            f"Ray workers died {deaths} times in a row, perhaps because memory ran out: take fewer "
+            "--workers or a smaller --batch-size, then give the same command again; finished "
+            "work is kept."
+        )
+
+
+def _retries(part: _Part, shard: _Shard[R]) -> list[_Part]:
+    """After a death: the part once more, then its halves, which are halved at their first death.
+
+    A file that killed two workers on its own is recorded as a killer.
+    """
     if part.deaths == 0:
         return [_Part(part.shard, part.start, part.items, 1)]
+    if len(part.items) == 1:
+        shard.killers[part.start] = part.items[0][0]
+        shard.missing -= 1
+        return []
     half = len(part.items) // 2
     halves = [(part.start, part.items[:half]), (part.start + half, part.items[half:])]
     return [_Part(part.shard, start, items, int(len(items) > 1)) for start, items in halves]
 
 
 class _Crew(Generic[R]):
-    """The workers: starting ones, idle ones, and busy ones with the part each has."""
+    """The workers: starting, idle, and busy with a part each."""
 
     def __init__(
         self, ray: Any, build: Callable[[], Work[R]], cluster: Cluster, reporter: Reporter
@@ -190,7 +204,6 @@ class _Crew(Generic[R]):
         total = ray.cluster_resources()
         gpus = int(total.get("GPU", 0)) if cluster.gpus else 0
         self.size = cluster.num_workers or gpus or max(1, int(total.get("CPU", 1)))
-        # Restarts and retries are ours, and bounded: Ray's own repeat a poisonous file for ever.
         self.actor = ray.remote(
             num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=0, max_task_retries=0
         )(_Worker)
@@ -204,18 +217,18 @@ class _Crew(Generic[R]):
 
     @property
     def alive(self) -> int:
-        """Workers that have started."""
+        """How many workers have started."""
         return len(self.idle) + len(self.busy)
 
     @property
     def awaited(self) -> list[Any]:
-        """References of what is under way."""
+        """References of the calls under way."""
         return [*self.starting, *self.busy]
 
     def fill(self, parts: int) -> None:
-        """Start as many workers as are missing, and no more than there are parts to be done."""
-        wanted = min(self.size, parts + len(self.busy))
-        for _ in range(wanted - self.alive - len(self.starting)):
+        """Start the missing workers, but no more than there are parts to do."""
+        useful = min(self.size, parts + len(self.busy))
+        for _ in range(useful - self.alive - len(self.starting)):
             worker = self.actor.remote(self.build)
             self.starting[worker.start.remote()] = worker
 
@@ -225,7 +238,7 @@ class _Crew(Generic[R]):
         self.busy[worker.run.remote(part.items)] = (worker, part)
 
     def collect(self, reference: Any) -> tuple[_Part | None, Any, bool]:
-        """The part that ``reference`` stands for, its result, and whether its worker died."""
+        """The part of a finished call (``None``: a start), its result, and if the worker died."""
         from ray.exceptions import RayError, RayTaskError
 
         worker, part = self.busy.pop(reference, (self.starting.pop(reference, None), None))
@@ -233,7 +246,7 @@ class _Crew(Generic[R]):
             result = self.ray.get(reference)
         except RayTaskError as error:
             raise error.cause from error
-        except RayError:  # the worker, its node, or the result that lay there
+        except RayError:  # the worker or its node died, or the result on it is lost
             self.ray.kill(worker)
             return part, None, True
         self.idle.append(worker)
@@ -248,10 +261,10 @@ class _Crew(Generic[R]):
 def choose_engine(
     engine: str, address: str | None, num_workers: int | None, device: str
 ) -> Cluster | None:
-    """The cluster to compute on, or ``None`` for here.
+    """The cluster to compute on, or ``None`` for this process.
 
     Raises:
-        UserError: there is no such engine, or the options do not go together.
+        UserError: there is no such engine, or an option has no effect with it.
     """
     if engine not in ("local", "ray"):
         raise UserError(f"engine is local or ray, not {engine!r}.")
@@ -265,15 +278,15 @@ def choose_engine(
 
 
 def connect(cluster: Cluster, shared_bytes: int = 0) -> tuple[Any, bool]:
-    """Ray, connected, and whether the connection is ours to end.
+    """Connect to Ray; returns the module, and whether the caller has to shut it down.
 
     Args:
-        shared_bytes: of what is to be put into the object store, where it is started here.
+        shared_bytes: size of what will be put into the object store, if it is started here.
 
     Raises:
         UserError: Ray is not installed, or no cluster answers.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a run is sent anywhere
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send nothing about a run
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or it warns at every start
     try:
         import ray
@@ -283,9 +296,9 @@ def connect(cluster: Cluster, shared_bytes: int = 0) -> tuple[Any, bool]:
         return ray, False
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if cluster.address is None:
-        # But for training, numbers alone pass through the store, a few hundred KB for each shard.
+        # Except in training, only numbers pass through the store, some 100 KB per shard.
         quiet |= {"include_dashboard": False, "object_store_memory": 200 * 2**20 + shared_bytes}
-        # Not RAY_ADDRESS, should it be set: a cluster is joined when it is named.
+        # "local" ignores RAY_ADDRESS: a cluster is used only when --address names it.
         ray.init("local", **quiet)
         return ray, True
     try:
@@ -293,15 +306,14 @@ def connect(cluster: Cluster, shared_bytes: int = 0) -> tuple[Any, bool]:
         ray.init(cluster.address, **quiet)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"No Ray cluster answers at {cluster.address} "
-            f"({str(error).strip().splitlines()[0]}); "
+            f"No Ray cluster answers at {cluster.address} ({reason(error)}); "
             "start one with `ray start --head`, or compute here with --ray local."
         ) from error
     return ray, True
 
 
 def _knock(address: str) -> None:
-    """Raise `OSError` where nobody listens: Ray itself would try for many minutes."""
+    """Raise `OSError` if nothing listens there: Ray itself would try for many minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()

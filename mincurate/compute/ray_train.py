@@ -1,9 +1,9 @@
 """Train data-parallel in the workers of a Ray cluster (`ray.train.torch.TorchTrainer`).
 
-Every worker draws the whole batch of a step from ``(seed, step)``, computes its own rows of it, and
-adds up the gradients with the others: many workers give the weights of one, but for rounding. What
-hangs on the clock or on a file, worker 0 alone decides, for all. It alone writes, too: checkpoint,
-model and record are those of a training on one machine, which either can go on with.
+Every worker draws the whole batch of a step from ``(seed, step)`` and computes its own rows of it;
+the gradients are added up over the workers. So many workers give the weights of one, except for
+rounding. Worker 0 decides what depends on the clock or on files, and it alone writes: checkpoint,
+model and record are those of a training on one machine, which can be resumed either way.
 """
 
 import logging
@@ -29,17 +29,17 @@ from mincurate.progress import SILENT, Advance, Reporter
 
 T = TypeVar("T")
 MAX_FAILURES = 8
-"""So often a training goes on from its checkpoint after workers died."""
+"""How often a training resumes from its checkpoint after workers died."""
 NEWS_SECONDS = 0.2
-"""How often worker 0 and the caller hear of each other."""
+"""How often worker 0 and the caller exchange messages."""
 
 
 class Team:
-    """The processes that train together; this one is alone.
+    """The processes that train together; here just this one.
 
     Attributes:
         rank: number of this process; 0 decides and writes.
-        world: how many they are.
+        world: number of processes.
     """
 
     rank, world = 0, 1
@@ -49,11 +49,11 @@ class Team:
         return slice(self.rank, None, self.world)
 
     def agree(self, decide: Callable[[], T]) -> T:
-        """What ``decide`` gives, or raises, in process 0, which alone calls it."""
+        """What ``decide`` returns or raises in process 0; the others do not call it."""
         return decide()
 
     def add_up(self, loss: Tensor, parameters: Iterable[Tensor]) -> float:
-        """Add up the gradients of ``parameters`` over the processes; gives the sum of the losses.
+        """Add up the gradients of ``parameters`` over the processes; returns the sum of the losses.
 
         Raises:
             KeyboardInterrupt: in all processes at the same step, after Ctrl-C.
@@ -75,30 +75,30 @@ def on_ray(
     batch_size: int,
     reporter: Reporter = SILENT,
 ) -> None:
-    """Do ``work`` in workers that form a team; it goes on from its checkpoint when one dies.
+    """Do ``work`` in the workers of a team; it resumes from its checkpoint when one dies.
 
     Args:
-        work: called in every worker, again after each death; an error of ours that it raises is
-            raised here.
+        work: called in every worker, and again after each death; a `UserError` or `StoppedError`
+            that it raises is raised here.
         images: ``(N, 3, S, S)`` uint8; every node keeps one copy, which its workers share.
         folder: where worker 0 writes; all nodes must see it under the same path.
-        batch_size: images of a step; no more workers than these are started.
+        batch_size: images per step, which is also the largest number of workers.
 
     Raises:
-        UserError: no Ray, no such cluster, fewer CPUs or GPUs than workers, or workers that die
-            again and again.
+        UserError: no Ray, no such cluster, fewer CPUs or GPUs than workers, or workers die again
+            and again.
         StoppedError: on Ctrl-C, after worker 0 has written the checkpoint.
     """
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    # Ray's own minute is short where workers import torch on a busy machine.
+    # Ray's default, a minute, is short for importing torch on a busy machine.
     patience = str(ray_map.WAIT_SECONDS)
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", patience)
     ray, ours = ray_map.connect(cluster, images.nbytes)
-    storage = folder.resolve() / ".ray"  # Ray wants a place, though our checkpoints are not its own
+    storage = folder.resolve() / ".ray"  # required, although our checkpoints are not Ray's
     try:
         size, gpus = _size(ray, cluster, batch_size)
         reporter.say(f"Ray: training in {size} worker{'s' if size > 1 else ''}.")
-        # Beside the caller, who may sit on a node without a CPU to spare.
+        # Takes no CPU: the caller's node may have none free.
         desk = ray.remote(num_cpus=0)(_Desk).remote()
         shared = ray.put(np.ascontiguousarray(images))
         loop = _Loop(work, shared, desk, "cuda" if gpus else "cpu")
@@ -111,14 +111,14 @@ def on_ray(
 
 
 def _size(ray: Any, cluster: Cluster, batch_size: int) -> tuple[int, bool]:
-    """How many workers, and whether each has a GPU. TorchTrainer waits for ever for too many."""
+    """Number of workers, and whether each has a GPU; TorchTrainer would wait for too many."""
     total = ray.cluster_resources()
     cpus, gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0)) if cluster.gpus else 0
     room, what = (gpus, "GPU") if gpus else (cpus, "CPU")
     size = min(cluster.num_workers or max(1, room), batch_size)
     if size > min(room, cpus):
         raise UserError(
-            f"{size} workers take a {what} each, and the Ray cluster has {min(room, cpus)}: take "
+            f"{size} workers need a {what} each, and the Ray cluster has {min(room, cpus)}: take "
             "fewer --workers, or add nodes."
         )
     return size, bool(gpus)
@@ -132,7 +132,7 @@ def _trainer(loop: "_Loop", size: int, gpus: bool, storage: Path) -> Any:
         raise UserError(
             f"Training with --ray needs more packages ({error}): pip install 'mincurate[ray]'."
         ) from None
-    logging.getLogger("ray.train").setLevel(logging.CRITICAL)  # errors are told by us
+    logging.getLogger("ray.train").setLevel(logging.CRITICAL)  # errors are reported below
     return TorchTrainer(
         loop,
         scaling_config=ScalingConfig(num_workers=size, use_gpu=gpus),
@@ -145,7 +145,7 @@ def _trainer(loop: "_Loop", size: int, gpus: bool, storage: Path) -> Any:
 
 
 def _listen(ray: Any, trainer: Any, desk: Any, reporter: Reporter) -> None:
-    """Run the trainer, and tell the reporter what worker 0 says, until the end."""
+    """Run the trainer and pass the messages of worker 0 to the reporter, until the end."""
     failure: list[BaseException] = []
 
     def fit() -> None:
@@ -154,13 +154,13 @@ def _listen(ray: Any, trainer: Any, desk: Any, reporter: Reporter) -> None:
         except BaseException as error:
             failure.append(error)
 
-    # Not in the main thread, where TorchTrainer takes Ctrl-C for itself and saves nothing.
+    # In the main thread TorchTrainer would handle Ctrl-C itself and save nothing.
     thread = threading.Thread(target=fit, daemon=True)
     thread.start()
     news: deque[tuple[Any, ...]] = deque()
     stopping = False
     with ExitStack() as tasks:
-        retold = _Retold(reporter, tasks)
+        relay = _Relay(reporter, tasks)
         over = False
         while not over or news:
             try:
@@ -169,35 +169,35 @@ def _listen(ray: Any, trainer: Any, desk: Any, reporter: Reporter) -> None:
                     over = not thread.is_alive()
                     news.extend(ray.get(desk.read.remote()))
                 while news:
-                    retold.hear(*news.popleft())
+                    relay.hear(*news.popleft())
             except KeyboardInterrupt:
                 if stopping:
                     raise
                 stopping = True
                 desk.stop.remote()
-        if retold.error is not None:
-            raise retold.error
+        if relay.error is not None:
+            raise relay.error
         if failure:
-            raise _told(failure[0]) from failure[0]
+            raise _translated(failure[0]) from failure[0]
 
 
-def _told(failure: BaseException) -> BaseException:
-    """What is wrong, in our words where the user can mend it."""
+def _translated(failure: BaseException) -> BaseException:
+    """The failure as a `UserError` if the user can fix it."""
     from ray.exceptions import RayError
 
     causes = list(getattr(failure, "worker_failures", {}).values())
     ours = [cause for cause in causes if isinstance(cause, UserError | OSError)]
-    # Ray's word for a worker that is gone is an error of its own, which it does not make public.
+    # Ray reports a lost worker with an exception class that is not public.
     if any(isinstance(getattr(c, "health_check_failure", c), RayError) for c in causes):
         return UserError(
-            f"Ray workers died {MAX_FAILURES + 1} times, perhaps for lack of memory: take fewer "
-            "--workers, then give the same command again; what is finished is kept."
+            f"Ray workers died {MAX_FAILURES + 1} times, perhaps because memory ran out: take "
+            "fewer --workers, then give the same command again; finished work is kept."
         )
     return next(iter(ours or causes), failure)
 
 
 class _Desk:
-    """The actor between worker 0 and the caller: news one way, the wish to stop the other."""
+    """The actor between worker 0 and the caller: messages one way, a request to stop the other."""
 
     def __init__(self) -> None:
         self.news: list[tuple[Any, ...]] = []
@@ -216,7 +216,7 @@ class _Desk:
 
 
 class _Wire:
-    """Worker 0's end: a `Reporter` whose words the caller hears a moment later."""
+    """Worker 0's end: a `Reporter` whose messages reach the caller a moment later."""
 
     def __init__(self, desk: Any) -> None:
         self.desk, self.news, self.stopped = desk, list[tuple[Any, ...]](), False
@@ -242,7 +242,7 @@ class _Wire:
         return self._task(title, total, unit)
 
     def asked_to_stop(self) -> bool:
-        """Send what is new; a step never waits for the answer."""
+        """Send new messages; a step never waits for the answer."""
         import ray
 
         if time.monotonic() - self.sent > NEWS_SECONDS:
@@ -254,38 +254,38 @@ class _Wire:
         return self.stopped
 
     def close(self, error: BaseException | None) -> None:
-        """Send the rest, and how it ended."""
+        """Send the remaining messages and the error, if any."""
         import ray
 
         ray.get(self.desk.tell.remote([*self.news, ("end", error)]))
 
 
-class _Retold:
-    """The caller's end: what worker 0 said, said to the caller's reporter."""
+class _Relay:
+    """The caller's end: passes the messages of worker 0 to the caller's reporter."""
 
     def __init__(self, reporter: Reporter, tasks: ExitStack) -> None:
         self.reporter, self.tasks = reporter, tasks
         self.error: BaseException | None = None
-        self.begun: dict[str, Advance] = {}
+        self.started: dict[str, Advance] = {}
         self.advance: Advance
         self.done = 0
 
-    def hear(self, what: str, *said: Any) -> None:
+    def hear(self, what: str, *arguments: Any) -> None:
         if what == "say":
-            self.reporter.say(*said)
+            self.reporter.say(*arguments)
         elif what == "warn":
-            self.reporter.warn(*said)
+            self.reporter.warn(*arguments)
         elif what == "end":
-            self.error = said[0]
+            self.error = arguments[0]
         elif what == "advance":
-            self.done += said[0]
-            self.advance(*said)
-        elif said[0] in self.begun:  # again, after a worker died: back to the checkpoint
-            self.advance(-self.done, "", said[1])
+            self.done += arguments[0]
+            self.advance(*arguments)
+        elif arguments[0] in self.started:  # repeated from the checkpoint, after a worker died
+            self.advance(-self.done, "", arguments[1])
             self.done = 0
         else:
-            self.advance = self.tasks.enter_context(self.reporter.task(*said))
-            self.begun[said[0]] = self.advance
+            self.advance = self.tasks.enter_context(self.reporter.task(*arguments))
+            self.started[arguments[0]] = self.advance
             self.done = 0
 
 
@@ -311,7 +311,7 @@ class _Loop:
         try:
             self.work(ray.get(self.images), self.device, wire or SILENT, team)
         except (UserError, StoppedError, KeyboardInterrupt) as raised:
-            error = raised  # the same in all workers: returning keeps Ray from trying again
+            error = raised  # the same in all workers; if it were raised, Ray would try again
         if wire:
             wire.close(error)
 
@@ -338,7 +338,7 @@ class _Workers(Team):
     def add_up(self, loss: Tensor, parameters: Iterable[Tensor]) -> float:
         gradients = [p.grad for p in parameters if p.grad is not None]
         stop = torch.tensor([float(self.wire is not None and self.wire.asked_to_stop())])
-        # One message for everything, the wish to stop among it: all stop at the same step.
+        # One message for everything, with the request to stop: all stop at the same step.
         parts = [loss.detach().view(1), stop.to(loss), *(g.flatten() for g in gradients)]
         total = torch.cat(parts)
         torch.distributed.all_reduce(total)

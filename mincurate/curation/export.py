@@ -19,7 +19,7 @@ from mincurate.curation.annotations import Annotation, annotations, coco, yolo
 from mincurate.curation.file_names import distinct, file_names
 from mincurate.curation.selection import DROP_TAG, TRAIN, select, texts
 from mincurate.errors import UserError
-from mincurate.images.sources import on_disk
+from mincurate.images.file_names import on_disk
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import files as run_files
 from mincurate.runs import store

@@ -1,12 +1,12 @@
 """Names of exported files: safe on every file system, and different for all."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
+from mincurate import hashing
 from mincurate.curation.selection import TRAIN
 
 UNLABELLED = "unlabelled"
@@ -61,7 +61,7 @@ def _safe(name: str) -> str:
 
 
 def _with_digest(name: str, of: str) -> str:
-    digest = hashlib.blake2b(of.encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()
+    digest = hashing.digest(of.encode("utf-8", "surrogateescape"), 6).hex()
     folder, _, last = name.rpartition("/")
     stem, dot, suffix = last.rpartition(".")
     last = f"{stem}-{digest}.{suffix}" if dot else f"{last}-{digest}"

@@ -81,15 +81,19 @@ def gather(
         )
     frame = scored.frame() if frame is None else frame
     readable = frame[frame["status"] == "ok"].drop_duplicates("path")  # samples may share a file
-    real = readable[["path", "content_hash", "label", "rarity_class"]].astype(object)
+    real = readable[["path", "content_hash", "label", "rarity_class", "minority_class"]].astype(
+        object
+    )
     current = identity(scored)
     parts = [real.assign(source="real", split=real["path"].map(dict(splits or {})))]
     for run in generations(scored):
         generated = pd.read_parquet(run.path / SYNTHETIC).astype(object)
-        columns = ["path", "content_hash", "label", "rarity_class", "accepted", "reason"]
+        columns = ["path", "content_hash", "label", "rarity_class", "minority_class"]
+        columns += ["accepted", "reason"]
         generated = generated[[*columns, "nearest_real", "start", "seed"]]
         if run.record.get("base_identity") != current:
             generated["rarity_class"] = None
+            generated["minority_class"] = None
         parts.append(generated.assign(source="synthetic", run=run.key))
     table = pd.concat(parts, ignore_index=True)
     repeated = (table["source"] == "synthetic") & table.duplicated("content_hash")
@@ -139,7 +143,8 @@ def table_column(scored: Run, column: str) -> dict[str, str]:
             f"--split needs a run of a table or of a FiftyOne dataset; {scored.key} is one "
             f"of a {source.get('kind')}."
         )
-    return sources.column(Path(str(source["value"])), column)
+    path_column = (scored.record.get("settings") or {}).get("path_column")
+    return sources.column(Path(str(source["value"])), column, path_column)
 
 
 def folder_splits(scored: Run) -> dict[str, str]:

@@ -7,6 +7,7 @@ from mincurate.dataset import samples as parts
 from mincurate.dataset.labels import LabelField
 from mincurate.ranking import classes as ordinal
 from mincurate.report.figures import class_colors
+from mincurate.runs import schema
 
 BRAIN_KEY = "minority_umap"
 WORKSPACE = "mincurate"
@@ -19,73 +20,56 @@ SYNTHETIC = "synthetic"
 """Tag, and name of the saved view, of generated images."""
 SCORE_TAG, CLASS_TAG = "#5f6b7a", "#a11d33"
 """Colours of the tags on the tiles."""
+SHOWN = (
+    "rarity",
+    "rarity_class",
+    "rarity_class_within_label",
+    "rarity_kind",
+    "rare_group",
+    "broken",
+    "minority_score",
+    "minority_score_se",
+    "minority_percentile",
+    "minority_percentile_low",
+    "minority_percentile_high",
+    "minority_class",
+    "minority_class_within_label",
+    "neighbor_distance",
+    "embedding_rarity",
+    "embedding_rarity_within_label",
+    "minority_score_calibrated",
+    "complexity",
+    "brightness",
+    "contrast",
+    "sharpness",
+    "colorfulness",
+    "hue",
+    "content_hash",
+    "duplicate_of",
+    "unscorable_reason",
+)
+"""Fields with values of the table, in the order of the side bar."""
+INDEXED = (
+    "rarity",
+    "rarity_class",
+    "rarity_kind",
+    "rare_group",
+    "minority_score",
+    "minority_class",
+    "neighbor_distance",
+    "embedding_rarity",
+    "minority_score_calibrated",
+)
+COLUMN_OF = {"unscorable_reason": "reason"}
+"""Fields that have another name in the table."""
 FIELDS: dict[str, tuple[str, str, bool]] = {
-    "rarity": ("float", "Percentile of the ranking {ranking}: 0 commonest, 1 rarest", True),
-    "rarity_class": (
-        "int",
-        "Ordinal class of the ranking {ranking}: 0 commonest, the highest rarest",
-        True,
-    ),
-    "rarity_class_within_label": (
-        "int",
-        "Ordinal class of the ranking {ranking} among images of its own label",
-        False,
-    ),
-    "rarity_kind": (
-        "str",
-        "rare (one of a few of its kind), odd (fits nothing) or broken; none if common",
-        True,
-    ),
-    "rare_group": ("str", "Which group of the rarest tenth, by what sets it apart", True),
-    "broken": ("str", "What is broken: blank, blurred, copy or unreadable", False),
-    "minority_score": ("float", "Minority score; higher is rarer", True),
-    "minority_score_se": ("float", "Standard error of the minority score over its draws", False),
-    "minority_percentile": ("float", "Percentile by the minority score: 1 rarest", False),
-    "minority_percentile_low": ("float", "Lower end of its 95 % interval", False),
-    "minority_percentile_high": ("float", "Upper end of its 95 % interval", False),
-    "minority_class": (
-        "int",
-        "Ordinal class of the minority score: 0 commonest, the highest rarest",
-        True,
-    ),
-    "minority_class_within_label": (
-        "int",
-        "Ordinal class of the minority score among images of its own label",
-        False,
-    ),
-    "neighbor_distance": (
-        "float",
-        "Mean distance to the 5 nearest neighbours; higher is rarer",
-        True,
-    ),
-    "embedding_rarity": (
-        "float",
-        "Mean rank of distance to the crowd, outlier factor and deviation; higher is rarer",
-        True,
-    ),
-    "embedding_rarity_within_label": (
-        "float",
-        "Embedding rarity among images of its own label",
-        False,
-    ),
-    "minority_score_calibrated": (
-        "float",
-        "Minority score with texture regressed out, rank-averaged with neighbour distance",
-        True,
-    ),
-    "complexity": ("float", "Bytes per pixel of the image as PNG", False),
-    "brightness": ("float", "Mean luma, 0 black to 1 white", False),
-    "contrast": ("float", "Standard deviation of the pixels, 0 blank to 0.5", False),
-    "sharpness": ("float", "How much of the edges is fine; low is blurred", False),
-    "colorfulness": ("float", "0 grey; 0.4 and more is very colourful", False),
-    "hue": (
-        "float",
-        "Of the mean colour, in degrees: 0 red, 60 yellow, 120 green, 180 cyan, 240 blue",
-        False,
-    ),
-    "content_hash": ("str", "BLAKE2b of the file; equal for exact copies", False),
-    "duplicate_of": ("str", "First file with the same content, if this is a copy", False),
-    "unscorable_reason": ("str", "Why the file has no score", False),
+    field: (
+        column.kind,
+        column.description.replace("the ranking in force", "the ranking {ranking}"),
+        field in INDEXED,
+    )
+    for field in SHOWN
+    for column in [schema.COLUMNS[COLUMN_OF.get(field, field)]]
 }
 """Field: type, description, and whether it is indexed (the App sorts by indexed fields only)."""
 RUN = "minority_run"

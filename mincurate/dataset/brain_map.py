@@ -9,6 +9,7 @@ import pandas as pd
 from mincurate.dataset import footprint
 from mincurate.dataset import samples as parts
 from mincurate.dataset.app_config import BRAIN_KEY
+from mincurate.runs import schema
 
 
 def write(dataset: Any) -> None:
@@ -24,9 +25,9 @@ def write(dataset: Any) -> None:
     if not dataset.has_run(record.current or ""):
         return
     folder = Path(dataset.get_run_info(record.current).config.folder)
-    tables = [folder / "scores.parquet"]
+    tables = [folder / schema.SCORES]
     tables += [
-        Path(generation["folder"]) / "synthetic.parquet"
+        Path(generation["folder"]) / schema.SYNTHETIC
         for generation in record.generations.values()
         if generation["base"] == record.current
     ]

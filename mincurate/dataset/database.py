@@ -1,6 +1,5 @@
 """FiftyOne and its database: whether they are there, and how to mend it when they are not."""
 
-import fcntl
 import logging
 import os
 import re
@@ -194,15 +193,20 @@ def writing(name: str, reporter: Reporter = SILENT) -> Iterator[None]:
 
     FiftyOne's documents are written field by field: two at once would leave a mixture.
     """
+    from filelock import FileLock, Timeout
+
     folder = paths.home() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / hashing.fingerprint(name)).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            reporter.say(f"Another process is writing the dataset {name}; waiting for it.")
-            fcntl.flock(file, fcntl.LOCK_EX)
+    lock = FileLock(folder / hashing.fingerprint(name))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        reporter.say(f"Another process is writing the dataset {name}; waiting for it.")
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def without_password(uri: str) -> str:

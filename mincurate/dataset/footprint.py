@@ -19,6 +19,7 @@ class Footprint:
         dataset_id: of the dataset that was written; a clone has another one.
         created: whether mincurate made the dataset itself.
         source: the folder or table that a dataset made by mincurate is of.
+        name: under which mincurate created it.
         contents: digest of samples and labels when they were last written; see `removal.contents`.
         runs: keys of the scored runs.
         current: the run that the ranked views, the map and the panel show.
@@ -36,6 +37,7 @@ class Footprint:
     dataset_id: str = ""
     created: bool = False
     source: str | None = None
+    name: str | None = None
     contents: str | None = None
     runs: list[str] = field(default_factory=list)
     current: str | None = None

@@ -21,7 +21,9 @@ LISTS = {
     "Keypoints": "keypoints",
 }
 SINGLE = ("Classification", "Detection", "Polyline", "Keypoint")
-KINDS = (*SINGLE, *LISTS, "text")
+PLAIN = ("text", "number", "texts")
+"""Fields that hold no label of FiftyOne's: text, numbers or booleans, lists of text."""
+KINDS = (*SINGLE, *LISTS, *PLAIN)
 """In the order in which they are taken."""
 
 
@@ -40,7 +42,7 @@ class LabelField:
     @property
     def path(self) -> str:
         """Where the text is."""
-        if self.kind == "text":
+        if self.kind in PLAIN:
             return self.name
         inside = f".{LISTS[self.kind]}" if self.kind in LISTS else ""
         return f"{self.name}{inside}.label"
@@ -53,7 +55,7 @@ def candidates(samples: Any) -> list[LabelField]:
     usable = [
         LabelField(name, kind)
         for name, kind in kinds.items()
-        if kind and name not in other and (kind != "text" or name in USUAL)
+        if kind and name not in other and (kind not in PLAIN or name in USUAL)
     ]
     return sorted(usable, key=_order)
 
@@ -88,7 +90,7 @@ def words(samples: Any, field: LabelField | None) -> str:
     """Which field the labels are from, what in it is not used, and which fields are not."""
     if field is None:
         return "No label field in the dataset; --label-field names one of text or numbers."
-    sentence = f"Labels: field {field.name!r} ({_shown(field.kind)})"
+    sentence = f"Labels: field {field.name!r} ({field.kind.casefold()})"
     several = sum(len(_distinct(value)) > 1 for value in samples.values(field.path))
     if several:
         sentence += f"; {several:,} images with several different labels count as unlabelled"
@@ -102,7 +104,7 @@ def matching(samples: Any, field: LabelField, label: str | None) -> Any:
     """The samples with this label as `read` gives it, or with none."""
     from fiftyone import ViewField as F
 
-    if field.kind not in LISTS:
+    if field.kind in (*SINGLE, "text"):
         value = F(field.path)
         return samples.match(~value.exists() if label is None else value == label)
     ids, names = samples.values("id"), read(samples, field)
@@ -142,18 +144,15 @@ def _kind(field: Any) -> str | None:
         name, own = document.__name__, document.__module__ == fo.Classification.__module__
         return name if own and name in KINDS else None
     if isinstance(field, fo.ListField):
-        return "text" if isinstance(field.field, fo.StringField) else None
-    kinds = (fo.StringField, fo.IntField, fo.BooleanField)
-    return "text" if isinstance(field, kinds) else None
+        return "texts" if isinstance(field.field, fo.StringField) else None
+    if isinstance(field, fo.StringField):
+        return "text"
+    return "number" if isinstance(field, fo.IntField | fo.BooleanField) else None
 
 
 def _order(field: LabelField) -> tuple[int, bool, int]:
     usual = USUAL.index(field.name) if field.name in USUAL else len(USUAL)
     return usual, "pred" in field.name.casefold(), KINDS.index(field.kind)
-
-
-def _shown(kind: str) -> str:
-    return kind.casefold()
 
 
 def _distinct(value: Any) -> set[str]:

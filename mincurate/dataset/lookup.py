@@ -1,9 +1,9 @@
 """A FiftyOne dataset as mincurate sees it: the runs that it shows and holds, and its parts."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
+from mincurate import hashing
 from mincurate.dataset import database, footprint, reader
 from mincurate.dataset import samples as parts
 from mincurate.errors import UserError
@@ -106,7 +106,7 @@ def place(samples: Any) -> str:
         UserError: the view shows parts of samples, or none.
     """
     dataset = samples._root_dataset
-    if samples is dataset or not samples._stages:
+    if samples is dataset or not (samples._stages or samples._is_generated):
         return f"fiftyone:{dataset.name}"
     if samples.name is not None and dataset.has_saved_view(samples.name):
         return f"fiftyone:{dataset.name}/{samples.name}"
@@ -115,7 +115,7 @@ def place(samples: Any) -> str:
     ids = samples.values("id")
     if not ids:
         raise UserError("There is no sample in this view to score.")
-    name = PARTS + hashlib.blake2b("".join(sorted(ids)).encode(), digest_size=4).hexdigest()
+    name = PARTS + hashing.digest("".join(sorted(ids)).encode(), 4).hex()
     if not dataset.has_saved_view(name):
         footprint.claim(dataset, views=[name])
         view = parts.images(dataset).select(ids)

@@ -84,8 +84,8 @@ def _compare(
     """The table as the samples are now, and what differs."""
     key = frame["sample_id" if by_id else "path"].astype(object)
     now = present.set_index("key").reindex(key)
-    here = key.isin(present["key"]).to_numpy()
-    here |= ~frame["path"].str.startswith("/").to_numpy(bool)  # never were samples
+    no_sample = ~frame["path"].str.startswith("/").to_numpy(bool)
+    here = key.isin(present["key"]).to_numpy() | no_sample
     changes = []
     if gone := int((~here).sum()):
         changes.append(f"{gone:,} images were deleted")

@@ -1,10 +1,10 @@
 """What mincurate made in a FiftyOne dataset is removed again; its record says what that is."""
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mincurate import hashing
 from mincurate.dataset import app_config, footprint
 from mincurate.dataset import samples as parts
 from mincurate.dataset.app_config import (
@@ -28,12 +28,10 @@ OF_USERS = ("description", "tags", "classes", "default_classes", "mask_targets",
 
 def contents(dataset: Any) -> str:
     """A digest of the real samples and their labels."""
-    digest = hashlib.blake2b(digest_size=16)
     ours = parts.GENERATION in footprint.read(dataset).fields
     query = {parts.GENERATION: None} if ours else {}
-    for sample in dataset._sample_collection.find(query, {"filepath": 1, LABELS: 1}).sort("_id"):
-        digest.update(repr((sample.get("filepath"), sample.get(LABELS))).encode())
-    return digest.hexdigest()
+    cursor = dataset._sample_collection.find(query, {"filepath": 1, LABELS: 1}).sort("_id")
+    return hashing.hash_chunks(repr((s.get("filepath"), s.get(LABELS))).encode() for s in cursor)
 
 
 def tagged(dataset: Any) -> Any:

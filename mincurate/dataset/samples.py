@@ -50,23 +50,25 @@ def flat(samples: Any, what: str) -> Any:
 
 def real(samples: Any) -> Any:
     """A dataset or view without the images that mincurate generated."""
-    field = _generation_field(samples)
-    return samples.match(~field.exists()) if field is not None else samples.view()
+    from fiftyone import ViewField
+
+    if not _may_hold_generated(samples):
+        return samples.view()
+    return samples.match(~ViewField(GENERATION).exists())
 
 
 def generated(samples: Any, keys: list[str] | None = None) -> Any:
     """The images that mincurate generated, or those of some generations."""
-    field = _generation_field(samples)
-    if field is None:
-        return samples.select([])
-    return samples.match(field.exists() if keys is None else field["run"].is_in(keys))
-
-
-def _generation_field(samples: Any) -> Any:
-    """The field that only generated images have, where it is ours; a tag may be anybody's."""
     from fiftyone import ViewField
 
+    if not _may_hold_generated(samples):
+        return samples.select([])
+    if keys is None:
+        return samples.match(ViewField(GENERATION).exists())
+    return samples.match(ViewField(f"{GENERATION}.run").is_in(keys))
+
+
+def _may_hold_generated(samples: Any) -> bool:
+    """Whether the field that only generated images have is there and ours; tags are anybody's."""
     dataset = samples._root_dataset
-    if GENERATION not in footprint.read(dataset).fields or not dataset.has_field(GENERATION):
-        return None
-    return ViewField(GENERATION)
+    return GENERATION in footprint.read(dataset).fields and dataset.has_field(GENERATION)

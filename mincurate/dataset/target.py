@@ -47,11 +47,10 @@ def choose_name(place: str, name: str | None) -> str:
     if name is not None:
         check_name(name)
         return name
-    origin = os.path.abspath(place)
-    if (present := _dataset_of(fo, origin)) is not None:
+    first = default_name(place)
+    if (present := _dataset_of(fo, os.path.abspath(place), first)) is not None:
         check(load(present))
         return present
-    first = default_name(place)
     for number in range(1, 1000):
         candidate = first if number == 1 else f"{first}-{number}"
         if not fo.dataset_exists(candidate) and not _name_problem(fo, candidate):
@@ -175,12 +174,17 @@ def _name_problem(fo: Any, name: str) -> str | None:
     return None
 
 
-def _dataset_of(fo: Any, origin: str) -> str | None:
-    """The dataset that mincurate made of a folder or table."""
+def _dataset_of(fo: Any, origin: str, first: str) -> str | None:
+    """The dataset that mincurate made of a folder or table under a name like ``first``."""
     record = f"info.{footprint.KEY}"
     documents = fo.core.odm.get_db_conn()["datasets"].find(
         {f"{record}.source": origin, f"{record}.created": True},
         {"name": True, "created_at": True, record: True},
     )
-    own = [d for d in documents if d["info"][footprint.KEY].get("dataset_id") == str(d["_id"])]
+    own = [
+        document
+        for document in documents
+        if (entries := document["info"][footprint.KEY]).get("dataset_id") == str(document["_id"])
+        and str(entries.get("name") or document["name"]).startswith(first)
+    ]
     return str(min(own, key=lambda d: d["created_at"])["name"]) if own else None

@@ -17,7 +17,7 @@ from pymongo.errors import PyMongoError
 
 from mincurate.dataset import app_config, brain_map, footprint, removal, target
 from mincurate.dataset import samples as parts
-from mincurate.dataset.app_config import FIELDS, LABELS, RUN, UNSCORABLE
+from mincurate.dataset.app_config import COLUMN_OF, FIELDS, LABELS, RUN, UNSCORABLE
 from mincurate.dataset.database import (
     check_database,
     fiftyone,
@@ -31,8 +31,6 @@ from mincurate.errors import UserError
 from mincurate.progress import SILENT, Advance, Reporter
 from mincurate.runs.store import Run
 
-COLUMN_OF = {"unscorable_reason": "reason"}
-"""Fields that are called otherwise in the table."""
 BATCH = 2000
 
 
@@ -138,7 +136,7 @@ def _open(fo: Any, name: str, record: dict[str, Any]) -> Any:
         target.check(dataset, grouped=own)
         return dataset
     dataset = fo.Dataset(name, persistent=True)
-    footprint.change(dataset, created=True, source=record["source"]["value"])
+    footprint.change(dataset, created=True, source=record["source"]["value"], name=name)
     return dataset
 
 

@@ -1,7 +1,8 @@
 """Networks in channels-last memory, with a group normalisation that is fast there on a CPU.
 
-PyTorch's own is made for contiguous activations: on channels-last ones, which convolutions want, it
-took 44 % of a scoring run in bfloat16, 4 to 10 times what this one takes (docs/results/speed.md).
+Convolutions are fastest on channels-last activations, and PyTorch's own group normalisation is slow
+on them: it took 44 % of a scoring run in bfloat16, 4 to 10 times as long as this one
+(docs/results/speed.md).
 """
 
 from typing import TypeVar
@@ -13,7 +14,10 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 class GroupNorm(nn.GroupNorm):
-    """`torch.nn.GroupNorm`, weights and results included; gradients in float32 are left to it."""
+    """`torch.nn.GroupNorm` with the same weights and results.
+
+    Other memory layouts, other devices and gradients in float32 use PyTorch's own.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``x``, ``(N, C, H, W)``."""
@@ -26,7 +30,7 @@ class GroupNorm(nn.GroupNorm):
         return self._channels_last(x) if fast else super().forward(x)
 
     def _channels_last(self, x: Tensor) -> Tensor:
-        """By moments of every channel, about a centre of its own that no digits are lost to."""
+        """From the moments of every channel about its rounded mean, which keeps all digits."""
         n, c, h, w = x.shape
         groups = (n, self.num_groups, c // self.num_groups)
         values = x.permute(0, 2, 3, 1).reshape(n, h * w, c)
@@ -46,7 +50,7 @@ class GroupNorm(nn.GroupNorm):
 
 
 def channels_last(net: Net) -> Net:
-    """``net``, its weights in channels-last memory and every affine group norm a `GroupNorm`."""
+    """``net`` with weights in channels-last memory and every affine group norm a `GroupNorm`."""
     for module in net.modules():
         if type(module) is nn.GroupNorm and module.affine:
             module.__class__ = GroupNorm

@@ -1,19 +1,18 @@
 """Any diffusion model as one call: ``denoise(x, sigma) -> x0hat``.
 
 The variance-exploding form ``x = x0 + sigma * eps`` is used throughout. A discrete,
-variance-preserving model is wrapped: its input is ``x / sqrt(1 + sigma^2)`` and its timestep is the
-one whose noise-to-signal ratio ``sigma = sqrt((1 - alphas_cumprod) / alphas_cumprod)`` is nearest.
+variance-preserving model is wrapped: its input is ``x / sqrt(1 + sigma^2)``, its timestep the one
+with the nearest noise-to-signal ratio ``sigma = sqrt((1 - alphas_cumprod) / alphas_cumprod)``.
 Tweedie's one-shot reconstruction *is* this call.
 """
 
 import copy
 import errno
-import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,44 +22,24 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 
-from mincurate.diffusion.channels_last import channels_last
+from mincurate import hashing
 from mincurate.errors import UserError
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
-BARE_UNET_SCHEDULE: dict[str, object] = {"num_train_timesteps": 1000, "beta_schedule": "linear"}
-"""What a network that comes without a schedule is taken to be trained on: DDPM's own."""
-
-
-class Denoises(Protocol):
-    """What can be sampled from: a `Denoiser`, a guided one, or a closed form."""
-
-    @property
-    def alphas_cumprod(self) -> Tensor:
-        """``(T,)``, decreasing in the timestep."""
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square images, in pixels."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the images have to be."""
-
-    def denoise(self, x: Tensor, sigma: float) -> Tensor:
-        """``x0hat`` for ``x = x0 + sigma * eps``, ``(N, 3, H, W)``."""
+"""diffusers' names; ``sample`` is x0."""
 
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """What the encoder half of a UNet makes of ``N`` images, and the decoder half goes on from.
+    """The output of a UNet's encoder half for ``N`` images, from which the decoder half continues.
 
     Attributes:
-        residuals: activations that the decoder half is handed over, shallow to deep.
-        deepest: ``(N, C, h, w)``, after the middle block where there is one.
+        residuals: activations of the skip connections, shallow to deep.
+        deepest: ``(N, C, h, w)``, after the middle block if there is one.
         timesteps: ``(N,)``, the noise level of each image.
         embedded: ``(N, E)``, the embedding of the timesteps.
-        maps: ``(N, C, h, w)`` of every block after the first convolution, which is a mere linear
-            filter, and of the middle block; shallow to deep.
+        maps: ``(N, C, h, w)`` of every block and of the middle block, shallow to deep; without the
+            first convolution, a linear filter.
     """
 
     residuals: tuple[Tensor, ...]
@@ -70,7 +49,7 @@ class Encoded:
     maps: list[Tensor]
 
     def detach(self) -> "Encoded":
-        """The same values, cut off from the graph of gradients."""
+        """The same values without gradients."""
         return Encoded(
             tuple(r.detach() for r in self.residuals),
             self.deepest.detach(),
@@ -93,7 +72,7 @@ class Denoiser:
         unet: predicts epsilon, v or x0, with or without learned variance channels.
         alphas_cumprod: ``(T,)``, decreasing in the timestep.
         prediction_type: one of ``PREDICTION_TYPES``.
-        name: where the model comes from, for records.
+        name: folder or hub name of the model, for records.
         image_size: side of the square images the model works on, in pixels.
         trained_sigmas: the range of noise levels the model was trained on; ``None`` means all.
     """
@@ -112,16 +91,16 @@ class Denoiser:
 
     @property
     def patch(self) -> int:
-        """Side of the pixel blocks that are folded into channels (1: plain RGB model)."""
+        """Side of the pixel blocks that are folded into channels; 1 for a plain RGB model."""
         return round((self.unet.config.in_channels / 3) ** 0.5)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.unet.parameters()).device
 
     def copy_on(self, device: str) -> "Denoiser":
-        """The same model on another device, which shares no weights with this one."""
+        """A copy of the model, with weights of its own, on another device."""
         unet = copy.deepcopy(self.unet).to(device)
         return replace(self, unet=unet, alphas_cumprod=self.alphas_cumprod.to(device))
 
@@ -130,7 +109,7 @@ class Denoiser:
         return int((self.sigmas.log() - torch.tensor(sigma).log()).abs().argmin())
 
     def nearest_sigma(self, sigma: float) -> float:
-        """``sigma`` quantised to the model's own noise levels."""
+        """The noise level of the model that is nearest to ``sigma``."""
         return float(self.sigmas[self.timestep(sigma)])
 
     def predict(self, x: Tensor, timesteps: Tensor) -> Tensor:
@@ -151,12 +130,16 @@ class Denoiser:
         """
         unet = self.unet
         folded = self._fold(x, timesteps)
-        h = unet.conv_in(2 * folded - 1 if unet.config.center_input_sample else folded)
+        sample = 2 * folded - 1 if unet.config.center_input_sample else folded
+        h = unet.conv_in(sample)
         embedded = unet.time_embedding(unet.time_proj(timesteps).to(unet.dtype))
-        residuals = [h]
+        residuals, skip = [h], sample
         for block in unet.down_blocks:
-            h, found = block(hidden_states=h, temb=embedded)
-            residuals.extend(found)
+            if hasattr(block, "skip_conv"):  # NCSN++'s, which pass a small image on
+                h, outputs, skip = block(hidden_states=h, temb=embedded, skip_sample=skip)
+            else:
+                h, outputs = block(hidden_states=h, temb=embedded)
+            residuals.extend(outputs)
         maps = residuals[1:]
         if unet.mid_block is not None:
             h = unet.mid_block(h, embedded)
@@ -166,11 +149,16 @@ class Denoiser:
     def decode(self, encoded: Encoded) -> Tensor:
         """What the network predicts from the activations of its encoder half (see `predict`)."""
         unet, h, residuals = self.unet, encoded.deepest, encoded.residuals
+        skip = None
         for block in unet.up_blocks:
             n = len(block.resnets)
-            h = block(h, residuals[-n:], encoded.embedded)
+            if hasattr(block, "skip_conv"):
+                h, skip = block(h, residuals[-n:], encoded.embedded, skip)
+            else:
+                h = block(h, residuals[-n:], encoded.embedded)
             residuals = residuals[:-n]
-        return self._unfold(unet.conv_out(unet.conv_act(unet.conv_norm_out(h))))
+        h = unet.conv_out(unet.conv_act(unet.conv_norm_out(h)))
+        return self._unfold(h if skip is None else h + skip)
 
     def _fold(self, x: Tensor, timesteps: Tensor) -> Tensor:
         """The network's input: variance-preserving, pixel blocks folded into channels."""
@@ -179,8 +167,24 @@ class Denoiser:
         return folded.contiguous(memory_format=torch.channels_last)
 
     def _unfold(self, output: Tensor) -> Tensor:
-        # A learned-variance model doubles its output channels; the mean comes first.
+        # A model with learned variance has twice the output channels; the mean comes first.
         return F.pixel_shuffle(output[:, : 3 * self.patch**2].float(), self.patch)
+
+    @property
+    def learns_variance(self) -> bool:
+        """Whether the network predicts the variance of a step beside its mean."""
+        return bool(self.unet.config.out_channels == 2 * self.unet.config.in_channels)
+
+    def denoise_with_variance(self, x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+        """`denoise`, and the network's prediction of the variance, ``(N, 3, H, W)`` each.
+
+        The variance is a place between the two bounds of a step's variance on a logarithmic scale,
+        -1 the lower and 1 the upper one (Nichol and Dhariwal, 2021, equation 15).
+        """
+        timesteps = torch.full((len(x),), self.timestep(sigma), device=x.device)
+        output = self.unet(self._fold(x, timesteps), timesteps).sample
+        x0 = self.to_x0(x, self._unfold(output), timesteps).clamp(-1, 1)
+        return x0, self._unfold(output[:, output.shape[1] // 2 :])
 
     def to_x0(self, x: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
         """Turn the network's prediction into the unclamped ``x0hat``, ``(N, 3, H, W)``."""
@@ -201,14 +205,18 @@ class Denoiser:
         Returns:
             ``(N, 3, H, W)``, float32, clamped to [-1, 1] ("Don't Play Favorites", section 3.2).
         """
+        return self.reconstruct(x, sigma).clamp(-1, 1)
+
+    def reconstruct(self, x: Tensor, sigma: float) -> Tensor:
+        """`denoise` without the clamp."""
         timesteps = torch.full((len(x),), self.timestep(sigma), device=x.device)
-        return self.to_x0(x, self.predict(x, timesteps), timesteps).clamp(-1, 1)
+        return self.to_x0(x, self.predict(x, timesteps), timesteps)
 
     def features(self, x: Tensor, sigma: float) -> list[Tensor]:
-        """Activations of the encoder half, shallow to deep, for ``x`` taken to be at ``sigma``.
+        """Activations of the encoder half, shallow to deep, for ``x`` at noise level ``sigma``.
 
         Args:
-            x: ``(N, 3, H, W)``. A clean image with a small ``sigma`` is what distances use.
+            x: ``(N, 3, H, W)``; distances use a clean image with a small ``sigma``.
 
         Returns:
             ``Encoded.maps``.
@@ -217,16 +225,12 @@ class Denoiser:
         return self.encode(x, timesteps).maps
 
     def content_hash(self) -> str:
-        """Hash of the weights and of everything that decides what `denoise` returns."""
-        digest = hashlib.blake2b(digest_size=16)
-        # diffusers keeps where a model was loaded from beside what it is.
+        """Hash of the weights and of everything else that `denoise` depends on."""
+        # Keys with an underscore say where diffusers loaded the model from.
         config = {k: v for k, v in self.unet.config.items() if not k.startswith("_")}
-        digest.update(json.dumps([self.prediction_type, config], default=str).encode())
-        digest.update(self.alphas_cumprod.double().cpu().numpy().tobytes())
-        for name, tensor in sorted(self.unet.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        head = json.dumps([self.prediction_type, config], default=str).encode()
+        head += self.alphas_cumprod.double().cpu().numpy().tobytes()
+        return hashing.hash_tensors(self.unet.state_dict(), head)
 
     def save(self, folder: Path) -> None:
         """Write the model as a diffusers pipeline folder (safetensors)."""
@@ -237,28 +241,32 @@ class Denoiser:
         )
         try:
             DDPMPipeline(unet=self.unet, scheduler=scheduler).save_pretrained(folder)
-        except SafetensorError as error:  # its word for a full disk
+        except SafetensorError as error:  # raised on a full disk
             raise OSError(errno.EIO, str(error), str(folder)) from error
-        # A power cut must not take what a marker is going to vouch for.
+        # On the disk before a marker says that the model is complete.
         for written in (*folder.glob("*/*.safetensors"), *folder.glob("*/*.json")):
             with written.open("rb") as file:
                 os.fsync(file.fileno())
 
 
+def knows_all_levels(denoiser: Denoiser) -> bool:
+    """Whether the model was trained on all of its noise levels, as generating needs."""
+    low, high = denoiser.trained_sigmas or (0.0, math.inf)
+    return bool(low <= denoiser.sigmas[0] * 1.001 and high >= denoiser.sigmas[-1] * 0.999)
+
+
 def check_all_levels(denoiser: Denoiser) -> None:
-    """Refuse to generate with a model that knows only some noise levels.
+    """Check that a model can generate images.
 
     Raises:
-        UserError: the model was trained on some noise levels only.
+        UserError: it was trained on some noise levels only.
     """
-    if denoiser.trained_sigmas is None:
-        return
-    low, high = denoiser.trained_sigmas
-    lowest, highest = float(denoiser.sigmas[0]), float(denoiser.sigmas[-1])
-    if low > lowest * 1.001 or high < highest * 0.999:
+    if not knows_all_levels(denoiser):
+        low, high = denoiser.trained_sigmas or (0.0, math.inf)
+        lowest, highest = float(denoiser.sigmas[0]), float(denoiser.sigmas[-1])
         raise UserError(
-            f"The model {denoiser.name} was trained on the noise levels {low:.3g} to {high:.3g} "
-            f"only, which is enough to score; generating images needs all of them, {lowest:.3g} to "
+            f"The model {denoiser.name} was trained on noise levels from {low:.3g} to {high:.3g}, "
+            f"which is enough to score; generating images needs all of them, {lowest:.3g} to "
             f"{highest:.3g}. Train it on all noise levels first, or give another with --model."
         )
 
@@ -273,114 +281,3 @@ def betas(alphas_cumprod: Tensor) -> Tensor:
 def linear_alphas_cumprod(timesteps: int = 1000) -> Tensor:
     """The linear schedule of DDPM (Ho et al., 2020): betas from 1e-4 to 0.02."""
     return torch.cumprod(1 - torch.linspace(1e-4, 0.02, timesteps, dtype=torch.float64), 0).float()
-
-
-def load(model: str, device: str = "cpu") -> Denoiser:
-    """Load a diffusers pipeline folder, a ``UNet2DModel`` folder or a hub id.
-
-    Only safetensors files, or files that ``torch.load(weights_only=True)`` accepts, are read.
-
-    Raises:
-        UserError: there is no such model, or it is not an unconditional pixel diffusion model.
-    """
-    folder = Path(model).expanduser()
-    is_folder = folder.is_dir()
-    if not is_folder and (folder.exists() or model.startswith((".", "/", "~"))):
-        raise UserError(
-            f"{model} is not a model folder: give a diffusers pipeline or UNet2DModel folder, "
-            "or a hub id such as google/ddpm-cifar10-32."
-        )
-    source = str(folder) if is_folder else model
-    unet, is_pipeline = _load_unet(source, is_folder)
-    scheduler = _load_scheduler_config(source, is_pipeline)
-    alphas_cumprod = DDPMScheduler.from_config(scheduler).alphas_cumprod
-    prediction_type = scheduler.get("prediction_type", "epsilon")
-    if prediction_type not in PREDICTION_TYPES:
-        raise UserError(
-            f"The model {model} predicts {prediction_type!r}; mincurate reads models that predict "
-            f"one of {', '.join(PREDICTION_TYPES)}."
-        )
-    record = folder / "mincurate.json"
-    trained = json.loads(record.read_text()).get("trained_sigmas") if record.is_file() else None
-    patch = _check_unconditional(unet, model)
-    unet = unet.eval().requires_grad_(False)
-    size = unet.config.sample_size or 32
-    side = size if isinstance(size, int) else size[0]
-    return Denoiser(
-        unet=channels_last(unet.to(device)),
-        alphas_cumprod=alphas_cumprod,
-        prediction_type=prediction_type,
-        name=model,
-        image_size=side * patch,
-        trained_sigmas=(float(trained[0]), float(trained[1])) if trained else None,
-    )
-
-
-def _load_unet(source: str, is_folder: bool) -> tuple[UNet2DModel, bool]:
-    """The network, and whether it stands in a pipeline, beside its noise schedule."""
-    subfolder = "unet" if not is_folder or (Path(source) / "unet").is_dir() else None
-    attempts = [subfolder] if is_folder else ["unet", None]
-    failure: Exception | None = None
-    for place in attempts:
-        try:
-            loaded, info = UNet2DModel.from_pretrained(
-                source, subfolder=place, output_loading_info=True, low_cpu_mem_usage=False
-            )
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-            failure = failure or error
-            continue
-        if info["missing_keys"] or info["mismatched_keys"]:
-            raise UserError(
-                f"The weights in {source} do not fit its config: "
-                f"{len(info['missing_keys'])} tensors are missing and "
-                f"{len(info['mismatched_keys'])} have another shape."
-            )
-        beside = is_folder and (Path(source) / "scheduler").is_dir()
-        return loaded, place is not None or beside
-    reason = (
-        str(failure).strip().splitlines()[0] if str(failure).strip() else type(failure).__name__
-    )
-    where = "in that folder" if is_folder else "under that name, in the cache or on the hub"
-    raise UserError(f"No usable UNet2DModel for {source} {where}: {reason}") from failure
-
-
-def _load_scheduler_config(source: str, is_pipeline: bool) -> dict[str, object]:
-    """The noise schedule beside a network: in a folder of its own in a pipeline, or at its side.
-
-    Raises:
-        UserError: a pipeline has none, or it is not a variance-preserving one.
-    """
-    try:
-        subfolder = "scheduler" if is_pipeline else None
-        config = dict(DDPMScheduler.load_config(source, subfolder=subfolder))
-    except (OSError, ValueError) as error:
-        if not is_pipeline:
-            return BARE_UNET_SCHEDULE
-        raise UserError(
-            f"The pipeline {source} has no readable scheduler/scheduler_config.json, so that its "
-            "noise levels are not known."
-        ) from error
-    if "beta_schedule" not in config and "trained_betas" not in config:
-        raise UserError(
-            f"The noise schedule of {source}, {config.get('_class_name', 'of unknown kind')}, is "
-            "not a variance-preserving one (betas); mincurate reads DDPM-like pipelines only."
-        )
-    return config
-
-
-def _check_unconditional(unet: UNet2DModel, model: str) -> int:
-    """The side of the folded pixel blocks, after checks that the model is one we can use."""
-    if unet.class_embedding is not None:
-        raise UserError(
-            f"The model {model} is class-conditional; the minority score needs an unconditional "
-            "one. Train one with `mincurate train`."
-        )
-    channels = unet.config.in_channels
-    patch = round((channels / 3) ** 0.5)
-    if 3 * patch * patch != channels or unet.config.out_channels not in (channels, 2 * channels):
-        raise UserError(
-            f"The model {model} takes {channels} channels and gives {unet.config.out_channels}; "
-            "mincurate reads RGB pixel models (3 channels, or 3*p*p of pixel blocks), not latent "
-            "or greyscale ones."
-        )
-    return patch

@@ -1,13 +1,14 @@
-"""The denoiser of a collection: trained now, trained before, or given by the user."""
+"""The denoiser of a run: trained on its images now or before, or given by the user."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 from mincurate import hashing, paths
 from mincurate.compute.ray_map import Cluster
-from mincurate.diffusion import denoiser as denoisers
 from mincurate.diffusion import train_denoiser
 from mincurate.diffusion.denoiser import Denoiser
+from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.images import collection as collections
 from mincurate.images.collection import Collection
@@ -19,8 +20,7 @@ from mincurate.runs.store import Run
 SIGMA_PER_PIXEL = 0.005
 """Default noise level per pixel of the image's side: 0.16 at 32 px.
 
-Measured against lower and higher ones by ``benchmarks/detection.py --sigmas`` and
-``benchmarks/tried.py``."""
+Compared with other levels in ``benchmarks/detection.py --sigmas`` and ``benchmarks/tried.py``."""
 
 
 def trained_model(
@@ -33,13 +33,13 @@ def trained_model(
     cluster: Cluster | None,
     reporter: Reporter,
 ) -> Denoiser:
-    """The model of these images and settings: from the cache, or trained now and kept there."""
+    """The model of these images and settings: from the cache, or trained now and cached."""
     assert plan is not None
     key = hashing.fingerprint([collection.digest, str(plan), fit])
     folder = paths.home() / "models" / key
     if train_denoiser.finished(folder):
         reporter.say(f"Using the model trained on these images before ({folder}).")
-        return denoisers.load(str(folder), device)
+        return load_denoiser(str(folder), device)
     reporter.say(training_words(plan, len(collection.unique), device))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,30 +58,32 @@ def trained_model(
 
 
 def place(model: str) -> str:
-    """Where a model is: ``model`` itself, or the model of the run that it names.
+    """The folder or hub name of a model: ``model`` itself, or the model of the run it names.
 
     Raises:
-        UserError: the run is not known, or its model is gone.
+        UserError: there is no such run, or its model was deleted.
     """
     if not model.startswith(store.PREFIX) or Path(model).exists():
         return model
     name = (store.find(model).record.get("model") or {}).get("name")
     if not name or (Path(name).is_absolute() and not Path(name).is_dir()):
-        raise UserError(f"The model of run {model} is not here any more; score without --model.")
+        raise UserError(f"The model of run {model} was deleted; score without --model.")
     return str(name)
 
 
 def choose_size(collection: Collection, device: str) -> int:
-    """Side to train at: that of the images, rounded up to a multiple of 8, within 16 .. 32 pixels
-    (64 on a GPU)."""
+    """Side to train at, in pixels: that of the images, rounded up to a multiple of 8.
+
+    It is at least 16 and at most 32 (64 on a GPU).
+    """
     limit = 64 if device.startswith("cuda") else 32
     return min(limit, max(16, -(-collection.usual_side() // 8) * 8))
 
 
 def images_per_step(device: str, *, all_levels: bool = False) -> int:
-    """Images of a training step: few on a CPU, as many on a GPU as cost it no more than a few.
+    """Batch size of a training: small on a CPU, on a GPU as large as costs no more time.
 
-    More when all levels are trained, where gradients are noisier (the levels of a batch differ).
+    Larger for all noise levels, where gradients are noisier.
     """
     if device.startswith("cuda"):
         return 64
@@ -89,8 +91,8 @@ def images_per_step(device: str, *, all_levels: bool = False) -> int:
 
 
 def model_record(denoiser: Denoiser, *, trained_here: bool) -> dict[str, Any]:
-    """What a run keeps of its model."""
-    said = train_denoiser.record(Path(denoiser.name)) if Path(denoiser.name).is_dir() else {}
+    """What a run records of its model."""
+    training = train_denoiser.record(Path(denoiser.name)) if Path(denoiser.name).is_dir() else {}
     return {
         "name": denoiser.name,
         "hash": denoiser.content_hash(),
@@ -98,15 +100,15 @@ def model_record(denoiser: Denoiser, *, trained_here: bool) -> dict[str, Any]:
         "prediction_type": denoiser.prediction_type,
         "parameters": sum(p.numel() for p in denoiser.unet.parameters()),
         "trained_here": trained_here,
-        "trained_images": said.get("images_seen"),
-        "trained_minutes": said.get("minutes"),
-        "trained_sigmas": said.get("trained_sigmas"),
-        "curve": said.get("curve", []),
+        "trained_images": training.get("images_seen"),
+        "trained_minutes": training.get("minutes"),
+        "trained_sigmas": training.get("trained_sigmas"),
+        "curve": training.get("curve", []),
     }
 
 
 def training_words(plan: train_denoiser.Training, images: int, device: str) -> str:
-    """One line on a training that begins."""
+    """The line before a training: noise levels, size and budget."""
     levels = (
         f"on noise levels {plan.sigmas[0]:.2g} to {plan.sigmas[1]:.2g}"
         if plan.sigmas
@@ -115,7 +117,7 @@ def training_words(plan: train_denoiser.Training, images: int, device: str) -> s
     budget = f"{plan.steps} steps" if plan.steps else f"about {plan.minutes:g} minutes"
     return (
         f"Training a denoiser {levels} on {images:,} images at {plan.image_size} px on {device}: "
-        f"{budget}. Ctrl-C keeps what is done."
+        f"{budget}. Ctrl-C keeps the progress."
     )
 
 
@@ -129,7 +131,7 @@ def check_numbers(
     workers: int,
     max_images: int | None,
 ) -> None:
-    """Raise `UserError` for a noise level, size, budget or count that cannot be."""
+    """Raise `UserError` for a noise level, size, budget or count that is out of range."""
     if sigma is not None and not 0.02 <= sigma <= 100:
         raise UserError(f"--sigma is a noise level from 0.02 to 100, not {sigma}.")
     if not 0 <= seed < 2**32:
@@ -139,5 +141,5 @@ def check_numbers(
             raise UserError(f"--{name} is at least 1, not {value}.")
     if image_size is not None and (image_size < 16 or image_size % 8):
         raise UserError(f"--image-size is a multiple of 8, at least 16 pixels, not {image_size}.")
-    if not minutes > 0:
-        raise UserError(f"--train-minutes is more than 0, not {minutes}.")
+    if not 0 < minutes < math.inf:
+        raise UserError(f"--train-minutes is a finite number above 0, not {minutes}.")

@@ -16,25 +16,27 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import UNet2DModel
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mincurate.compute import ray_train
-from mincurate.compute.device import precision, reduced_precision
+from mincurate.compute.device import reduced_precision
 from mincurate.compute.ray_map import Cluster
 from mincurate.compute.ray_train import ALONE, Team
 from mincurate.diffusion import denoiser
 from mincurate.diffusion.channels_last import channels_last
 from mincurate.diffusion.denoiser import Denoiser
-from mincurate.diffusion.trainer import Trainer
+from mincurate.diffusion.denoising_loss import denoising_loss
+from mincurate.diffusion.load import load_denoiser
+from mincurate.diffusion.noise_levels import level_weights
+from mincurate.diffusion.trainer import GradientLimit, Trainer
 from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs.files import write_atomically
 
 RECORD = "mincurate.json"
-CHECKED_TOGETHER = 64
+HELD_OUT_BATCH = 64
 """Held-out images that go through the network at once."""
 DIVERGED = 1.3
 """Held-out and training error this many times the best mean that the training ran away.
@@ -45,12 +47,6 @@ SCORING_LEVELS = (0.6, 9.0)
 
 Measured against narrower ranges and all levels by ``benchmarks/tried.py``, and against all levels
 for the same minutes by ``benchmarks/detection.py --all-levels``."""
-GENERATING_LEVELS = (-0.4, 1.4)
-"""Mean and standard deviation of log sigma when all levels are trained.
-
-Measured on digits at 16 px, 700 steps of 32: Fréchet distance of 25-step samples 0.077, against
-0.147 when timesteps are drawn evenly, which spends most steps where there is only noise to see. A
-normal distribution of log sigma is Karras et al.'s (EDM, 2022); theirs is around -1.2."""
 
 
 def around(sigma: float) -> tuple[float, float]:
@@ -65,7 +61,7 @@ class Training:
     Attributes:
         image_size: side of the square images, in pixels; a multiple of 8.
         sigmas: lowest and highest noise level, drawn uniformly over the timesteps between;
-            ``None`` trains all levels (see `GENERATING_LEVELS`) and mirrors no image: mirrored
+            ``None`` trains all levels (see `noise_levels`) and mirrors no image: mirrored
             ones would be generated, too.
         minutes: budget; turned into a number of steps by a measurement before the first step.
         steps: exact number of steps, in place of ``minutes``.
@@ -73,7 +69,7 @@ class Training:
             steps that count (measured: 960 steps of 4 images end at the error of 950 steps of 32).
         learning_rate: peak of a cosine schedule after a short warm-up (AdamW).
         channels: width of the UNet at each resolution.
-        seed: decides everything random.
+        seed: random seed.
     """
 
     image_size: int
@@ -86,7 +82,7 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        # A plan's words name what is trained: 10 minutes must not be another plan than 10.0.
+        # The plan's text is part of a folder's name: 10 minutes must be the plan of 10.0.
         object.__setattr__(self, "minutes", float(self.minutes))
 
     @classmethod
@@ -136,7 +132,7 @@ def train(
         trainer.TrainingInterruptedError: on Ctrl-C, after the checkpoint was written.
     """
     if finished(folder):
-        return denoiser.load(str(folder), device)
+        return load_denoiser(str(folder), device)
     if len(images) < 2:
         raise UserError(
             f"Training needs at least 2 readable images and found {len(images)}; "
@@ -155,7 +151,7 @@ def train(
             batch_size=training.batch_size,
             reporter=reporter,
         )
-    return denoiser.load(str(folder), device)
+    return load_denoiser(str(folder), device)
 
 
 def _work(
@@ -206,14 +202,14 @@ class DenoiserTrainer(Trainer):
         self.denoiser = _network(training, start, device)
         self.optimizer = self._new_optimizer()
         self.average = _copy(self.denoiser.unet.state_dict())
-        self.usual_norm, self.rate = math.nan, training.learning_rate
+        self.limit, self.rate = GradientLimit(), training.learning_rate
         self.curve: list[tuple[int, float, float]] = []
         self.best: tuple[float, dict[str, Tensor]] = (math.inf, _copy(self.average))
         held_out = min(256, len(images) // 20)
         order = np.random.default_rng(training.seed).permutation(len(images))
         self.train_index = order[held_out:]
         self.held_out = order[:held_out] if held_out else order[: min(64, len(order))]
-        self.level_weights = _level_weights(self.denoiser.sigmas.cpu(), training)
+        self.level_weights = level_weights(self.denoiser.sigmas.cpu(), training.sigmas)
 
     def update(self, step: int) -> float:
         """One step of AdamW under warm-up and cosine, and of the running average."""
@@ -235,8 +231,8 @@ class DenoiserTrainer(Trainer):
             return self._loss(x0[part], timesteps[part], eps[part]) * (len(x0[part]) / size)
 
         parameters = list(self.denoiser.unet.parameters())
-        value = self.team.add_up(self.backward(loss, len(x0), parameters), parameters)
-        self._clip()
+        value = self.team.add_up(self.parts.backward(loss, len(x0), parameters), parameters)
+        self.limit.clip(parameters)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         decay = min(0.999, (step + 1) / (step + 10))
@@ -244,14 +240,6 @@ class DenoiserTrainer(Trainer):
             weights = self.denoiser.unet.state_dict()
             torch._foreach_lerp_(list(self.average.values()), list(weights.values()), 1 - decay)
         return value
-
-    def _clip(self) -> None:
-        """Cut gradients down to twice their usual length: one odd batch must not undo the rest."""
-        usual = self.usual_norm
-        limit = 1.0 if math.isnan(usual) else min(1.0, 2 * usual)
-        norm = torch.nn.utils.clip_grad_norm_(self.denoiser.unet.parameters(), limit).item()
-        seen = min(norm, limit)
-        self.usual_norm = seen if math.isnan(usual) else 0.98 * usual + 0.02 * seen
 
     def _draw(
         self, shape: torch.Size, generator: torch.Generator, size: int
@@ -262,30 +250,24 @@ class DenoiserTrainer(Trainer):
         )
         return timesteps, torch.randn((size, *shape), generator=generator)
 
+    def _total_loss(self, x0: Tensor, timesteps: Tensor, eps: Tensor, rows: slice) -> float:
+        loss = self._loss(x0[rows], timesteps[rows], eps[rows])
+        return loss.item() * len(x0[rows])
+
     def _loss(self, x0: Tensor, timesteps: Tensor, eps: Tensor) -> Tensor:
-        """Mean squared error of what the network predicts (DDPM's simple loss)."""
         timesteps, eps = timesteps.to(self.device), eps.to(self.device)
-        sigma = self.denoiser.sigmas.to(self.device)[timesteps].view(-1, 1, 1, 1)
-        x = x0 + sigma * eps
-        with precision(self.device.type, self.dtype):
-            prediction = self.denoiser.predict(x, timesteps)
-        if self.denoiser.prediction_type == "epsilon":
-            target = eps
-        elif self.denoiser.prediction_type == "v_prediction":
-            target = (eps - sigma * x0) / (1 + sigma**2).sqrt()
-        else:
-            target = x0
-        return F.mse_loss(prediction, target)
+        return denoising_loss(self.denoiser, x0, timesteps, eps, self.dtype)
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
         """Steps of a network that is thrown away."""
-        kept = self.denoiser, self.optimizer, self.average, self.usual_norm
+        own = self.denoiser, self.optimizer, self.average, self.limit
         self.denoiser = _network(self.training, self.start, self.device)
         self.optimizer = self._new_optimizer()
         self.average = _copy(self.denoiser.unet.state_dict())
+        self.limit = GradientLimit()
         yield
-        self.denoiser, self.optimizer, self.average, self.usual_norm = kept
+        self.denoiser, self.optimizer, self.average, self.limit = own
 
     def check(self, train_loss: float) -> float:
         """Error of the averaged weights on the held-out images; the best weights are kept."""
@@ -305,11 +287,11 @@ class DenoiserTrainer(Trainer):
         generator = self.generator(-1)
         error = 0.0
         try:
-            for start in range(0, len(self.held_out), CHECKED_TOGETHER):
-                index = self.held_out[start : start + CHECKED_TOGETHER]
+            for start in range(0, len(self.held_out), HELD_OUT_BATCH):
+                index = self.held_out[start : start + HELD_OUT_BATCH]
                 x0 = self.batch(index)
-                loss = self._loss(x0, *self._draw(x0.shape[1:], generator, len(index)))
-                error += loss.item() * len(index)
+                drawn = self._draw(x0.shape[1:], generator, len(index))
+                error += sum(self.parts.each(partial(self._total_loss, x0, *drawn), len(x0)))
         finally:
             self.denoiser.unet.load_state_dict(current)
         return error / len(self.held_out)
@@ -324,7 +306,7 @@ class DenoiserTrainer(Trainer):
         self.denoiser.unet.load_state_dict(self.best[1])
         self.average = _copy(self.best[1])
         self.optimizer = self._new_optimizer()
-        self.running_loss = self.usual_norm = math.nan
+        self.running_loss, self.limit = math.nan, GradientLimit()
 
     def _new_optimizer(self) -> torch.optim.AdamW:
         weights = self.denoiser.unet.parameters()
@@ -341,7 +323,7 @@ class DenoiserTrainer(Trainer):
             "best_error": self.best[0],
             "best": self.best[1],
             "rate": self.rate,
-            "usual_norm": self.usual_norm,
+            "usual_norm": self.limit.usual,
             "curve": self.curve,
         }
 
@@ -350,7 +332,7 @@ class DenoiserTrainer(Trainer):
         self.denoiser.unet.load_state_dict(state["unet"])
         self.average, self.best = state["average"], (state["best_error"], state["best"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.rate, self.usual_norm = state["rate"], state["usual_norm"]
+        self.rate, self.limit.usual = state["rate"], state["usual_norm"]
         self.curve = state["curve"]
 
     def interrupted(self) -> str:
@@ -379,9 +361,9 @@ class DenoiserTrainer(Trainer):
 
 def untrained(training: Training, device: str = "cpu") -> Denoiser:
     """The model that a training begins with."""
-    found = _network(training, None, device)
-    found.unet.eval().requires_grad_(False)
-    return found
+    model = _network(training, None, device)
+    model.unet.eval().requires_grad_(False)
+    return model
 
 
 def _network(training: Training, start: Denoiser | None, device: str | torch.device) -> Denoiser:
@@ -407,16 +389,3 @@ def _network(training: Training, start: Denoiser | None, device: str | torch.dev
 
 def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in weights.items()}
-
-
-def _level_weights(sigmas: Tensor, training: Training) -> Tensor:
-    """Weight of every timestep in the draw, ``(T,)``, for ``sigmas`` ``(T,)``."""
-    if training.sigmas is None:
-        log_sigma = sigmas.double().log()
-        edges = torch.cat(
-            [log_sigma[:1], (log_sigma[1:] + log_sigma[:-1]) / 2, log_sigma[-1:]]
-        )  # of the levels' shares of the logarithmic scale
-        share = torch.distributions.Normal(*GENERATING_LEVELS).cdf(edges).diff()
-        return (share + 1e-5).float()  # the highest are seen, too
-    low, high = training.sigmas
-    return ((sigmas >= low * 0.999) & (sigmas <= high * 1.001)).float()

@@ -1,18 +1,16 @@
-"""The loop of every training: a budget that becomes steps, checkpoints, Ctrl-C, a team of workers.
+"""The loop of every training: steps within a budget, checkpoints, Ctrl-C, a team of workers.
 
-A step draws what is random from ``(seed, step)`` alone, and all that it depends on is in the
+A step takes its random numbers from ``(seed, step)`` alone, and all that it depends on is in the
 checkpoint. A training of a given number of steps that was stopped therefore goes on to the same
-weights as one that was not. A budget of minutes becomes a number of steps by measuring, at the
+weights as one that was not. A budget of minutes becomes a number of steps by timing a few, at the
 start and again on the way; the number is part of the checkpoint. A batch that does not fit into
 memory is computed in parts, whose gradients add up.
 """
 
-import io
 import math
-import pickle
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -22,26 +20,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mincurate.compute.device import out_of_memory
 from mincurate.compute.ray_train import Team
+from mincurate.diffusion.checkpoint import read_checkpoint, write_checkpoint
 from mincurate.diffusion.denoiser import to_tensor
-from mincurate.errors import StoppedError, UserError
+from mincurate.diffusion.parts import Parts
+from mincurate.errors import StoppedError
 from mincurate.progress import Reporter
-from mincurate.runs.files import write_atomically
 
 CHECKPOINT_SECONDS = 30.0
 CHECKS = 20
-"""So often in a training the weights are tried on the held-out images."""
-TRIED = (3, 50, 4.0)
-"""A step is timed over at least and at most so many, or so many seconds."""
+"""How often in a training the weights are evaluated on the held-out images."""
+TIMED = (3, 50, 4.0)
+"""Fewest steps, most steps and seconds over which a step is timed."""
 
 
 class TrainingInterruptedError(StoppedError):
     """A training was stopped by Ctrl-C; the checkpoint in ``folder`` holds all of its work.
 
     Args:
-        what: how the training is called in a sentence.
-        beside: what else is left, in words; may be empty.
+        what: name of the training in a sentence.
+        beside: what else was saved, in words; may be empty.
     """
 
     def __init__(self, what: str, folder: Path, steps: int, planned: int, beside: str = "") -> None:
@@ -57,7 +55,7 @@ class TrainingInterruptedError(StoppedError):
 
 
 class Plan(Protocol):
-    """What a training says of its steps."""
+    """How many steps a training takes, and of how many images."""
 
     @property
     def steps(self) -> int | None:
@@ -69,11 +67,29 @@ class Plan(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Images of a step, over the whole team."""
+        """Images per step, over the whole team."""
 
     @property
     def seed(self) -> int:
-        """Decides everything random."""
+        """Random seed."""
+
+
+class GradientLimit:
+    """Clips gradients to twice their usual length: one odd batch must not undo the rest.
+
+    Attributes:
+        usual: running average of the length; NaN before the first batch.
+    """
+
+    def __init__(self) -> None:
+        self.usual = math.nan
+
+    def clip(self, parameters: Sequence[Tensor]) -> None:
+        """Scale the gradients of ``parameters`` down where they are too long."""
+        limit = 1.0 if math.isnan(self.usual) else min(1.0, 2 * self.usual)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit).item()
+        seen = min(norm, limit)
+        self.usual = seen if math.isnan(self.usual) else 0.98 * self.usual + 0.02 * seen
 
 
 class Trainer(ABC):
@@ -81,21 +97,21 @@ class Trainer(ABC):
 
     Args:
         images: ``(N, 3, S, S)`` uint8 RGB; may be memory-mapped.
-        folder: where the checkpoint and what is trained go.
+        folder: where the checkpoint and the trained weights go.
 
     Attributes:
-        step: steps that are done.
+        step: steps done.
         planned: steps in all.
         seconds: time spent, up to the last checkpoint.
-        parts: in so many a batch is computed.
+        parts: in which batches are computed.
     """
 
     what: ClassVar[str]
-    """How the training is called in a sentence."""
+    """Name of the training in a sentence."""
     title: ClassVar[str]
-    """The same, over its progress."""
+    """Title of its progress bar."""
     checkpoint: ClassVar[str]
-    """Name of the checkpoint's file."""
+    """File name of the checkpoint."""
 
     def __init__(
         self,
@@ -109,15 +125,16 @@ class Trainer(ABC):
         self.images, self.folder, self.device = images, folder, device
         self.training, self.team, self.reporter = training, team, reporter
         self.step, self.planned, self.seconds = 0, training.steps or 0, 0.0
-        self.running_loss, self.parts = math.nan, 1
+        self.running_loss = math.nan
+        self.parts = Parts(self.what, device, alone=team.world == 1)
 
     @abstractmethod
     def update(self, step: int) -> float:
-        """Take one step; gives the loss of its batch."""
+        """Take one step; returns the loss of its batch."""
 
     @abstractmethod
     def check(self, train_loss: float) -> float:
-        """Try the weights on the held-out images, keep the best; gives the error there."""
+        """Evaluate the weights on the held-out images, keep the best; returns the error."""
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
@@ -125,10 +142,10 @@ class Trainer(ABC):
 
     @abstractmethod
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a `state`.
+        """Continue from a `state`.
 
         Raises:
-            UserError: it is that of another training.
+            UserError: it belongs to another training.
         """
 
     @abstractmethod
@@ -137,13 +154,13 @@ class Trainer(ABC):
 
     @abstractmethod
     def save(self) -> None:
-        """Write what was trained, and then its record, which says that it is whole."""
+        """Write the weights, and then the record, which says that they are complete."""
 
     def begin(self) -> None:  # noqa: B027
-        """Prepare a training that has no checkpoint."""
+        """Prepare a training that has no checkpoint yet."""
 
     def interrupted(self) -> str:
-        """Leave something to use after Ctrl-C, and name it; the checkpoint is written already."""
+        """Save something to use after Ctrl-C, and name it; the checkpoint is already written."""
         return ""
 
     def run(self) -> None:
@@ -152,7 +169,30 @@ class Trainer(ABC):
         Raises:
             TrainingInterruptedError: on Ctrl-C, after the checkpoint was written.
         """
-        if saved := self.team.agree(self._read_checkpoint):
+        self._resume_or_begin()
+        started, before = time.monotonic(), self.seconds
+
+        def clock() -> float:
+            return before + time.monotonic() - started
+
+        try:
+            self._steps(clock)
+        except KeyboardInterrupt:
+            self.seconds = clock()
+            self._write_checkpoint()
+            beside = self.interrupted()
+            raise TrainingInterruptedError(
+                self.what, self.folder, self.step, self.planned, beside
+            ) from None
+        self.seconds = clock()
+        if self.team.rank == 0:
+            self.save()
+            (self.folder / self.checkpoint).unlink(missing_ok=True)
+
+    def _resume_or_begin(self) -> None:
+        """Continue from the checkpoint, or plan the training and write its first one."""
+        path = self.folder / self.checkpoint
+        if saved := self.team.agree(lambda: read_checkpoint(path, self.device)):
             self.step, self.planned, self.seconds = (
                 saved.pop(name) for name in ("step", "planned", "seconds")
             )
@@ -162,78 +202,34 @@ class Trainer(ABC):
             self.begin()
             self.planned = self.planned or self._plan()
             self._write_checkpoint()
-        written = since = time.monotonic()
+
+    def _steps(self, clock: Callable[[], float]) -> None:
+        """Take the steps that are left, with checks, checkpoints and progress.
+
+        Args:
+            clock: seconds of this training so far.
+        """
+        written = clock()
         losses: list[float] = []
         held_out = ""
         batch = self.training.batch_size
-        try:
-            with self.reporter.task(self.title, self.planned * batch) as advance:
-                advance(self.step * batch, "")
-                while self.step < self.planned:
-                    losses.append(self._update())
-                    if self.step % max(1, self.planned // CHECKS) == 0 or self.step == self.planned:
-                        held_out = f", held-out {self.check(sum(losses) / len(losses)):.4f}"
-                        self._plan_again(self.seconds + time.monotonic() - since)
-                        losses.clear()
-                    note = f"loss {self.running_loss:.4f}{held_out}"
-                    advance(batch, note, self.planned * batch)
-                    if time.monotonic() - written > CHECKPOINT_SECONDS:
-                        self.seconds += time.monotonic() - since
-                        since = time.monotonic()
-                        self._write_checkpoint()
-                        written = time.monotonic()
-        except KeyboardInterrupt:
-            self.seconds += time.monotonic() - since
-            self._write_checkpoint()
-            beside = self.interrupted()
-            raise TrainingInterruptedError(
-                self.what, self.folder, self.step, self.planned, beside
-            ) from None
-        self.seconds += time.monotonic() - since
-        if self.team.rank == 0:
-            self.save()
-            (self.folder / self.checkpoint).unlink(missing_ok=True)
+        with self.reporter.task(self.title, self.planned * batch) as advance:
+            advance(self.step * batch, "")
+            while self.step < self.planned:
+                losses.append(self._update())
+                if self.step % max(1, self.planned // CHECKS) == 0 or self.step == self.planned:
+                    held_out = f", held-out {self.check(sum(losses) / len(losses)):.4f}"
+                    self._plan_again(clock())
+                    losses.clear()
+                advance(batch, f"loss {self.running_loss:.4f}{held_out}", self.planned * batch)
+                if clock() - written > CHECKPOINT_SECONDS:
+                    self.seconds = clock()
+                    self._write_checkpoint()
+                    written = clock()
 
     def batch(self, index: NDArray[np.int64]) -> Tensor:
-        """Images ``index``, ``(n, 3, S, S)`` in -1..1, on the device."""
+        """Images ``index``, ``(n, 3, S, S)`` in [-1, 1], on the device."""
         return to_tensor(self.images[index], self.device)
-
-    def backward(
-        self, loss: Callable[[slice], Tensor], size: int, parameters: Iterable[Tensor]
-    ) -> Tensor:
-        """Gradients of a batch, in twice as many parts as before where memory runs out; its loss.
-
-        Args:
-            loss: what some of its rows have in the loss of the batch.
-            size: its rows.
-            parameters: what has gradients, and has none yet.
-
-        Raises:
-            UserError: not even a single image fits.
-        """
-        while True:
-            try:
-                rows = -(-size // self.parts)
-                total = torch.zeros((), device=self.device)
-                for start in range(0, size, rows):
-                    value = loss(slice(start, start + rows))
-                    value.backward()
-                    total += value.detach()
-                return total
-            except (RuntimeError, MemoryError) as error:
-                # In a team an error of ours would end this worker alone, and the others wait.
-                if not out_of_memory(error) or (self.parts >= size and self.team.world > 1):
-                    raise
-            if self.parts >= size:
-                raise UserError(
-                    f"A single image needs more memory for {self.what} than {self.device} has: "
-                    "take a smaller --image-size or another --device."
-                )
-            self.parts *= 2
-            for parameter in parameters:
-                parameter.grad = None
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
 
     def generator(self, step: int) -> torch.Generator:
         """Random numbers that ``(seed, step)`` alone decide; neighbouring steps share nothing."""
@@ -250,7 +246,7 @@ class Trainer(ABC):
 
     def _plan(self) -> int:
         """Number of steps that fit the budget, by timing a few that are thrown away."""
-        fewest, most, seconds = TRIED
+        fewest, most, seconds = TIMED
         self.planned, done = 1, 0
         with self.rehearsal():
             for _ in range(2):
@@ -277,25 +273,6 @@ class Trainer(ABC):
             self.planned = self.team.agree(lambda: planned)
 
     def _write_checkpoint(self) -> None:
-        """Keep the state on disk, in place of the one before: whole, or not there."""
-        if self.team.rank != 0:
-            return
-        buffer = io.BytesIO()
-        now = {"step": self.step, "planned": self.planned, "seconds": self.seconds}
-        torch.save(self.state() | now, buffer)
-        write_atomically(self.folder / self.checkpoint, buffer.getvalue())
-
-    def _read_checkpoint(self) -> dict[str, Any] | None:
-        """What was kept, read without running anything in it."""
-        path = self.folder / self.checkpoint
-        if not path.is_file():
-            return None
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            if isinstance(state, dict):
-                return state
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError):
-            pass
-        raise UserError(
-            f"The checkpoint {path} is damaged; put a copy of it back, or delete it to train anew."
-        )
+        if self.team.rank == 0:
+            progress = {"step": self.step, "planned": self.planned, "seconds": self.seconds}
+            write_checkpoint(self.folder / self.checkpoint, self.state() | progress)

@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 
 from mincurate.compute.device import choose_precision
-from mincurate.diffusion import denoiser as denoisers
 from mincurate.diffusion.denoiser import Denoiser
+from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.evaluation.metrics import Vectors
 from mincurate.generation import generate, samplers
@@ -47,6 +47,7 @@ def make(
         steps=int(settings["steps"]),
         solver=str(settings["solver"]),
         dtype=choose_precision(str(settings.get("precision", "auto")), device),
+        paper=settings.get("preset") == "paper",
     )
     starts = _starts(generation, base, denoiser.image_size) if same_start(generation) else None
     existing = read_manifest(folder)
@@ -112,7 +113,7 @@ def _model_of(generation: Run, device: str) -> Denoiser:
     """The model that generated."""
     recorded = generation.record["model"]
     try:
-        model = denoisers.load(str(recorded["name"]), device)
+        model = load_denoiser(str(recorded["name"]), device)
     except UserError as error:
         raise UserError(f"The model of run {generation.key} is gone: {error}") from error
     if model.content_hash() != recorded["hash"]:

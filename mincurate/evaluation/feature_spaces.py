@@ -109,7 +109,7 @@ def choose(
 
     Args:
         features: ``auto``, ``inception``, ``run`` (the run's embedding), a file with the Inception
-            weights of FID, or an embedding as `embedder.load` names them.
+            weights of FID, or an embedding as `load_embedder` names them.
         by: ``rarity`` or ``minority``: the classes that guided; None for images made elsewhere.
 
     Raises:
@@ -119,7 +119,7 @@ def choose(
     embedding, distance = str(record["embedding"]), scorer.perceptual.name
     by_vectors = by == "rarity" and record["rank_by"] in BY_VECTORS
     guided_by = "" if by is None else embedding if by_vectors else distance
-    guide = embedding if by_vectors else embedder.choose(AUTO, distance) if by else ""
+    guide = embedding if by_vectors else embedder.choose_embedding(AUTO, distance) if by else ""
     if features == AUTO:
         extractor = _automatic(base, scorer, guide, device, reporter)
     else:
@@ -160,7 +160,7 @@ def _named(features: str, base: Base, scorer: Scorer, device: str) -> Extractor:
         return _inception(weights, device)
     if features.endswith(WEIGHTS):
         return _inception(Path(features), device)
-    network = embedder.load(features, scorer.denoiser, device=device)
+    network = embedder.load_embedder(features, scorer.denoiser, device=device)
     return _embedding(network.name, network.name, network.embed, base, scorer)
 
 
@@ -182,7 +182,7 @@ def _perceptual(base: Base, scorer: Scorer) -> Extractor:
     def embed(x: Tensor) -> Tensor:
         return embedder.summary(scorer.perceptual.trunk(x)[-1])
 
-    return _embedding(name, embedder.choose(AUTO, name), embed, base, scorer)
+    return _embedding(name, embedder.choose_embedding(AUTO, name), embed, base, scorer)
 
 
 def _embedding(

@@ -1,4 +1,4 @@
-"""Networks trained elsewhere, as feature maps: torchvision backbones, weights from anywhere."""
+"""Feature maps of pretrained torchvision networks, with published or local weights."""
 
 import urllib.error
 import urllib.parse
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mincurate import hashing
+from mincurate.diffusion.load import check_finite
 from mincurate.errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -22,13 +23,13 @@ POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """A convolutional network and the modules whose outputs are its stages.
+    """A pretrained convolutional network.
 
     Attributes:
-        name: how the user named it.
+        name: ``torchvision:NAME``.
         weights_hash: identifies the weights.
-        stages: maps ``(N, 3, H, W)`` to its last feature map at every spatial resolution.
-        min_side: smaller images are enlarged to this side first, in pixels.
+        stages: maps ``(N, 3, H, W)`` to the last feature map at every spatial resolution.
+        min_side: smaller images are enlarged to this side, in pixels.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Backbone:
     min_side: int
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Stages ``(N, C, h, w)``, shallow to deep, of images ``(N, 3, H, W)`` in [-1, 1]."""
+        """Feature maps ``(N, C, h, w)``, shallow to deep, of images ``(N, 3, H, W)`` in [-1, 1]."""
         if min(x.shape[2:]) < self.min_side:
             x = F.interpolate(x, size=self.min_side, mode="bilinear", align_corners=False)
         mean = x.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
@@ -47,10 +48,15 @@ class Backbone:
 
 
 def load_torchvision(spec: str, *, device: str = "cpu", min_side: int = 96) -> Backbone:
-    """Load ``NAME`` (torchvision's published weights) or ``NAME@FILE`` (weights from a local file).
+    """Load ``NAME`` with torchvision's published weights, or ``NAME@FILE`` with those of a file.
+
+    Args:
+        spec: ``NAME[@FILE]``; FILE as for `read_weights`.
+        device: as for torch.
+        min_side: see `Backbone`.
 
     Raises:
-        UserError: no such network, or weights that are absent or do not fit.
+        UserError: there is no such network, or its weights are missing or do not fit.
     """
     from torchvision import models
 
@@ -69,6 +75,7 @@ def load_torchvision(spec: str, *, device: str = "cpu", min_side: int = 96) -> B
             f"{len(missing)} of {len(own)} tensors are missing or have another shape, "
             f"for example {min(missing)}."
         )
+    check_finite(fitting, f"The network {spec}")
     net.load_state_dict(fitting, strict=False)
     net = net.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
     return Backbone(
@@ -80,10 +87,10 @@ def load_torchvision(spec: str, *, device: str = "cpu", min_side: int = 96) -> B
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """A state dict from ``.safetensors``, or from what ``torch.load(weights_only=True)`` reads.
+    """Read a state dict: a ``.safetensors`` file, or one for ``torch.load(weights_only=True)``.
 
     Raises:
-        UserError: the file is absent, damaged, or holds something else than tensors.
+        UserError: the file is missing, damaged, or holds something other than tensors.
     """
     import pickle
 
@@ -114,7 +121,7 @@ def cached_file(url: str) -> Path:
 
 
 def reachable(url: str, timeout: float = 5.0) -> bool:
-    """Whether ``url`` answers at all within ``timeout`` seconds."""
+    """Whether ``url`` answers within ``timeout`` seconds."""
     request = urllib.request.Request(url, method="HEAD")
     try:
         with urllib.request.urlopen(request, timeout=timeout):
@@ -124,7 +131,11 @@ def reachable(url: str, timeout: float = 5.0) -> bool:
 
 
 def published_weights(choices: Any) -> dict[str, Tensor]:
-    """Download (or take from torch's cache) the default weights of a torchvision weights enum."""
+    """The default weights of a torchvision weights enum, from torch's cache or downloaded.
+
+    Raises:
+        UserError: they are not in the cache and cannot be downloaded, or cannot be read.
+    """
     weights = choices.DEFAULT if hasattr(choices, "DEFAULT") else choices
     if not cached_file(weights.url).is_file() and not reachable(weights.url):
         raise UserError(
@@ -138,28 +149,28 @@ def published_weights(choices: Any) -> dict[str, Tensor]:
 
 
 def _candidates(net: nn.Module) -> dict[str, nn.Module]:
-    """The blocks of a network in order: what stands in ``features``, else its direct children."""
+    """The blocks of a network in order, by name: those of ``features``, else its children."""
     features = getattr(net, "features", None)
     if isinstance(features, nn.Sequential):
         return {f"features.{name}": m for name, m in features.named_children()}
-    found: dict[str, nn.Module] = {}
+    blocks: dict[str, nn.Module] = {}
     for name, module in net.named_children():
         if name == "trunk_output":  # RegNet nests its stages one level deeper
-            found |= {f"{name}.{inner}": m for inner, m in module.named_children()}
+            blocks |= {f"{name}.{inner}": m for inner, m in module.named_children()}
         else:
-            found[name] = module
-    return found
+            blocks[name] = module
+    return blocks
 
 
 def _cut_into_stages(net: nn.Module, name: str, side: int) -> nn.Module:
-    """Keep the last block at every spatial resolution, pooling left out."""
+    """A network that returns the output of the last block at every spatial resolution."""
     from torchvision.models.feature_extraction import create_feature_extractor
 
     blocks = [key for key, m in _candidates(net).items() if not isinstance(m, POOLING)]
     probe = torch.zeros(1, 3, side, side, device=next(net.parameters()).device)
     try:
         outputs = create_feature_extractor(net, return_nodes=blocks)(probe)
-    except (AssertionError, RuntimeError, ValueError):  # a network that takes one size alone
+    except (AssertionError, RuntimeError, ValueError):  # a network for one input size only
         outputs = {}
     last_at: dict[int, str] = {}
     for key, output in outputs.items():

@@ -1,31 +1,34 @@
-"""Vectors for images, the neighbours among them, and a two-dimensional map of them."""
+"""Embeddings of images: from a pretrained network, or from the denoiser's own encoder."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mincurate import hashing
+from mincurate.diffusion import hub
 from mincurate.diffusion.denoiser import Denoiser
-from mincurate.errors import UserError
+from mincurate.diffusion.load import check_finite
+from mincurate.errors import UserError, reason
 from mincurate.features import backbone
 
 UNET_SIGMA = 0.5
-"""Noise level the denoiser is told when it looks at a clean image for a vector (measured:
-`benchmarks/tried.py --only own`; told of more noise than there is in scoring, it sees more)."""
+"""Noise level given to the denoiser with a clean image (`benchmarks/tried.py --only own`: higher
+than that of the score is better)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Embedder:
-    """A function from images to vectors.
+    """A function from images to embeddings.
 
     Attributes:
-        name: how records call it.
+        name: as in a run's record.
         weights_hash: identifies the network's weights.
         embed: ``(N, 3, H, W)`` in [-1, 1] to ``(N, d)``.
-        weak: the network was not trained to tell kinds of images apart.
+        weak: the network was not trained to distinguish kinds of images.
     """
 
     name: str
@@ -34,12 +37,17 @@ class Embedder:
     weak: bool
 
 
-def load(spec: str, denoiser: Denoiser | None, *, device: str = "cpu") -> Embedder:
-    """The embedding named ``spec``: ``unet``, ``torchvision:NAME[@FILE]``, or a hub id or folder
-    that ``transformers.AutoModel`` reads.
+def load_embedder(spec: str, denoiser: Denoiser | None, *, device: str = "cpu") -> Embedder:
+    """Load an embedding.
+
+    Args:
+        spec: ``unet``, ``torchvision:NAME[@FILE]``, or a hub id or folder for
+            ``transformers.AutoModel``.
+        denoiser: needed by ``unet`` only.
+        device: as for torch.
 
     Raises:
-        UserError: no such embedding, or its weights are not to be had.
+        UserError: there is no such embedding, or its weights are missing.
     """
     if spec == "unet":
         if denoiser is None:
@@ -55,8 +63,8 @@ def load(spec: str, denoiser: Denoiser | None, *, device: str = "cpu") -> Embedd
     return _load_hub_model(spec, device)
 
 
-def choose(spec: str, perceptual_spec: str) -> str:
-    """Resolve ``auto``: the network of the perceptual distance where it is a pretrained one."""
+def choose_embedding(spec: str, perceptual_spec: str) -> str:
+    """Resolve ``auto``: the perceptual distance's network if it is pretrained, else ``unet``."""
     if spec != "auto":
         return spec
     if perceptual_spec.startswith("torchvision:"):
@@ -69,17 +77,17 @@ def choose(spec: str, perceptual_spec: str) -> str:
 
 
 def summary(features: Tensor) -> Tensor:
-    """Mean and standard deviation of every channel of ``(N, C, h, w)``: ``(N, 2 C)`` of length 1.
+    """Mean and standard deviation of every channel: ``(N, C, h, w)`` to ``(N, 2 C)`` of length 1.
 
-    Of a network's last map. Measured (`benchmarks/study.py`, pairs for choosing): the deviation
-    tells rare from common better than the mean, and earlier maps add texture.
+    Measured on the last feature map (`benchmarks/study.py`): the standard deviation separates rare
+    from common better than the mean, and earlier maps add texture.
     """
     flat = features.float().flatten(2)
     return F.normalize(torch.cat([flat.mean(2), flat.std(2, correction=0)], dim=1), dim=1)
 
 
 def unet_embedding(denoiser: Denoiser, x: Tensor) -> Tensor:
-    """Vectors from the denoiser's own encoder, for machines with no pretrained network."""
+    """Embeddings ``(N, d)`` from the denoiser's encoder, of images ``(N, 3, H, W)`` in [-1, 1]."""
     return torch.cat([summary(m) for m in denoiser.features(x, UNET_SIGMA)], dim=1)
 
 
@@ -91,12 +99,17 @@ def _load_hub_model(spec: str, device: str) -> Embedder:
             f"The embedding {spec!r} is neither unet nor torchvision:NAME[@FILE]; to read it as a "
             "hub id install transformers (pip install 'mincurate[hub]')."
         ) from None
+    offline = not Path(spec).is_dir() and not hub.reachable()
     try:
-        net = AutoModel.from_pretrained(spec, trust_remote_code=False)
-        config = AutoImageProcessor.from_pretrained(spec).to_dict()
+        net = AutoModel.from_pretrained(spec, trust_remote_code=False, local_files_only=offline)
+        config = AutoImageProcessor.from_pretrained(spec, local_files_only=offline).to_dict()
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"The embedding model {spec!r} could not be loaded: {reason}") from error
+        if offline:
+            raise UserError(hub.unreachable(spec)) from error
+        raise UserError(
+            f"The embedding model {spec!r} could not be loaded: {reason(error)}"
+        ) from error
+    check_finite(net.state_dict(), f"The embedding model {spec}")
     net = net.eval().requires_grad_(False).to(device)
     size = config.get("crop_size") or config.get("size") or {}
     side = int(size.get("height") or size.get("shortest_edge") or 224)
@@ -106,7 +119,7 @@ def _load_hub_model(spec: str, device: str) -> Embedder:
     def embed(x: Tensor) -> Tensor:
         x = F.interpolate(x, size=side, mode="bicubic", align_corners=False, antialias=True)
         output = net(((x + 1) / 2 - mean.to(x)) / std.to(x))
-        summary = getattr(output, "pooler_output", None)
-        return (summary if summary is not None else output.last_hidden_state[:, 0]).flatten(1)
+        pooled = getattr(output, "pooler_output", None)
+        return (pooled if pooled is not None else output.last_hidden_state[:, 0]).flatten(1)
 
     return Embedder(spec, hashing.hash_tensors(net.state_dict()), embed, weak=False)

@@ -1,9 +1,9 @@
 """Perceptual distances in the form of LPIPS, with the features of the reference computed once.
 
-LPIPS (Zhang et al., 2018): unit-normalise each layer's features over channels, weight the channels,
-sum the squared differences over channels, average over positions, and add up the layers. Here the
-square root of the channel weight is folded into the features, so that every distance, whatever the
-network, is the mean squared length of a feature difference, and K draws cost K + 1 feature passes.
+LPIPS (Zhang et al., CVPR 2018, equation 1): unit-normalise each layer's features over channels,
+weight the channels, sum the squared differences over channels, average over positions, and add up
+the layers. Here the square root of the channel weight is folded into the features, so that every
+distance is the mean squared length of a feature difference, and K draws cost K + 1 feature passes.
 """
 
 from collections.abc import Callable
@@ -22,10 +22,10 @@ from mincurate.features import backbone
 LPIPS_NETS = {"lpips-vgg": "vgg", "lpips-alex": "alex", "lpips-squeeze": "squeeze"}
 LPIPS_TRUNKS = {"vgg": "vgg16", "alex": "alexnet", "squeeze": "squeezenet1_1"}
 LPIPS_MIN_SIDE = {"vgg": 16, "alex": 35, "squeeze": 17}
-"""Below this side, in pixels, a trunk's last feature map would be empty: the image is enlarged."""
+"""Smallest side of an image in pixels; smaller images are enlarged, or the last map is empty."""
 UNET_FEATURE_SIGMA = 0.2
-"""Noise level the denoiser's encoder is told when it compares two clean images (measured: 0.2 ranks
-better than 0.05 and 0.1)."""
+"""Noise level given to the denoiser's encoder with clean images (measured: 0.2 ranks better than
+0.05 and 0.1)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +33,10 @@ class Perceptual:
     """A perceptual distance.
 
     Attributes:
-        name: how records call it.
+        name: as in a run's record.
         weights_hash: identifies the network's weights.
         trunk: ``(N, 3, H, W)`` in [-1, 1] to a list of feature maps ``(N, C, h, w)``.
-        channel_weights: one ``(C,)`` tensor per layer, at least 0; ``None`` means ones.
+        channel_weights: one ``(C,)`` tensor per layer, at least 0; ``None`` for all ones.
     """
 
     name: str
@@ -45,7 +45,11 @@ class Perceptual:
     channel_weights: list[Tensor] | None = None
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Normalised, weighted features of ``x``, ``(N, 3, H, W)`` in [-1, 1], per layer."""
+        """Normalised, weighted features, ``(N, C, h, w)`` per layer.
+
+        Args:
+            x: ``(N, 3, H, W)`` in [-1, 1].
+        """
         maps = [unit_normalise(layer.float()) for layer in self.trunk(x)]
         if self.channel_weights is None:
             return maps
@@ -60,28 +64,36 @@ def unit_normalise(features: Tensor, eps: float = 1e-10) -> Tensor:
 
 
 def distance(a: list[Tensor], b: list[Tensor]) -> Tensor:
-    """Distance per layer, ``(N, L)``, between two results of `Perceptual.features`.
-
-    The LPIPS value is the sum over layers; it is 0 for equal images and grows with difference.
-    ``b`` may be of k times as many images, in rows of k for each of ``a``: then ``(k * N, L)``.
-    """
-    found = []
-    for x, y in zip(a, b, strict=True):
-        apart = y.unflatten(0, (len(x), -1)) - x.unsqueeze(1)
-        square = torch.linalg.vector_norm(apart, dim=(2, 3, 4)).square()
-        found.append(square.flatten() / (y.shape[2] * y.shape[3]))
-    return torch.stack(found, dim=1)
-
-
-def load(spec: str, denoiser: Denoiser | None = None, *, device: str = "cpu") -> Perceptual:
-    """The distance named ``spec``: ``lpips-vgg|lpips-alex|lpips-squeeze[@FILE]``, ``unet`` or
-    ``torchvision:NAME[@FILE]``.
+    """Distance per layer between features; the sum over layers is the LPIPS value, at least 0.
 
     Args:
-        denoiser: needed by ``unet`` alone.
+        a: features of N images, from `Perceptual.features`.
+        b: features of k N images: k for each of ``a``, in a row.
+
+    Returns:
+        ``(k N, L)``, 0 for equal images.
+    """
+    layers = []
+    for x, y in zip(a, b, strict=True):
+        difference = y.unflatten(0, (len(x), -1)) - x.unsqueeze(1)
+        square = torch.linalg.vector_norm(difference, dim=(2, 3, 4)).square()
+        layers.append(square.flatten() / (y.shape[2] * y.shape[3]))
+    return torch.stack(layers, dim=1)
+
+
+def load_perceptual(
+    spec: str, denoiser: Denoiser | None = None, *, device: str = "cpu"
+) -> Perceptual:
+    """Load a perceptual distance.
+
+    Args:
+        spec: ``lpips-vgg|lpips-alex|lpips-squeeze[@FILE]``, ``unet`` or
+            ``torchvision:NAME[@FILE]``.
+        denoiser: needed by ``unet`` only.
+        device: as for torch.
 
     Raises:
-        UserError: no such distance, or its weights are not to be had.
+        UserError: there is no such distance, or its weights are missing.
     """
     name, _, file = spec.partition("@")
     if name == "unet":
@@ -103,24 +115,25 @@ def load(spec: str, denoiser: Denoiser | None = None, *, device: str = "cpu") ->
     )
 
 
-def choose(spec: str) -> tuple[str, str]:
-    """Resolve ``auto``: the paper's ``lpips-vgg`` where its weights are to be had, else ``unet``.
+def choose_perceptual(spec: str) -> tuple[str, str]:
+    """Resolve ``auto``: ``lpips-vgg``, the paper's, if its weights are available, else ``unet``.
 
     Returns:
-        The distance to load, and one line that says why (empty when nothing was to choose).
+        The distance to load, and the reason in one line (empty unless ``spec`` is ``auto``).
     """
     if spec != "auto":
         return spec, ""
     url = _trunk_weights("vgg").url
     if backbone.cached_file(url).is_file():
-        return "lpips-vgg", "Perceptual distance: lpips-vgg, the paper's; its weights are here."
+        return "lpips-vgg", "Perceptual distance: lpips-vgg (the paper's)."
     if backbone.reachable(url):
         return "lpips-vgg", (
-            "Perceptual distance: lpips-vgg, the paper's; its weights (528 MB) are downloaded once."
+            "Perceptual distance: lpips-vgg (the paper's); downloading its weights once (528 MB)."
         )
     return "unet", (
-        "Perceptual distance: unet, the denoiser's own features, because the weights of lpips-vgg "
-        "are neither here nor downloadable (--perceptual torchvision:NAME@FILE takes a local file)."
+        "Perceptual distance: unet (the denoiser's own features); the weights of lpips-vgg are not "
+        "on this machine and cannot be downloaded (--perceptual torchvision:NAME@FILE reads a "
+        "local file)."
     )
 
 
@@ -143,16 +156,16 @@ def _load_lpips(name: str, file: str, device: str) -> Perceptual:
         published = backbone.published_weights(_trunk_weights(net))
     model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
     # The trunk's slices keep torchvision's layer numbers: slice2.4.weight is features.4.weight.
-    wanted = {key: f"features.{key.split('.', 1)[1]}" for key in model.net.state_dict()}
+    sources = {key: f"features.{key.split('.', 1)[1]}" for key in model.net.state_dict()}
     if any(
         source not in published or published[source].shape != model.net.state_dict()[key].shape
-        for key, source in wanted.items()
+        for key, source in sources.items()
     ):
         raise UserError(
-            f"The weights in {file or 'torch cache'} are not those of torchvision's "
-            f"{LPIPS_TRUNKS[net]}, which {name} needs."
+            f"The weights in {file or 'torch cache'} do not fit torchvision's {LPIPS_TRUNKS[net]}, "
+            f"which {name} needs."
         )
-    trunk_state = {key: published[source].float() for key, source in wanted.items()}
+    trunk_state = {key: published[source].float() for key, source in sources.items()}
     model.net.load_state_dict(trunk_state)
     model = model.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
     weights = [layer.model[-1].weight.flatten() for layer in model.lins]

@@ -1,4 +1,4 @@
-"""How long the trainings before a generation may take, and how the last one of a run was made."""
+"""How long the trainings before a generation may take, and the last one of a run."""
 
 import json
 from dataclasses import dataclass
@@ -7,23 +7,23 @@ from typing import Any
 from mincurate.runs.store import Run
 
 TRAIN_MINUTES, GUIDE_MINUTES = 20.0, 3.0
-"""Of a run's first trainings, where nothing else is asked for."""
+"""Minutes of a run's first trainings, where the user gives none."""
 CLASSIFIERS = "guidance/[0-9a-f]*/classifier.json"
-"""Records of the classifiers of a run's classes, in its folder; ``real-...`` tell fakes."""
+"""Records of the classifiers of a run's classes, in the run's folder."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Budget:
     """How long the trainings before a generation may take.
 
-    Where neither minutes nor steps are given, what was trained for the run before serves, or else
-    there are `TRAIN_MINUTES` and `GUIDE_MINUTES`.
+    Where neither minutes nor steps are given, the networks trained for the run before are used;
+    the first trainings take `TRAIN_MINUTES` and `GUIDE_MINUTES`.
 
     Attributes:
-        train_minutes: for all noise levels, where the model knows only some.
-        train_steps: exact number of steps, in place of ``train_minutes``.
-        guide_minutes: for the classifier.
-        guide_steps: exact number of steps, in place of ``guide_minutes``.
+        train_minutes: for training the model on to all noise levels, where it knows only some.
+        train_steps: exact number of those steps, instead of ``train_minutes``.
+        guide_minutes: for training the classifier.
+        guide_steps: exact number of those steps, instead of ``guide_minutes``.
     """
 
     train_minutes: float | None = None
@@ -33,6 +33,6 @@ class Budget:
 
 
 def last_guidance(run: Run) -> dict[str, Any]:
-    """How the classifier of a run that was trained last was: minutes, steps, seed; else empty."""
-    found = sorted(run.path.glob(CLASSIFIERS), key=lambda path: path.stat().st_mtime_ns)
-    return dict(json.loads(found[-1].read_text())["training"]) if found else {}
+    """Settings of the run's classifier that was trained last: minutes, steps, seed; else empty."""
+    records = sorted(run.path.glob(CLASSIFIERS), key=lambda path: path.stat().st_mtime_ns)
+    return dict(json.loads(records[-1].read_text())["training"]) if records else {}

@@ -5,6 +5,7 @@ pass serves both the denoising and the classifier.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,58 +18,63 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mincurate.compute.device import precision
-from mincurate.diffusion.denoiser import Denoiser, Encoded
+from mincurate.diffusion.denoiser import Denoiser, Encoded, to_tensor
 from mincurate.errors import UserError
 
 WEIGHTS = "classifier.safetensors"
 RECORD = "classifier.json"
 CHECKPOINT = "classifier-checkpoint.pt"
 LOSSES = ("cross_entropy", "ordinal")
-LAYOUT = 2
-"""Of a head's weights; raised when those on disk no longer fit, so that they are trained anew."""
+LAYOUT = 3
+"""Version of a classifier's files; raised when those on disk no longer fit, which trains anew."""
 SOFTNESS = 0.15
-"""Of the ordinal loss: the share of the classes after which a class counts 1/e as much."""
+"""Of the ordinal loss: after this share of the classes a class counts 1/e as much."""
 
 
 @dataclass(frozen=True)
 class ClassifierTraining:
-    """What decides the training of a classifier, besides denoiser, images and classes.
+    """Settings of the training of a classifier.
 
     Attributes:
         num_classes: L, ordinal classes; 0 is the commonest.
         loss: ``cross_entropy`` (the paper's) or ``ordinal`` (see `soft_targets`).
+        timesteps: how they are drawn: ``quadratic``, as ``T * u^2`` with u uniform, which is how
+            the samplers are spaced, or ``uniform`` (the paper's).
         minutes: budget; turned into a number of steps by a measurement before the first step.
         steps: exact number of steps, in place of ``minutes``.
         batch_size: images per step.
         learning_rate: peak of a cosine schedule down to 0 (AdamW, weight decay 0.05: the paper's).
         width: hidden units of the head.
-        seed: decides everything random.
+        seed: random seed.
+        by: whose classes they are: ``rarity`` or ``minority``.
     """
 
     num_classes: int
     loss: str = "ordinal"
+    timesteps: str = "quadratic"
     minutes: float = 5.0
     steps: int | None = None
     batch_size: int = 128
     learning_rate: float = 1e-3
     width: int = 256
     seed: int = 0
+    by: str = "rarity"
 
     def __post_init__(self) -> None:
-        # A plan's words name what is trained: 10 minutes must not be another plan than 10.0.
+        # The plan's text is part of a folder's name: 10 minutes must be the plan of 10.0.
         object.__setattr__(self, "minutes", float(self.minutes))
 
 
 def soft_targets(num_classes: int, loss: str) -> Tensor:
-    """What the prediction for an image of each class is compared with, ``(L, L)``.
+    """How near the classes are to each other, ``(L, L)``, rows adding up to 1.
 
-    Rows add up to 1. ``cross_entropy``: the class alone. ``ordinal``: those near it, too (Diaz and
-    Marathe, "Soft Labels for Ordinal Regression", CVPR 2019),
+    ``cross_entropy``: not at all. ``ordinal``: the nearer, the less wrong (Diaz and Marathe, "Soft
+    Labels for Ordinal Regression", CVPR 2019),
 
         target(l | k) ~ exp(-|k - l| / (SOFTNESS * L))
 
     since a score has noise of its own and classes of equal size lie close together: the class next
-    to an image's is hardly wrong.
+    to an image's is hardly wrong. See `classifier_loss.class_loss`.
     """
     if loss == "cross_entropy":
         return torch.eye(num_classes)
@@ -123,13 +129,13 @@ class Head(nn.Module):
 
         In the head's own precision, whatever the encoder computed in.
         """
-        found = []
+        pooled = []
         for m in (m.to(self.center.dtype) for m in maps):
             mean = m.mean((2, 3), keepdim=True)
             variance = (m - mean).square().mean((2, 3))  # torch.var is slow on channels-last maps
             # The small number keeps the gradient of a constant channel finite.
-            found += [mean[:, :, 0, 0], (variance + 1e-6).sqrt()]
-        return torch.cat(found, dim=1)
+            pooled += [mean[:, :, 0, 0], (variance + 1e-6).sqrt()]
+        return torch.cat(pooled, dim=1)
 
     @torch.no_grad()
     def standardise(self, pooled: Tensor) -> None:
@@ -155,6 +161,8 @@ class Classifier:
         label_names: what the label head's outputs mean; empty without labels.
         denoiser_hash: of the model whose encoder it reads.
         record: settings, curve and held-out figures, as in ``classifier.json``.
+        temperatures: ``(T,)``, by which the log-probabilities of the classes are divided at each
+            timestep; 1 everywhere when absent.
     """
 
     head: Head
@@ -162,11 +170,16 @@ class Classifier:
     label_names: tuple[str, ...]
     denoiser_hash: str
     record: dict[str, Any] = field(default_factory=dict)
+    temperatures: Tensor | None = None
 
     def log_probs(self, encoded: Encoded) -> tuple[Tensor, Tensor | None]:
         """``(N, L)`` and ``(N, labels)`` or ``None``, float32, each row adding up to 1."""
         with precision(encoded.deepest.device.type, None):
-            return self.head(encoded.maps, encoded.embedded)
+            classes, labels = self.head(encoded.maps, encoded.embedded)
+            if self.temperatures is not None:
+                temperatures = self.temperatures[encoded.timesteps]
+                classes = (classes / temperatures[:, None]).log_softmax(1)
+            return classes, labels
 
 
 @torch.inference_mode()
@@ -186,13 +199,57 @@ def classify(
     return classes.exp().cpu().numpy(), None if labels is None else labels.exp().cpu().numpy()
 
 
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What the classifier predicts for N images.
+
+    Attributes:
+        target: ``(N,)``, probability of the target.
+        labels: ``(N,)``, the most probable label; ``None`` without labels.
+        confidence: ``(N,)``, probability of that label; NaN without labels.
+    """
+
+    target: NDArray[np.float64]
+    labels: list[str | None]
+    confidence: NDArray[np.float64]
+
+
+def predict(
+    denoiser: Denoiser,
+    classifier: Classifier,
+    pixels: NDArray[np.uint8],
+    *,
+    classes: Sequence[int],
+    label: str | None,
+) -> Predicted:
+    """Probability of a target, and labels, of ``pixels``, ``(N, 3, S, S)`` uint8.
+
+    Args:
+        classes: the ordinal classes of the target, any of which will do.
+        label: that of the target; ``None`` for any.
+    """
+    parts = [
+        classify(denoiser, classifier, to_tensor(pixels[i : i + 256], denoiser.device))
+        for i in range(0, len(pixels), 256)
+    ]
+    target = np.concatenate([p[0] for p in parts])[:, list(classes)].sum(1, dtype=np.float64)
+    names = classifier.label_names
+    if not names:
+        return Predicted(target, [None] * len(target), np.full(len(target), np.nan))
+    of_labels = np.concatenate([p[1] for p in parts if p[1] is not None])
+    if label is not None:
+        target = target * of_labels[:, names.index(label)]
+    likeliest = [names[i] for i in of_labels.argmax(1)]
+    return Predicted(target, likeliest, of_labels.max(1).astype(np.float64))
+
+
 def finished(folder: Path) -> bool:
     """Whether a classifier has been trained to the end in ``folder``."""
     return (folder / RECORD).is_file() and not (folder / CHECKPOINT).exists()
 
 
 def record(folder: Path) -> dict[str, Any]:
-    """What a trained classifier says of itself; empty where there is none."""
+    """Settings, curve and held-out figures of a trained classifier; empty where there is none."""
     return json.loads((folder / RECORD).read_text()) if (folder / RECORD).is_file() else {}
 
 
@@ -202,17 +259,31 @@ def load(folder: Path, denoiser: Denoiser) -> Classifier:
     Raises:
         UserError: there is none, or it belongs to another denoiser.
     """
-    about = record(folder)
-    if not about or not (folder / WEIGHTS).is_file():
+    entries = record(folder)
+    if not entries or not (folder / WEIGHTS).is_file():
         raise UserError(f"There is no classifier in {folder}; train one with `mincurate guide`.")
-    check_belongs(about["denoiser"], denoiser)
-    settings = ClassifierTraining(**about["training"])
-    head = new_head(denoiser, settings, len(about["label_names"]))
+    check_belongs(entries["denoiser"], denoiser)
+    settings = ClassifierTraining(**entries["training"])
+    head = new_head(denoiser, settings, len(entries["label_names"]))
     head.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
     head.eval().requires_grad_(False)
     return Classifier(
-        head, settings.num_classes, tuple(about["label_names"]), about["denoiser"], about
+        head,
+        settings.num_classes,
+        tuple(entries["label_names"]),
+        entries["denoiser"],
+        entries,
+        _temperatures(entries["levels"], denoiser),
     )
+
+
+def _temperatures(levels: list[dict[str, float]], denoiser: Denoiser) -> Tensor | None:
+    """The temperature of every timestep, ``(T,)``, between those of the evaluated levels."""
+    if "temperature" not in levels[0]:
+        return None
+    at, log = np.array([[np.log(v["sigma"]), np.log(v["temperature"])] for v in levels]).T
+    temperatures = np.exp(np.interp(denoiser.sigmas.cpu().double().log().numpy(), at, log))
+    return torch.from_numpy(temperatures).float().to(denoiser.device)
 
 
 @torch.no_grad()

@@ -1,8 +1,7 @@
-"""Images are generated into a folder: one seed, one PNG and one manifest line each; stopped, it
-goes on.
+"""Generate images into a folder: one seed, one PNG and one manifest line each.
 
-Images are made in batches that do not depend on what is there already, so that a
-generation that was stopped ends with the same bytes as one that was not.
+The batches do not depend on which images are there already, so that a generation that was stopped
+and goes on ends with the same bytes as one that was not.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -39,11 +38,11 @@ class GenerationStoppedError(StoppedError):
 
 @dataclass(frozen=True, eq=False)
 class Starts:
-    """Real images that generated ones vary.
+    """Real images that generated ones start from.
 
     Attributes:
         pixels: ``(M, 3, S, S)`` uint8; image i starts from ``pixels[i % M]``.
-        names: ``(M,)``, what the manifest says of them: their content hashes.
+        names: ``(M,)``, their content hashes, for the manifest.
         strength: share of the way to pure noise, in (0, 1].
     """
 
@@ -53,10 +52,10 @@ class Starts:
 
 
 def image_seed(seed: int, index: int) -> int:
-    """The seed of image ``index`` of a generation: 32 bits, which is what torch's generator takes.
+    """The seed of image ``index`` of a generation: 32 bits, as many as torch's generator takes.
 
     Different images of a generation have different seeds: an odd factor permutes the numbers below
-    2^32. Generations of different seeds start at unrelated places.
+    2^32. Generations with different seeds start at unrelated numbers.
     """
     start = int(np.random.SeedSequence(seed).generate_state(1, np.uint32)[0])
     return (start + index * 0x9E3779B1) % 2**32
@@ -78,18 +77,18 @@ def generate(
     """Generate ``n`` images into ``folder``, or those of them that are not there yet.
 
     Args:
-        seed: of the whole generation; image i has `image_seed` (seed, first + i) of its own.
-        first: how many images of other generations with this seed come before.
-        facts: what every manifest line says besides index, file, seed and start.
-        cluster: where to compute instead of here; only this process writes.
+        seed: of the generation; image i has the seed `image_seed` (seed, first + i).
+        first: how many images of earlier generations with this seed come before.
+        facts: entries of every manifest line besides index, file, seed and start.
+        cluster: where to compute; this process when absent. Only this process writes.
 
     Returns:
         The manifest, one entry per image in order.
 
     Raises:
-        UserError: no room left on the disk, or the folder cannot be written; no such cluster, or
+        UserError: the disk is full, or the folder cannot be written; there is no such cluster, or
             its workers die again and again.
-        GenerationStoppedError: on Ctrl-C; every image made so far is kept.
+        GenerationStoppedError: on Ctrl-C; every image finished so far is kept.
     """
     try:
         (folder / IMAGES).mkdir(parents=True, exist_ok=True)
@@ -99,12 +98,12 @@ def generate(
         make = partial(_make, sampler, starts, seed, first)
         with reporter.task("Generating", n) as advance:
             advance(len(entries))
-            made = (
+            batches_of_pixels = (
                 _here(make, todo, advance)
                 if cluster is None
                 else _on_ray(make, todo, cluster, reporter)
             )
-            for number, pixels in made:
+            for number, pixels in batches_of_pixels:
                 lines = []
                 for i, picture in zip(todo[number], pixels, strict=True):
                     if i in entries:
@@ -125,8 +124,8 @@ def generate(
         raise GenerationStoppedError(folder, len(repair(folder)), n) from None
     except OSError as error:
         raise UserError(
-            f"The images cannot be written to {folder} ({error.strerror or error}); what is "
-            "finished is kept: free some room and give the same command again."
+            f"The images cannot be written to {folder} ({error.strerror or error}). Finished "
+            "images are kept: free some space and give the same command again."
         ) from error
     return [entries[i] for i in range(n)]
 
@@ -138,7 +137,7 @@ def to_pixels(images: Tensor) -> NDArray[np.uint8]:
 
 Make = Callable[..., NDArray[np.uint8]]
 Batches = dict[int, range]
-Made = Iterator[tuple[int, NDArray[np.uint8]]]
+Numbered = Iterator[tuple[int, NDArray[np.uint8]]]
 
 
 def _make(
@@ -162,30 +161,31 @@ def _make(
     return to_pixels(images)
 
 
-def _here(make: Make, todo: Batches, advance: Advance) -> Made:
+def _here(make: Make, todo: Batches, advance: Advance) -> Numbered:
     for number, batch in todo.items():
         yield number, make(batch, _interim(advance))
 
 
-def _on_ray(make: Make, todo: Batches, cluster: Cluster, reporter: Reporter) -> Made:
+def _on_ray(make: Make, todo: Batches, cluster: Cluster, reporter: Reporter) -> Numbered:
     shards = [(number, [(str(i), "") for i in batch]) for number, batch in todo.items()]
     for done in ray_map.on_ray(partial(_worker, make), shards, cluster, reporter):
         if done.killers:
             raise UserError(
-                "Workers die of generating a single image, perhaps for lack of memory: take fewer "
-                "--workers, then give the same command again; what is finished is kept."
+                "Worker processes die while generating a single image, perhaps for lack of memory. "
+                "Finished images are kept: take fewer --workers and give the same command "
+                "again."
             )
         yield done.shard, np.concatenate(done.results)
 
 
 def _worker(make: Make) -> Callable[[list[ray_map.Item]], NDArray[np.uint8]]:
-    """What a worker on a cluster does with the numbers it is given."""
+    """The function that a worker on a cluster calls with the numbers of its images."""
     keep_freed_memory()
     return lambda items: make([int(number) for number, _ in items])
 
 
 def _interim(advance: Advance) -> OnStep:
-    """Shows within a batch how far it is."""
+    """Shows the steps done within a batch."""
 
     def on_step(done: int, steps: int) -> None:
         advance(0, f"step {done} of {steps}")

@@ -20,15 +20,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mincurate.diffusion.denoiser import Denoiser, Denoises, Encoded, check_all_levels
+from mincurate.diffusion.denoiser import Denoiser, Encoded, check_all_levels
 from mincurate.errors import UserError
 from mincurate.generation.classifier import Classifier, check_belongs
 
 
-class _OnTopOf:
-    """Schedule, size and place of a denoiser that another one is made of."""
+@dataclass(frozen=True, eq=False)
+class Guided:
+    """A denoiser guided to where ``log_prob`` is high; it has the denoiser's own call.
 
-    denoiser: Denoises
+    Attributes:
+        denoiser: the model; it must know all noise levels.
+        log_prob: `Encoded` to ``(N,)``, the log-probability to climb.
+        scale: the paper's w.
+    """
+
+    denoiser: Denoiser
+    log_prob: Callable[[Encoded], Tensor]
+    scale: float
 
     @property
     def alphas_cumprod(self) -> Tensor:
@@ -45,60 +54,32 @@ class _OnTopOf:
         """The denoiser's."""
         return self.denoiser.device
 
-
-@dataclass(frozen=True, eq=False)
-class Guided(_OnTopOf):
-    """A denoiser that is drawn to where ``log_prob`` is high; has the denoiser's own call.
-
-    Attributes:
-        denoiser: the model; it must know all noise levels.
-        log_prob: `Encoded` to ``(N,)``, the log-probability to climb.
-        scale: the paper's w.
-    """
-
-    denoiser: Denoiser
-    log_prob: Callable[[Encoded], Tensor]
-    scale: float
-
     def denoise(self, x: Tensor, sigma: float) -> Tensor:
         """``D(x, sigma) + sigma^2 * w * grad_x log p``, clamped to [-1, 1], ``(N, 3, H, W)``.
 
         The clamp comes after the gradient has been added, and only then.
         """
-        model = self.denoiser
-        timesteps = torch.full((len(x),), model.timestep(sigma), device=x.device)
-        with torch.inference_mode(False), torch.enable_grad():
-            x = x.detach().clone().requires_grad_()
-            encoded = model.encode(x, timesteps)
-            (gradient,) = torch.autograd.grad(self.log_prob(encoded).sum(), x)
+        encoded, gradient = self._encode(x, sigma)
         with torch.no_grad():
-            x0 = model.to_x0(x, model.decode(encoded.detach()), timesteps)
+            prediction = self.denoiser.decode(encoded.detach())
+            x0 = self.denoiser.to_x0(x, prediction, encoded.timesteps)
             return (x0 + sigma**2 * self.scale * gradient).clamp(-1, 1)
 
+    def gradient(self, x: Tensor, sigma: float) -> Tensor:
+        """``w * grad_x log p``, ``(N, 3, H, W)``."""
+        return self.scale * self._encode(x, sigma)[1]
 
-@dataclass(frozen=True, eq=False)
-class Steered(_OnTopOf):
-    """`Guided` for a denoiser without an encoder half, such as a closed form.
-
-    Attributes:
-        denoiser: anything with the denoiser's call.
-        log_prob: ``(x, sigma)`` to ``(N,)``.
-        scale: the paper's w.
-    """
-
-    denoiser: Denoises
-    log_prob: Callable[[Tensor, float], Tensor]
-    scale: float
-
-    def denoise(self, x: Tensor, sigma: float) -> Tensor:
-        """``D(x, sigma) + sigma^2 * w * grad_x log p``, clamped to [-1, 1], ``(N, 3, H, W)``."""
-        gradient = gradient_of(lambda y: self.log_prob(y, sigma), x)
-        x0 = self.denoiser.denoise(x, sigma)
-        return (x0 + sigma**2 * self.scale * gradient).clamp(-1, 1)
+    def _encode(self, x: Tensor, sigma: float) -> tuple[Encoded, Tensor]:
+        """The encoder half's view of ``x``, and ``grad_x log p``."""
+        timesteps = torch.full((len(x),), self.denoiser.timestep(sigma), device=x.device)
+        with torch.inference_mode(False), torch.enable_grad():
+            x = x.detach().clone().requires_grad_()
+            encoded = self.denoiser.encode(x, timesteps)
+            return encoded, torch.autograd.grad(self.log_prob(encoded).sum(), x)[0]
 
 
 def gradient_of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Gradient of ``function(x)``, ``(N,)``, for each of the N images ``x`` apart."""
+    """Gradient of ``function(x)``, ``(N,)``, with respect to each of the N images ``x``."""
     with torch.inference_mode(False), torch.enable_grad():
         x = x.detach().clone().requires_grad_()
         return torch.autograd.grad(function(x).sum(), x)[0]
@@ -123,8 +104,8 @@ def guided(
     """
     check_all_levels(denoiser)
     check_belongs(classifier.denoiser_hash, denoiser)
-    wanted = [target_class] if isinstance(target_class, int) else list(target_class or ())
-    if any(not 0 <= k < classifier.num_classes for k in wanted):
+    targets = [target_class] if isinstance(target_class, int) else list(target_class or ())
+    if any(not 0 <= k < classifier.num_classes for k in targets):
         raise UserError(
             f"There is no class {target_class}: the classifier knows 0 (commonest) to "
             f"{classifier.num_classes - 1} (rarest)."
@@ -134,14 +115,14 @@ def guided(
             f"The classifier knows no label {label!r}; it was trained with "
             f"{', '.join(classifier.label_names) or 'no labels'}."
         )
-    if not wanted and label is None:
+    if not targets and label is None:
         raise UserError("Guidance needs a class or a label to go to.")
 
     def log_prob(encoded: Encoded) -> Tensor:
         classes, labels = classifier.log_probs(encoded)
-        found = classes[:, wanted].logsumexp(1) if wanted else classes.new_zeros(len(classes))
+        log_p = classes[:, targets].logsumexp(1) if targets else classes.new_zeros(len(classes))
         if label is not None and labels is not None:
-            found = found + labels[:, classifier.label_names.index(label)]
-        return found
+            log_p = log_p + labels[:, classifier.label_names.index(label)]
+        return log_p
 
     return Guided(denoiser, log_prob, guidance_scale)

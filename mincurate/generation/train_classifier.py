@@ -3,22 +3,21 @@
 import copy
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from mincurate.compute import ray_train
-from mincurate.compute.device import precision, reduced_precision
+from mincurate.compute.device import reduced_precision
 from mincurate.compute.ray_map import Cluster
 from mincurate.compute.ray_train import ALONE, Team
 from mincurate.diffusion.denoiser import Denoiser
@@ -37,17 +36,20 @@ from mincurate.generation.classifier import (
     record,
     soft_targets,
 )
+from mincurate.generation.classifier_loss import class_loss, label_loss, noised_features
+from mincurate.generation.held_out import evaluate, split, temperature
 from mincurate.hashing import fingerprint
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs.files import write_atomically
 
+T = TypeVar("T")
+Best = tuple[float, dict[str, Tensor], list[dict[str, float]]]
+"""Lowest held-out log loss, weights of the branch there, and held-out figures per noise level."""
 EVALUATED_LEVELS = 8
 STANDARDISED = 512
-"""Images, noised, over which the usual values of the features are taken."""
+"""Noised images over which the mean and deviation of the features are taken."""
 BRANCHES = {"classes": "log_loss", "labels": "label_log_loss"}
-"""The parts of a head, and the held-out figure by which the weights of each are kept."""
-HELD_OUT = (0.1, 1024)
-"""Share of the images that is held out, and how many at most."""
+"""The branches of a head, and the held-out figure by which the best weights of each are chosen."""
 
 
 def train(
@@ -63,9 +65,10 @@ def train(
 ) -> Classifier:
     """Train the classifier on noised images and save it in ``folder``; go on with what is there.
 
-    Timesteps are drawn as ``T * u^2``, u uniform, which is how the samplers are spaced (nearly
-    log-uniform in sigma): the classifier is trained where it is asked. The paper, whose steps are
-    spaced evenly, draws evenly.
+    By default timesteps are drawn as the samplers are spaced, nearly log-uniform in sigma: the
+    classifier is trained where it is asked. The paper, whose steps are even, draws them uniformly.
+    With the ``ordinal`` loss a temperature is fitted on the held-out images at every evaluated
+    noise level, and kept with the classifier.
 
     Args:
         images: ``(N, 3, S, S)`` uint8 RGB, ``S = denoiser.image_size``; may be memory-mapped.
@@ -123,52 +126,8 @@ def _work(
 ) -> None:
     """Train as one of a team."""
     if not team.agree(lambda: finished(folder)):  # a worker may die when all is done
-        there = denoiser.copy_on(device)
-        HeadTrainer(there, images, classes, folder, training, labels, reporter, team).run()
-
-
-def split(
-    classes: NDArray[np.int64], seed: int, share: float = HELD_OUT[0], most: int = HELD_OUT[1]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices to train on and to hold out, stratified by class; class -1 is in neither.
-
-    A class gives its share, at least one image, and keeps at least one; a class of one image keeps
-    it. Where nothing could be held out, the training images themselves are.
-    """
-    rng = np.random.default_rng(seed)
-    share = min(share, most / max(1, int((classes >= 0).sum())))
-    kept: list[int] = []
-    held_out: list[int] = []
-    for k in np.unique(classes[classes >= 0]):
-        index = rng.permutation(np.flatnonzero(classes == k))
-        n = min(max(1, round(share * len(index))), len(index) - 1)
-        held_out.extend(index[:n])
-        kept.extend(index[n:])
-    train_index = np.sort(np.array(kept, dtype=np.int64))
-    return train_index, np.sort(np.array(held_out or kept, dtype=np.int64))
-
-
-def figures(
-    log_probs: NDArray[np.floating], truth: NDArray[np.int64], *, ordinal: bool = True
-) -> dict[str, float]:
-    """Held-out figures of ``(N, L)`` log-probabilities.
-
-    ``mean_absolute_error`` is that of the class of highest probability, in classes; ``macro_f1``
-    is the mean over the classes that occur in ``truth``.
-    """
-    predicted = log_probs.argmax(1)
-    f1 = []
-    for k in np.unique(truth):
-        hit = np.sum((predicted == k) & (truth == k))
-        f1.append(2 * hit / (np.sum(predicted == k) + np.sum(truth == k)))
-    found = {
-        "log_loss": float(-log_probs[np.arange(len(truth)), truth].mean()),
-        "accuracy": float(np.mean(predicted == truth)),
-        "macro_f1": float(np.mean(f1)),
-    }
-    if ordinal:
-        found["mean_absolute_error"] = float(np.abs(predicted - truth).mean())
-    return found
+        own = denoiser.copy_on(device)
+        HeadTrainer(own, images, classes, folder, training, labels, reporter, team).run()
 
 
 class HeadTrainer(Trainer):
@@ -192,47 +151,49 @@ class HeadTrainer(Trainer):
         super().__init__(images, folder, denoiser.device, training, team, reporter)
         self.denoiser, self.classes = denoiser, classes
         self.dtype = reduced_precision(self.device.type)
-        names = sorted({n for n in labels or () if n is not None})
-        self.label_names = names if len(names) > 1 else []
-        place = {name: i for i, name in enumerate(self.label_names)}
-        names_of_all = labels or [None] * len(classes)
-        self.labels = np.array([-1 if n is None else place.get(n, -1) for n in names_of_all])
+        self.label_names, self.labels = _numbered(labels or [None] * len(classes))
         self.train_index, self.held_out = split(classes, training.seed)
         self.denoiser_hash = denoiser.content_hash()
+        numbers = classes.tolist(), self.labels.tolist()
         self.fingerprint = fingerprint(
-            [
-                asdict(training),
-                self.denoiser_hash,
-                self.label_names,
-                classes.tolist(),
-                self.labels.tolist(),
-            ]
+            [asdict(training), self.denoiser_hash, self.label_names, *numbers]
         )
         self.head = new_head(denoiser, training, len(self.label_names))
         self.targets = soft_targets(training.num_classes, training.loss).to(self.device)
         self.optimizer = self._new_optimizer()
         self.curve: list[dict[str, float]] = []
-        self.best: dict[str, tuple[float, dict[str, Tensor], list[dict[str, float]]]] = {}
+        self.best: dict[str, Best] = {}
 
     def begin(self) -> None:
-        """Give the head the usual values of its features."""
+        """Give the head the mean and deviation of its features."""
         self.head.load_state_dict(self.team.agree(self._standardised))
 
     def update(self, step: int) -> float:
         """One step of AdamW under a cosine."""
-        generator = self.generator(step)
-        size, rows = self.training.batch_size, self.team.rows()
-        index, timesteps = self._draw(generator)
-        x0 = self.batch(index[rows])
-        flip = (torch.rand(size, 1, 1, 1, generator=generator) < 0.5)[rows].to(self.device)
-        x0 = torch.where(flip, x0.flip(3), x0)
-        loss = self._loss(self._encode(x0, timesteps, generator, rows), index, rows)
-        loss.backward()
-        value = self.team.add_up(loss, self.head.parameters())
-        torch.nn.utils.clip_grad_norm_(self.head.parameters(), 1.0)
         for group in self.optimizer.param_groups:
             cosine = 0.5 * (1 + math.cos(math.pi * step / self.planned))
             group["lr"] = self.training.learning_rate * cosine
+        generator = self.generator(step)
+        index, timesteps = self._draw(generator)
+        flip = torch.rand(len(index), 1, 1, 1, generator=generator) < 0.5
+        eps = self._noise(len(index), generator)
+        rows = self.team.rows()
+        own, timesteps, eps, flip = index[rows], timesteps[rows], eps[rows], flip[rows]
+        x0 = self.batch(own)
+        x0 = torch.where(flip.to(self.device), x0.flip(3), x0)
+        labelled = int((self.labels[index] >= 0).sum())
+
+        def loss(part: slice) -> Tensor:
+            classes, labels = self.head(*self._encode(x0[part], timesteps[part], eps[part]))
+            images = own[part]
+            share = class_loss(classes, self.classes[images], self.targets) / len(index)
+            if labels is not None and labelled:
+                share = share + label_loss(labels, self.labels[images]) / labelled
+            return share
+
+        parameters = list(self.head.parameters())
+        value = self.team.add_up(self.parts.backward(loss, len(own), parameters), parameters)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return value
@@ -242,52 +203,41 @@ class HeadTrainer(Trainer):
         size = self.training.batch_size
         picks = torch.randint(len(self.train_index), (size,), generator=generator)
         u = torch.rand(size, generator=generator)
-        return self.train_index[picks.numpy()], (len(self.denoiser.sigmas) * u**2).long()
+        share = u**2 if self.training.timesteps == "quadratic" else u
+        return self.train_index[picks.numpy()], (len(self.denoiser.sigmas) * share).long()
+
+    def _noise(self, n: int, generator: torch.Generator) -> Tensor:
+        side = self.denoiser.image_size
+        return torch.randn((n, 3, side, side), generator=generator)
 
     def _standardised(self) -> dict[str, Tensor]:
-        """The head with the usual values of its features, over images and noise levels."""
+        """The head, with the mean and deviation of its features over images and noise levels."""
         generator = self.generator(-1)
-        pooled = []
+        pooled: list[Tensor] = []
         for _ in range(-(-STANDARDISED // self.training.batch_size)):
             index, timesteps = self._draw(generator)
-            pooled.append(self.head.pool(self._encode(self.batch(index), timesteps, generator)[0]))
+            pooled += self._each_part(index, timesteps, generator, lambda m, _: self.head.pool(m))
         self.head.standardise(torch.cat(pooled))
         return self.head.state_dict()
 
-    def _encode(
+    def _each_part(
         self,
-        x0: Tensor,
+        index: NDArray[np.int64],
         timesteps: Tensor,
         generator: torch.Generator,
-        rows: slice = slice(None),
-    ) -> tuple[list[Tensor], Tensor]:
-        """The encoder's view of ``x0``, noised: what a `Head` takes.
+        compute: Callable[[list[Tensor], Tensor], T],
+    ) -> list[T]:
+        """``compute`` on what the encoder makes of noised images, in parts that fit into memory."""
+        x0, eps = self.batch(index), self._noise(len(index), generator)
 
-        Noise is drawn for the whole batch, whose levels are ``timesteps``; ``x0`` is its ``rows``.
-        """
-        eps = torch.randn((len(timesteps), *x0.shape[1:]), generator=generator)
-        eps = eps[rows].to(self.device)
-        timesteps = timesteps[rows].to(self.device)
-        sigma = self.denoiser.sigmas.to(self.device)[timesteps].view(-1, 1, 1, 1)
-        with torch.no_grad(), precision(self.device.type, self.dtype):
-            encoded = self.denoiser.encode(x0 + sigma * eps, timesteps)
-        return encoded.maps, encoded.embedded
+        def part(rows: slice) -> T:
+            return compute(*self._encode(x0[rows], timesteps[rows], eps[rows]))
 
-    def _loss(
-        self, encoded: tuple[list[Tensor], Tensor], index: NDArray[np.int64], rows: slice
-    ) -> Tensor:
-        """Cross entropy of the classes with their targets, plus that of the labels that are known.
+        return self.parts.each(part, len(index))
 
-        ``index`` is the whole batch; the loss is the part that its ``rows`` have in the batch's.
-        """
-        classes, labels = self.head(*encoded)
-        truth = torch.from_numpy(self.classes[index[rows]]).to(self.device)
-        loss = -(self.targets[truth] * classes).sum() / len(index)
-        known = int((self.labels[index] >= 0).sum())
-        if labels is not None and known:
-            truth = torch.from_numpy(self.labels[index[rows]]).to(self.device)
-            loss = loss + F.nll_loss(labels, truth, ignore_index=-1, reduction="sum") / known
-        return loss
+    def _encode(self, x0: Tensor, timesteps: Tensor, eps: Tensor) -> tuple[list[Tensor], Tensor]:
+        timesteps, eps = timesteps.to(self.device), eps.to(self.device)
+        return noised_features(self.denoiser, x0, timesteps, eps, self.dtype)
 
     def check(self, train_loss: float) -> float:
         """Held-out figures per noise level; each branch keeps its weights of the lowest log loss.
@@ -310,31 +260,31 @@ class HeadTrainer(Trainer):
 
     @torch.no_grad()
     def _evaluate(self) -> list[dict[str, float]]:
-        """`figures` on the held-out images at noise levels spread as in training."""
+        """Held-out figures at noise levels spaced as in training."""
+        last = len(self.denoiser.sigmas) - 1
+        spaced = np.unique((last * np.linspace(0, 1, EVALUATED_LEVELS) ** 2).round().astype(int))
+        classes, labels = self.classes[self.held_out], self.labels[self.held_out]
+        levels = []
         self.head.eval()
-        sigmas = self.denoiser.sigmas
-        found = []
-        spread = (len(sigmas) - 1) * np.linspace(0, 1, EVALUATED_LEVELS) ** 2
-        for t in np.unique(spread.round().astype(int)):
-            generator = self.generator(-2 - int(t))
-            parts = []
-            for start in range(0, len(self.held_out), self.training.batch_size):
-                index = self.held_out[start : start + self.training.batch_size]
-                timesteps = torch.full((len(index),), int(t))
-                parts.append(self.head(*self._encode(self.batch(index), timesteps, generator)))
-            classes = torch.cat([p[0] for p in parts]).double().cpu().numpy()
-            level = {"timestep": int(t), "sigma": float(sigmas[t])}
-            level |= figures(classes, self.classes[self.held_out])
-            truth = self.labels[self.held_out]
-            known = truth >= 0
-            labels = [p[1] for p in parts if p[1] is not None]
-            if labels and known.any():
-                values = torch.cat(labels).double().cpu().numpy()[known]
-                about = figures(values, truth[known], ordinal=False)
-                level |= {f"label_{key}": value for key, value in about.items()}
-            found.append(level)
+        for t in spaced.tolist():
+            log_probs = self._held_out_log_probs(t)
+            level = {"timestep": t, "sigma": float(self.denoiser.sigmas[t])}
+            if self.training.loss == "ordinal":
+                level["temperature"] = temperature(log_probs[0], classes)
+            levels.append(level | evaluate(log_probs, classes, labels))
         self.head.train()
-        return found
+        return levels
+
+    def _held_out_log_probs(self, t: int) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """Log-probabilities of classes and labels for the held-out images at one timestep."""
+        generator = self.generator(-2 - t)
+        predicted: list[tuple[Tensor, Tensor | None]] = []
+        for start in range(0, len(self.held_out), self.training.batch_size):
+            index = self.held_out[start : start + self.training.batch_size]
+            predicted += self._each_part(index, torch.full((len(index),), t), generator, self.head)
+        classes = torch.cat([p[0] for p in predicted]).double().cpu().numpy()
+        labels = [p[1] for p in predicted if p[1] is not None]
+        return classes, torch.cat(labels).double().cpu().numpy() if labels else None
 
     def _new_optimizer(self) -> torch.optim.AdamW:
         rate = self.training.learning_rate
@@ -343,11 +293,11 @@ class HeadTrainer(Trainer):
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
         """Steps of a head that is thrown away."""
-        kept = self.head, self.optimizer
+        own = self.head, self.optimizer
         self.head = copy.deepcopy(self.head)
         self.optimizer = self._new_optimizer()
         yield
-        self.head, self.optimizer = kept
+        self.head, self.optimizer = own
 
     def state(self) -> dict[str, Any]:
         """Weights, the best of them with their figures, the optimiser and the curve."""
@@ -368,16 +318,12 @@ class HeadTrainer(Trainer):
         self.best, self.curve = state["best"], state["curve"]
 
     def save(self) -> None:
-        """Write the best weights, then the record, which says that they are whole."""
+        """Write the best weights, then the record, which says that they are complete."""
         for branch, (_, state, _) in self.best.items():
             self.head.get_submodule(branch).load_state_dict(state)
-        levels = [dict(level) for level in self.best["classes"][2]]
-        if "labels" in self.best:
-            for level, best in zip(levels, self.best["labels"][2], strict=True):
-                level |= {key: value for key, value in best.items() if key.startswith("label_")}
         weights = {key: value.cpu().contiguous() for key, value in self.head.state_dict().items()}
         write_atomically(self.folder / WEIGHTS, safetensors.torch.save(weights))
-        about = {
+        entries = {
             "training": asdict(self.training),
             "fingerprint": self.fingerprint,
             "denoiser": self.denoiser_hash,
@@ -387,10 +333,28 @@ class HeadTrainer(Trainer):
             "training_images": len(self.train_index),
             "held_out_images": len(self.held_out),
             "best_held_out": {BRANCHES[branch]: best[0] for branch, best in self.best.items()},
-            "levels": levels,
+            "levels": _best_levels(self.best),
             "curve": self.curve,
         }
-        write_atomically(self.folder / RECORD, json.dumps(about, indent=1).encode())
+        write_atomically(self.folder / RECORD, json.dumps(entries, indent=1).encode())
+
+
+def _numbered(labels: Sequence[str | None]) -> tuple[list[str], NDArray[np.int64]]:
+    """Names of the labels, where there are at least two, and each image's number; -1 is unknown."""
+    names = sorted({name for name in labels if name is not None})
+    names = names if len(names) > 1 else []
+    number = {name: i for i, name in enumerate(names)}
+    numbers = [-1 if name is None else number.get(name, -1) for name in labels]
+    return names, np.array(numbers, dtype=np.int64)
+
+
+def _best_levels(best: dict[str, Best]) -> list[dict[str, float]]:
+    """Held-out figures per noise level: of each branch where its own weights were best."""
+    levels = [dict(level) for level in best["classes"][2]]
+    if "labels" in best:
+        for level, labels in zip(levels, best["labels"][2], strict=True):
+            level |= {key: value for key, value in labels.items() if key.startswith("label_")}
+    return levels
 
 
 def _other_classifier(folder: Path) -> str:

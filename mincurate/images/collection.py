@@ -1,21 +1,24 @@
 """The images a run is about: found, identified, counted once, and read in batches."""
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mincurate import hashing
 from mincurate.errors import UserError
-from mincurate.images import decode_pool, depth, object_storage, sources
+from mincurate.images import decode_pool, depth, file_names, object_storage, sources
 from mincurate.images.decode import Fit, Identity, UnreadableImage
 from mincurate.images.depth import DEFAULT, Rendering
 from mincurate.images.sources import Source
 from mincurate.progress import SILENT, Reporter
+from mincurate.text import visible
 
 FIFTYONE = "fiftyone:"
 TRAINING_BYTES = 2 * 2**30
@@ -27,21 +30,23 @@ class Collection:
     """Files in order, each with its identity or the reason why it has none.
 
     Attributes:
-        kind: ``folder``, ``table`` or ``fiftyone``.
-        value: the path or the name that was given.
+        kind: ``folder``, ``files``, ``table`` or ``fiftyone``.
+        value: the path or the name that was given; of several files, the folder they lie in.
         files: every file with what is known of it.
         rendering: how they become pixels: all images alike.
         origin: what else the run's record says of where they are from.
+        lines: what is to be said about the place: labels, files passed over, and more.
     """
 
     kind: str
     value: str
     files: list[tuple[Source, Identity]]
     rendering: Rendering = DEFAULT
-    origin: dict[str, str | None] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
 
     @property
-    def source(self) -> dict[str, str | None]:
+    def source(self) -> dict[str, Any]:
         """What the run's record says of where the images are from."""
         return {"kind": self.kind, "value": self.value, **self.origin}
 
@@ -71,50 +76,105 @@ class Collection:
         return int(median(sides)) if sides else 0
 
 
-def check_place(place: str | Path) -> None:
+Place = str | Path | Sequence[str | Path]
+"""A folder, a URL, a table, ``fiftyone:NAME[/VIEW]``, or several files and folders."""
+
+
+def place_name(place: Place) -> str:
+    """A place in one word; of several files, the folder they lie in.
+
+    Raises:
+        UserError: it is empty, or mixes what cannot be mixed.
+    """
+    if isinstance(place, str | Path):
+        if not str(place).strip():
+            raise UserError("The path is empty (is a variable unset?): give a folder of images.")
+        return object_storage.normal(object_storage.local(str(place)))
+    names = [place_name(one) for one in place]
+    if not names:
+        raise UserError("The list of paths is empty: give a folder of images.")
+    if len(names) == 1:
+        return names[0]
+    for name in names:
+        if name.startswith(FIFTYONE) or object_storage.scheme(name):
+            raise UserError(
+                f"{name} is one of {len(names)} paths: give a FiftyOne dataset or a URL alone; "
+                "several paths are files and folders of this machine."
+            )
+    return sources.common_folder(names)
+
+
+def check_place(place: Place) -> None:
     """Raise `UserError` when there is plainly nothing at ``place``: before any slow start."""
-    text = object_storage.local(str(place))
-    if text.startswith(FIFTYONE) or object_storage.remote(text):
-        return
-    if not Path(text).expanduser().exists():
-        raise UserError(
-            f"{place} does not exist: give a folder of images, s3://BUCKET/FOLDER, a CSV or "
-            "Parquet table, or fiftyone:NAME."
-        )
+    place_name(place)
+    for one in [place] if isinstance(place, str | Path) else place:
+        text = place_name(one)
+        if text.startswith(FIFTYONE):
+            continue
+        if object_storage.remote(text):
+            object_storage.check(text)
+            continue
+        if scheme := object_storage.scheme(text):
+            raise UserError(
+                f"{scheme}:// is not read: download the images, or give s3:// or gs://, a folder "
+                "or a table."
+            )
+        if not os.path.lexists(os.path.expanduser(text)):
+            raise UserError(
+                f"{one} does not exist: give a folder of images, s3://BUCKET/FOLDER, a CSV, JSON "
+                "Lines or Parquet table, or fiftyone:NAME."
+            )
 
 
 def open_collection(
-    place: str | Path,
+    place: Place,
     *,
     labels: bool | None = None,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    follow_links: bool = False,
     max_images: int | None = None,
     background: str = "auto",
     seed: int = 0,
     workers: int = 2,
     reporter: Reporter = SILENT,
 ) -> Collection:
-    """Find and identify the images of a folder (or URL) or a table.
+    """Find and identify the images of a folder (or URL), a table, or several files.
 
     Args:
         labels: take labels (True), none (False), or decide by what the folders look like (None).
+        path_column: of a table, and ``label_column`` likewise; see `sources.read_place`.
+        follow_links: read what symbolic links that leave the folder lead to.
         max_images: a random sample of this many files, decided by ``seed``.
         background: behind transparent pixels (`depth.Rendering`).
 
     Raises:
         UserError: there is nothing to read, or not one readable image.
     """
-    text = object_storage.local(str(place))
-    if object_storage.remote(text):
-        kind, value = "folder", text.rstrip("/")
-        found = sources.find(value, labels)
+    value = place_name(place)
+    several = [] if isinstance(place, str | Path) or len(place) == 1 else [*map(str, place)]
+    where: Place = several or Path(value).expanduser()
+    if object_storage.remote(value):
+        kind, value = "folder", value.rstrip("/")
+        where = value
+    elif several:
+        kind = "files"
     else:
-        path = Path(text).expanduser()
-        kind, value = ("folder" if path.is_dir() else "table"), sources.as_text(str(path.resolve()))
-        found = sources.find(path, labels)
+        path = Path(value).expanduser()
+        kind = "folder" if path.is_dir() else "table"
+        value = file_names.as_text(str(path.resolve()))
+    listing = sources.read_place(
+        where,
+        labels,
+        path_column=path_column,
+        label_column=label_column,
+        follow_links=follow_links,
+    )
+    origin = {"labels": listing.labels, "passed_over": listing.passed_over}
+    origin |= {"notes": listing.notes, **({"paths": several} if several else {})}
     return identify_all(
-        kind,
-        value,
-        found,
+        Collection(kind, value, [], origin=origin, lines=listing.lines),
+        listing.sources,
         max_images=max_images,
         background=background,
         seed=seed,
@@ -124,9 +184,8 @@ def open_collection(
 
 
 def identify_all(
-    kind: str,
-    value: str,
-    found: list[Source],
+    empty: Collection,
+    files: list[Source],
     *,
     max_images: int | None = None,
     background: str = "auto",
@@ -134,15 +193,19 @@ def identify_all(
     workers: int = 2,
     reporter: Reporter = SILENT,
 ) -> Collection:
-    """Identify files that were found, as `open_collection` does.
+    """The collection with its files identified, as `open_collection` does.
+
+    Args:
+        empty: what is known of the place.
+        files: all of its files.
 
     Raises:
         UserError: not one of them is a readable image.
     """
-    if max_images is not None and max_images < len(found):
-        picks = np.random.default_rng(seed).choice(len(found), max_images, replace=False)
-        found = [found[i] for i in sorted(picks.tolist())]
-    identities = _identify(found, Rendering(background), workers, reporter)
+    if max_images is not None and max_images < len(files):
+        picks = np.random.default_rng(seed).choice(len(files), max_images, replace=False)
+        files = [files[i] for i in sorted(picks.tolist())]
+    identities = _identify(files, Rendering(background), workers, reporter)
     ranges = depth.ranges_of_set(identity.range for identity in identities)
     rendering = Rendering(background, ranges)
     deep = [i for i, identity in enumerate(identities) if identity.range is not None]
@@ -151,26 +214,42 @@ def identify_all(
             f"{low:g} to {high:g} ({kind})" for kind, pairs in ranges.items() for low, high in pairs
         )
         reporter.say(f"{len(deep):,} images of more than 8 bits, from black to white: {ends}.")
-        again = _identify([found[i] for i in deep], rendering, workers, reporter)
+        again = _identify([files[i] for i in deep], rendering, workers, reporter)
         for i, identity in zip(deep, again, strict=True):
             identities[i] = identity
-    collection = Collection(kind, value, list(zip(found, identities, strict=True)), rendering)
+    pairs = list(zip(files, identities, strict=True))
+    lines = [*empty.lines, *_two_labels(pairs)]
+    collection = replace(empty, files=pairs, rendering=rendering, lines=lines)
     _say_warnings(identities, reporter)
     if not collection.unique:
         reasons = ", ".join(sorted({i.reason or "" for i in identities})[:3])
-        raise UserError(
-            f"None of the {len(found)} files in {value} is a readable image: {reasons}."
+        sentence = (
+            f"None of the {len(files)} files in {empty.value} is a readable image: {reasons}."
         )
+        raise UserError(" ".join([sentence, *map(visible, empty.origin.get("notes", []))]))
     return collection
 
 
+def _two_labels(files: list[tuple[Source, Identity]]) -> list[str]:
+    """A line on images that lie under several labels, as exact copies."""
+    by_content: dict[str, list[Source]] = defaultdict(list)
+    for source, identity in files:
+        if identity.content_hash and source.label is not None:
+            by_content[identity.content_hash].append(source)
+    pairs = [group for group in by_content.values() if len({s.label for s in group}) > 1]
+    if not pairs:
+        return []
+    shown = ", ".join(visible(f"{source.rel_path} ({source.label})") for source in pairs[0][:2])
+    return [f"{len(pairs):,} images have different labels as exact copies: {shown}."]
+
+
 def _identify(
-    found: list[Source], rendering: Rendering, workers: int, reporter: Reporter
+    files: list[Source], rendering: Rendering, workers: int, reporter: Reporter
 ) -> list[Identity]:
     identities = []
-    with reporter.task("Reading images", len(found)) as advance:
+    with reporter.task("Reading images", len(files)) as advance:
         for identity in decode_pool.identify_many(
-            found, size=None, rendering=rendering, workers=workers
+            files, size=None, rendering=rendering, workers=workers
         ):
             identities.append(identity)
             advance(1, "")

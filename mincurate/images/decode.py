@@ -7,7 +7,6 @@ profiles applied), on a ground where transparent, more than eight bits scaled by
 What harms no pixel, a missing end marker for instance, is a warning.
 """
 
-import hashlib
 import io
 import os
 import stat
@@ -31,11 +30,14 @@ from PIL import (  # a format is known once its plugin is imported
     WebPImagePlugin,  # noqa: F401
 )
 
+from mincurate import hashing
 from mincurate.errors import UnreadableImage
 from mincurate.images import colour, formats, object_storage, tiff
 from mincurate.images.appearance import Appearance, measure
 from mincurate.images.depth import DEFAULT, Range, Rendering, Samples
-from mincurate.images.sources import Source, on_disk, sniff, why
+from mincurate.images.file_kinds import sniff, why
+from mincurate.images.file_names import on_disk
+from mincurate.images.sources import Source
 
 Fit = Literal["crop", "pad", "stretch"]
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
@@ -122,7 +124,7 @@ def identify(
     png = io.BytesIO()
     fitted.save(png, "PNG")
     return Identity(
-        hashlib.blake2b(data, digest_size=16).hexdigest(),
+        hashing.content_hash(data),
         drawn.width,
         drawn.height,
         png.tell() / (fitted.width * fitted.height),

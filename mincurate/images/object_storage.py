@@ -33,6 +33,16 @@ def local(path: str) -> str:
     return url2pathname(urlsplit(path).path) if scheme(path) == "file" else path
 
 
+def normal(path: str) -> str:
+    """A URL with its scheme in small letters; everything else unchanged."""
+    return scheme(path) + path[len(scheme(path)) :]
+
+
+def check(url: str) -> None:
+    """Raise `UserError` where what reads such a storage is not installed."""
+    _system(url)
+
+
 def find(url: str) -> list[str]:
     """The keys of all objects below ``url``, sorted, relative to it.
 
@@ -41,11 +51,14 @@ def find(url: str) -> list[str]:
     """
     try:
         system, root = _system(url)
+        system.invalidate_cache(root)  # what came since this process listed it before
         found = system.find(root)
     except FileNotFoundError as error:
         raise UserError(f"{url} cannot be listed: there is no such bucket or folder.") from error
     except OSError as error:
         raise UserError(f"{url} cannot be listed: {error.strerror or error}.") from error
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"{url} cannot be listed: {_first_line(error)}.") from error
     root = root.rstrip("/") + "/"
@@ -72,18 +85,24 @@ def read(url: str, limit: int) -> bytes:
 
 def _system(url: str) -> tuple[Any, str]:
     """The file system of a URL (fsspec keeps one for each place), and the key within."""
-    from fsspec.core import url_to_fs
-
+    try:
+        import fsspec
+    except ImportError:
+        raise _lacking(url) from None
     # Else gcsfs asks anew for the kind of the bucket with every object, and where there are no
     # credentials (a public bucket) looks for them, and warns, every time.
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     try:
-        return url_to_fs(url)
+        # Not url_to_fs: to it, "::" in a key is a chain of file systems.
+        system = fsspec.filesystem(scheme(url))
     except ImportError:
-        raise UserError(
-            f"Reading {scheme(url)}:// needs a package: "
-            f"pip install 'mincurate[{EXTRAS[scheme(url)]}]'."
-        ) from None
+        raise _lacking(url) from None
+    return system, system._strip_protocol(normal(url))
+
+
+def _lacking(url: str) -> UserError:
+    extra = EXTRAS[scheme(url)]
+    return UserError(f"Reading {url} needs an extra: pip install 'mincurate[{extra}]'.")
 
 
 def _first_line(error: Exception) -> str:

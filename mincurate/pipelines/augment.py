@@ -1,15 +1,13 @@
 """Generate more of the rare: the one call behind ``mincurate augment`` (method, sections 3 and 4).
 
-What `score` left is the start: its model, its classes, its images. The model is trained on to all
-noise levels where it knows only some, a classifier of the classes guides it, and every image that
-comes out is scored, placed on the map and inspected like a real one.
+A scored run brings the model, the classes and the images. The model is trained on to all noise
+levels where it knows only some, a classifier of the classes guides it, and every generated image is
+scored, placed on the map and inspected like a real one.
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,24 +15,36 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mincurate import hashing
-from mincurate.compute.ray_map import choose_engine
+from mincurate.compute.device import choose_device, choose_precision
+from mincurate.compute.ray_map import Cluster, choose_engine
 from mincurate.curation import gather
 from mincurate.diffusion import models
+from mincurate.diffusion.denoiser import Denoiser
 from mincurate.errors import UserError
-from mincurate.evaluation import gate as gates
 from mincurate.generation import generate, samplers
-from mincurate.generation.budget import Budget
-from mincurate.generation.classifier import Classifier, ClassifierTraining
+from mincurate.generation.classifier import Classifier
 from mincurate.generation.generate import Starts
-from mincurate.generation.networks import Workshop, open_workshop
-from mincurate.generation.target import Target, choose_target, rarest_classes
+from mincurate.generation.held_out import split
+from mincurate.generation.solvers import Sampler
+from mincurate.generation.target import (
+    Target,
+    choose_target,
+    classes_of,
+    disagreement,
+    guided_by,
+    labels_of,
+    rarest_classes,
+)
+from mincurate.generation.trainings import Trainings, plan_trainings
+from mincurate.pipelines import inspection
+from mincurate.pipelines.augment_settings import AugmentSettings, GuideSettings
+from mincurate.pipelines.inspection import Judge
 from mincurate.progress import SILENT, Reporter
 from mincurate.ranking import reference
+from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
 from mincurate.runs import digests, schema, store
-from mincurate.runs import files as run_files
-from mincurate.runs import manifest as manifests
-from mincurate.runs.manifest import read_manifest, read_png
+from mincurate.runs.manifest import read_manifest
 from mincurate.runs.store import Run
 
 KIND = store.AUGMENT
@@ -42,12 +52,12 @@ KIND = store.AUGMENT
 
 @dataclass(frozen=True)
 class Augmented:
-    """What `augment` leaves.
+    """The result of `augment`.
 
     Attributes:
         run: the folder with images, manifest, table and report.
         dataset: name of the FiftyOne dataset the images were added to, or ``None``.
-        counts: images accepted, and flagged for each reason.
+        counts: images accepted, and rejected for each reason.
     """
 
     run: Run
@@ -58,6 +68,91 @@ class Augmented:
     def frame(self) -> pd.DataFrame:
         """One row per generated image; see ``docs/files.md`` for the columns."""
         return table(self.run)
+
+
+def guide(
+    run: str | Run | None = None,
+    settings: GuideSettings | None = None,
+    *,
+    reporter: Reporter = SILENT,
+    **changes: Any,
+) -> Classifier:
+    """Train the classifier that guides, for a scored run, or load the one trained before.
+
+    Its held-out figures at every noise level are in ``Classifier.record["levels"]``.
+
+    Args:
+        run: the scored run or its key; by default the one scored last.
+        settings: see `GuideSettings`; its defaults when absent.
+        changes: single settings by name, such as ``loss="cross_entropy"``.
+
+    Raises:
+        UserError: something the user can fix.
+    """
+    settings = replace(settings or GuideSettings(), **changes)
+    base = guided_by(reference.open_base(find_scored(run)), settings.by)
+    _warn_of_disagreement(base, reporter)
+    trainings = _plan(base, settings, settings.seed)
+    denoiser = trainings.train_denoiser(reporter)
+    pixels = trainings.base.pixels(size=denoiser.image_size)
+    return trainings.train_classifier(denoiser, pixels, reporter)
+
+
+def augment(
+    run: str | Run | None = None,
+    settings: AugmentSettings | None = None,
+    *,
+    reporter: Reporter = SILENT,
+    **changes: Any,
+) -> Augmented:
+    """Generate images of the rarest kind of a scored run, score and inspect them.
+
+    Args:
+        run: the scored run or its key; by default the one scored last.
+        settings: see `AugmentSettings`; its defaults when absent.
+        changes: single settings by name, such as ``n=500``.
+
+    Raises:
+        UserError: something the user can fix.
+        StoppedError: Ctrl-C; the same call goes on.
+    """
+    settings = replace(settings or AugmentSettings(), **changes).settled()
+    base = guided_by(reference.open_base(find_scored(run)), settings.by)
+    _check_dataset(settings, base, reporter)
+    trainings = _plan(base, settings)
+    target, members = _choose_target(base, settings, reporter)
+    reporter.say(_plan_words(base, settings, target))
+    if settings.sampler == "minority":
+        _warn_of_disagreement(base, reporter)
+
+    denoiser = trainings.train_denoiser(reporter)
+    judged = judges(settings.sampler, base)
+    pixels = _pixels(base, denoiser, settings, judged)
+    classifier = trainings.train_classifier(denoiser, pixels, reporter) if judged else None
+
+    scorer = reference.scorer_of(base.run, str(denoiser.device))
+    sampler = _build_sampler(settings, target, denoiser, classifier, scorer)
+    request = _request(base, settings, target, trainings, denoiser)
+    generation = store.begun_or_new(request, settings.resume, reporter, kind=KIND)
+    with digests.held(generation):
+        generation.update(**_facts(base, settings, target, denoiser))
+        starts = _starts(base, pixels, members, settings) if settings.init == "real" else None
+        manifest = _generate(generation, settings, target, sampler, starts, denoiser, reporter)
+        judge = _judge(classifier, denoiser, pixels, trainings)
+        frame, counts = inspection.inspect(
+            generation, base, scorer, target, manifest, judge, reporter
+        )
+        generation.update(
+            counts={"images": len(frame)} | counts,
+            guidance=classifier.record if classifier and settings.sampler == "minority" else None,
+            dataset=settings.dataset,
+            finished=generation.record.get("finished") or store.now(),
+        )
+        if settings.dataset is not None:
+            from mincurate.dataset import generated
+
+            generated.write(generation, frame, settings.dataset, reporter)
+    return Augmented(generation, settings.dataset, counts)
 
 
 def table(run: Run) -> pd.DataFrame:
@@ -73,312 +168,204 @@ def table(run: Run) -> pd.DataFrame:
     return pd.read_parquet(run.path / schema.SYNTHETIC)
 
 
-def guide(
-    run: str | Run | None = None,
-    *,
-    model: str | None = None,
-    loss: str = ClassifierTraining.loss,
-    budget: Budget | None = None,
-    seed: int | None = None,
-    device: str = "auto",
-    engine: str = "local",
-    address: str | None = None,
-    num_workers: int | None = None,
-    reporter: Reporter = SILENT,
-) -> Classifier:
-    """Train the minority guidance of a scored run, or load what was trained before.
-
-    Its held-out figures at every noise level are in ``Classifier.record["levels"]``.
-
-    Args:
-        run: a run or its key; the one scored last when absent.
-        model: a model of all noise levels to use as it is; by default the run's own, trained on.
-        loss: ``ordinal`` or ``cross_entropy`` (the paper's).
-        seed: of the trainings; what is generated later rests on the networks of the last one.
-        engine: ``local``, or ``ray`` to train in processes of a Ray cluster, which all see the
-            run's folder and ``MINCURATE_HOME`` under the same path.
-        address: of a running cluster; one is started on this machine when absent.
-        num_workers: processes on Ray; one per GPU, or per CPU where there is none, when absent.
-
-    Raises:
-        UserError: something the user can mend.
-    """
-    cluster = choose_engine(engine, address, num_workers, device)
-    base = reference.open_base(find_scored(run))
-    return open_workshop(
-        base,
-        model=model,
-        loss=loss,
-        budget=budget,
-        seed=seed,
-        device=device,
-        cluster=cluster,
-        reporter=reporter,
-    ).classifier
-
-
-def augment(
-    run: str | Run | None = None,
-    *,
-    n: int = 1000,
-    first: int = 0,
-    target_class: int | None = None,
-    top_fraction: float = 0.1,
-    label: str | None = None,
-    like: Sequence[str] | None = None,
-    sampler: str = "minority",
-    solver: str | None = None,
-    steps: int | None = None,
-    guidance_scale: float | None = None,
-    init: str = "noise",
-    strength: float = 0.6,
-    model: str | None = None,
-    loss: str = ClassifierTraining.loss,
-    budget: Budget | None = None,
-    seed: int = 0,
-    batch_size: int = 64,
-    device: str = "auto",
-    precision: str = "auto",
-    resume: bool = True,
-    dataset: str | None = None,
-    engine: str = "local",
-    address: str | None = None,
-    num_workers: int | None = None,
-    reporter: Reporter = SILENT,
-) -> Augmented:
-    """Generate ``n`` images of the rarest kind of a scored run, score and inspect them.
-
-    Args:
-        run: the scored run, or its key; the one scored last when absent.
-        first: how many images of this kind and seed were generated before; these are others.
-        target_class: one ordinal class, in place of ``top_fraction``.
-        top_fraction: the classes that make up this rarest share of the images.
-        label: only rare images of this label.
-        like: content hashes of images of the run to vary; implies ``init="real"``.
-        sampler: one of `samplers.SAMPLERS`.
-        solver: one of `samplers.SOLVERS`; ``None`` takes the sampler's own.
-        steps: noise levels, which is the number of network evaluations; ``None`` takes as many as
-            the solver does well with.
-        guidance_scale: the paper's w; ``None`` takes the sampler's own.
-        init: ``noise``, or ``real`` to start from real images of the target.
-        strength: how far start images are noised, in (0, 1].
-        dataset: FiftyOne dataset to add the images to; none when absent.
-        engine: ``local``, or ``ray`` to train and generate in processes of a Ray cluster, as
-            `guide` trains.
-        address: as of `guide`.
-        num_workers: as of `guide`.
-
-    Raises:
-        UserError: something the user can mend.
-        StoppedError: Ctrl-C; the same call goes on.
-    """
-    solver, steps, guidance_scale = samplers.settle(sampler, solver, steps, guidance_scale)
-    check(n=n, sampler=sampler, label=label, init=init, strength=strength, batch_size=batch_size)
-    cluster = choose_engine(engine, address, num_workers, device)
-    base = reference.open_base(find_scored(run))
-    if dataset is not None:
-        from mincurate.dataset import generated as synthetic
-        from mincurate.dataset import now
-
-        synthetic.check(dataset, base.run)
-        if changes := now.differences(base.run):
-            reporter.warn(f"{changes} Images are generated by the labels of the run.")
-    workshop = open_workshop(
-        base,
-        model=model,
-        loss=loss,
-        budget=budget,
-        device=device,
-        precision=precision,
-        cluster=cluster,
-        reporter=reporter,
-    )
-    target, starts = choose_target(
-        base, target_class=target_class, top_fraction=top_fraction, label=label, like=like
-    )
-    if label is not None and target_class is None and like is None:
-        tail = rarest_classes(base.num_classes, top_fraction)
-        if target.classes != tail:
-            reporter.warn(
-                f"No image labelled {label!r} is of {Target(tail)}; its rarest are of "
-                f"{Target(target.classes)}, which more are made of."
-            )
-    settings = {
-        "n": n,
-        "first": first,
-        "target_classes": list(target.classes),
-        "label": label,
-        "like": list(like) if like is not None else None,
-        "sampler": sampler,
-        "solver": solver,
-        "steps": steps,
-        "guidance_scale": guidance_scale,
-        "init": "real" if like is not None else init,
-        "strength": strength,
-        "loss": loss,
-        "seed": seed,
-        "batch_size": batch_size,
-        "precision": precision,
-    }
-    reporter.say(plan_words(base, settings, target))
-    drawn = workshop.sampler(sampler, target, solver, steps, guidance_scale)
-    request = hashing.fingerprint(
-        [
-            base.run.key,
-            gather.identity(base.run),
-            workshop.denoiser.content_hash(),
-            str(workshop.guidance),
-            settings,
-        ]
-    )
-    made = store.begun_or_new(request, resume, reporter, kind=KIND)
-    with digests.held(made):
-        made.update(
-            base=base.run.key,
-            base_path=str(base.run.path.resolve()),
-            base_created=base.run.record["created"],
-            base_identity=gather.identity(base.run),
-            settings=settings,
-            source={"kind": KIND, "value": f"{base.run.key}, {target}"},
-            model=models.model_record(workshop.denoiser, trained_here=model is None),
-            version=version("mincurate"),
-        )
-        facts = {
-            "sampler": sampler,
-            "solver": solver,
-            "steps": steps,
-            "guidance_scale": guidance_scale,
-            "target_classes": list(target.classes),
-            "label": label,
-            "model": workshop.denoiser.content_hash(),
-            "run": made.key,
-        }
-        begin = time.monotonic()
-        before = len(read_manifest(made.path))
-        manifest = generate.generate(
-            made.path,
-            drawn,
-            n,
-            seed=seed,
-            batch_size=batch_size,
-            facts=facts,
-            first=first,
-            starts=_starts(workshop, starts, strength, seed)
-            if settings["init"] == "real"
-            else None,
-            cluster=cluster,
-            reporter=reporter,
-        )
-        if len(manifest) > before:
-            rate = (len(manifest) - before) / (time.monotonic() - begin)
-            made.update(images_per_second=rate)
-        frame = _inspect(made, workshop, target, manifest, workshop.judges(sampler), reporter)
-        counted = gates.counts(frame["reason"])
-        made.update(
-            counts={"images": len(frame)} | counted,
-            guidance=workshop.classifier.record if sampler == "minority" else None,
-            dataset=dataset,
-            finished=made.record.get("finished") or store.now(),
-        )
-        if dataset is not None:
-            synthetic.write(made, frame, dataset, reporter)
-    return Augmented(made, dataset, counted)
-
-
 def find_scored(run: str | Run | None) -> Run:
-    """The scored run that is meant: the one scored last when nothing is said."""
+    """The scored run ``run``; the one scored last when absent."""
     return run if isinstance(run, Run) else store.find(run, kind=store.SCORE)
 
 
-def check(
-    *, n: int, sampler: str, label: str | None, init: str, strength: float, batch_size: int
-) -> None:
-    """Raise `UserError` for what cannot be."""
-    if n < 1 or batch_size < 1:
-        raise UserError("--n and --batch-size are at least 1.")
-    if label is not None and sampler != "minority":
-        raise UserError(f"--label needs --sampler minority; {sampler} knows no labels.")
-    if init not in ("noise", "real"):
-        raise UserError(f"--init is noise or real, not {init!r}.")
-    if not 0 < strength <= 1:
-        raise UserError(f"--strength lies above 0 and at most at 1; {strength} does not.")
+def judges(sampler: str, base: Base) -> bool:
+    """Whether a classifier takes part: it guides, or it gives the images their labels."""
+    return sampler == "minority" or any(labels_of(base))
 
 
-def plan_words(base: Base, settings: dict[str, Any], target: Target) -> str:
-    """One line on what will be made."""
-    how = f"{settings['sampler']} sampler, {settings['solver']}, {settings['steps']} steps"
-    start = (
-        ""
-        if settings["init"] == "noise"
-        else f", from real images at strength {settings['strength']:g}"
+def _check_dataset(settings: AugmentSettings, base: Base, reporter: Reporter) -> None:
+    """Refuse a FiftyOne dataset that does not show the run, before anything is computed."""
+    if settings.dataset is None:
+        return
+    from mincurate.dataset import generated, now
+
+    generated.check(settings.dataset, base.run)
+    if changes := now.differences(base.run):
+        reporter.warn(f"{changes} Images are generated by the labels of the run.")
+
+
+def _warn_of_disagreement(base: Base, reporter: Reporter) -> None:
+    if words := disagreement(base):
+        reporter.warn(words)
+
+
+def _plan(
+    base: Base, settings: GuideSettings | AugmentSettings, seed: int | None = None
+) -> Trainings:
+    return plan_trainings(
+        base,
+        model=settings.model,
+        loss=settings.classifier_loss,
+        timesteps=settings.classifier_timesteps,
+        budget=settings,
+        seed=seed,
+        device=choose_device(settings.device),
+        cluster=_cluster(settings),
     )
-    return f"Making {settings['n']:,} images of {target} of run {base.run.key}: {how}{start}."
 
 
-def _starts(workshop: Workshop, members: NDArray[np.bool_], strength: float, seed: int) -> Starts:
-    """The images to vary, in an order of their own."""
-    order = np.random.default_rng(seed).permutation(np.flatnonzero(members))
-    hashes = workshop.base.frame["content_hash"].to_numpy()
-    return Starts(workshop.pixels[order], hashes[order].tolist(), strength)
+def _cluster(settings: GuideSettings | AugmentSettings) -> Cluster | None:
+    return choose_engine(settings.engine, settings.address, settings.num_workers, settings.device)
 
 
-def _inspect(
-    made: Run,
-    workshop: Workshop,
+def _choose_target(
+    base: Base, settings: AugmentSettings, reporter: Reporter
+) -> tuple[Target, NDArray[np.bool_]]:
+    """What to generate, and which images of the run are of this kind."""
+    target, members = choose_target(
+        base,
+        target_class=settings.target_class,
+        top_fraction=settings.top_fraction,
+        label=settings.label,
+        like=settings.like,
+    )
+    by_fraction = settings.target_class is None and settings.like is None
+    if settings.label is not None and by_fraction:
+        tail = rarest_classes(base.num_classes, settings.top_fraction)
+        if target.classes != tail:
+            reporter.warn(
+                f"No image labelled {settings.label!r} is of {Target(tail)}. The rarest images "
+                f"with this label are of {Target(target.classes)}; more of these are generated."
+            )
+    return target, members
+
+
+def _plan_words(base: Base, settings: AugmentSettings, target: Target) -> str:
+    """One line on what will be generated."""
+    how = f"{settings.sampler} sampler, {settings.solver}, {settings.steps} steps"
+    if settings.init == "real":
+        how += f", from real images at strength {settings.strength:g}"
+    return f"Making {settings.n:,} images of {target} of run {base.run.key}: {how}."
+
+
+def _pixels(
+    base: Base, denoiser: Denoiser, settings: AugmentSettings, judged: bool
+) -> NDArray[np.uint8]:
+    """The run's images at the denoiser's size, ``(N, 3, S, S)``; none where nobody needs them."""
+    side = denoiser.image_size
+    if judged or settings.init == "real":
+        return base.pixels(size=side)
+    return np.empty((0, 3, side, side), np.uint8)
+
+
+def _build_sampler(
+    settings: AugmentSettings,
     target: Target,
-    manifest: list[dict[str, Any]],
-    judged_by_classifier: bool,
-    reporter: Reporter,
-) -> pd.DataFrame:
-    """Score what was generated, place it among the run's images, and judge every image."""
-    base = workshop.base
-    files = manifests.files(made.path, manifest)
-    scorer = reference.scorer_of(base.run, workshop.device)
-    frame, vectors = reference.join(base, scorer, files, reporter=reporter)
-    generated = np.stack([read_png(Path(path)) for _, path in files])
-    believed = known = None
-    labels: list[str | None] = [None] * len(generated)
-    confidence = np.full(len(generated), np.nan)
-    kind = np.isin(workshop.classes, target.classes)
-    if target.label is not None:
-        kind &= np.array([name == target.label for name in workshop.labels])
-    if judged_by_classifier:
-        believed, labels, confidence = workshop.belief(target, generated)
-        known = workshop.belief(target, workshop.pixels)[0]
-        known = gates.unseen(known, workshop.trained_on, kind)
-    gate = gates.calibrate(
-        base.vectors,
-        feature_space=str(base.run.record["embedding"]),
-        like=kind,
-        probability=known,
+    denoiser: Denoiser,
+    classifier: Classifier | None,
+    scorer: Scorer,
+) -> Sampler:
+    assert settings.solver is not None and settings.steps is not None  # settled
+    return samplers.build(
+        settings.sampler,
+        denoiser,
+        solver=settings.solver,
+        steps=settings.steps,
+        guidance_scale=settings.guidance_scale,
+        dtype=choose_precision(settings.precision, str(denoiser.device)),
+        target=target,
+        classifier=classifier,
+        perceptual=scorer.perceptual,
+        paper=settings.paper,
     )
-    judged = gates.inspect(gate, base.vectors, vectors, believed)
-    frame["reason"] = judged["reason"].to_numpy()
-    frame["accepted"] = judged["reason"].isna().to_numpy()
-    frame["target_probability"] = judged["probability"].to_numpy()
-    frame["ball_ratio"] = judged["ball_ratio"].to_numpy()
-    frame["label"], frame["label_confidence"] = labels, confidence
-    nearest = base.frame.set_index("content_hash")["path"]
-    frame["nearest_real"] = frame["nearest_real"].map(nearest).to_numpy()
-    facts = pd.DataFrame(manifest)
-    for name in ("index", "seed", "sampler", "solver", "steps", "guidance_scale", "run"):
-        frame[name] = facts[name].to_numpy()
-    frame["start"] = facts["start"].map(nearest).to_numpy() if "start" in facts else None
-    frame["target_class"] = target.classes[-1]
-    made.update(
-        gate={
-            "near_copy": gate.near_copy,
-            "allowance": gate.allowance,
-            "floor": gate.floor,
-            "feature_space": gate.feature_space,
-        }
-    )
-    import pyarrow as pa
 
-    run_files.write_vectors(made.path / schema.VECTORS, vectors)
-    run_files.write_table(
-        made.path / schema.SYNTHETIC, pa.Table.from_pandas(frame, preserve_index=False)
+
+def _request(
+    base: Base,
+    settings: AugmentSettings,
+    target: Target,
+    trainings: Trainings,
+    denoiser: Denoiser,
+) -> str:
+    """Fingerprint of all that decides the images: the same request goes on with the same run."""
+    return hashing.fingerprint(
+        [
+            base.run.key,
+            gather.identity(base.run),
+            denoiser.content_hash(),
+            str(trainings.guidance),
+            settings.identity(target.classes),
+        ]
     )
-    flat = frame.drop(columns=["minority_score_draws", "layer_distances"])
-    run_files.write_atomically(made.path / "synthetic.csv", flat.to_csv(index=False).encode())
-    return frame
+
+
+def _facts(
+    base: Base, settings: AugmentSettings, target: Target, denoiser: Denoiser
+) -> dict[str, Any]:
+    """What the run's record says of how its images are generated."""
+    return {
+        "base": base.run.key,
+        "base_path": str(base.run.path.resolve()),
+        "base_created": base.run.record["created"],
+        "base_identity": gather.identity(base.run),
+        "settings": asdict(settings) | {"target_classes": list(target.classes)},
+        "source": {"kind": KIND, "value": f"{base.run.key}, {target}"},
+        "model": models.model_record(denoiser, trained_here=settings.model is None),
+        "version": version("mincurate"),
+    }
+
+
+def _starts(
+    base: Base, pixels: NDArray[np.uint8], members: NDArray[np.bool_], settings: AugmentSettings
+) -> Starts:
+    """The images to vary, in a random order."""
+    order = np.random.default_rng(settings.seed).permutation(np.flatnonzero(members))
+    hashes = base.frame["content_hash"].to_numpy()
+    return Starts(pixels[order], hashes[order].tolist(), settings.strength)
+
+
+def _generate(
+    generation: Run,
+    settings: AugmentSettings,
+    target: Target,
+    sampler: Sampler,
+    starts: Starts | None,
+    denoiser: Denoiser,
+    reporter: Reporter,
+) -> list[dict[str, Any]]:
+    """Generate the images that are not there yet, and record the rate; returns the manifest."""
+    facts = {
+        "sampler": settings.sampler,
+        "solver": settings.solver,
+        "steps": settings.steps,
+        "guidance_scale": settings.guidance_scale,
+        "target_classes": list(target.classes),
+        "label": settings.label,
+        "by": settings.by,
+        "model": denoiser.content_hash(),
+        "run": generation.key,
+    }
+    started, before = time.monotonic(), len(read_manifest(generation.path))
+    manifest = generate.generate(
+        generation.path,
+        sampler,
+        settings.n,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        facts=facts,
+        first=settings.first,
+        starts=starts,
+        cluster=_cluster(settings),
+        reporter=reporter,
+    )
+    if len(manifest) > before:
+        rate = (len(manifest) - before) / (time.monotonic() - started)
+        generation.update(images_per_second=rate)
+    return manifest
+
+
+def _judge(
+    classifier: Classifier | None,
+    denoiser: Denoiser,
+    pixels: NDArray[np.uint8],
+    trainings: Trainings,
+) -> Judge | None:
+    if classifier is None:
+        return None
+    trained_on = split(classes_of(trainings.base), trainings.guidance.seed)[0]
+    return Judge(classifier, denoiser, pixels, trained_on)

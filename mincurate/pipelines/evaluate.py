@@ -27,6 +27,7 @@ from mincurate.evaluation.metric_table import Features
 from mincurate.evaluation.metrics.intervals import RESAMPLES, SUBSETS
 from mincurate.evaluation.sets import LEAST, ImageSet, Tail
 from mincurate.evaluation.verdict import Verdict, conclude
+from mincurate.generation.target import guided_by
 from mincurate.images import collection
 from mincurate.pipelines import augment
 from mincurate.progress import SILENT, Reporter
@@ -117,7 +118,8 @@ def evaluate(
     settings = replace(settings or EvaluateSettings(), **changes)
     generation = run if isinstance(run, Run) else store.find(run, kind=store.AUGMENT)
     frame = _judged(generation, settings.n)
-    base = reference.open_base(base_of(generation))
+    by = str(generation.record["settings"].get("by", "rarity"))
+    base = guided_by(reference.open_base(base_of(generation)), by)
     if len(base.frame) <= LEAST:
         raise UserError(f"Run {base.run.key} has {len(base.frame)} images, too few to judge by.")
     trial = None
@@ -128,7 +130,6 @@ def evaluate(
         if not settings.resume:
             shutil.rmtree(generation.path / baseline.FOLDER, ignore_errors=True)
         scorer = reference.scorer_of(base.run, device)
-        by = str(generation.record["settings"].get("by", "rarity"))
         judge = feature_spaces.choose(settings.features, base, scorer, by, device, reporter)
         plain, plain_vectors = baseline.make(generation, base, scorer, len(frame), device, reporter)
         vectors = np.load(generation.path / schema.VECTORS, allow_pickle=False)[: len(frame)]
@@ -337,10 +338,10 @@ def _write(
 
 def write(folder: Path, table: pd.DataFrame, content: dict[str, Any]) -> None:
     """``evaluation.csv`` and ``evaluation.json``: the table, and what was compared."""
-    run_files.write_atomically(folder / "evaluation.csv", table.to_csv(index=False).encode())
+    run_files.write_atomically(folder / schema.EVALUATION_CSV, table.to_csv(index=False).encode())
     content = content | {"metrics": table.to_dict("records"), "finished": store.now()}
     text = json.dumps(_plain(content), indent=1, allow_nan=False)
-    run_files.write_atomically(folder / "evaluation.json", text.encode())
+    run_files.write_atomically(folder / schema.EVALUATION, text.encode())
 
 
 def _plain(value: Any) -> Any:

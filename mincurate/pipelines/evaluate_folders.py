@@ -21,7 +21,7 @@ from mincurate.ranking import reference
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
 from mincurate.report import evaluation_page
-from mincurate.runs import store
+from mincurate.runs import schema, store
 from mincurate.runs.store import Run
 
 FOLDER = "evaluations"
@@ -44,9 +44,14 @@ class FolderEvaluation:
     folder: Path
 
     @property
+    def sets(self) -> dict[str, str]:
+        """The sets in the table to their names on the page."""
+        return {name: name for name in dict.fromkeys(self.table["set"])}
+
+    @property
     def page(self) -> Path:
         """``evaluation.html``."""
-        return self.folder / "evaluation.html"
+        return self.folder / schema.EVALUATION_PAGE
 
 
 def evaluate_folders(

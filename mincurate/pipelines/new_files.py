@@ -118,9 +118,19 @@ def _present(run: Run, frame: pd.DataFrame) -> list[Source]:
         field = settings.get("label_field") or source.get("label_field")
         samples = reader.read_sources(*lookup.source_of(run), field)
         return _without(samples, settings)
-    if source["kind"] == "folder":
-        return sources.find(_root(frame, value), bool(frame["label"].notna().any()))
-    return sources.find(value, settings.get("labels"))
+    follow_links = bool(settings.get("follow_links"))
+    if source["kind"] in ("folder", "files"):
+        labels = bool(frame["label"].notna().any())
+        place = source.get("paths") or _root(frame, value)
+        return sources.read_place(place, labels, follow_links=follow_links).sources
+    columns = {
+        "path_column": settings.get("path_column"),
+        "label_column": settings.get("label_field"),
+    }
+    listing = sources.read_place(
+        value, settings.get("labels"), follow_links=follow_links, **columns
+    )
+    return listing.sources
 
 
 def _without(samples: list[Source], settings: dict[str, Any]) -> list[Source]:

@@ -1,63 +1,57 @@
-"""Open what the user names: a folder, a URL, a table, or a FiftyOne dataset."""
+"""Open what the user names: a folder, a URL, a table, files, or a FiftyOne dataset."""
 
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 from mincurate.images import collection
-from mincurate.images.collection import FIFTYONE, Collection
+from mincurate.images.collection import FIFTYONE, Collection, Place
 from mincurate.progress import SILENT, Reporter
 
 
 def open_images(
-    place: str | Path,
+    place: Place,
     *,
     labels: bool | None = None,
     label_field: str | None = None,
-    max_images: int | None = None,
-    background: str = "auto",
-    seed: int = 0,
-    workers: int = 2,
+    path_column: str | None = None,
+    follow_links: bool = False,
     reporter: Reporter = SILENT,
+    **reading: Any,
 ) -> Collection:
-    """Find and identify the images of a folder (or URL), a table, or ``fiftyone:NAME[/VIEW]``.
+    """Find and identify the images of a place.
 
     Args:
+        place: a folder, a URL, a table, several files and folders, or ``fiftyone:NAME[/VIEW]``.
         labels: take labels (True), none (False), or decide by what the folders look like (None).
-        label_field: the label field of a FiftyOne dataset.
-        max_images: a random sample of this many files, decided by ``seed``.
-        background: behind transparent pixels (`depth.Rendering`).
+        label_field: the label field of a FiftyOne dataset, or the label column of a table.
+        path_column: the column of a table with the paths; one with a usual name when absent.
+        follow_links: read what symbolic links that leave the folder lead to.
+        reporter: hears of progress.
+        reading: ``max_images``, ``background``, ``seed`` and ``workers`` of
+            `collection.open_collection`.
 
     Raises:
         UserError: there is nothing to read, or not one readable image.
     """
-    if not str(place).startswith(FIFTYONE):
+    name = collection.place_name(place)
+    if not name.startswith(FIFTYONE):
         return collection.open_collection(
             place,
             labels=labels,
-            max_images=max_images,
-            background=background,
-            seed=seed,
-            workers=workers,
+            path_column=path_column,
+            label_column=label_field,
+            follow_links=follow_links,
             reporter=reporter,
+            **reading,
         )
     from mincurate.dataset import reader
 
-    value = str(place).removeprefix(FIFTYONE)
-    reading = reader.read(value, label_field)
-    sources, origin = reading.sources, reading.origin
+    value = name.removeprefix(FIFTYONE)
+    dataset = reader.read(value, label_field)
+    files, origin = dataset.sources, dict(dataset.origin)
     if labels is False:
-        sources = [replace(source, label=None) for source in sources]
-        origin = origin | {"label_field": None}
-    else:
-        reporter.say(reading.words)
-    images = collection.identify_all(
-        "fiftyone",
-        value,
-        sources,
-        max_images=max_images,
-        background=background,
-        seed=seed,
-        workers=workers,
-        reporter=reporter,
-    )
-    return replace(images, origin=origin)
+        files = [replace(source, label=None) for source in files]
+        origin |= {"label_field": None}
+    lines = [] if labels is False else [dataset.words]
+    empty = Collection("fiftyone", value, [], origin=origin, lines=lines)
+    return collection.identify_all(empty, files, reporter=reporter, **reading)

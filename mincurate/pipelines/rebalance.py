@@ -1,34 +1,32 @@
-"""A scored run rebalanced: what every label or class has and lacks, and the lack generated."""
+"""Rebalance a scored run: generate what every label or class lacks."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
 from mincurate.curation import gather
 from mincurate.curation.rebalance import COLUMN_OF, By
+from mincurate.pipelines.augment_settings import AugmentSettings
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs.store import Run
-
-if TYPE_CHECKING:
-    from mincurate.generation.budget import Budget
 
 
 @dataclass(frozen=True)
 class Filled:
-    """What generating for one class gave.
+    """The result of generating for one label or class.
 
     Attributes:
         name: the label or the class.
         run: the generation.
-        wanted: images that were missing.
-        accepted: images that the gate let pass.
-        landed: accepted images that came out as this label or class.
+        missing: images that were missing.
+        accepted: images that the gate accepted.
+        landed: accepted images that have this label or class.
     """
 
     name: Any
     run: Run
-    wanted: int
+    missing: int
     accepted: int
     landed: int
 
@@ -38,63 +36,53 @@ def fill(
     planned: pd.DataFrame,
     *,
     by: By,
-    solver: str | None = None,
-    steps: int | None = None,
-    guidance_scale: float | None = None,
-    model: str | None = None,
-    budget: "Budget | None" = None,
-    seed: int = 0,
-    batch_size: int = 64,
-    device: str = "auto",
-    dataset: str | None = None,
+    settings: AugmentSettings | None = None,
     reporter: Reporter = SILENT,
+    **changes: Any,
 ) -> list[Filled]:
     """Generate what a plan lacks, one generation per label or class.
 
-    Images that were generated for a label or class before are not made again: the next ones have
-    further seeds, so that the same call after a stop goes on, and after the end replaces what the
-    gate sent back.
+    Images that were generated for a label or class before are not generated again: the next ones
+    have further seeds, so that the same call goes on after a stop, and after the end replaces
+    rejected images.
+
+    Args:
+        scored: the scored run.
+        planned: a plan of `curation.rebalance.plan_for`.
+        by: what the plan counts, labels or classes.
+        settings: how to generate; what, and how many, is of the plan.
+        changes: single settings by name, such as ``steps=50``.
 
     Raises:
-        UserError: something the user can mend.
+        UserError: something the user can fix.
         StoppedError: Ctrl-C; the same call goes on.
     """
     from mincurate.pipelines import augment  # a plan alone needs no torch
 
+    settings = replace(settings or AugmentSettings(), **changes)
+    if by == "minority":
+        settings = replace(settings, by="minority")
     filled = []
-    for name, wanted in zip(planned["class"], planned["generate"], strict=True):
-        if not wanted:
+    for name, missing in zip(planned["class"], planned["generate"], strict=True):
+        if not missing:
             continue
-        # Any class will do for a label: its images are wanted, not its rarest ones.
+        # Images of any class count for a label, not only its rarest ones.
         target: dict[str, Any] = (
             {"label": str(name), "top_fraction": 1.0} if by == "label" else {"target_class": name}
         )
-        made = augment.augment(
-            scored,
-            n=int(wanted),
-            first=_made_before(scored, by, name, seed),
-            **target,
-            solver=solver,
-            steps=steps,
-            guidance_scale=guidance_scale,
-            model=model,
-            budget=budget,
-            seed=seed,
-            batch_size=batch_size,
-            device=device,
-            dataset=dataset,
-            reporter=reporter,
+        first = _seeds_used(scored, by, name, settings.seed)
+        generation = augment.augment(
+            scored, settings, n=int(missing), first=first, **target, reporter=reporter
         )
-        frame = made.frame
+        frame = generation.frame
         landed = frame["accepted"] & (frame[COLUMN_OF[by]] == name)
-        filled.append(
-            Filled(name, made.run, int(wanted), made.counts["accepted"], int(landed.sum()))
-        )
+        accepted = generation.counts["accepted"]
+        filled.append(Filled(name, generation.run, int(missing), accepted, int(landed.sum())))
     return filled
 
 
-def _made_before(scored: Run, by: By, name: Any, seed: int) -> int:
-    """The seeds that finished generations for a label or class have used up."""
+def _seeds_used(scored: Run, by: By, name: Any, seed: int) -> int:
+    """How many seeds the finished generations for a label or class have used."""
     used = 0
     for run in gather.generations(scored):
         settings = run.record["settings"]
@@ -103,6 +91,7 @@ def _made_before(scored: Run, by: By, name: Any, seed: int) -> int:
             if by == "label"
             else settings["label"] is None and settings["target_classes"] == [name]
         )
+        same = same and (settings.get("by") == "minority") == (by == "minority")
         if run.finished and same and settings["seed"] == seed:
             used = max(used, int(settings.get("first", 0)) + int(settings["n"]))
     return used

@@ -15,7 +15,7 @@ from mincurate.compute.device import choose_device
 from mincurate.diffusion import models
 from mincurate.errors import UserError
 from mincurate.images import collection as collections
-from mincurate.images.collection import Collection
+from mincurate.images.collection import Collection, Place
 from mincurate.images.object_storage import remote
 from mincurate.pipelines import scoring_plan
 from mincurate.pipelines.open_images import open_images
@@ -60,7 +60,7 @@ class Result:
 
 
 def score(
-    path: str | Path,
+    path: Place,
     settings: ScoreSettings | None = None,
     *,
     reporter: Reporter = SILENT,
@@ -69,8 +69,8 @@ def score(
     """Score every image of ``path``, rank them, and store the result.
 
     Args:
-        path: a folder, a URL such as ``s3://bucket/folder``, a CSV or Parquet table with a path
-            column, or ``fiftyone:NAME[/VIEW]``.
+        path: a folder, a URL such as ``s3://bucket/folder``, a CSV, JSON Lines or Parquet table,
+            ``fiftyone:NAME[/VIEW]``, or a list of files and folders.
         settings: all settings at once.
         reporter: hears of progress.
         changes: single settings by name, such as ``n_draws=3``; see `ScoreSettings`.
@@ -113,16 +113,17 @@ def score(
     return Result(run=run, dataset=dataset, report=report, stored=stored)
 
 
-def _choose_dataset(path: str | Path, settings: ScoreSettings) -> str | None:
+def _choose_dataset(path: Place, settings: ScoreSettings) -> str | None:
     """The FiftyOne dataset to write to. The database is asked before any long work."""
     if not settings.fiftyone:
         return None
-    if remote(str(path)):
+    place = collections.place_name(path)
+    if remote(place):
         raise UserError("FiftyOne shows local files only: score objects with --no-fiftyone.")
     from mincurate.dataset import database, target
 
     database.check_database()
-    return target.choose_name(str(path), settings.dataset)
+    return target.choose_name(place, settings.dataset)
 
 
 def _check_key(run: Run, dataset: str) -> None:
@@ -131,18 +132,21 @@ def _check_key(run: Run, dataset: str) -> None:
     target.check_run(dataset, run)
 
 
-def _open(path: str | Path, settings: ScoreSettings, reporter: Reporter) -> Collection:
+def _open(path: Place, settings: ScoreSettings, reporter: Reporter) -> Collection:
     images = open_images(
         path,
         labels=settings.labels,
         label_field=settings.label_field,
+        path_column=settings.path_column,
+        follow_links=settings.follow_links,
         max_images=settings.max_images,
         background=settings.background,
         seed=settings.seed,
         workers=settings.workers,
         reporter=reporter,
     )
-    reporter.say(describe(table.counts(images), images))
+    for line in (describe(table.counts(images), images), *images.lines):
+        reporter.say(line)
     return images
 
 

@@ -20,28 +20,17 @@ from mincurate.images import appearance, decode_pool
 from mincurate.images.sources import Source
 from mincurate.pipelines import new_files
 from mincurate.progress import SILENT, Reporter
-from mincurate.ranking import classes, evidence, outliers, reference, table_file, tail_groups
+from mincurate.ranking import classes, outliers, rarity_kind, reference, table_file
 from mincurate.ranking import table as tables
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
-from mincurate.runs import digests, store
+from mincurate.runs import digests, schema, store
 from mincurate.runs import files as run_files
 from mincurate.runs.store import Run
 
-VECTORS = "joined.npz"
-"""Hashes and vectors of images that joined, which `embeddings.npy` does not hold."""
 PORTION = 512
 """Images that are scored between two writings of the table: what a killed process loses."""
-NUMBERS = [
-    *("minority_score", "minority_score_se", "minority_class", "minority_class_within_label"),
-    *("rarity", "rarity_class", "rarity_class_within_label"),
-    *("neighbor_distance", "embedding_rarity"),
-    *classes.WITHIN.values(),
-    *outliers.NAMES,
-    *("minority_score_calibrated", "denoising_error"),
-    *("rarity_kind", "map_x", "map_y", "minority_score_draws", "layer_distances"),
-    *(*evidence.PERCENTILES, "rare_group"),
-]
+NUMBERS = [name for name, column in schema.COLUMNS.items() if column.of_content]
 """Columns that an exact copy takes over, as far as the run has them."""
 
 
@@ -231,7 +220,7 @@ def _score(
         )
         labels = [source.label for source in files.values()]
         rank_by_label(base, scored, vectors, labels, reporter)
-        like = tail_groups.nearest_of_tail(
+        like = rarity_kind.nearest_of_tail(
             base.frame, base.vectors, scored["rarity"].to_numpy(np.float64), vectors
         )
         for name in ("rarity_kind", "rare_group"):
@@ -241,7 +230,7 @@ def _score(
         numbers.append(scored[["content_hash", *copied]].astype(object))
     table = pd.DataFrame(rows).merge(pd.concat(numbers), on="content_hash", how="left")
     table["broken"] = appearance.broken(table, base.run.record["sharpness_floor"])
-    table.loc[table["broken"].notna(), "rarity_kind"] = tail_groups.BROKEN
+    table.loc[table["broken"].notna(), "rarity_kind"] = rarity_kind.BROKEN
     if "rare_group" in table:
         table.loc[table["duplicate_of"].notna(), "rare_group"] = None
     if "sample_id" not in frame:
@@ -338,7 +327,7 @@ def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.flo
         content_hash=np.array([*hashes, *vectors[0]], dtype=str),
         vectors=np.concatenate([*([found] if len(found) else []), vectors[1]]),
     )
-    run_files.write_atomically(run.path / VECTORS, buffer.getvalue())
+    run_files.write_atomically(run.path / schema.JOINED, buffer.getvalue())
     frame = run.frame()
     if "joined" not in frame:
         frame["joined"] = pd.Series(pd.NA, index=frame.index, dtype="string")
@@ -364,7 +353,7 @@ def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.flo
 def read_vectors(run: Run) -> tuple[list[str], NDArray[np.float32]]:
     """Content hashes and vectors of the images that joined a run."""
     try:
-        with np.load(run.path / VECTORS, allow_pickle=False) as kept:
+        with np.load(run.path / schema.JOINED, allow_pickle=False) as kept:
             return kept["content_hash"].tolist(), kept["vectors"]
     except FileNotFoundError:
         return [], np.zeros((0, 0), np.float32)

@@ -40,7 +40,10 @@ class ScoreSettings:
         background: colour behind transparent pixels: ``auto`` (white, or black where white would
             hide the picture) or a colour such as ``#808080``.
         labels: True: parent folders are labels; False: none; None: if they look like classes.
-        label_field: the label field of a FiftyOne dataset.
+        label_field: the label field of a FiftyOne dataset, or the label column of a table; one
+            with a usual name when absent.
+        path_column: the column of a table with the paths; one with a usual name when absent.
+        follow_links: read what symbolic links that leave the folder lead to.
         max_images: score a random sample of this many files.
         umap: make the two-dimensional map.
         seed: random seed.
@@ -73,6 +76,8 @@ class ScoreSettings:
     background: str = "auto"
     labels: bool | None = None
     label_field: str | None = None
+    path_column: str | None = None
+    follow_links: bool = False
     max_images: int | None = None
     umap: bool = True
     seed: int = 0

@@ -13,9 +13,9 @@ import torch
 
 from mincurate import hashing
 from mincurate.compute.device import choose_precision
-from mincurate.diffusion import denoiser as denoisers
 from mincurate.diffusion import models, train_denoiser
 from mincurate.diffusion.denoiser import Denoiser
+from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.train_denoiser import Training
 from mincurate.errors import UserError
 from mincurate.features import embedder as embedders
@@ -54,9 +54,9 @@ class Networks:
         return replace(
             self,
             perceptual=self.perceptual
-            or perception.load(settings.perceptual, self.denoiser, device=device),
+            or perception.load_perceptual(settings.perceptual, self.denoiser, device=device),
             embedder=self.embedder
-            or embedders.load(settings.embedding, self.denoiser, device=device),
+            or embedders.load_embedder(settings.embedding, self.denoiser, device=device),
         )
 
     def scorer(self, sigma: float, n_draws: int, seed: int, dtype: torch.dtype | None) -> Scorer:
@@ -124,18 +124,18 @@ def load_networks(
     settings: ScoreSettings, device: str, reporter: Reporter
 ) -> tuple[ScoreSettings, Networks]:
     """Resolve ``auto``, and load what needs no training, so that a wrong name fails at once."""
-    denoiser = denoisers.load(models.place(settings.model), device) if settings.model else None
-    perceptual, why = perception.choose(settings.perceptual)
+    denoiser = load_denoiser(models.place(settings.model), device) if settings.model else None
+    perceptual, why = perception.choose_perceptual(settings.perceptual)
     if why:
         reporter.say(why)
-    embedding = embedders.choose(settings.embedding, perceptual)
+    embedding = embedders.choose_embedding(settings.embedding, perceptual)
     settings = replace(settings, perceptual=perceptual, embedding=embedding)
     networks = Networks(denoiser, None, None)
     if perceptual != "unet":
-        distance = perception.load(perceptual, denoiser, device=device)
+        distance = perception.load_perceptual(perceptual, denoiser, device=device)
         networks = replace(networks, perceptual=distance)
     if embedding != "unet":
-        vectors = embedders.load(embedding, denoiser, device=device)
+        vectors = embedders.load_embedder(embedding, denoiser, device=device)
         networks = replace(networks, embedder=vectors)
     return settings, networks
 

@@ -7,9 +7,9 @@ from typing import Any
 from mincurate import hashing
 from mincurate.compute.device import choose_device
 from mincurate.compute.ray_map import choose_engine
-from mincurate.diffusion import denoiser as denoisers
 from mincurate.diffusion import models, train_denoiser
 from mincurate.diffusion.denoiser import Denoiser
+from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.train_denoiser import Training
 from mincurate.errors import UserError
 from mincurate.images import collection
@@ -95,7 +95,7 @@ def train(
     )
     collection.check_place(path)
     device = choose_device(settings.device)
-    start = denoisers.load(models.place(settings.model), device) if settings.model else None
+    start = load_denoiser(models.place(settings.model), device) if settings.model else None
     images = open_images(
         path,
         labels=False,

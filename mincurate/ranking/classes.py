@@ -16,19 +16,21 @@ RANKINGS = {
     "neighbors": "neighbor_distance",
     "embedding": "embedding_rarity",
 }
-"""What ``rank_by`` may name, and the column of the table it follows."""
+"""Values of ``rank_by``, and the column of the table that each ranks by."""
 WITHIN = {"embedding_rarity": "embedding_rarity_within_label"}
-"""Columns in whose place another ranks within labels: where an image stands among all says little
-about how well it fits its label."""
+"""Columns that are computed again within labels, and the column that ranks there."""
+
+TAIL_PARTS = 10
+"""The tail is the rarest of so many equal parts."""
 
 TAIL_PARTS = 10
 """The tail is the rarest of so many equal parts."""
 
 
 def within_column(column: str, columns: Container[str]) -> str:
-    """The column that ranks within labels for ``column``: of `WITHIN`, if a table has it."""
-    own = WITHIN.get(column, column)
-    return own if own in columns else column
+    """The column that ranks within labels: the one in `WITHIN`, where the table has it."""
+    within = WITHIN.get(column, column)
+    return within if within in columns else column
 
 
 def percentile(scores: ArrayLike) -> NDArray[np.float64]:
@@ -43,78 +45,86 @@ def percentile(scores: ArrayLike) -> NDArray[np.float64]:
     from scipy.stats import rankdata
 
     values = np.asarray(scores, dtype=np.float64)
-    found = np.full(values.shape, np.nan)
-    known = ~np.isnan(values)
-    n = int(known.sum())
+    percentiles = np.full(values.shape, np.nan)
+    scored = ~np.isnan(values)
+    n = int(scored.sum())
     if n == 1:
-        found[known] = 0.5
+        percentiles[scored] = 0.5
     elif n:
-        found[known] = (rankdata(values[known], method="average") - 1) / (n - 1)
-    return found
+        percentiles[scored] = (rankdata(values[scored], method="average") - 1) / (n - 1)
+    return percentiles
 
 
-def percentile_among(known: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
-    """Where ``scores`` stand on [0, 1] among ``known`` ones, which `percentile` places.
+def percentile_among(ranked: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
+    """Percentile of ``scores`` among the scores ``ranked``, on [0, 1].
 
-    A score that is one of the known gets its percentile; one beyond them 0 or 1.
+    A score equal to a ranked one gets the percentile of that one; scores between two ranked ones
+    are interpolated, scores beyond all get 0 or 1.
 
     Args:
-        known: ``(N,)``, NaN left out.
+        ranked: ``(N,)``; NaN is left out.
         scores: ``(M,)``.
+
+    Returns:
+        ``(M,)`` float64, NaN if nothing is ranked.
     """
-    values = np.asarray(known, dtype=np.float64)
+    values = np.asarray(ranked, dtype=np.float64)
     values = values[~np.isnan(values)]
-    wanted = np.asarray(scores, dtype=np.float64)
+    joining = np.asarray(scores, dtype=np.float64)
     if len(values) == 0:
-        return np.full(wanted.shape, np.nan)
+        return np.full(joining.shape, np.nan)
     distinct, first = np.unique(values, return_index=True)
-    return np.interp(wanted, distinct, percentile(values)[first])
+    return np.interp(joining, distinct, percentile(values)[first])
 
 
 def mean_rank(
     *evidence: NDArray[np.float64], weights: Sequence[float] | None = None
 ) -> NDArray[np.float64]:
-    """Mean rank, above 0 up to 1, of several kinds of evidence, each ``(N,)``; higher is rarer.
-
-    A kind that is not known for every image, NaN, is left out.
+    """Weighted mean of the ranks by several kinds of evidence, divided by N.
 
     Args:
-        weights: what each kind counts; all the same when absent.
+        evidence: ``(N,)`` each; higher is rarer. A kind with any NaN is left out.
+        weights: one per kind. Default: equal.
+
+    Returns:
+        ``(N,)`` in (0, 1]; higher is rarer.
     """
     from scipy.stats import rankdata
 
     n = len(evidence[0])
-    counted = zip(evidence, weights or [1.0] * len(evidence), strict=True)
-    known = [(rankdata(e), weight) for e, weight in counted if not np.isnan(e).any()]
-    ranks, counts = zip(*(known or [(np.ones(n), 1.0)]), strict=True)
+    weighted = zip(evidence, weights or [1.0] * len(evidence), strict=True)
+    complete = [(rankdata(e), weight) for e, weight in weighted if not np.isnan(e).any()]
+    ranks, counts = zip(*(complete or [(np.ones(n), 1.0)]), strict=True)
     return np.average(ranks, axis=0, weights=counts) / max(1, n)
 
 
 def mean_rank_among(
-    known: Sequence[NDArray[np.float64]],
+    ranked: Sequence[NDArray[np.float64]],
     joining: Sequence[NDArray[np.float64]],
     weights: Sequence[float] | None = None,
 ) -> NDArray[np.float64]:
-    """`mean_rank` of images that join others, which are ranked already.
+    """The `mean_rank` that images would have among others, which keep theirs.
 
     Args:
-        known: the kinds of evidence, ``(N,)`` each, of the others.
-        joining: the same of those that join, ``(M,)`` each.
-        weights: what each kind counts; all the same when absent.
+        ranked: the kinds of evidence of the ranked images, ``(N,)`` each.
+        joining: the same of the joining images, ``(M,)`` each.
+        weights: one per kind. Default: equal.
+
+    Returns:
+        ``(M,)``; higher is rarer.
     """
-    n = len(known[0])
-    counted = zip(known, joining, weights or [1.0] * len(known), strict=True)
-    found = [(percentile_among(k, j), w) for k, j, w in counted if not np.isnan(k).any()]
-    places, counts = zip(*(found or [(np.ones(len(joining[0])), 1.0)]), strict=True)
-    return (np.average(places, axis=0, weights=counts) * (n - 1) + 1) / n
+    n = len(ranked[0])
+    weighted = zip(ranked, joining, weights or [1.0] * len(ranked), strict=True)
+    complete = [(percentile_among(r, j), w) for r, j, w in weighted if not np.isnan(r).any()]
+    percentiles, counts = zip(*(complete or [(np.ones(len(joining[0])), 1.0)]), strict=True)
+    return (np.average(percentiles, axis=0, weights=counts) * (n - 1) + 1) / n
 
 
 def ordinal_classes(scores: ArrayLike, num_classes: int) -> NDArray[np.int64]:
-    """Quantile classes of ``scores`` (method, section 2).
+    """Quantile classes of ``scores``: 0 holds the lowest scores, L - 1 the highest.
 
-    Sizes differ by at most one unless scores tie; equal scores always share a class, which is the
-    class their middle member would have had; the order of the input does not matter. With fewer
-    distinct scores than classes some classes are necessarily empty.
+    Class sizes differ by at most one unless scores tie: equal scores share the class of their
+    middle member. With fewer distinct scores than classes some classes are empty.
 
     Args:
         scores: ``(N,)``; higher is rarer, NaN marks what could not be scored.
@@ -127,19 +137,19 @@ def ordinal_classes(scores: ArrayLike, num_classes: int) -> NDArray[np.int64]:
         raise ValueError(f"num_classes must be at least 1, not {num_classes}")
     values = np.asarray(scores, dtype=np.float64)
     classes = np.full(values.shape, -1, dtype=np.int64)
-    known = ~np.isnan(values)
-    n = int(known.sum())
+    scored = ~np.isnan(values)
+    n = int(scored.sum())
     if n == 0:
         return classes
-    _, inverse, counts = np.unique(values[known], return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(values[scored], return_inverse=True, return_counts=True)
     starts = np.cumsum(counts) - counts
     middle = starts + (counts - 1) // 2
-    classes[known] = (middle * num_classes // n)[inverse]
+    classes[scored] = (middle * num_classes // n)[inverse]
     return classes
 
 
 def classes_within(scores: ArrayLike, labels: ArrayLike, num_classes: int) -> NDArray[np.int64]:
-    """`ordinal_classes` computed apart within every label; -1 where score or label is missing.
+    """`ordinal_classes` within each label; -1 where score or label is missing.
 
     Args:
         scores: ``(N,)``.
@@ -153,22 +163,22 @@ def classes_within(scores: ArrayLike, labels: ArrayLike, num_classes: int) -> ND
 
 
 def percentile_within(scores: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
-    """`percentile` computed apart within every label; NaN where score or label is missing."""
+    """`percentile` within each label; NaN where score or label is missing."""
     values = np.asarray(scores, dtype=np.float64)
-    found = np.full(values.shape, np.nan)
+    percentiles = np.full(values.shape, np.nan)
     for _, members in members_by_label(labels):
-        found[members] = percentile(values[members])
-    return found
+        percentiles[members] = percentile(values[members])
+    return percentiles
 
 
 def members_by_label(labels: ArrayLike) -> Iterator[tuple[str, NDArray[np.int64]]]:
-    """Every label, sorted, with the positions of its members; None and NaN are no labels."""
-    positions: dict[str, list[int]] = {}
-    for position, name in enumerate(np.asarray(labels, dtype=object).tolist()):
+    """Every label, sorted, with the rows of its members; None and NaN are not labels."""
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(np.asarray(labels, dtype=object).tolist()):
         if isinstance(name, str):
-            positions.setdefault(name, []).append(position)
-    for name in sorted(positions):
-        yield name, np.array(positions[name], dtype=np.int64)
+            rows.setdefault(name, []).append(row)
+    for name in sorted(rows):
+        yield name, np.array(rows[name], dtype=np.int64)
 
 
 def tail_size(images: int) -> int:
@@ -196,18 +206,22 @@ def in_tail(rarity: ArrayLike) -> NDArray[np.bool_]:
 
 
 def rarest_first(frame: "pd.DataFrame", column: str) -> "pd.DataFrame":
-    """Scored files without their copies, rarest first; equally rare ones follow ``column``."""
-    known: Any = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
+    """The scored images, without copies, rarest first; images of equal rarity by ``column``."""
+    scored: Any = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
     order = ["rarity", column, "rel_path"]
-    return known.sort_values(order, ascending=[False, False, True], kind="stable")
+    return scored.sort_values(order, ascending=[False, False, True], kind="stable")
 
 
 def class_edges(scores: ArrayLike, classes: ArrayLike, num_classes: int) -> list[float]:
-    """Scores at which one class passes into the next, ``num_classes - 1`` non-decreasing values.
+    """The ``num_classes - 1`` edges between neighbouring classes, in ascending order.
 
-    The edge between two classes lies halfway between the highest score of the lower and the lowest
-    of the higher one, so that a new image takes the class of the images around it
-    (`numpy.searchsorted`). An empty class has no width.
+    An edge lies halfway between the highest score of the lower class and the lowest of the higher
+    one; `numpy.searchsorted` finds the class of a new score. An empty class has no width.
+
+    Args:
+        scores: ``(N,)``; higher is rarer.
+        classes: ``(N,)`` of `ordinal_classes`.
+        num_classes: L, at least 1.
     """
     values = np.asarray(scores, dtype=np.float64)
     members = np.asarray(classes)

@@ -1,4 +1,4 @@
-"""Two scored runs over the same images: how far they agree, and which images moved."""
+"""Compare two scored runs of the same images: rank correlation, and the images that moved most."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ from mincurate.runs.store import Run
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Of the images that both runs scored.
+    """Two rankings of the images that both runs scored.
 
     Attributes:
         first, second: the runs.
-        frame: ``path``, ``label``, ``rarity_first``, ``rarity_second`` and ``change`` (second less
-            first, -1 to 1) of every image, the one that moved most first.
-        correlation: Spearman's, of the two rankings, -1 to 1.
-        kept_in_tail: share of the first run's rarest tenth that is in the second's.
+        frame: ``path``, ``label``, ``rarity_first``, ``rarity_second`` and ``change`` (second minus
+            first, in [-1, 1]) of every image, largest change first.
+        correlation: Spearman's rank correlation of the two rankings, in [-1, 1].
+        kept_in_tail: share of the first run's rarest tenth that is in the second's, in [0, 1].
     """
 
     first: Run
@@ -30,7 +30,7 @@ class Comparison:
 
     @property
     def words(self) -> str:
-        """One line on what was found."""
+        """The result in one sentence."""
         return (
             f"{self.first.key} and {self.second.key} share {len(self.frame):,} images: rank "
             f"correlation {self.correlation:.3f}, {self.kept_in_tail:.0%} of the first's rarest "
@@ -39,10 +39,10 @@ class Comparison:
 
 
 def compare(first: str | Run, second: str | Run) -> Comparison:
-    """Compare the rankings in force of two scored runs, image by image, by the files' contents.
+    """Compare the rankings in force (``rarity``) of two scored runs; images match by content hash.
 
     Raises:
-        UserError: no such run, one that is not scored, or fewer than 3 images in common.
+        UserError: no such run, a run that is not scored, or fewer than 3 images in common.
     """
     from scipy.stats import spearmanr
 
@@ -70,5 +70,5 @@ def _ranked(run: Run) -> pd.DataFrame:
     if store.kind_of(run) != store.SCORE:
         raise UserError(f"{run.key} holds generated images; compare scored runs.")
     frame = run.frame()
-    known = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
-    return known[["path", "label", "content_hash", "rarity"]]
+    scored = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
+    return scored[["path", "label", "content_hash", "rarity"]]

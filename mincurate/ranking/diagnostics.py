@@ -1,4 +1,4 @@
-"""How far a ranking can be trusted: numbers about the run, and what they mean in words."""
+"""Diagnostics of a run: numbers about model, score and embedding, and warnings in words."""
 
 import math
 from typing import Any
@@ -13,150 +13,186 @@ from mincurate.images.decode import Fit
 from mincurate.images.depth import Rendering
 from mincurate.ranking import classes, minority_score, outliers, reliability
 from mincurate.ranking.minority_score import Scorer
+from mincurate.runs import schema
 from mincurate.runs.store import Run
 
 FEWEST = 50
-"""Images of which a rarest tenth means something."""
+"""Fewest images for `outliers.tail_agreement`."""
 SAMPLE = 512
-"""Images used for the linear filter's error."""
+"""Images used for the linear filter's error, at most."""
 
 
 def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit) -> dict[str, Any]:
-    """``diagnostics`` of an assembled run, and the ``warnings`` and ``trust`` that follow.
+    """``diagnostics``, ``warnings`` and ``trust`` of a run that has its table.
 
-    The numbers: ``spearman_complexity`` (score against PNG bytes per pixel), ``rank_stability``
-    (expected rank correlation with a run on fresh noise), ``mean_relative_se``,
-    ``denoising_error`` (mean squared, [-1, 1] scale), ``denoising_gain`` (error of the best linear
-    filter over the model's; 1 is no better than a filter), ``still_improving`` (relative fall of
-    the held-out error over the last quarter of the training), ``agreement_neighbors`` (Spearman of
-    score and neighbour distance), ``tail_agreement`` (`outliers.tail_agreement` of the vectors) and
-    ``images_per_second``. What cannot be known is left out.
+    ================================ =============================================================
+    ``draws_per_image``              mean number of draws
+    ``spearman_complexity``          of the minority score and the bytes per pixel as PNG
+    ``agreement_neighbors``          Spearman's of the minority score and the neighbour distance
+    ``rank_stability``               `minority_score.rank_stability`
+    ``mean_relative_se``             mean standard error of the minority score, as a share of it
+    ``tail_agreement``               `outliers.tail_agreement` of the embeddings
+    ``denoising_error``              mean squared error of the reconstructions, [-1, 1] scale
+    ``denoising_gain``               error of the best linear filter over the model's
+    ``still_improving``              relative fall of the held-out error in the last quarter
+    ``images_per_second``            when the images were scored
+    ================================ =============================================================
+
+    A number that cannot be computed is left out.
+
+    Args:
+        run: with table, embeddings and record.
+        scorer: that the images were scored with.
+        embedder: of the embeddings.
+        size: side at which the images were scored, in pixels.
+        fit: how they were made square.
     """
-    frame = run.frame()
-    known = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
-    numbers: dict[str, float] = {}
-    if len(known) >= 3:
-        score = known["minority_score"].to_numpy(np.float64)
-        all_draws = known["minority_score_draws"]
-        made = all_draws.map(len)
-        draws = np.stack([np.asarray(d, np.float64)[: made.min()] for d in all_draws])
-        numbers["draws_per_image"] = float(made.mean())
-        numbers["spearman_complexity"] = _spearman(score, known["complexity"].to_numpy())
-        numbers["agreement_neighbors"] = _spearman(score, known["neighbor_distance"].to_numpy())
-        numbers["rank_stability"] = minority_score.rank_stability(draws)
-        numbers["mean_relative_se"] = float((known["minority_score_se"] / score).mean())
-    vectors = np.load(run.path / "embeddings.npy", allow_pickle=False)
-    hashes = pd.read_parquet(run.path / "embeddings.parquet")["content_hash"]
-    groups = pd.Series("", index=hashes)
-    if run.record["settings"].get("within_label"):
-        groups = known.set_index("content_hash")["label"].reindex(hashes).astype(object).fillna("")
-    numbers["tail_agreement"] = agreement_in_groups(vectors, hashes, groups)
-    if len(known):
-        error = float(known["denoising_error"].mean())
-        files = list(zip(known["content_hash"], known["path"], strict=True))[
-            :: -(-len(known) // SAMPLE)
-        ]
+    frame, model = run.frame(), run.record.get("model") or {}
+    scored = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
+    numbers = _of_scores(scored)
+    numbers["tail_agreement"] = _of_embeddings(run, scored)
+    if len(scored):
+        error = float(scored["denoising_error"].mean())
         rendering = Rendering.of_record(run.record.get("rendering"))
-        batches = collection.read_batches(
-            files, size=size, fit=fit, rendering=rendering, batch_size=64, workers=1
-        )
-        pixels = np.concatenate([p for _, p, _ in batches])
+        pixels = _sample(scored, size, fit, rendering)
         numbers["denoising_error"] = error
         numbers["denoising_gain"] = linear_filter_error(pixels, scorer.sigma) / max(error, 1e-12)
-    model = run.record.get("model") or {}
     if curve := model.get("curve"):
         numbers["still_improving"] = still_improving([point[2] for point in curve])
     if rate := run.record.get("images_per_second"):
         numbers["images_per_second"] = float(rate)
     numbers = {name: value for name, value in numbers.items() if math.isfinite(value)}
-    found = reliability.judge(
+    trust = reliability.judge(
         numbers,
         rank_by=run.record["settings"]["rank_by"],
         weak_embedding=embedder.weak,
-        images=len(known),
+        images=len(scored),
         minutes=model.get("trained_minutes") if model.get("trained_here") else None,
     )
     return {
         "diagnostics": numbers,
-        "warnings": in_words(numbers, run, len(known), scorer, embedder),
-        "trust": {"level": found.level, "words": found.words},
+        "warnings": in_words(numbers, run, len(scored), scorer, embedder),
+        "trust": {"level": trust.level, "words": trust.words},
     }
+
+
+def _of_scores(scored: pd.DataFrame) -> dict[str, float]:
+    """Diagnostics of the minority score and its draws; none for fewer than three images."""
+    if len(scored) < 3:
+        return {}
+    score = scored["minority_score"].to_numpy(np.float64)
+    all_draws = scored["minority_score_draws"]
+    counts = all_draws.map(len)
+    draws = np.stack([np.asarray(d, np.float64)[: counts.min()] for d in all_draws])
+    return {
+        "draws_per_image": float(counts.mean()),
+        "spearman_complexity": _spearman(score, scored["complexity"].to_numpy()),
+        "agreement_neighbors": _spearman(score, scored["neighbor_distance"].to_numpy()),
+        "rank_stability": minority_score.rank_stability(draws),
+        "mean_relative_se": float((scored["minority_score_se"] / score).mean()),
+    }
+
+
+def _of_embeddings(run: Run, scored: pd.DataFrame) -> float:
+    """`agreement_in_groups` of the labels where images are ranked within them, else of all."""
+    vectors = np.load(run.path / schema.VECTORS, allow_pickle=False)
+    hashes = pd.read_parquet(run.path / schema.VECTOR_HASHES)["content_hash"]
+    groups = pd.Series("", index=hashes)
+    if run.record["settings"].get("within_label"):
+        labels = scored.set_index("content_hash")["label"].reindex(hashes)
+        groups = labels.astype(object).fillna("")
+    return agreement_in_groups(vectors, hashes, groups)
+
+
+def _sample(scored: pd.DataFrame, size: int, fit: Fit, rendering: Rendering) -> NDArray[np.uint8]:
+    """At most `SAMPLE` of the images, evenly spaced in the table, ``(n, 3, size, size)``."""
+    step = -(-len(scored) // SAMPLE)
+    files = list(zip(scored["content_hash"], scored["path"], strict=True))[::step]
+    batches = collection.read_batches(
+        files, size=size, fit=fit, rendering=rendering, batch_size=64, workers=1
+    )
+    return np.concatenate([pixels for _, pixels, _ in batches])
 
 
 def agreement_in_groups(
     vectors: NDArray[np.float32], hashes: pd.Series, groups: pd.Series
 ) -> float:
-    """Mean `outliers.tail_agreement` of the groups that are ranked apart, by their sizes.
+    """Mean `outliers.tail_agreement` of groups that are ranked separately, weighted by size.
 
-    NaN where no group has `FEWEST` images.
+    Args:
+        vectors: ``(N, d)``.
+        hashes: ``(N,)`` content hashes.
+        groups: ``(N,)`` names.
+
+    Returns:
+        In [0, 1]; NaN if no group has `FEWEST` images.
     """
-    found, sizes = [], []
+    agreements, sizes = [], []
     for _, rows in classes.members_by_label(groups):
         if len(rows) >= FEWEST and vectors.shape[1] > 1:
             among = outliers.reference(hashes.iloc[rows])
-            found.append(outliers.tail_agreement(vectors[rows], among))
+            agreements.append(outliers.tail_agreement(vectors[rows], among))
             sizes.append(len(rows))
-    return float(np.average(found, weights=sizes)) if found else math.nan
+    return float(np.average(agreements, weights=sizes)) if agreements else math.nan
 
 
 def in_words(
     numbers: dict[str, float], run: Run, images: int, scorer: Scorer, embedder: Embedder
 ) -> list[str]:
-    """Sentences for what stands between the ranking and the truth; none when all is well."""
-    said = []
+    """A warning, with what to do, for every number that is not good enough."""
+    warnings = []
     rank_by = run.record["settings"]["rank_by"]
     if numbers.get("denoising_gain", math.inf) < 1.1:
-        said.append(
-            f"The model is too little trained, or trained on other images: at sigma "
+        warnings.append(
+            f"The model is not trained enough, or was trained on other images: at sigma "
             f"{scorer.sigma:.3g} it removes noise no better than a linear filter (gain "
-            f"{numbers['denoising_gain']:.2f}). Its score is mostly texture; train longer "
+            f"{numbers['denoising_gain']:.2f}). The minority score is mostly texture; train longer "
             "(--train-minutes) or give a trained model (--model)."
         )
     elif numbers.get("still_improving", 0) > 0.03:
-        said.append(
-            f"The model was still getting better when its time was up (held-out error fell by "
+        warnings.append(
+            f"The model was still improving when training ended (held-out error fell by "
             f"{numbers['still_improving']:.0%} in the last quarter): more --train-minutes will "
             "change the minority score."
         )
     trained = scorer.denoiser.trained_sigmas
     if trained and not trained[0] <= scorer.sigma <= trained[1]:
-        said.append(
+        warnings.append(
             f"The model was trained for noise levels {trained[0]:.2g} to {trained[1]:.2g} and "
             f"scored at {scorer.sigma:.2g}: train it there (mincurate train --sigma)."
         )
     if rank_by == "minority" and abs(numbers.get("spearman_complexity", 0)) > 0.5:
-        direction = "complex" if numbers["spearman_complexity"] > 0 else "simple"
-        said.append(
+        kind = "complex" if numbers["spearman_complexity"] > 0 else "simple"
+        warnings.append(
             f"The minority score follows image complexity (Spearman "
-            f"{numbers['spearman_complexity']:.2f}): {direction} images rank high because they are "
-            f"{direction}, not only because they are rare. Compare with --rank-by embedding."
+            f"{numbers['spearman_complexity']:.2f}): {kind} images rank high because they are "
+            f"{kind}, not only because they are rare. Compare with --rank-by embedding."
         )
     if numbers.get("rank_stability", 1) < 0.9:
-        said.append(
-            f"Fresh noise would rank by the score with a correlation of only "
-            f"{numbers['rank_stability']:.2f}: "
-            "raise --n-draws."
+        warnings.append(
+            "With other noise the minority score would rank images differently (rank correlation "
+            f"{numbers['rank_stability']:.2f}): raise --n-draws."
         )
     if embedder.weak:
-        what = "The ranking" if rank_by == "embedding" else "The calibrated score"
-        said.append(
-            f"{what}, neighbour distances and the map rest on a weak embedding (features of the "
-            "denoiser, which were not trained to tell kinds of images apart): give --embedding "
-            "torchvision:NAME@FILE for a better one."
+        ranked = "The ranking" if rank_by == "embedding" else "The calibrated score"
+        warnings.append(
+            f"{ranked}, neighbour distances and the map use a weak embedding (features of the "
+            "denoiser, which is not trained to distinguish kinds of images): --embedding "
+            "torchvision:NAME@FILE gives a better one."
         )
-    if images < 200:
-        said.append(
+    if images < reliability.FEW:
+        warnings.append(
             f"{images} different images are few: a class of a tenth holds {max(1, images // 10)}, "
             "and which images are rare is largely chance."
         )
-    return said
+    return warnings
 
 
 def linear_filter_error(pixels: NDArray[np.uint8], sigma: float) -> float:
-    """Mean squared error of the Wiener filter for these images at noise ``sigma``, in closed form.
+    """Mean squared error of the Wiener filter for these images, in closed form.
 
-    The best linear, shift-invariant denoiser keeps ``S / (S + sigma^2)`` of every frequency whose
-    mean power is S, and leaves the error ``S sigma^2 / (S + sigma^2)``.
+    The best linear, shift-invariant denoiser keeps ``S / (S + sigma^2)`` of every frequency with
+    mean power S, and leaves the error ``S sigma^2 / (S + sigma^2)``.
 
     Args:
         pixels: ``(N, 3, H, W)`` uint8.

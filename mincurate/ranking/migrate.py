@@ -59,4 +59,6 @@ def _rename_in_generation(generation: Run, minority_edges: np.ndarray) -> None:
     frame["minority_class"] = np.searchsorted(minority_edges, scores)
     files.write_table(path, pa.Table.from_pandas(frame, preserve_index=False))
     flat = frame.drop(columns=["minority_score_draws", "layer_distances"])
-    files.write_atomically(generation.path / "synthetic.csv", flat.to_csv(index=False).encode())
+    files.write_atomically(
+        generation.path / schema.SYNTHETIC_CSV, flat.to_csv(index=False).encode()
+    )

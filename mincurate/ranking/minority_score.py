@@ -5,7 +5,6 @@
 Um, Lee, Ye, "Don't Play Favorites: Minority Guidance for Diffusion Models", ICLR 2024, equation 5.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mincurate import hashing
 from mincurate.compute.device import precision
 from mincurate.diffusion.denoiser import Denoiser, to_tensor
 from mincurate.features import perceptual as perception
@@ -22,11 +22,11 @@ from mincurate.features.perceptual import Perceptual
 
 @dataclass(frozen=True)
 class Scored:
-    """What a batch of N images gave.
+    """The result of a batch of N images.
 
     Attributes:
-        draws: ``(N, K)`` float32, distance of every draw, NaN for those that were spared; their
-            mean is the minority score.
+        draws: ``(N, K)`` float32, the perceptual distance of every draw; NaN for draws that were
+            skipped (`Edge`). Their mean is the minority score; higher is rarer.
         layers: ``(N, L)`` float32, mean distance of every layer of the perceptual network.
         denoising_error: ``(N,)`` float32, mean squared error of the reconstructions.
         embeddings: ``(N, d)`` float32, L2-normalised.
@@ -39,10 +39,10 @@ class Scored:
 
 
 TOGETHER = 192
-"""Reconstructions that go through the networks at once on a CPU: with more, memory is what takes
-the time (measured with SqueezeNet at K = 12: 25 images/s, 22 with 384)."""
+"""Reconstructions per batch on a CPU; larger ones are slowed down by memory (measured with
+SqueezeNet at K = 12: 25 images/s, 22 with 384)."""
 FIRST_DRAWS = 2
-"""Draws that every image gets: one opposite pair."""
+"""Draws of every image: one antithetic pair."""
 UNDECIDED = 2.0
 """An image is undecided if the edge is within so many standard errors of its score (measured:
 `benchmarks/adaptive.py`)."""
@@ -50,27 +50,28 @@ UNDECIDED = 2.0
 
 @dataclass(frozen=True)
 class Edge:
-    """Where the rarest class of the minority score begins, as a sample of the images tells.
+    """The lower edge of the rarest class of the minority score, estimated on a sample of images.
 
     Attributes:
         score: the edge.
-        error: standard error of the mean of a pair of draws, as a share of the score.
+        error: relative standard error of the mean of one pair of draws.
     """
 
     score: float
     error: float
 
     def undecided(self, draws: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Whose first pair of draws, ``(N, 2)``, does not tell the side of the edge."""
+        """Which images, ``(N,)``, may lie on either side, by their first pair ``(N, 2)``."""
         means = draws.mean(axis=1, dtype=np.float64)
         return np.abs(means - self.score) < UNDECIDED * self.error * means
 
 
 def find_edge(draws: NDArray[np.floating], num_classes: int) -> Edge:
-    """The edge of the rarest of L classes.
+    """Estimate the `Edge` of the rarest of L classes.
 
     Args:
-        draws: ``(N, 4)``, two pairs of draws of images that were taken at random.
+        draws: ``(N, 4)``, two antithetic pairs of draws of a random sample of images.
+        num_classes: L.
     """
     pairs = draws.astype(np.float64).reshape(len(draws), 2, 2).mean(2)
     means = pairs.mean(1)
@@ -81,7 +82,7 @@ def find_edge(draws: NDArray[np.floating], num_classes: int) -> Edge:
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """Scores batches of images; holds the networks and nothing of the data.
+    """Scores batches of images: the networks and settings of the score, and no data.
 
     Attributes:
         denoiser: the diffusion model.
@@ -89,9 +90,10 @@ class Scorer:
         embed: ``(N, 3, H, W)`` in [-1, 1] to ``(N, d)`` vectors.
         sigma: noise level, one of the denoiser's own.
         n_draws: K, reconstructions per image.
-        seed: of the run.
+        seed: random seed of the noise.
         dtype: precision of the networks; ``None`` is float32.
-        edge: where there is one, images that two draws put clearly on one side of it get no more.
+        edge: images whose first two draws lie clearly on one side of it get no more draws.
+            ``None``: every image gets K.
     """
 
     denoiser: Denoiser
@@ -105,7 +107,12 @@ class Scorer:
 
     @torch.inference_mode()
     def __call__(self, pixels: NDArray[np.uint8], identities: Sequence[str]) -> Scored:
-        """Score ``pixels``, ``(N, 3, H, W)`` uint8 RGB, whose content hashes are ``identities``."""
+        """Score a batch (equation 5).
+
+        Args:
+            pixels: ``(N, 3, H, W)`` uint8 RGB.
+            identities: content hashes, which with the seed determine the noise.
+        """
         device = self.denoiser.device
         x0 = to_tensor(pixels, device)
         eps = noise(identities, self.n_draws, tuple(x0.shape[1:]), self.seed).to(device)
@@ -123,9 +130,9 @@ class Scorer:
             undecided = self.edge.undecided(first.sum(2).cpu().numpy())
             if undecided.any():
                 rows = torch.from_numpy(undecided).to(device)
-                known = [layer[rows] for layer in reference]
+                features = [layer[rows] for layer in reference]
                 layers[rows, FIRST_DRAWS:], error[rows, FIRST_DRAWS:] = self._compare(
-                    x0[rows], known, eps[rows, FIRST_DRAWS:]
+                    x0[rows], features, eps[rows, FIRST_DRAWS:]
                 )
         return Scored(
             draws=layers.sum(2).cpu().numpy(),
@@ -135,11 +142,12 @@ class Scorer:
         )
 
     def _compare(self, x0: Tensor, reference: list[Tensor], eps: Tensor) -> tuple[Tensor, Tensor]:
-        """Distances per layer ``(N, k, L)`` and squared errors ``(N, k)`` of k draws of ``x0``.
+        """Distances per layer ``(N, k, L)`` and mean squared errors ``(N, k)`` of k draws.
 
         Args:
-            reference: perceptual features of ``x0``.
-            eps: ``(N, k, 3, H, W)``.
+            x0: ``(N, 3, H, W)`` in [-1, 1].
+            reference: perceptual features of ``x0``, ``(N, C, h, w)`` per layer.
+            eps: ``(N, k, 3, H, W)``, standard normal.
         """
         n, k = eps.shape[:2]
         most = max(1, TOGETHER // k)
@@ -161,7 +169,7 @@ class Scorer:
     def reconstruct(
         self, pixels: NDArray[np.uint8], identities: Sequence[str]
     ) -> NDArray[np.uint8]:
-        """The first draw's reconstructions, ``(N, 3, H, W)`` uint8: what the score looks at."""
+        """Reconstructions of the first draw, ``(N, 3, H, W)`` uint8; arguments as for a call."""
         x0 = to_tensor(pixels, self.denoiser.device)
         eps = noise(identities, 1, tuple(x0.shape[1:]), self.seed)[:, 0].to(x0.device)
         with precision(x0.device.type, self.dtype):
@@ -172,14 +180,20 @@ class Scorer:
 def noise(identities: Sequence[str], n_draws: int, shape: tuple[int, ...], seed: int) -> Tensor:
     """Standard normal noise ``(N, K, *shape)``, float32, in antithetic pairs: eps, -eps, eps', ...
 
-    A pair of opposite noises tells more of the mean than two independent ones (measured: two draws
-    rank as well as three). The noise of an image depends on (seed, its content, the draw) alone:
-    never on the batch it is in, its place in the collection, or the number of workers.
+    An antithetic pair estimates the mean better than two independent draws (measured: two draws
+    rank as well as three). The noise of an image depends only on (seed, identity, draw): not on
+    its batch, its position in the collection, or the number of workers.
+
+    Args:
+        identities: N content hashes.
+        n_draws: K.
+        shape: of an image, ``(3, H, W)``.
+        seed: random seed.
     """
     drawn = torch.empty(len(identities), n_draws, *shape)
     for n, identity in enumerate(identities):
         for k in range(0, n_draws, 2):
-            digest = hashlib.blake2b(f"{seed}/{identity}/{k}".encode(), digest_size=8).digest()
+            digest = hashing.digest(f"{seed}/{identity}/{k}".encode(), 8)
             generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
             torch.randn(shape, generator=generator, out=drawn[n, k])
     drawn[:, 1::2] = -drawn[:, : n_draws - 1 : 2]
@@ -187,64 +201,70 @@ def noise(identities: Sequence[str], n_draws: int, shape: tuple[int, ...], seed:
 
 
 def standard_error(draws: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Standard error of the mean over draws ``(N, K)``; NaN for a single draw.
+    """Standard error of the mean over the draws, ``(N,)``; NaN for a single draw.
 
-    Draws of an antithetic pair are correlated; how much is found over all images together that have
-    K draws (it cannot be with two draws, which are then taken to be independent). Draws that were
-    spared are NaN, and stand at the end.
+    The two draws of an antithetic pair are correlated. The correlation is estimated over all images
+    with K draws; with K = 2 it cannot be, and draws count as independent.
+
+    Args:
+        draws: ``(N, K)``; skipped draws are NaN and come last.
     """
     values = draws.astype(np.float64)
-    made = np.isfinite(values).sum(axis=1)
-    rho = pair_correlation(values[made == values.shape[1]])
+    counts = np.isfinite(values).sum(axis=1)
+    rho = pair_correlation(values[counts == values.shape[1]])
     error = np.full(len(values), np.nan)
-    for k in np.unique(made[made > 1]):
-        variance = values[made == k, :k].var(axis=1, ddof=1)
+    for k in np.unique(counts[counts > 1]):
+        variance = values[counts == k, :k].var(axis=1, ddof=1)
         # A mean holds 2 m of k^2 products that are correlated: Var = sigma^2 (k + 2 m rho) / k^2.
         share = 2 * (k // 2) * rho / k
-        error[made == k] = np.sqrt(variance / k * (1 + share) / (1 - share / (k - 1)))
+        error[counts == k] = np.sqrt(variance / k * (1 + share) / (1 - share / (k - 1)))
     return error
 
 
 def pair_correlation(draws: NDArray[np.float64]) -> float:
-    """Correlation of the two draws of a pair, given the image, over images ``(N, K)``; 0 for K < 3.
+    """Correlation rho of the two draws of a pair, given the image, in [-1, 1]; 0 for K < 3.
 
-    The products of deviations from an image's own mean are biased, in a known way: with rho the
-    correlation, their mean over the mean variance is r = (b rho - 1 / k) / (1 + d rho).
+    Deviations from an image's own mean bias their products: the mean product over the mean
+    variance is r = (b rho - 1 / k) / (1 + d rho), which is solved for rho.
+
+    Args:
+        draws: ``(N, K)``, none of them NaN.
     """
     n, k = draws.shape
     if k < 3 or n == 0:
         return 0.0
     pairs = k // 2
-    apart = draws - draws.mean(axis=1, keepdims=True)
-    product = (apart[:, 0 : 2 * pairs : 2] * apart[:, 1 : 2 * pairs : 2]).mean()
-    spread = draws.var(axis=1, ddof=1).mean()
-    if spread == 0:
+    deviations = draws - draws.mean(axis=1, keepdims=True)
+    product = (deviations[:, 0 : 2 * pairs : 2] * deviations[:, 1 : 2 * pairs : 2]).mean()
+    variance = draws.var(axis=1, ddof=1).mean()
+    if variance == 0:
         return 0.0
-    r, b, d = product / spread, 1 - 2 / k + 2 * pairs / k**2, -2 * pairs / (k * (k - 1))
+    r, b, d = product / variance, 1 - 2 / k + 2 * pairs / k**2, -2 * pairs / (k * (k - 1))
     return float(np.clip((r + 1 / k) / (b - r * d), -1, 1))
 
 
 def semantic_surprise(
     layers: NDArray[np.floating], among: NDArray[np.floating] | None = None
 ) -> NDArray[np.float64]:
-    """How much more the deep layers differ than the first layer's difference would suggest.
+    """Residual of the deep layers' distance, regressed on the first layer's.
 
-    The log distance of the deepest three layers, regressed on the log distance of the first: what
-    remains is not explained by texture. Needs at least two layers and three images.
+    Both are logarithms; deep is the sum over the last three layers. The residual is the part of
+    the distance that texture does not explain. With fewer than two layers or three images it is
+    the deviation from the mean.
 
     Args:
-        layers: ``(N, L)`` distances per layer.
-        among: ``(M, L)``, the images whose regression is used; ``layers`` itself when absent.
+        layers: ``(N, L)`` distances per layer, at least 0.
+        among: ``(M, L)``, the images that the regression is fitted to. Default: ``layers``.
 
     Returns:
-        ``(N,)`` residuals; higher is rarer.
+        ``(N,)``; higher is rarer.
     """
     shallow, deep = _shallow_and_deep(layers)
-    known_shallow, known_deep = _shallow_and_deep(layers if among is None else among)
-    if len(known_deep) < 3 or layers.shape[1] < 2:
-        return deep - known_deep.mean() if len(known_deep) else deep
-    design = np.stack([known_shallow, np.ones_like(known_shallow)], axis=1)
-    slope, offset = np.linalg.lstsq(design, known_deep, rcond=None)[0]
+    fitted_shallow, fitted_deep = _shallow_and_deep(layers if among is None else among)
+    if len(fitted_deep) < 3 or layers.shape[1] < 2:
+        return deep - fitted_deep.mean() if len(fitted_deep) else deep
+    design = np.stack([fitted_shallow, np.ones_like(fitted_shallow)], axis=1)
+    slope, offset = np.linalg.lstsq(design, fitted_deep, rcond=None)[0]
     return deep - slope * shallow - offset
 
 
@@ -258,10 +278,10 @@ def _shallow_and_deep(
 
 
 def rank_stability(draws: NDArray[np.floating]) -> float:
-    """Expected Spearman correlation with a second run of as many fresh draws.
+    """Expected Spearman correlation with a second run of as many fresh draws, in [-1, 1].
 
-    The draws are split in two halves, whose rank correlation is carried to full length by the
-    Spearman-Brown formula. NaN with fewer than two draws or three images.
+    Split-half reliability: the rank correlation of two halves of the draws, extrapolated to K
+    draws by the Spearman-Brown formula. NaN with fewer than two draws or three images.
 
     Args:
         draws: ``(N, K)``.

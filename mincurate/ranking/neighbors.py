@@ -1,10 +1,12 @@
-"""Nearest neighbours among vectors: how far away an image's kind is."""
+"""Nearest neighbours among vectors, and AvgkNN: the mean distance to the k nearest."""
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mincurate.ranking.numba_code import calls_of
+
 NEIGHBORS = 5
-"""k of AvgkNN (method, section 5)."""
+"""k of AvgkNN."""
 EXACT_NEIGHBORS_LIMIT = 50_000
 """Above this many vectors neighbours are searched approximately (NN-descent)."""
 Distances = NDArray[np.float64]
@@ -30,29 +32,39 @@ def nearest(
 
 
 def neighbors(vectors: NDArray[np.float32], k: int = NEIGHBORS) -> tuple[Distances, Rows]:
-    """Distances and indices ``(N, k')`` of every vector's nearest others, ``k' = min(k, N - 1)``.
+    """Distances to every vector's nearest others and their rows, ``(N, k')`` each, nearest first.
 
     Args:
         vectors: ``(N, d)``.
+        k: neighbours; ``k' = min(k, N - 1)``.
     """
     n = len(vectors)
     k = min(k, n - 1)
     if k < 1:
         return np.zeros((n, 0)), np.zeros((n, 0), dtype=np.int64)
     if n > EXACT_NEIGHBORS_LIMIT:
-        from pynndescent import NNDescent
-
-        # A wider search than asked for: with k neighbours alone it misses some of the nearest.
-        wide = max(k + 1, 20)
-        index, far = NNDescent(vectors, n_neighbors=wide, random_state=0).neighbor_graph
-        return far[:, 1 : k + 1].astype(np.float64), index[:, 1 : k + 1].astype(np.int64)
+        return _approximate(vectors, k)
     return nearest(vectors, k=k)
 
 
+def _approximate(vectors: NDArray[np.float32], k: int) -> tuple[Distances, Rows]:
+    # A wider search than asked for: with k neighbours alone it misses some of the nearest.
+    wide = max(k + 1, 20)
+    with calls_of("pynndescent"):
+        from pynndescent import NNDescent
+
+        rows, distances = NNDescent(vectors, n_neighbors=wide, random_state=0).neighbor_graph
+    return distances[:, 1 : k + 1].astype(np.float64), rows[:, 1 : k + 1].astype(np.int64)
+
+
 def neighbor_distance(vectors: NDArray[np.float32], k: int = NEIGHBORS) -> Distances:
-    """AvgkNN: mean Euclidean distance to the k nearest other vectors; higher is rarer.
+    """AvgkNN, ``(N,)``: mean Euclidean distance to the k nearest other vectors; higher is rarer.
 
     NaN where there is no other vector.
+
+    Args:
+        vectors: ``(N, d)``.
+        k: neighbours.
     """
-    far, _ = neighbors(vectors, k)
-    return far.mean(axis=1) if far.shape[1] else np.full(len(vectors), np.nan)
+    distances, _ = neighbors(vectors, k)
+    return distances.mean(axis=1) if distances.shape[1] else np.full(len(vectors), np.nan)

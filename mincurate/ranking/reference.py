@@ -1,7 +1,7 @@
-"""Further images join a finished run: its scorer, its ranks and classes, its neighbours, its map.
+"""Score further images among those of a finished run, which keep their scores, ranks and classes.
 
-What the run says of its own images stays as it is. A joining image gets the rank it would have had
-among them, the class between whose edges it falls, and a place among its neighbours on the map.
+A joining image gets the percentiles that it would have had among the run's images, the classes
+between whose edges its scores lie, and a place on the map among its neighbours.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from mincurate.compute.device import choose_precision
-from mincurate.diffusion import denoiser as denoisers
+from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.features import embedder as embedders
 from mincurate.features import perceptual
@@ -24,20 +24,22 @@ from mincurate.progress import SILENT, Reporter
 from mincurate.ranking import classes, evidence, minority_score, outliers, umap_map
 from mincurate.ranking.minority_score import Edge, Scorer
 from mincurate.ranking.neighbors import NEIGHBORS, nearest
-from mincurate.runs import store
+from mincurate.runs import schema, store
 from mincurate.runs.store import Run
 
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """A finished run that others join.
+    """A finished scored run, whose images are the reference for others.
 
     Attributes:
         run: the run.
         frame: one row per different scored image, in the order of ``vectors``.
         vectors: ``(N, d)`` float32, L2-normalised embeddings.
-        size: side at which the run scores, in pixels.
-        fit: how its images become square.
+        size: side at which the images are scored, in pixels.
+        fit: how they are made square.
+        guided_by: whose classes guide generation: ``rarity`` (the ranking in force) or
+            ``minority`` (the minority score).
     """
 
     run: Run
@@ -45,35 +47,37 @@ class Base:
     vectors: NDArray[np.float32]
     size: int
     fit: Fit
+    guided_by: str = "rarity"
 
     @property
     def num_classes(self) -> int:
-        """L."""
+        """Number of ordinal classes, L."""
         return int(self.run.record["num_classes"])
 
     @property
     def column(self) -> str:
-        """The column that the run's ranking follows."""
+        """The column of the ranking in force; higher is rarer."""
         return classes.RANKINGS[self.run.record["rank_by"]]
 
     @property
     def rendering(self) -> Rendering:
-        """How the run's files became pixels."""
+        """How the run's files are decoded to pixels."""
         return Rendering.of_record(self.run.record.get("rendering"))
 
     def pixels(self, *, size: int | None = None, workers: int = 2) -> NDArray[np.uint8]:
-        """The images of ``frame``, ``(N, 3, size, size)``, decoded again.
+        """Decode the images of ``frame``: ``(N, 3, size, size)`` uint8.
 
         Args:
-            size: that of the run when absent.
+            size: side in pixels. Default: that of the run.
+            workers: processes that decode.
 
         Raises:
-            UserError: some are not there any more, or cannot be read.
+            UserError: some files are gone or cannot be read.
         """
         files = list(zip(self.frame["content_hash"], self.frame["path"], strict=True))
         parts: list[NDArray[np.uint8]] = []
-        lost: dict[str, str] = {}
-        for _, pixels, bad in collection.read_batches(
+        unreadable: dict[str, str] = {}
+        for _, pixels, reasons in collection.read_batches(
             files,
             size=size or self.size,
             fit=self.fit,
@@ -82,20 +86,20 @@ class Base:
             workers=workers,
         ):
             parts.append(pixels)
-            lost |= bad
-        if lost:
+            unreadable |= reasons
+        if unreadable:
             raise UserError(
-                f"{len(lost)} of the {len(files)} images of run {self.run.key} cannot be read any "
-                f"more ({next(iter(lost.values()))}); put them back, or score again."
+                f"{len(unreadable)} of the {len(files)} images of run {self.run.key} cannot be "
+                f"read any more ({next(iter(unreadable.values()))}); put them back, or score again."
             )
         return np.concatenate(parts)
 
 
 def open_base(run: Run) -> Base:
-    """Read a finished scoring run.
+    """Read a finished scored run.
 
     Raises:
-        UserError: it is not one, or its files are not whole.
+        UserError: the run is not one, is of an earlier version, or has damaged files.
     """
     record = run.record
     if store.kind_of(run) != store.SCORE:
@@ -115,47 +119,47 @@ def open_base(run: Run) -> Base:
             f"The run {run.key} was written when minority_class was the class of the ranking; "
             f"`mincurate sync {run.key}` renames its fields, then try again."
         )
-    known = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
+    scored = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
     try:
-        hashes = pd.read_parquet(run.path / "embeddings.parquet")["content_hash"]
-        vectors = np.load(run.path / "embeddings.npy", allow_pickle=False)
+        hashes = pd.read_parquet(run.path / schema.VECTOR_HASHES)["content_hash"]
+        vectors = np.load(run.path / schema.VECTORS, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise UserError(
             f"The embeddings of run {run.key} cannot be read ({error}); score again with --fresh."
         ) from error
-    rows = known.set_index("content_hash", drop=False).reindex(hashes)
-    whole = rows["status"].notna().to_numpy()
+    rows = scored.set_index("content_hash", drop=False).reindex(hashes)
+    present = rows["status"].notna().to_numpy()
     settings = record["settings"]
     return Base(
         run,
-        rows[whole].reset_index(drop=True),
-        vectors[whole],
+        rows[present].reset_index(drop=True),
+        vectors[present],
         int(settings["image_size"]),
         cast(Fit, settings["fit"]),
     )
 
 
 def scorer_of(run: Run, device: str) -> Scorer:
-    """The scorer that a run was scored with, built again.
+    """Load the scorer that a run was scored with.
 
     Raises:
-        UserError: its model or weights are gone, or are others now.
+        UserError: its model or weights are gone or have changed.
     """
     record = run.record
     settings = record["settings"]
     try:
-        denoiser = denoisers.load(str(record["model"]["name"]), device)
+        denoiser = load_denoiser(str(record["model"]["name"]), device)
     except UserError as error:
         raise UserError(f"The model of run {run.key} is not here any more: {error}") from error
     if denoiser.content_hash() != record["model"]["hash"]:
         raise UserError(
-            f"The model {denoiser.name} is not the one any more that run {run.key} was scored with."
+            f"The model {denoiser.name} has changed since run {run.key} was scored with it."
         )
-    embedder = embedders.load(settings["embedding"], denoiser, device=device)
+    embedder = embedders.load_embedder(settings["embedding"], denoiser, device=device)
     dtype = choose_precision(settings["precision"], device)
     return Scorer(
         denoiser=denoiser,
-        perceptual=perceptual.load(settings["perceptual"], denoiser, device=device),
+        perceptual=perceptual.load_perceptual(settings["perceptual"], denoiser, device=device),
         embed=embedder.embed,
         sigma=denoiser.nearest_sigma(float(settings["sigma"])),
         n_draws=int(settings["n_draws"]),
@@ -174,19 +178,26 @@ def join(
     workers: int = 2,
     reporter: Reporter = SILENT,
 ) -> tuple[pd.DataFrame, NDArray[np.float32]]:
-    """Score ``files``, pairs of content hash and path, and place them among the images of a run.
+    """Score ``files`` and place them among the images of a run (`place`).
+
+    Args:
+        base: the run.
+        scorer: of the run, see `scorer_of`.
+        files: M pairs of content hash and path.
+        batch_size: images per batch.
+        workers: processes that decode.
+        reporter: hears of progress.
 
     Returns:
-        One row per file in order, with the columns of the run's table that have a meaning for a
-        single image, and ``nearest_real`` and ``nearest_real_distance``, the content hash of the
-        run's nearest image and how far it is; and the embeddings ``(M, d)``.
+        The table of `place` with ``denoising_error``, in the order of ``files``; and the
+        embeddings ``(M, d)`` float32.
 
     Raises:
         UserError: a file cannot be read.
     """
     parts: list[minority_score.Scored] = []
     with reporter.task("Scoring", len(files)) as advance:
-        for hashes, pixels, bad in collection.read_batches(
+        for hashes, pixels, reasons in collection.read_batches(
             files,
             size=base.size,
             fit=base.fit,
@@ -194,9 +205,9 @@ def join(
             batch_size=batch_size,
             workers=workers,
         ):
-            if bad:
-                gone = dict(files)[next(iter(bad))]
-                raise UserError(f"{gone} cannot be read any more: {next(iter(bad.values()))}.")
+            if reasons:
+                content, reason = next(iter(reasons.items()))
+                raise UserError(f"{dict(files)[content]} cannot be read any more: {reason}.")
             parts.append(scorer(pixels, hashes))
             advance(len(hashes))
     draws = np.concatenate([p.draws for p in parts])
@@ -216,27 +227,44 @@ def place(
     layers: NDArray[np.float32],
     vectors: NDArray[np.float32],
 ) -> pd.DataFrame:
-    """The table of images that were scored: ranks, classes, neighbours and map of a run."""
+    """Percentiles, classes, neighbours and map position of M scored images among those of a run.
+
+    ``minority_percentile`` and ``minority_class`` follow the minority score, ``rarity`` and
+    ``rarity_class`` the ranking in force.
+
+    Args:
+        base: the run, of N images.
+        hashes: M content hashes.
+        paths: M paths.
+        draws: ``(M, K)`` perceptual distances.
+        layers: ``(M, L)`` distances per layer.
+        vectors: ``(M, d)`` embeddings.
+
+    Returns:
+        One row per image, with the columns of the run's table that a single image can have, and
+        ``nearest_real`` and ``nearest_real_distance``: the content hash of the run's nearest image
+        and the distance to it.
+    """
     k = min(NEIGHBORS, len(base.vectors))
     among = base.vectors[outliers.reference(base.frame["content_hash"])]
-    far, index = nearest(base.vectors, vectors, k)
+    distances, index = nearest(base.vectors, vectors, k)
     frame = pd.DataFrame(
         {
             "path": paths,
             "content_hash": hashes,
             **evidence.summary(draws),
             "layer_distances": list(layers),
-            "neighbor_distance": far.mean(1),
+            "neighbor_distance": distances.mean(1),
             **dict(zip(outliers.NAMES, outliers.evidence(vectors, among), strict=True)),
             "nearest_real": base.frame["content_hash"].to_numpy()[index[:, 0]],
-            "nearest_real_distance": far[:, 0],
+            "nearest_real_distance": distances[:, 0],
         }
     )
-    known, joining = (
+    reference, joining = (
         [table[name].to_numpy(np.float64) for name in outliers.NAMES]
         for table in (base.frame, frame)
     )
-    frame["embedding_rarity"] = classes.mean_rank_among(known, joining, outliers.WEIGHTS)
+    frame["embedding_rarity"] = classes.mean_rank_among(reference, joining, outliers.WEIGHTS)
     frame["minority_score_calibrated"] = evidence.calibrated_among(base.frame, frame)
     ranked = frame[base.column].to_numpy(np.float64)
     scores = base.frame[base.column].to_numpy(np.float64)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mincurate.compute import ray_map
 from mincurate.compute.device import choose_device, keep_freed_memory, out_of_memory
 from mincurate.compute.ray_map import Cluster, Item
-from mincurate.diffusion import denoiser as denoisers
+from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.features import embedder
 from mincurate.features import perceptual as perception
@@ -95,12 +95,12 @@ class Recipe:
             UserError: a model or its weights are not there, or are others.
         """
         device = choose_device(self.device)
-        denoiser = denoisers.load(self.model, device)
-        distance = perception.load(self.perceptual, denoiser, device=device)
+        denoiser = load_denoiser(self.model, device)
+        distance = perception.load_perceptual(self.perceptual, denoiser, device=device)
         scorer = Scorer(
             denoiser=denoiser,
             perceptual=distance,
-            embed=embedder.load(self.embedding, denoiser, device=device).embed,
+            embed=embedder.load_embedder(self.embedding, denoiser, device=device).embed,
             sigma=self.sigma,
             n_draws=self.n_draws,
             seed=self.seed,

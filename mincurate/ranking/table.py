@@ -23,11 +23,12 @@ from mincurate.ranking import (
     neighbors,
     outliers,
     ranks,
+    rarity_kind,
     table_file,
     tail_groups,
     umap_map,
 )
-from mincurate.runs import files, shards, store
+from mincurate.runs import files, schema, shards, store
 from mincurate.runs.store import Run
 
 
@@ -69,7 +70,7 @@ def assemble(
         shard_images: images per shard.
     """
     # What joined the run is not in its shards: should its table be made again, it joins again.
-    (run.path / "joined.npz").unlink(missing_ok=True)
+    (run.path / schema.JOINED).unlink(missing_ok=True)
     scored, vectors = _read_shards(run, -(-len(images.unique) // shard_images))
     _save_vectors(run, scored["content_hash"].tolist(), vectors)
     with reporter.task("Neighbours and map", 2, "steps") as advance:
@@ -145,8 +146,8 @@ def _read_shards(run: Run, count: int) -> tuple[pd.DataFrame, NDArray[np.float32
 
 
 def _save_vectors(run: Run, hashes: list[str], vectors: NDArray[np.float32]) -> None:
-    files.write_vectors(run.path / "embeddings.npy", vectors)
-    files.write_table(run.path / "embeddings.parquet", pa.table({"content_hash": hashes}))
+    files.write_vectors(run.path / schema.VECTORS, vectors)
+    files.write_table(run.path / schema.VECTOR_HASHES, pa.table({"content_hash": hashes}))
 
 
 def _add_evidence(scored: pd.DataFrame, vectors: NDArray[np.float32]) -> None:
@@ -173,7 +174,7 @@ def _fitted_map(
     run: Run, scored: pd.DataFrame, vectors: NDArray[np.float32], seed: int
 ) -> tuple[NDArray[np.float32], str]:
     """The fitted map; a run that is gone on with keeps the one it has."""
-    path = run.path / "map.npz"
+    path = run.path / schema.MAP
     identity = hashing.fingerprint([run.record.get("fingerprint"), scored["content_hash"].tolist()])
     try:
         with np.load(path, allow_pickle=False) as saved:
@@ -220,5 +221,5 @@ def _add_groups(
     """Add ``rarity_kind`` (rare, odd or broken) and ``rare_group`` to the rarest images."""
     ranked = classes.rarest_first(frame, ranking.column)
     rows = position[ranked["content_hash"]].to_numpy(np.int64)
-    frame["rarity_kind"] = tail_groups.rarity_kinds(frame, ranked, vectors[rows])
+    frame["rarity_kind"] = rarity_kind.rarity_kinds(frame, ranked, vectors[rows])
     frame["rare_group"] = tail_groups.rare_groups(frame, ranked, vectors, rows)

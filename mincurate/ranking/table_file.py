@@ -8,75 +8,34 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mincurate.images import appearance
-from mincurate.ranking import evidence, outliers
-from mincurate.ranking.evidence import PERCENTILES
+from mincurate.ranking import evidence
 from mincurate.ranking.minority_score import Scored
-from mincurate.runs import files
+from mincurate.runs import files, schema
 from mincurate.runs.store import Run
-
-COLUMNS = [
-    "path",
-    "rel_path",
-    "content_hash",
-    "label",
-    "minority_score",
-    "minority_score_se",
-    *PERCENTILES,
-    "minority_class",
-    "minority_class_within_label",
-    "rarity",
-    "rarity_class",
-    "rarity_class_within_label",
-    "neighbor_distance",
-    "embedding_rarity",
-    "embedding_rarity_within_label",
-    *outliers.NAMES,
-    "minority_score_calibrated",
-    "complexity",
-    *appearance.NAMES,
-    "rarity_kind",
-    "rare_group",
-    "broken",
-    "denoising_error",
-    "width",
-    "height",
-    "duplicate_of",
-    "map_x",
-    "map_y",
-    "status",
-    "reason",
-    "warning",
-    "joined",
-    "sample_id",
-    "minority_score_draws",
-    "layer_distances",
-]
 
 
 def save_table(run: Run, frame: pd.DataFrame) -> None:
     """Write ``scores.parquet``, which is what counts, and then ``scores.csv``."""
-    frame = frame[[column for column in COLUMNS if column in frame.columns]]
-    files.write_table(run.path / "scores.parquet", _arrow(frame))
-    flat = frame.drop(columns=["minority_score_draws", "layer_distances"])
+    frame = frame[[column for column in schema.COLUMNS if column in frame.columns]]
+    files.write_table(run.path / schema.SCORES, _arrow(frame))
+    flat = frame.drop(columns=schema.names("floats"))
     files.write_atomically(
-        run.path / "scores.csv", flat.to_csv(index=False).encode("utf-8", "backslashreplace")
+        run.path / schema.SCORES_CSV, flat.to_csv(index=False).encode("utf-8", "backslashreplace")
     )
 
 
 def _arrow(frame: pd.DataFrame) -> pa.Table:
-    strings = ["path", "rel_path", "content_hash", "label", "duplicate_of", "status", "reason"]
-    strings += ["joined", "sample_id", "rarity_kind", "rare_group", "broken", "warning"]
     columns: dict[str, pa.Array] = {}
     for name in frame.columns:
         values = frame[name]
-        if name in strings:
+        kind = schema.COLUMNS[name].kind
+        if kind == "str":
             plain = [
                 v.encode("utf-8", "backslashreplace").decode() if isinstance(v, str) else None
                 for v in values
             ]
             columns[name] = pa.array(plain, pa.string())
-        elif name in ("minority_score_draws", "layer_distances"):
+        elif kind == "floats":
             lists = [v.tolist() if isinstance(v, np.ndarray) else None for v in values]
             columns[name] = pa.array(lists, pa.list_(pa.float32()))
         else:

@@ -1,7 +1,4 @@
-"""What is rare in a scored run: its tail, how the scores are spread, and over which labels.
-
-Tables and numbers alone; the FiftyOne panel draws them.
-"""
+"""The long tail of a scored run: the rarest tenth, the histogram of the scores, rarity by label."""
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -15,12 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from mincurate.errors import UserError
 from mincurate.images import appearance
 from mincurate.ranking import classes as ordinal
+from mincurate.runs import schema
 from mincurate.runs.store import Run
 
 BARS = 48
-"""Bars of the histogram."""
+"""Bars of the histogram, at most."""
 DOTS = 6000
-"""Points of the map, at most: all of the tail, as far as they fit, and every n-th of the others."""
+"""Points of the map, at most: first the tail, then every n-th of the other images."""
+MOST_IN_TAIL = 5000
+"""Images of the tail that are clustered and get a ``rarity_kind``, at most: the rarest."""
 NO_LABEL = "(no label)"
 COLUMNS = [
     *("path", "rel_path", "content_hash", "label", "duplicate_of", "status", "width", "height"),
@@ -28,17 +28,17 @@ COLUMNS = [
     *("neighbor_distance", "embedding_rarity", "minority_score_calibrated"),
     *("complexity", *appearance.NAMES, "rarity_kind", "rare_group", "broken", "map_x", "map_y"),
 ]
-"""Of the table of results: the draws, which are most of its bytes, are left on disk."""
+"""Columns that are read: not the draws, which are most of the table's bytes."""
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often which score occurs.
+    """A histogram of scores, split by class.
 
     Attributes:
         borders: ``(B + 1,)``, ascending.
-        counts: ``(B, num_classes)``, how many images of which class lie between two borders.
-        unclassified: ``(B,)``, how many without a class do.
+        counts: ``(B, L)``, images of each class between two borders.
+        unclassified: ``(B,)``, images without a class.
     """
 
     borders: NDArray[np.float64]
@@ -67,10 +67,10 @@ def histogram(scores: ArrayLike, classes: ArrayLike, num_classes: int) -> Histog
 
 @dataclass(frozen=True, eq=False)
 class LongTail:
-    """A scored run as one looks at it.
+    """A scored run, ready to be shown.
 
     Attributes:
-        run: where it is.
+        run: the run.
         record: its ``run.json``.
         images: one row per scored image, without copies, rarest first; the index counts from 0.
     """
@@ -81,23 +81,23 @@ class LongTail:
 
     @property
     def rank_by(self) -> str:
-        """What the images are ranked by, one of `classes.RANKINGS`."""
+        """The ranking in force, one of `classes.RANKINGS`."""
         settings = self.record.get("settings") or {}
         return str(self.record.get("rank_by") or settings.get("rank_by") or "minority")
 
     @property
     def column(self) -> str:
-        """The column that they are ranked by; higher is rarer."""
+        """The column of the ranking in force; higher is rarer."""
         return ordinal.RANKINGS[self.rank_by]
 
     @property
     def within_label(self) -> bool:
-        """Whether an image is ranked among those of its own label alone."""
+        """Whether images are ranked within each label."""
         return bool(self.record.get("class_edges_by_label"))
 
     @cached_property
     def num_classes(self) -> int:
-        """Ordinal classes there are."""
+        """Number of ordinal classes, L."""
         settings = self.record.get("settings") or {}
         return int(self.record.get("num_classes") or settings.get("num_classes") or 10)
 
@@ -108,37 +108,37 @@ class LongTail:
 
     @property
     def tail_rarity(self) -> float:
-        """Rarity from which on an image is of the tail."""
+        """Lowest rarity in the tail, in [0, 1]."""
         return float(self.tail["rarity"].min()) if len(self.images) else 1.0
 
     @cached_property
     def classes(self) -> NDArray[np.int64]:
-        """Class of every image."""
+        """``rarity_class`` of every image, ``(N,)`` in 0..L-1."""
         return self.images["rarity_class"].to_numpy(np.int64)
 
     @cached_property
     def classes_of_all(self) -> NDArray[np.int64]:
-        """Class that every image has among all of them, also where labels are ranked apart."""
+        """Class among all images, ``(N,)``, even where images are ranked within labels."""
         if not self.within_label:
             return self.classes
         return ordinal.ordinal_classes(self.images[self.column], self.num_classes)
 
     def scores_of(self, members: NDArray[np.bool_]) -> tuple[float, float]:
-        """Lowest and highest score, of those that rank, among some images."""
-        found = self.images.loc[members, self.column]
-        return float(found.min()), float(found.max())
+        """Lowest and highest score of the ranking in force among ``members``, ``(N,)``."""
+        scores = self.images.loc[members, self.column]
+        return float(scores.min()), float(scores.max())
 
     @cached_property
     def histogram(self) -> Histogram | None:
-        """Of the scores that rank; ``None`` where all are equal."""
+        """Of the scores of the ranking in force by ``rarity_class``; ``None`` if all are equal."""
         return histogram(self.images[self.column], self.classes, self.num_classes)
 
     @cached_property
     def labels(self) -> pd.DataFrame | None:
         """Images per label (index) and class (columns ``0 .. L-1``); ``None`` without labels.
 
-        The label whose share in the tail is largest comes first. Images ranked within their labels
-        fill every class of every label: they are counted by the classes that the whole set has.
+        Labels with the largest share of their images in the tail come first. Classes are those
+        among all images: within labels, all classes of a label are equally large.
         """
         named = self.images["label"].astype(object)
         if named.isna().all():
@@ -152,13 +152,13 @@ class LongTail:
         return table.loc[order]
 
     def of_label(self, label: str) -> pd.DataFrame:
-        """The images of a label (`NO_LABEL`: those without), rarest first."""
+        """The images of a label (`NO_LABEL`: those without one), rarest first."""
         named = self.images["label"].astype(object)
         return self.images[named.isna() if label == NO_LABEL else named == label]
 
     @cached_property
     def dots(self) -> pd.DataFrame:
-        """The images that the map shows."""
+        """The images shown on the map, at most `DOTS`."""
         mapped = self.images[self.images["map_x"].notna() & self.images["map_y"].notna()]
         if len(mapped) <= DOTS:
             return mapped
@@ -169,13 +169,13 @@ class LongTail:
 
 
 def look(run: Run) -> LongTail:
-    """A run's long tail; kept in memory until the run's files change.
+    """The long tail of a run; kept in memory until the run's files change.
 
     Raises:
-        UserError: the run is not finished.
+        UserError: the run's files are gone, or are those of an earlier version.
     """
     try:
-        changed = tuple((run.path / n).stat().st_mtime_ns for n in ("scores.parquet", "run.json"))
+        changed = tuple((run.path / n).stat().st_mtime_ns for n in (schema.SCORES, schema.RECORD))
     except OSError as error:
         raise UserError(
             f"The results of this run are not in {run.path} any more: score the dataset again."
@@ -189,9 +189,14 @@ def _look(folder: Path, changed: tuple[int, ...]) -> LongTail:
 
     run = Run(folder)
     record = run.record
-    table = folder / "scores.parquet"
-    there = [name for name in COLUMNS if name in pq.read_schema(table).names]
-    frame = pd.read_parquet(table, columns=there)
-    found = LongTail(run, record, frame)
-    ranked = ordinal.rarest_first(frame, found.column).reset_index(drop=True)
+    table = folder / schema.SCORES
+    names = pq.read_schema(table).names
+    if "rarity_class" not in names:
+        raise UserError(
+            f"Run {run.key} is of an earlier version of mincurate; `mincurate sync {run.key}` "
+            "brings it up to date."
+        )
+    frame = pd.read_parquet(table, columns=[name for name in COLUMNS if name in names])
+    tail = LongTail(run, record, frame)
+    ranked = ordinal.rarest_first(frame, tail.column).reset_index(drop=True)
     return LongTail(run, record, ranked)

@@ -1,32 +1,29 @@
 """The two-dimensional map of the vectors (UMAP), and the places of images that join it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mincurate.ranking.neighbors import NEIGHBORS
+from mincurate.ranking.numba_code import calls_of
 
 MAP_MIN_IMAGES = 30
 """Fewer images than this are mapped by PCA: UMAP's neighbourhoods would hold nearly all of them."""
 MAP_LANDMARKS = 50_000
 """Above this many images UMAP maps a random sample of this size, and the others join it."""
 MAP_DIMENSIONS = 50
-"""To so many dimensions vectors are reduced where there are more images than landmarks."""
+"""Principal components that UMAP uses above `MAP_LANDMARKS` images."""
 MAP_CHUNK = 20_000
 """Images that join such a map at once."""
 
 
 def fit_map(vectors: NDArray[np.float32], seed: int) -> tuple[NDArray[np.float32], str]:
-    """A two-dimensional map ``(N, 2)`` of ``(N, d)`` vectors, and how it was made.
+    """A two-dimensional map ``(N, 2)`` of ``(N, d)`` vectors, and the method.
 
-    Beside the vectors, memory is needed for `MAP_LANDMARKS` of them, however many there are.
+    Memory, besides the vectors, is that for `MAP_LANDMARKS` of them, however many there are.
 
     Returns:
         The points, and ``umap``, or ``pca`` for fewer than `MAP_MIN_IMAGES` vectors, or ``none``
-        for fewer than three.
+        (points are NaN) for fewer than three.
     """
     n = len(vectors)
     if n < 3:
@@ -59,41 +56,13 @@ def _landmark_map(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32
 def _umap(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     import warnings
 
-    with warnings.catch_warnings(), _compiled_once():
+    with calls_of("umap", "pynndescent"), warnings.catch_warnings():
         # UMAP warns that a seed means one thread; the seed is what we want.
         warnings.simplefilter("ignore")
         from umap import UMAP
 
         points = UMAP(n_neighbors=15, min_dist=0.1, random_state=seed).fit_transform(vectors)
     return points.astype(np.float32)
-
-
-@contextmanager
-def _compiled_once() -> Iterator[None]:
-    """Inside, what Numba compiles is kept on disk (where `NUMBA_CACHE_DIR` says, or beside the
-    library): UMAP asks for that of nothing, and would compile for 20 seconds in every process.
-    """
-    import numba
-
-    njit = numba.njit
-
-    def keeping(*signature: Any, **options: Any) -> Any:
-        if signature and callable(signature[0]):
-            return keeping(*signature[1:], **options)(signature[0])
-
-        def decorate(function: Any) -> Any:
-            try:
-                return njit(*signature, **{"cache": True, **options})(function)
-            except RuntimeError:  # there is no place that it may write to
-                return njit(*signature, **options)(function)
-
-        return decorate
-
-    numba.njit = keeping
-    try:
-        yield
-    finally:
-        numba.njit = njit
 
 
 def join_map(

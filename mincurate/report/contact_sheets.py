@@ -9,6 +9,7 @@ import pandas as pd
 from mincurate.images.depth import Rendering
 from mincurate.report import figures
 from mincurate.report.figures import Picture, data_uri
+from mincurate.runs import schema
 from mincurate.runs.store import Run
 
 
@@ -76,7 +77,7 @@ def _class_of(row: Any) -> int | None:
 
 def pairs(run: Run, ranked: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]]]]:
     """Originals and reconstructions of the rarest and the commonest; empty if there are none."""
-    path = run.path / "reconstructions.npz"
+    path = run.path / schema.RECONSTRUCTIONS
     if not path.is_file():
         return []
     rows: dict[str, tuple[int, Any]] = {

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from mincurate.evaluation.downstream import Downstream
 from mincurate.evaluation.sets import EQUAL
 from mincurate.evaluation.verdict import Verdict, look_up
-from mincurate.runs import command, files
+from mincurate.runs import command, files, schema
 from mincurate.runs.store import Run
 from mincurate.text import short, visible
 
@@ -104,7 +104,7 @@ def write_page(
         compared=None if compared is None else _compared(compared),
         again=command.quoted("mincurate", "evaluate", generation.key),
     )
-    path = generation.path / "evaluation.html"
+    path = generation.path / schema.EVALUATION_PAGE
     files.write_atomically(path, page.encode())
     return path
 
@@ -115,7 +115,7 @@ def write_folders_page(
     """Write ``evaluation.html`` of folders that were judged into ``folder``; arguments as above."""
     sets = {name: name for name in ("real", *facts["sets"])}
     page = _render("evaluation_folders.html.j2", sets, table, facts, drawn, base)
-    path = folder / "evaluation.html"
+    path = folder / schema.EVALUATION_PAGE
     files.write_atomically(path, page.encode())
     return path
 

@@ -6,7 +6,6 @@ any script but its own.
 """
 
 import base64
-import hashlib
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
@@ -18,10 +17,11 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from mincurate import hashing
 from mincurate.images.depth import Rendering
 from mincurate.ranking import classes as ordinal
+from mincurate.ranking import rarity_kind, tail_groups
 from mincurate.ranking import tail as tails
-from mincurate.ranking import tail_groups
 from mincurate.ranking.classes import RANKINGS
 from mincurate.report import (
     contact_sheets,
@@ -30,7 +30,7 @@ from mincurate.report import (
     figures,
     hover_map,
 )
-from mincurate.runs import command, files
+from mincurate.runs import command, files, schema
 from mincurate.runs.store import Run
 from mincurate.text import short, visible
 
@@ -80,7 +80,7 @@ def write_report(run: Run) -> Path:
         .render(
             style=Markup(style),
             script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            script_hash=hashing.script_hash(script),
             title=_title(record),
             key=run.key,
             record=record,
@@ -110,7 +110,7 @@ def write_report(run: Run) -> Path:
             launch=command.quoted("mincurate", "launch", str(record.get("dataset") or "")),
         )
     )
-    path = run.path / "report.html"
+    path = run.path / schema.REPORT
     files.write_atomically(path, page.encode())
     return path
 
@@ -244,10 +244,10 @@ def _guidance(run: Run) -> str | None:
 
 def _kinds(run: Run, frame: pd.DataFrame) -> dict[str, Any]:
     """The groups of the tail, each with pictures and its distinguishing traits."""
-    if not (run.path / "embeddings.npy").is_file():
+    if not (run.path / schema.VECTORS).is_file():
         return {"kinds": [], "kinds_more": 0, "kinds_summary": ""}
     tail = tails.look(run)
-    kinds = tail_groups.kinds(tail)
+    kinds = tail_groups.find_groups(tail)
     rendering = Rendering.of_record(run.record.get("rendering"))
     shown = [*kinds[:KINDS], *(kind for kind in kinds[KINDS:] if kind.alone)]
     return {
@@ -265,7 +265,7 @@ def _kinds(run: Run, frame: pd.DataFrame) -> dict[str, Any]:
             for kind in shown
         ],
         "kinds_more": len(kinds) - len(shown),
-        "kinds_summary": tail_groups.summary(frame),
+        "kinds_summary": rarity_kind.summary(frame),
     }
 
 

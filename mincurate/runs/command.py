@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from mincurate import paths
+from mincurate.runs import store
 from mincurate.runs.store import Run
 from mincurate.text import visible
 
 VALUES = (
     *("model", "sigma", "n_draws", "perceptual", "embedding", "image_size", "fit", "seed"),
     *("precision", "max_images", "train_minutes", "train_steps", "num_classes", "label_field"),
+    "path_column",
 )
 """Recorded settings that are options with a value; given if the record has one."""
 SWITCHES = {
@@ -18,6 +20,7 @@ SWITCHES = {
     "labels": {True: "--labels", False: "--no-labels"},
     "within_label": {True: "--within-label"},
     "umap": {False: "--no-umap"},
+    "follow_links": {True: "--follow-links"},
 }
 """Recorded settings that are switches, and the option for values that are not the default."""
 
@@ -31,7 +34,8 @@ def command(run: Run) -> str:
     settings, source = record.get("settings") or {}, record.get("source") or {}
     settings = {k: v for k, v in settings.items() if k not in _without_effect(settings)}
     value, of_dataset = str(source.get("value") or "PATH"), source.get("kind") == "fiftyone"
-    words = ["mincurate", "score", f"fiftyone:{value}" if of_dataset else value]
+    several = [str(Path(path).absolute()) for path in source.get("paths") or ()]
+    words = ["mincurate", "score", *(several or [f"fiftyone:{value}" if of_dataset else value])]
     for name in VALUES:
         if settings.get(name) is not None:
             words += ["--" + name.replace("_", "-"), str(settings[name])]
@@ -42,7 +46,7 @@ def command(run: Run) -> str:
     dataset = record.get("dataset")
     if not dataset:
         words.append("--no-fiftyone")
-    elif not (of_dataset and dataset == value.partition("/")[0]):
+    elif not (of_dataset and dataset == store.source_dataset(run)):
         words += ["--dataset", str(dataset)]
     folder = run.path.resolve()
     if folder.parent != (paths.home() / "runs").resolve():

@@ -1,7 +1,8 @@
-"""What the files of a run or a model were when the last command on them ended: a digest of each.
+"""Checksums of the files of a run or model, recorded when the last command on it ended.
 
-That a file was written whole does not mean that it still is what was written. While a command
-works on a folder its seal is open, and only files that did not change since are held to it.
+A file that was written completely can still change later: disks fail, copies are cut short. While
+a command works on a folder its checksums are marked as open, and hold only for files whose size
+and time have not changed since.
 """
 
 import json
@@ -13,17 +14,18 @@ from typing import Any
 from mincurate import hashing
 from mincurate.runs import files as run_files
 from mincurate.runs import schema, store
-from mincurate.runs.schema import SEAL
 from mincurate.runs.store import Run
 
-SEALED = frozenset((".parquet", ".csv", ".npy", ".npz", ".json", ".jsonl", ".safetensors"))
-PLACES = ("*", "unet/*", "scheduler/*", "baseline/*")
-"""Shards have markers of their own, generated images their hashes in the manifest."""
+SUFFIXES = frozenset((".parquet", ".csv", ".npy", ".npz", ".json", ".jsonl", ".safetensors"))
+PATTERNS = ("*", "unet/*", "scheduler/*", f"{schema.BASELINE}/*")
+"""Shards have checksums in their markers, generated images in the manifest."""
+Entry = dict[str, Any]
+"""Of a file: ``bytes``, ``written`` (modification time in nanoseconds) and ``sha256``."""
 
 
 @contextmanager
 def held(run: Run) -> Iterator[None]:
-    """Hold a run, or a folder like one, for this process and seal it at the end.
+    """Lock a run or model folder for this process, and record its checksums at the end.
 
     Raises:
         UserError: another process is working on it.
@@ -31,77 +33,87 @@ def held(run: Run) -> Iterator[None]:
     with store.locked(run):
         run_files.sweep(run.path)
         try:
-            kept = _read(run.path)
-        except ValueError:  # damaged: `broken` says so until now
-            kept = {}
-        if kept:
-            _write(run.path, kept["files"], is_open=True)
-        before = kept.get("files", {})
+            record = _read(run.path)
+        except ValueError:  # damaged; `mismatches` reported it until now
+            record = {}
+        if record:
+            _write(run.path, record["files"], is_open=True)
+        before = record.get("files", {})
         try:
             yield
         except BaseException:
-            with suppress(OSError):  # the user has to hear of what ends the command
+            with suppress(OSError):  # the first error is the one to report
                 _write(run.path, _digests(run.path, before), is_open=False)
             raise
         _write(run.path, _digests(run.path, before), is_open=False)
 
 
-def broken(folder: Path) -> dict[str, str]:
-    """What is wrong, by the file's path in the folder; a folder without a seal has nothing."""
+def mismatches(folder: Path) -> dict[str, str]:
+    """Files, by path in the folder, that are missing or have another checksum, and which of both.
+
+    Without recorded checksums there are none.
+    """
     try:
-        kept = _read(folder)
+        record = _read(folder)
     except ValueError:
-        return {SEAL: "is damaged"}
-    found = {}
-    for name, then in kept.get("files", {}).items():
+        return {schema.DIGESTS: "is damaged"}
+    problems = {}
+    for name, entry in record.get("files", {}).items():
         path = folder / name
         if not path.is_file():
-            found[name] = "is gone"
-        elif (not kept["open"] or _unchanged(path, then)) and hashing.file_digest(path) != then[
-            "sha256"
-        ]:
-            found[name] = "is not what was written"
-    return found
+            problems[name] = "is missing"
+        elif record["open"] and not _unchanged(path, entry):
+            continue
+        elif hashing.file_digest(path) != entry["sha256"]:
+            problems[name] = "is damaged (checksum mismatch)"
+    return problems
 
 
-def _digests(folder: Path, before: dict[str, Any]) -> dict[str, Any]:
-    """A file that nobody wrote keeps the digest it had: else a failing disk would be believed."""
-    found = {}
-    for place in PLACES:
-        for path in sorted(folder.glob(place)):
+def _digests(folder: Path, before: dict[str, Entry]) -> dict[str, Entry]:
+    """Entries of all files. One that was not written keeps its old checksum.
+
+    Computing it again would record what a failing disk returns.
+    """
+    entries = {}
+    for pattern in PATTERNS:
+        for path in sorted(folder.glob(pattern)):
             name = path.relative_to(folder).as_posix()
-            if path.suffix not in SEALED or name in (SEAL, schema.RECORD):
+            if path.suffix not in SUFFIXES or name in (schema.DIGESTS, schema.RECORD):
                 continue
-            then = before.get(name)
-            if then is None or not _unchanged(path, then):
+            entry = before.get(name)
+            if entry is None or not _unchanged(path, entry):
                 status = path.stat()
-                then = {"bytes": status.st_size, "written": status.st_mtime_ns}
-                then["sha256"] = hashing.file_digest(path)
-            found[name] = then
-    return found
+                entry = {"bytes": status.st_size, "written": status.st_mtime_ns}
+                entry["sha256"] = hashing.file_digest(path)
+            entries[name] = entry
+    return entries
 
 
-def _unchanged(path: Path, then: dict[str, Any]) -> bool:
+def _unchanged(path: Path, entry: Entry) -> bool:
     status = path.stat()
-    return (status.st_size, status.st_mtime_ns) == (then["bytes"], then["written"])
+    return (status.st_size, status.st_mtime_ns) == (entry["bytes"], entry["written"])
 
 
 def _read(folder: Path) -> dict[str, Any]:
+    """The recorded checksums; empty if there are none.
+
+    Raises:
+        ValueError: the record itself is damaged.
+    """
     with suppress(FileNotFoundError):
-        kept = json.loads((folder / SEAL).read_text(encoding="utf-8"))
-        if isinstance(kept, dict) and kept.get("digest") == _of(kept):
-            return kept
-        raise ValueError(SEAL)
+        record = json.loads((folder / schema.DIGESTS).read_text(encoding="utf-8"))
+        if isinstance(record, dict) and record.get("digest") == _own_digest(record):
+            return record
+        raise ValueError(schema.DIGESTS)
     return {}
 
 
-def _write(folder: Path, files: dict[str, Any], *, is_open: bool) -> None:
-    if folder.is_dir() and (files or (folder / SEAL).exists()):
-        seal: dict[str, Any] = {"open": is_open, "files": files}
-        text = json.dumps(seal | {"digest": _of(seal)}, indent=1)
-        run_files.write_atomically(folder / SEAL, text.encode())
+def _write(folder: Path, entries: dict[str, Entry], *, is_open: bool) -> None:
+    if folder.is_dir() and (entries or (folder / schema.DIGESTS).exists()):
+        record: dict[str, Any] = {"open": is_open, "files": entries}
+        text = json.dumps(record | {"digest": _own_digest(record)}, indent=1)
+        run_files.write_atomically(folder / schema.DIGESTS, text.encode())
 
 
-def _of(seal: dict[str, Any]) -> str:
-    """The digest of the seal itself."""
-    return hashing.fingerprint([seal.get("open"), seal.get("files")])
+def _own_digest(record: dict[str, Any]) -> str:
+    return hashing.fingerprint([record.get("open"), record.get("files")])

@@ -1,18 +1,34 @@
-"""Files that are either whole or not there, also after a kill or a power cut."""
+"""Writing files that are either complete or absent, also after a kill or a power cut."""
 
 import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mincurate.runs import schema
+
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
+WRITTEN = (
+    "",
+    schema.SHARDS,
+    schema.IMAGES,
+    schema.BASELINE,
+    f"{schema.BASELINE}/{schema.IMAGES}",
+    schema.FIGURES,
+)
+"""Folders of a run in which `write_atomically` is used."""
+
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either whole or not there, also after a power cut."""
+    """Write a file under a temporary name, flush it and rename it; replaces ``path``.
+
+    Raises:
+        OSError: it cannot be written; what ``path`` held is unchanged.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
@@ -49,12 +65,12 @@ def write_vectors(path: Path, vectors: "NDArray[np.float32]") -> None:
 
 
 def begun(path: Path) -> set[Path]:
-    """What `write_atomically` had begun of a file in processes that were killed."""
+    """Temporary files of ``path`` that killed processes left."""
     return set(path.parent.glob(f".{path.name}.*.partial"))
 
 
 def sweep(folder: Path) -> None:
-    """Delete what a killed process had begun to write; only for whoever holds the folder."""
-    for place in ("", "shards", "images", "baseline", "baseline/images", "figures"):
-        for partial in (folder / place).glob(".*.partial"):
+    """Delete the temporary files that killed processes left; the caller holds the run's lock."""
+    for name in WRITTEN:
+        for partial in (folder / name).glob(".*.partial"):
             partial.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""What was generated, on disk: one PNG and one line of the manifest for each image.
+"""Generated images on disk: one PNG and one line of the manifest for each.
 
-An image is written before its line, and a line that is there is whole: what the manifest lists
-exists. A line says what its image's bytes are, so that a damaged one is known and made again.
+An image is written before its line, so that every complete line has its image. The line records the
+image's hash: a damaged image is noticed and generated again.
 """
 
 import io
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from mincurate import hashing
 from mincurate.runs.files import write_atomically
-
-IMAGES, MANIFEST = "images", "manifest.jsonl"
+from mincurate.runs.schema import IMAGES as IMAGES
+from mincurate.runs.schema import MANIFEST as MANIFEST
 
 
 def read_manifest(folder: Path) -> list[dict[str, Any]]:
-    """The whole lines of the manifest whose image is there, each image once, in order."""
-    found: dict[int, dict[str, Any]] = {}
+    """The complete lines of the manifest whose image exists, one per image, in order."""
+    entries: dict[int, dict[str, Any]] = {}
     try:
         content = (folder / MANIFEST).read_bytes()
     except FileNotFoundError:
@@ -29,36 +29,35 @@ def read_manifest(folder: Path) -> list[dict[str, Any]]:
     for line in content.splitlines(keepends=True):
         try:
             entry = json.loads(line)
-            whole = line.endswith(b"\n") and (folder / entry["file"]).is_file()
+            complete = line.endswith(b"\n") and (folder / entry["file"]).is_file()
             index = int(entry["index"])
         except (ValueError, KeyError, TypeError):  # half a line, or a damaged one
             continue
-        if whole:
-            found.setdefault(index, entry)
-    return [found[i] for i in sorted(found)]
+        if complete:
+            entries.setdefault(index, entry)
+    return [entries[i] for i in sorted(entries)]
 
 
 def repair(folder: Path) -> list[dict[str, Any]]:
-    """`read_manifest`, after half a line that a killed process left, and the lines of images that
-    are not any more what they say, were taken out."""
+    """`read_manifest`, after removing incomplete lines and those of damaged images."""
     entries = [e for e in read_manifest(folder) if not damaged(folder, e)]
-    whole = "".join(json.dumps(e) + "\n" for e in entries).encode()
+    content = "".join(json.dumps(e) + "\n" for e in entries).encode()
     path = folder / MANIFEST
-    if path.is_file() and path.read_bytes() != whole:
-        write_atomically(path, whole)
+    if path.is_file() and path.read_bytes() != content:
+        write_atomically(path, content)
     return entries
 
 
 def damaged(folder: Path, entry: dict[str, Any]) -> bool:
-    """Whether an image is not what its line in the manifest says."""
-    wanted = entry.get("content_hash")  # lines of earlier versions do not say
-    return (
-        wanted is not None and hashing.content_hash((folder / entry["file"]).read_bytes()) != wanted
-    )
+    """Whether an image has another hash than its line of the manifest."""
+    expected = entry.get("content_hash")
+    if expected is None:  # a line of an earlier version
+        return False
+    return hashing.content_hash((folder / entry["file"]).read_bytes()) != expected
 
 
 def files(folder: Path, entries: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Content hash and path of the images that lines of the manifest tell of."""
+    """Content hash and path of the images of some lines of the manifest."""
     paths = [folder.resolve() / entry["file"] for entry in entries]
     return [(hashing.content_hash(path.read_bytes()), str(path)) for path in paths]
 
@@ -73,7 +72,7 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def read_png(path: Path) -> NDArray[np.uint8]:
-    """Pixels ``(3, H, W)`` of an image that we wrote."""
+    """Pixels ``(3, H, W)``, uint8 RGB, of an image that `png` wrote."""
     from PIL import Image
 
     with Image.open(path, formats=["PNG"]) as image:
@@ -81,7 +80,7 @@ def read_png(path: Path) -> NDArray[np.uint8]:
 
 
 def append(folder: Path, entries: list[dict[str, Any]]) -> None:
-    """Add lines to the manifest and see them on the disk."""
+    """Add lines to the manifest and flush them to the disk."""
     with (folder / MANIFEST).open("ab") as file:
         file.write("".join(json.dumps(entry) + "\n" for entry in entries).encode())
         file.flush()

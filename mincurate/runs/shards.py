@@ -1,11 +1,11 @@
-"""Shards of scores: a Parquet file each, which counts once its marker is there too."""
+"""Shards of scores: a Parquet file and a marker each, without which the file does not count."""
 
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mincurate import hashing
-from mincurate.runs import files
+from mincurate.runs import files, schema
 from mincurate.runs.store import Run
 
 if TYPE_CHECKING:
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def write_shard(run: Run, index: int, table: "pa.Table", lost: dict[str, str]) -> None:
-    """Write shard ``index`` and then the marker that says it is whole.
+    """Write shard ``index``, and then its marker.
 
     Args:
-        lost: reasons, by content hash, of files of the shard that have no row.
+        lost: reasons, by content hash, of the shard's images that have no row.
     """
     path = _shard(run, index)
     path.parent.mkdir(exist_ok=True)
@@ -26,34 +26,33 @@ def write_shard(run: Run, index: int, table: "pa.Table", lost: dict[str, str]) -
 
 
 def read_shard(run: Run, index: int) -> "pa.Table | None":
-    """Shard ``index``, or ``None`` when it is absent, unfinished or not what its marker says."""
+    """Shard ``index``; ``None`` if it is missing, unfinished or damaged."""
     import pyarrow.parquet as pq
 
     return pq.read_table(_shard(run, index)) if shard_done(run, index) else None
 
 
 def lost_in_shard(run: Run, index: int) -> dict[str, str]:
-    """Reasons, by content hash, of the files that have no row in shard ``index``, which is done."""
+    """Reasons, by content hash, of the images without a row in shard ``index``, which is done."""
     return json.loads(_shard(run, index).with_suffix(".done").read_text()).get("lost", {})
 
 
 def shard_done(run: Run, index: int) -> bool:
-    """Whether shard ``index`` has its marker and the digest fits."""
+    """Whether shard ``index`` is complete: it has a marker, whose checksum matches."""
     path = _shard(run, index)
     try:
-        return json.loads(path.with_suffix(".done").read_text())["digest"] == hashing.file_digest(
-            path
-        )
+        marker = json.loads(path.with_suffix(".done").read_text())
+        return marker["digest"] == hashing.file_digest(path)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
 def damaged_shards(run: Run) -> list[int]:
-    """The shards that were finished and are not any more what their markers say."""
-    markers = sorted((run.path / "shards").glob("scores-*.done"))
+    """The shards that have a marker, but not its checksum."""
+    markers = sorted((run.path / schema.SHARDS).glob("scores-*.done"))
     indices = [int(path.stem.removeprefix("scores-")) for path in markers]
     return [index for index in indices if not shard_done(run, index)]
 
 
 def _shard(run: Run, index: int) -> Path:
-    return run.path / "shards" / f"scores-{index:06d}.parquet"
+    return run.path / schema.SHARDS / f"scores-{index:06d}.parquet"

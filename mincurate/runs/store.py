@@ -1,12 +1,10 @@
-"""A run on disk: its record, its shards of results, and what makes it resumable.
+"""A run on disk: its folder, its record, and the list of all runs.
 
-Files are the truth, the database is a view of them. Everything is written beside its place and
-moved there in one step, so that a file that exists is whole; a shard counts once its marker, which
-holds the number of rows and a digest, is there too.
+Files are the truth, the database is a view of them. Every file is written to a temporary name and
+renamed, so that a file that exists is complete.
 """
 
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -21,7 +19,8 @@ from mincurate import paths
 from mincurate.errors import UserError
 from mincurate.progress import Reporter
 from mincurate.runs import files as run_files
-from mincurate.runs.schema import FLOAT_COLUMNS, GENERATED, OUTPUTS, RECORD
+from mincurate.runs import schema
+from mincurate.runs.schema import RECORD
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +45,7 @@ class Run:
 
     @property
     def record(self) -> dict[str, Any]:
-        """The contents of ``run.json``; empty when the run has not begun."""
+        """The contents of ``run.json``; empty before the run has started."""
         try:
             return json.loads((self.path / RECORD).read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -72,39 +71,43 @@ class Run:
         run_files.write_atomically(self.path / RECORD, text.encode())
 
     def frame(self) -> "pd.DataFrame":
-        """The table of results, one row per file.
+        """The table of results, one row per file, with the columns of `schema.COLUMNS`.
 
         Raises:
             UserError: the run is not finished.
         """
         import pandas as pd
 
-        table = self.path / "scores.parquet"
+        table = self.path / schema.SCORES
         if not table.is_file():
             raise UserError(
-                f"The run {self.key} has no results yet; finish it by giving its `mincurate score` "
-                "command again."
+                f"The run {self.key} has no results yet; finish it with the `mincurate score` "
+                "command that started it."
             )
         frame = pd.read_parquet(table, dtype_backend="numpy_nullable")
-        return frame.astype({name: "float64" for name in FLOAT_COLUMNS if name in frame})
+        return frame.astype({name: "float64" for name in schema.names("float") if name in frame})
 
 
 def create(output: Path | None = None, **facts: object) -> Run:
-    """A new run, in the home folder, or in ``output`` and linked from there.
+    """A new run, in the home folder, or in ``output`` with a link to it from there.
 
     Args:
-        facts: what its record says from the first moment on: whoever kills the process then must
-            not leave a run that nobody goes on with, or that passes for another kind.
+        facts: first entries of its record. They are written before the run appears under its key,
+            so that a process killed at any moment leaves no run of an unknown kind or request.
+
+    Raises:
+        UserError: the folder cannot be written.
     """
     folder = paths.home() / "runs"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        number = 1 + max((_number(p.name) for p in folder.iterdir()), default=0)
         if output is not None:
-            return _create_outside(folder, number, output, facts)
-        for left in folder.glob(".new.*"):
-            if not _alive(left.suffix[1:]):
-                shutil.rmtree(left, ignore_errors=True)
+            output.mkdir(parents=True, exist_ok=True)
+            return _create_outside(folder, output, facts)
+        folder.mkdir(parents=True, exist_ok=True)
+        number = _next_number(folder)
+        for abandoned in folder.glob(".new.*"):
+            if not _alive(abandoned.suffix[1:]):
+                shutil.rmtree(abandoned, ignore_errors=True)
         new = Run(folder / f".new.{os.getpid()}")
         shutil.rmtree(new.path, ignore_errors=True)
         new.path.mkdir()
@@ -112,7 +115,7 @@ def create(output: Path | None = None, **facts: object) -> Run:
             key = f"{PREFIX}{number}"
             new.update(key=key, created=tick(), finished=None, **facts)
             try:
-                os.rename(new.path, folder / key)  # fails where somebody else was quicker
+                os.rename(new.path, folder / key)  # fails if another process took this number
                 return Run(folder / key)
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
@@ -121,24 +124,37 @@ def create(output: Path | None = None, **facts: object) -> Run:
     except OSError as error:
         raise UserError(
             f"Cannot write to {error.filename or output or folder}: {error.strerror}; choose "
-            "another place with --output, or set MINCURATE_HOME."
+            "another folder with --output, or set MINCURATE_HOME."
         ) from error
 
 
-def _create_outside(folder: Path, number: int, output: Path, facts: dict[str, object]) -> Run:
-    output.mkdir(parents=True, exist_ok=True)
+def _create_outside(folder: Path, output: Path, facts: dict[str, object]) -> Run:
+    try:
+        key = _link(folder, output)
+    except OSError:  # a home that cannot be written: the run is complete without a link from there
+        key = f"{PREFIX}1"
+    run = Run(output.resolve())
+    run.update(key=key, created=tick(), finished=None, **facts)
+    return run
+
+
+def _link(folder: Path, output: Path) -> str:
+    """Link a run from the folder of all runs, and return its key."""
+    folder.mkdir(parents=True, exist_ok=True)
     links = [p for p in folder.iterdir() if p.resolve() == output.resolve()]
-    place = links[0] if links else folder / f"{PREFIX}{number}"
+    number = _next_number(folder)
     while not links:
+        place = folder / f"{PREFIX}{number}"
         try:
             place.symlink_to(output.resolve())
-            break
+            links = [place]
         except FileExistsError:
             number += 1
-            place = folder / f"{PREFIX}{number}"
-    run = Run(output.resolve())
-    run.update(key=place.name, created=tick(), finished=None, **facts)
-    return run
+    return links[0].name
+
+
+def _next_number(folder: Path) -> int:
+    return 1 + max((_number(p.name) for p in folder.iterdir()), default=0)
 
 
 def _alive(pid: str) -> bool:
@@ -152,27 +168,28 @@ def _alive(pid: str) -> bool:
 
 
 def begun_or_new(request: str, resume: bool, reporter: Reporter, **facts: object) -> Run:
-    """The last run that was begun with this request, or a new one.
+    """The last run with this request, or a new one.
 
     Args:
-        resume: look for one at all.
-        facts: of a new one, as in `create`.
+        request: hash of images and settings.
+        resume: look for an existing run.
+        facts: first entries of a new run's record (see `create`).
     """
     if resume:
         for run in reversed(all_runs()):
             if run.record.get("request") == request:
-                done = "finished" if run.finished else "begun"
-                reporter.say(f"Going on with run {run.key}, {done} before (--fresh starts anew).")
+                state = "finished" if run.finished else "started"
+                reporter.say(f"Resuming run {run.key}, {state} before (--fresh starts a new run).")
                 return run
     return create(None, request=request, **facts)
 
 
 def clear(run: Run) -> None:
-    """Forget what a run has computed, for ``--fresh`` in a folder that is in use."""
-    folders, files = ["shards", "figures", "guidance"], [*OUTPUTS]
+    """Delete the results of a run but not its folder, for ``--fresh`` with ``--output``."""
+    folders, files = [schema.SHARDS, schema.FIGURES, schema.GUIDANCE], [*schema.OUTPUTS]
     if kind_of(run) == AUGMENT:
-        folders += ["images", "baseline"]
-        files = [*GENERATED, *files]
+        folders += [schema.IMAGES, schema.BASELINE]
+        files = [*schema.GENERATED, *files]
     for name in folders:
         shutil.rmtree(run.path / name, ignore_errors=True)
     for name in files:
@@ -181,12 +198,15 @@ def clear(run: Run) -> None:
 
 
 def all_runs(*, damaged: bool = False) -> list[Run]:
-    """Every run this machine knows of, oldest first; or those whose record cannot be read."""
+    """All runs of this machine, oldest first; or those whose record cannot be read."""
     folder = paths.home() / "runs"
-    named = [p for p in folder.iterdir() if _number(p.name)] if folder.is_dir() else []
-    found = [p for p in named if (p / RECORD).is_file()]  # not one that `create` is still making
-    known = [Run(p) for p in sorted(found, key=lambda p: _number(p.name))]
-    return [run for run in known if _readable(run) is not damaged]
+    try:
+        named = [p for p in folder.iterdir() if _number(p.name)]
+    except OSError:  # none yet, or a home that cannot be read
+        named = []
+    complete = [p for p in named if (p / RECORD).is_file()]  # without those that `create` works on
+    runs = [Run(p) for p in sorted(complete, key=lambda p: _number(p.name))]
+    return [run for run in runs if _readable(run) is not damaged]
 
 
 def _readable(run: Run) -> bool:
@@ -197,35 +217,43 @@ def _readable(run: Run) -> bool:
 
 
 def kind_of(run: Run) -> str:
-    """What made a run: ``score`` or ``augment``."""
+    """The command that made a run: ``score`` or ``augment``."""
     return str(run.record.get("kind") or SCORE)
 
 
+def source_dataset(run: Run) -> str | None:
+    """The FiftyOne dataset that a run has scored, or ``None`` where it scored something else."""
+    source = run.record.get("source") or {}
+    if source.get("kind") != "fiftyone":
+        return None
+    return str(source.get("dataset") or str(source.get("value")).partition("/")[0])
+
+
 def find(key: str | None = None, *, kind: str | None = None) -> Run:
-    """The run called ``key`` (a key, its number, or a folder), or the one made last.
+    """The run ``key`` (a key, its number, or a folder), or the last one.
 
     Args:
-        kind: the last one of this kind; a run that is called by name may be of any.
+        kind: without a ``key``, the last run of this kind.
 
     Raises:
         UserError: there is no such run.
     """
-    known = all_runs()
+    runs = all_runs()
     if key is None:
-        fit = [run for run in known if kind in (None, kind_of(run))]
-        if not fit:
+        candidates = [run for run in runs if kind in (None, kind_of(run))]
+        if not candidates:
             raise UserError(
                 "There are no generated images yet; make some with `mincurate augment`."
                 if kind == AUGMENT
                 else "There is no run yet; make one with `mincurate score PATH`."
             )
-        return max(fit, key=_last_used)
-    for run in known:
+        return max(candidates, key=_last_used)
+    for run in runs:
         if key in (run.path.name, run.path.name.removeprefix(PREFIX)):
             return run
     if (Path(key).expanduser() / RECORD).is_file():
         return Run(Path(key).expanduser().resolve())
-    names = ", ".join(run.path.name for run in known[-5:]) or "none yet"
+    names = ", ".join(run.path.name for run in runs[-5:]) or "none yet"
     raise UserError(f"There is no run {key!r}; the last ones are: {names}.")
 
 
@@ -235,29 +263,29 @@ def _last_used(run: Run) -> tuple[str, int]:
 
 
 def tick() -> str:
-    """The time now, or a second after the last time that any run has.
+    """The time now, but at least a second after the latest time in any run's record.
 
-    A clock that was set back must not make an older run the last one.
+    So the last run stays the last one when the clock is set back.
     """
-    last = max((_last_used(run)[0] for run in all_runs()), default="")
+    latest = max((_last_used(run)[0] for run in all_runs()), default="")
     present = now()
-    if present > last:
+    if present > latest:
         return present
-    return (datetime.strptime(last, TIME) + timedelta(seconds=1)).strftime(TIME)
+    return (datetime.strptime(latest, TIME) + timedelta(seconds=1)).strftime(TIME)
 
 
 def last_dataset() -> str | None:
     """The FiftyOne dataset of the run that was scored last and has one."""
-    written = [run for run in all_runs() if run.record.get("dataset")]
-    return str(max(written, key=_last_used).record["dataset"]) if written else None
+    runs = [run for run in all_runs() if run.record.get("dataset")]
+    return str(max(runs, key=_last_used).record["dataset"]) if runs else None
 
 
 def delete(run: Run) -> None:
-    """Delete a run's files, and its folder when nothing else is in it."""
+    """Delete a run's files, and its folder if nothing else is in it."""
     place, target = run.path, run.path.resolve()
     key = run.key
     clear(Run(target))
-    (target / "lock").unlink(missing_ok=True)
+    (target / schema.LOCK).unlink(missing_ok=True)
     link = paths.home() / "runs" / key
     if link.is_symlink() and link.resolve() == target:
         link.unlink()
@@ -269,19 +297,24 @@ def delete(run: Run) -> None:
 
 @contextmanager
 def locked(run: Run) -> Iterator[None]:
-    """Hold a run for this process; the lock goes with the process, however it ends.
+    """Hold the lock of a run; it is released when the process ends, however it ends.
 
     Raises:
         UserError: another process is working on the run.
     """
-    with (run.path / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"Another mincurate process is working on {run.path}; wait for it to finish."
-            ) from None
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(run.path / schema.LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"Another mincurate process is working on {run.path}; wait for it to finish."
+        ) from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _number(name: str) -> int:

@@ -1,7 +1,7 @@
-"""Read again everything a run keeps, and say in words what is damaged and what mends it.
+"""Read all files of a run again; report what is damaged and which command repairs it.
 
-A finished marker means finished, not whole: disks forget, copies are cut short. Nothing is changed
-here, and nothing heavy is needed: digests, tables, vectors and pictures are read as they lie.
+A run that was marked as finished may be damaged later. Nothing is changed here, and nothing that
+computes is imported: checksums, tables, vectors and images are read as they are.
 """
 
 import io
@@ -25,177 +25,177 @@ from mincurate.runs.store import Run
 
 UNREADABLE = (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error)
 """What readers of tables and arrays raise on damage, Arrow's own errors among them."""
-Wrong = tuple[str, str]
+Problem = tuple[str, str]
 """A file, relative to the run's folder, and what is wrong with it."""
 
 
 @dataclass(frozen=True)
 class Damage:
-    """Something that is not what it should be.
+    """A damaged or missing file.
 
     Attributes:
         path: of the file.
-        what: is wrong, as the rest of a sentence that begins with the file.
-        mend: what to do, as a sentence.
+        problem: what is wrong, as the rest of a sentence that starts with the path.
+        repair: what to do, as a sentence.
     """
 
     path: Path
-    what: str
-    mend: str
+    problem: str
+    repair: str
 
     @property
     def words(self) -> str:
         """All of it in one line."""
-        return f"{self.path} {self.what}. {self.mend}"
+        return f"{self.path} {self.problem}. {self.repair}"
 
 
 def verify(run: Run) -> list[Damage]:
-    """Read a run's files again: digests, tables, vectors, map, images, classifiers, model.
+    """Check all files of a run: checksums, tables, vectors, map, images, classifiers and model.
 
-    A run that is not finished is held to what it has finished.
+    Of a run that is not finished, only what is complete is checked.
     """
     try:
         record = run.record
     except UserError:
         record = None
     if not isinstance(record, dict) or not record.get("key"):
-        mend = f"Delete the folder {run.path} and give the run's command again."
-        return [Damage(run.path / schema.RECORD, "cannot be read", mend)]
-    made = store.kind_of(run) == store.AUGMENT
-    wrong = dict(_sealed(run.path))
-    for name, what in _shards(run) if not made else _images(run):
-        wrong.setdefault(name, what)
+        repair = f"Delete the folder {run.path} and repeat the command that made the run."
+        return [Damage(run.path / schema.RECORD, "cannot be read", repair)]
+    generated = store.kind_of(run) == store.AUGMENT
+    problems = digests.mismatches(run.path)
+    for name, problem in _images(run) if generated else _shards(run):
+        problems.setdefault(name, problem)
     if run.finished:
-        for name, what in _generated(run, record) if made else _scored(run, record):
-            wrong.setdefault(name, what)
-    again = _again(run, record)
-    found = [Damage(run.path / name, what, again(name)) for name, what in wrong.items()]
-    return [*found, *_networks(run, record)]
+        for name, problem in _generation(run, record) if generated else _scores(run, record):
+            problems.setdefault(name, problem)
+    repair_of = _repairs(run, record)
+    damages = [Damage(run.path / name, what, repair_of(name)) for name, what in problems.items()]
+    return [*damages, *_networks(run, record)]
 
 
-def _sealed(folder: Path) -> Iterator[Wrong]:
-    """Files that are not what they were when the last command on the folder ended."""
-    yield from digests.broken(folder).items()
-
-
-def _shards(run: Run) -> Iterator[Wrong]:
+def _shards(run: Run) -> Iterator[Problem]:
     for index in shards.damaged_shards(run):
-        yield f"shards/scores-{index:06d}.parquet", "is not what its marker says"
+        yield f"{schema.SHARDS}/scores-{index:06d}.parquet", "is damaged (checksum mismatch)"
 
 
-def _scored(run: Run, record: dict[str, Any]) -> Iterator[Wrong]:
-    """A finished scoring run: every row is there once, and has its vector."""
-    table = yield from _read(run, "scores.parquet", pq.read_table)
-    flat = yield from _read(run, "scores.csv", _rows)
-    vectors = yield from _read(run, "embeddings.npy", _array)
-    named = yield from _read(run, "embeddings.parquet", pq.read_table)
-    yield from _read(run, "reconstructions.npz", _arrays)
+def _scores(run: Run, record: dict[str, Any]) -> Iterator[Problem]:
+    """Of a finished scoring run, in which every file has one row, and every image a vector."""
+    table = yield from _read(run, schema.SCORES, pq.read_table)
+    csv_rows = yield from _read(run, schema.SCORES_CSV, _rows)
+    vectors = yield from _read(run, schema.VECTORS, _array)
+    vector_hashes = yield from _read(run, schema.VECTOR_HASHES, pq.read_table)
+    yield from _read(run, schema.RECONSTRUCTIONS, _arrays)
     if record.get("map_method") not in (None, "none"):
-        yield from _read(run, "map.npz", _arrays)
+        yield from _read(run, schema.MAP, _arrays)
     joined: list[str] = []
     if record.get("counts", {}).get("joined"):
-        kept = yield from _read(run, "joined.npz", _arrays)
-        joined = kept["content_hash"].tolist() if kept else []
-    if not (run.path / "report.html").is_file():
-        yield "report.html", "is gone"
+        arrays = yield from _read(run, schema.JOINED, _arrays)
+        joined = arrays["content_hash"].tolist() if arrays else []
+    if not (run.path / schema.REPORT).is_file():
+        yield schema.REPORT, "is missing"
     if table is None:
         return
-    n, images = table.num_rows, record["counts"]["images"]
-    if n != images:
-        yield "scores.parquet", f"has {n:,} rows, not {images:,}"
-    key = "sample_id" if "sample_id" in table.column_names else "rel_path"
-    doubled = n - len(set(table[key].to_pylist()))
-    if doubled:
-        yield "scores.parquet", f"holds {doubled:,} files twice"
-    if flat is not None and flat != n:
-        yield "scores.csv", f"has {flat:,} rows, and scores.parquet {n:,}"
+    yield from _rows_of_scores(table, csv_rows, record["counts"]["images"])
     columns = ("content_hash", "status", "duplicate_of")
     rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
-    scored = {content for content, status, copy in rows if status == "ok" and copy is None}
-    if named is not None and vectors is not None:
-        hashes = named["content_hash"].to_pylist()
+    scored = {content for content, status, first in rows if status == "ok" and first is None}
+    if vector_hashes is not None and vectors is not None:
+        hashes = vector_hashes["content_hash"].to_pylist()
         if vectors.shape[:1] != (len(hashes),) or not np.isfinite(vectors).all():
-            yield "embeddings.npy", f"does not hold {len(hashes):,} vectors"
+            yield schema.VECTORS, f"does not hold {len(hashes):,} vectors"
         if len(set(hashes)) < len(hashes):
-            yield "embeddings.parquet", "names images twice"
+            yield schema.VECTOR_HASHES, "lists images twice"
         missing = len(scored - {*hashes, *joined})
         if missing:
-            yield "embeddings.parquet", f"lacks {missing:,} of the scored images"
+            yield schema.VECTOR_HASHES, f"lacks {missing:,} of the scored images"
 
 
-def _images(run: Run) -> Iterator[Wrong]:
-    """The images of a generation, and what its manifest says of them."""
+def _rows_of_scores(table: pa.Table, csv_rows: int | None, images: int) -> Iterator[Problem]:
+    """Of the two tables, which should hold each of so many images once."""
+    n = table.num_rows
+    if n != images:
+        yield schema.SCORES, f"has {n:,} rows, not {images:,}"
+    key = "sample_id" if "sample_id" in table.column_names else "rel_path"
+    repeated = n - len(set(table[key].to_pylist()))
+    if repeated:
+        yield schema.SCORES, f"lists {repeated:,} files twice"
+    if csv_rows is not None and csv_rows != n:
+        yield schema.SCORES_CSV, f"has {csv_rows:,} rows, and {schema.SCORES} {n:,}"
+
+
+def _images(run: Run) -> Iterator[Problem]:
+    """Of the generated images and their manifest."""
     entries = manifest.read_manifest(run.path)
     lines = 0
-    if (run.path / manifest.MANIFEST).is_file():
-        lines = len((run.path / manifest.MANIFEST).read_bytes().splitlines())
+    if (run.path / schema.MANIFEST).is_file():
+        lines = len((run.path / schema.MANIFEST).read_bytes().splitlines())
     if lines != len(entries):
-        yield manifest.MANIFEST, f"has {lines:,} lines, of which {len(entries):,} hold an image"
+        yield schema.MANIFEST, f"has {lines:,} lines, of which {len(entries):,} have an image"
     for entry in entries:
         try:
             if manifest.damaged(run.path, entry):
-                yield entry["file"], "is not the image that was generated"
+                yield entry["file"], "is damaged (checksum mismatch)"
             else:
                 manifest.read_png(run.path / entry["file"])
         except (*UNREADABLE, SyntaxError):
             yield entry["file"], "cannot be decoded"
 
 
-def _generated(run: Run, record: dict[str, Any]) -> Iterator[Wrong]:
-    """A finished generation: a row, a vector and an image for every number."""
-    table = yield from _read(run, "synthetic.parquet", pq.read_table)
-    flat = yield from _read(run, "synthetic.csv", _rows)
-    vectors = yield from _read(run, "embeddings.npy", _array)
+def _generation(run: Run, record: dict[str, Any]) -> Iterator[Problem]:
+    """Of a finished generation, in which every number has a row, a vector and an image."""
+    table = yield from _read(run, schema.SYNTHETIC, pq.read_table)
+    csv_rows = yield from _read(run, schema.SYNTHETIC_CSV, _rows)
+    vectors = yield from _read(run, schema.VECTORS, _array)
     n = record["counts"]["images"]
     entries = {e["index"]: e for e in manifest.read_manifest(run.path)}
     if len(entries) != n:
-        yield manifest.MANIFEST, f"has {len(entries):,} images, not {n:,}"
+        yield schema.MANIFEST, f"has {len(entries):,} images, not {n:,}"
     if vectors is not None and vectors.shape[:1] != (n,):
-        yield "embeddings.npy", f"does not hold {n:,} vectors"
-    if flat is not None and flat != n:
-        yield "synthetic.csv", f"has {flat:,} rows, not {n:,}"
+        yield schema.VECTORS, f"does not hold {n:,} vectors"
+    if csv_rows is not None and csv_rows != n:
+        yield schema.SYNTHETIC_CSV, f"has {csv_rows:,} rows, not {n:,}"
     if table is None:
         return
     if table["index"].to_pylist() != list(range(n)):
-        yield "synthetic.parquet", f"does not hold each of {n:,} images once"
+        yield schema.SYNTHETIC, f"does not list each of {n:,} images once"
     columns = (table[name].to_pylist() for name in ("index", "content_hash"))
     for index, content in zip(*columns, strict=True):
         entry = entries.get(index)
         if entry and entry.get("content_hash") not in (None, content):
-            yield entry["file"], "is another image than the table's"
+            yield entry["file"], f"is another image than in {schema.SYNTHETIC}"
 
 
 def _networks(run: Run, record: dict[str, Any]) -> Iterator[Damage]:
-    """The classifiers of a run, and the model if it was trained here."""
-    for folder in sorted(p for p in (run.path / "guidance").glob("*") if p.is_dir()):
-        mend = f"Delete {folder}; `mincurate guide {run.key}` trains it anew."
-        for name, what in digests.broken(folder).items():
-            yield Damage(folder / name, what, mend)
-    place = Path(str((record.get("model") or {}).get("name")))
-    if place.parent == (paths.home() / "models").resolve():
-        mend = f"Delete {place}; {_command(run, record)} with --fresh at its end trains it anew."
-        if not place.is_dir():
-            yield Damage(place, "is gone", mend)
-        for name, what in digests.broken(place).items():
-            yield Damage(place / name, what, mend)
+    """Of the classifiers of a run, and of its model if it was trained here."""
+    for folder in sorted(p for p in (run.path / schema.GUIDANCE).glob("*") if p.is_dir()):
+        repair = f"Delete {folder}; `mincurate guide {run.key}` trains it again."
+        for name, problem in digests.mismatches(folder).items():
+            yield Damage(folder / name, problem, repair)
+    model = Path(str((record.get("model") or {}).get("name")))
+    if model.parent == (paths.home() / "models").resolve():
+        repair = f"Delete {model}; {_command(run, record)} with --fresh appended trains it again."
+        if not model.is_dir():
+            yield Damage(model, "is missing", repair)
+        for name, problem in digests.mismatches(model).items():
+            yield Damage(model / name, problem, repair)
 
 
-def _again(run: Run, record: dict[str, Any]) -> Callable[[str], str]:
-    """What mends a file of a run."""
+def _repairs(run: Run, record: dict[str, Any]) -> Callable[[str], str]:
+    """What repairs a file of a run, by its name."""
     command = _command(run, record)
 
-    def mend(name: str) -> str:
-        if name == "report.html":
+    def repair(name: str) -> str:
+        if name == schema.REPORT:
             return f"`{commands.quoted('mincurate', 'report', run.key)}` writes it again."
-        if name == manifest.MANIFEST:
-            return f"Delete it and give {command} again: it makes the same images."
-        if name.startswith(("baseline/", "evaluation")):
+        if name == schema.MANIFEST:
+            return f"Delete it and repeat {command}: it generates the same images."
+        if name.startswith((f"{schema.BASELINE}/", "evaluation")):
             return f"`mincurate evaluate {run.key} --fresh` makes it again."
         if record.get("counts", {}).get("joined") and store.kind_of(run) == store.SCORE:
-            return f"Give {command}, then `mincurate score-new {run.key}`: they make it again."
-        return f"Give {command} again: it makes what is damaged anew and keeps the rest."
+            return f"Repeat {command}, then `mincurate score-new {run.key}`."
+        return f"Repeat {command}: it replaces what is damaged and keeps the rest."
 
-    return mend
+    return repair
 
 
 def _command(run: Run, record: dict[str, Any]) -> str:
@@ -204,12 +204,12 @@ def _command(run: Run, record: dict[str, Any]) -> str:
     return f"the `mincurate augment {record.get('base')}` command that made {run.key}"
 
 
-def _read(run: Run, name: str, reader: Callable[[Path], Any]) -> Generator[Wrong, None, Any]:
-    """What ``reader`` makes of a file of the run; ``None``, said as a `Wrong`, if it cannot."""
+def _read(run: Run, name: str, reader: Callable[[Path], Any]) -> Generator[Problem, None, Any]:
+    """A file of the run as ``reader`` returns it; ``None``, after yielding why, if it cannot."""
     try:
         return reader(run.path / name)
     except FileNotFoundError:
-        yield name, "is gone"
+        yield name, "is missing"
     except (*UNREADABLE, pa.ArrowException):
         yield name, "cannot be read"
     return None
@@ -226,5 +226,5 @@ def _array(path: Path) -> NDArray[Any]:
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
-        return {name: kept[name] for name in kept.files}
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}

@@ -15,7 +15,7 @@ from mincurate.errors import UserError
 from mincurate.pipelines import estimates
 from mincurate.pipelines import rebalance as pipeline
 from mincurate.progress import Reporter
-from mincurate.runs import files
+from mincurate.runs import files, schema
 from mincurate.runs.store import Run
 
 from .forms import choose, invalid, notice, try_out, value
@@ -32,7 +32,6 @@ SAMPLERS = (
     ("ddpm", "Plain, without guidance"),
     ("self-guided", "Self-guided"),
     ("boost-and-skip", "Boost and skip"),
-    ("low-density", "Low density"),
 )
 
 
@@ -203,7 +202,7 @@ class RebalancePlan(LongRunning):
                 plan,
                 by=by,
                 steps=value(ctx, "steps", 25),
-                budget=_budget(ctx),
+                **_budget(ctx),
                 seed=value(ctx, "seed", 0),
                 dataset=ctx.dataset.name,
                 reporter=reporter,
@@ -260,11 +259,9 @@ def _training(ctx: Any, run: Run) -> str:
     return f", after the trainings of a run's first generation ({minutes:g} min at most)"
 
 
-def _budget(ctx: Any) -> Any:
-    from mincurate.generation.budget import Budget
-
+def _budget(ctx: Any) -> dict[str, Any]:
     names = ("train_minutes", "train_steps", "guide_minutes", "guide_steps")
-    return Budget(**{name: value(ctx, name, None) for name in names})
+    return {name: value(ctx, name, None) for name in names}
 
 
 def _augment(ctx: Any, reporter: Reporter, n: int, **kind: Any) -> dict[str, Any]:
@@ -277,7 +274,7 @@ def _augment(ctx: Any, reporter: Reporter, n: int, **kind: Any) -> dict[str, Any
         solver=value(ctx, "solver", "sde-dpm++"),
         steps=int(value(ctx, "steps", 25)),
         guidance_scale=ctx.params.get("guidance_scale"),
-        budget=_budget(ctx),
+        **_budget(ctx),
         seed=int(value(ctx, "seed", 0)),
         batch_size=int(value(ctx, "batch_size", 64)),
         dataset=ctx.dataset.name,
@@ -309,9 +306,7 @@ def _likes(ctx: Any) -> list[tuple[str, str]]:
 
 def _kinds(run: Run) -> pd.DataFrame:
     """Label and class of the images that a run rests on; of the table no more is read."""
-    frame = pd.read_parquet(
-        run.path / "scores.parquet", columns=["label", "rarity_class", "status"]
-    )
+    frame = pd.read_parquet(run.path / schema.SCORES, columns=["label", "rarity_class", "status"])
     return frame[frame["status"] == "ok"].astype({"rarity_class": "int64"})
 
 

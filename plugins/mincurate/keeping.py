@@ -24,6 +24,7 @@ FORMATS = (
     ("csv", "Images, and a CSV table"),
     ("parquet", "Images, and a Parquet table"),
     ("coco", "Images, and COCO annotations"),
+    ("yolo", "Images, and YOLO labels"),
 )
 
 
@@ -75,12 +76,13 @@ class Export(LongRunning):
             include_rejected=value(ctx, "include_rejected", False),
             reporter=reporter,
         )
+        words = f"{done.real:,} real and {done.synthetic:,} generated images: {done.folder}"
         return {
             "folder": str(done.folder),
             "real": done.real,
             "synthetic": done.synthetic,
             "excluded": done.excluded,
-            "message": f"{done.real:,} real and {done.synthetic:,} generated images: {done.folder}",
+            "message": " ".join([words, *done.notes]),
         }
 
     def _by(self, ctx: Any) -> str:
@@ -92,7 +94,8 @@ class Export(LongRunning):
         splits = tags.field(name, field) if field else {}
         run = lookup.find(ctx.dataset)
         state = now.read(run, name)
-        return gather.gather(run, tags=state.tags, splits=splits, frame=state.frame)
+        boxes = state.boxes or None
+        return gather.gather(run, tags=state.tags, splits=splits, frame=state.frame, boxes=boxes)
 
     def _rows(self, ctx: Any) -> Any:
         rejected = value(ctx, "include_rejected", False)

@@ -1,12 +1,12 @@
 """FiftyOne's side of the panel: the run that a dataset shows, views of its samples, and tags."""
 
-import hashlib
 import json
 from collections.abc import Iterable
 from typing import Any
 
 from fiftyone import ViewField as F
 
+from mincurate import hashing
 from mincurate.curation.review import OPPOSITE, SEEN_TAG, VERDICTS, Review, review
 from mincurate.dataset import app_config, labels, lookup
 from mincurate.dataset import samples as parts
@@ -126,4 +126,4 @@ def stages(view: list[dict[str, Any]] | None) -> str:
     """A digest of a view's stages, without the number of its own that every copy has."""
     plain = [(stage.get("_cls"), stage.get("kwargs")) for stage in view or []]
     text = json.dumps(plain, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return hashing.digest(text.encode(), 8).hex()

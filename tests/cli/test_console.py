@@ -1,7 +1,10 @@
-"""What long work says where the output is no terminal."""
+"""What is printed: by long work where the output is no terminal, and wherever it is printed."""
 
 import itertools
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from conftest import command
@@ -70,3 +73,65 @@ def test_output_spells_out_what_its_encoding_lacks(home, monkeypatch, encoding):
 def test_a_name_cannot_steer_the_terminal(capsys):
     console.Terminal().say("a\x1b[2Jb\u202ec\nnext")
     assert capsys.readouterr().out == "a\\x1b[2Jb\\u202ec\nnext\n"
+
+
+PRINT = r"""
+from mincurate.cli import console, main
+import sys
+console.print_whatever_comes()
+terminal = console.Terminal()
+terminal.say("Table: \u4e2d.png")
+terminal.warn("\u00e9 \ud83d\ude00 \udce9")
+from rich.table import Table
+table = Table(title="rarest")
+table.add_column("image")
+table.add_row(console.cell("\u4e2d\udce9.png"))
+terminal.console.print(table)
+with terminal.task("\u4e2d", 2) as advance:
+    advance(2)
+sys.argv = ["mincurate", "runs", "show", "\u4e2d"]
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "encoding", ["ascii", "latin-1", "cp1252", "ascii:strict", "utf-8", "cp437"]
+)
+def test_output_of_any_encoding_spells_out_what_it_lacks(encoding):
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", PRINT], capture_output=True, env=environment)
+    assert done.returncode == 1 and b"Traceback" not in done.stderr, done.stderr
+    name = "\u4e2d".encode(encoding.partition(":")[0], "backslashreplace")
+    assert done.stdout.count(name) >= 3 and b"There is no run" in done.stderr
+
+
+def test_output_that_nobody_reads_ends_without_a_traceback():
+    for end in ("| true", ">&-", "2>&-", "> /dev/full"):
+        command = f"{sys.executable} -m mincurate --help {end}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+
+
+NAMES = {
+    "a\x1b[31mred.png": r"a\x1b[31mred.png",
+    "a\rb.png": r"a\rb.png",
+    "a\u202eb.png": r"a\u202eb.png",
+    "[bold]x.png": "[bold]x.png",
+    "a\x07\x08.png": r"a\x07\x08.png",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_control_characters_are_spelled_out(name, capsys):
+    terminal = console.Terminal()
+    terminal.say(f"Found {name}\nand more")
+    terminal.warn(name)
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("image")
+    table.add_row(console.cell(f"x\n{name}"))
+    terminal.console.print(table)
+    said = capsys.readouterr().out
+    assert said.count(NAMES[name]) == 3 and name not in said.replace(NAMES[name], "")
+    assert f"Found {NAMES[name]}\nand more" in said and r"x\n" in said

@@ -13,7 +13,6 @@ from conftest import GENERATE, refused
 from mincurate.curation import export, gather, rebalance
 from mincurate.dataset import tags
 from mincurate.errors import UserError
-from mincurate.generation.budget import Budget
 from mincurate.pipelines import rebalance as pipeline
 from mincurate.runs import store
 
@@ -73,7 +72,7 @@ def test_what_is_missing_is_generated_and_what_was_made_is_not_made_again(own, m
     again = rebalance.plan_for(images, "class", goal, 1)
     filled = pipeline.fill(
         store.find("1"), again.head(1), by="class", steps=3,
-        budget=Budget(train_steps=20, guide_steps=20),
+        train_steps=20, guide_steps=20,
     )  # fmt: skip
     assert filled[0].run.record["settings"]["first"] == sizes[lacking.index(0)]
     seeds = [

@@ -306,7 +306,7 @@ def test_wide_pictures_are_padded_and_seen_by_the_network_of_a_file(tmp_path):
     frame = table(tmp_path / "run").set_index("content_hash")
     hashes = pd.read_parquet(tmp_path / "run" / "embeddings.parquet")["content_hash"]
     paths, found = frame["path"].loc[hashes], np.load(tmp_path / "run" / "embeddings.npy")
-    embed = embedder.load(net, None).embed
+    embed = embedder.load_embedder(net, None).embed
 
     def vectors(fit):
         pixels = np.stack([decode(path, size=16, fit=fit) for path in paths])
@@ -338,6 +338,53 @@ def test_a_table_of_paths_is_a_source(shapes, tmp_path):
     frame = table(tmp_path / "run")
     assert frame["label"].value_counts().to_dict() == {"odd": 7, "even": 6}
     assert (frame["status"] == "unscorable").sum() == 1
+
+
+def test_output_inside_the_folder_that_is_scored_spoils_nothing(tmp_path):
+    folder = tmp_path / "images"
+    draw_shapes(folder, discs=14, crosses=4)
+    (folder / "notes.txt").touch()
+    said = [score(folder, folder / "results", "--max-images", "18") for _ in range(2)]
+    for printed in said:
+        assert "Found 18 files" in printed
+        assert "Labels: 2 (cross, disc) from the names of the folders." in printed
+        assert "Passed over: 1 other files (1 .txt)." in printed
+    assert "What mincurate has written is no input: results/." in said[1]
+    source = json.loads((folder / "results" / "run.json").read_text())["source"]
+    assert source["labels"] == "2 (cross, disc) from the names of the folders"
+    assert source["passed_over"] == {".txt": 1} and len(table(folder / "results")) == 18
+
+
+def test_a_glob_is_scored_without_a_home_and_on_any_terminal(scored, tmp_path):
+    from mincurate.pipelines import new_files
+    from mincurate.runs import command as commands
+    from mincurate.runs.store import Run
+
+    [model] = (Path(scored[2]) / "models").iterdir()
+    folder = tmp_path / "images"
+    draw_shapes(folder, discs=5, crosses=4)
+    files = sorted(folder.rglob("*.png"))
+    for i, name in enumerate(("中.png", "a\x1b[31mred.png", "b\nc.png")):
+        files[i] = files[i].rename(files[i].with_name(name))
+    (tmp_path / "file").touch()
+    broken = {"MINCURATE_HOME": str(tmp_path / "file" / "home"), "PYTHONIOENCODING": "ascii"}
+    given = ["--no-fiftyone", "--no-umap", "--n-draws", "1", "--model", model]
+    printed = mincurate("score", *files, *given, "--output", tmp_path / "run", **broken)
+    assert "2 (cross, disc)" in printed and "Done in" in printed and "\x1b" not in printed
+    assert len(table(tmp_path / "run")) == 9
+    run = Run(tmp_path / "run")
+    words = shlex.split(commands.command(run))
+    assert words[:2] == ["mincurate", "score"] and len(run.record["source"]["paths"]) == 9
+    assert words[5] == str(files[3]) and not new_files.find_new(run)
+
+
+def test_a_home_that_cannot_be_used_is_named_where_it_is_needed(shapes, tmp_path):
+    (tmp_path / "file").touch()
+    broken = {"MINCURATE_HOME": str(tmp_path / "file" / "home")}
+    printed = score(shapes, tmp_path / "run", code=1, **broken)
+    assert "MINCURATE_HOME" in printed and "--output" not in printed.splitlines()[-1]
+    printed = mincurate("score", shapes, "--no-fiftyone", *QUICK, code=1, **broken)
+    assert "MINCURATE_HOME" in printed
 
 
 @pytest.mark.slow
@@ -415,6 +462,14 @@ def test_ctrl_c_while_training_says_how_to_go_on(shapes, tmp_path):
     ("arguments", "words"),
     [
         (["score", "no-such-folder"], "no-such-folder"),
+        (["score", ""], "An argument is empty"),
+        (["score", " "], "An argument is empty"),
+        (["score", ".", "--output", ""], "--output is empty"),
+        (["score", ".", "--output="], "--output is empty"),
+        (["score", ".", "no-such-file.png"], "no-such-file.png"),
+        (["score", ".", "s3://bucket/a.png"], "alone"),
+        (["score", "https://example.org/x"], "https:// is not read"),
+        (["score", ".", "--path-column", "file"], "--path-column names a column of a table"),
         (["score", ".", "--model", "./no-such-model"], "no-such-model"),
         (["score", ".", "--rank-by", "luck"], "rank-by"),
         (["score", ".", "--adaptive", "--n-draws", "3"], "4 or more --n-draws"),

@@ -220,16 +220,16 @@ def test_two_workers_give_the_classifier_of_one(float32, cluster, tmp_path):
     classes = np.arange(40) % 3
     labels = [("warm", "cold", None)[i % 7 % 3] for i in range(40)]
     plan = ClassifierTraining(num_classes=3, steps=15, batch_size=5)
-    found = [
+    classifiers = [
         train_classifier.train(
             model, IMAGES, classes, tmp_path / str(i), plan, labels=labels, cluster=cluster
         )
         for i, cluster in enumerate((None, TWO))
     ]
-    here, there = (list(c.head.parameters()) for c in found)
+    here, there = (list(c.head.parameters()) for c in classifiers)
     assert difference(here, there) < 1e-4
     keys = ("held_out_loss", "train_loss")
-    for a, b in zip(*(c.record["curve"] for c in found), strict=True):
+    for a, b in zip(*(c.record["curve"] for c in classifiers), strict=True):
         assert [a[k] for k in keys] == pytest.approx([b[k] for k in keys], rel=1e-3)
 
 

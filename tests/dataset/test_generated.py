@@ -6,12 +6,11 @@ import pytest
 from conftest import draw_shapes
 
 import mincurate
-from mincurate.generation.budget import Budget
 from mincurate.pipelines import augment
 from mincurate.runs import store
 
 pytestmark = pytest.mark.slow  # a world of its own: a minute and a half before the first test
-BUDGET = Budget(train_steps=20, guide_steps=20)
+BUDGET = {"train_steps": 20, "guide_steps": 20}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,7 @@ def at_home(world, home, monkeypatch):
 
 
 def generate(run, **more):
-    settings = {"n": 8, "steps": 4, "batch_size": 8, "budget": BUDGET} | more
+    settings = {"n": 8, "steps": 4, "batch_size": 8} | BUDGET | more
     return augment.augment(run, dataset="synthetic-test", **settings)
 
 

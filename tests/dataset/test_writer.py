@@ -375,12 +375,15 @@ def test_a_run_of_fewer_images_leaves_no_tag_of_the_run_before(twice, images):
     assert len(dataset.exists("rarity")) == second.frame()["rarity"].notna().sum()
 
 
-def test_deleting_a_run_that_is_not_shown_changes_no_value(twice):
+def test_deleting_a_run_that_is_not_shown_changes_no_value_of_the_one_that_is(twice):
     first, second, dataset, _ = twice
-    current = shown(dataset)
+    _, (_, _, *values), views, *_ = shown(dataset)
+    of_second = [run == second.key for run in dataset.values("minority_run")]
     assert delete.remove_from_dataset(dataset.name, first.key)
-    assert shown(dataset) == current
-    assert dataset.list_runs() == [second.key]
+    _, (_, _, *after), views_after, *_ = shown(dataset)
+    for before, now in zip(values, after, strict=True):
+        assert now == [v if own else None for v, own in zip(before, of_second, strict=True)]
+    assert views_after == views and dataset.list_runs() == [second.key]
 
 
 def test_without_the_files_of_the_other_run_no_scores_are_shown(twice):

@@ -34,12 +34,12 @@ def test_it_gives_what_torch_gives(n, channels, side, offset, seed):
     channels_last(norm)
     assert isinstance(norm, GroupNorm)
     with torch.inference_mode():
-        found = norm(x)
-    assert found.is_contiguous(memory_format=torch.channels_last)
+        result = norm(x)
+    assert result.is_contiguous(memory_format=torch.channels_last)
     # What a rounding error of the input may do at most: the inverse deviation of its group.
     spread = x.double().reshape(n, groups, -1).var(2, correction=0).min()
     tolerance = 2e-5 + 4e-7 * (offset + 4) / float((spread + norm.eps).sqrt())
-    torch.testing.assert_close(found.double(), exact, atol=4 * tolerance, rtol=1e-4)
+    torch.testing.assert_close(result.double(), exact, atol=4 * tolerance, rtol=1e-4)
 
 
 @pytest.mark.parametrize("offset", [0.0, 20.0])
@@ -49,8 +49,8 @@ def test_bfloat16_is_as_exact_as_bfloat16_is(offset):
     exact = torch.nn.functional.group_norm(x.double(), 8)
     own = (norm(x).double() - exact).abs().mean()
     channels_last(norm)
-    found = (norm(x).double() - exact).abs().mean()
-    assert found < 2 * own
+    error = (norm(x).double() - exact).abs().mean()
+    assert error < 2 * own
 
 
 def test_gradients_pass_through_it():
@@ -62,8 +62,8 @@ def test_gradients_pass_through_it():
             channels_last(norm)
         norm(given_x).float().pow(3).mean().backward()
         slopes.append((given_x.grad.float(), norm.weight.grad.float()))
-    for own, found in zip(*slopes, strict=True):
-        torch.testing.assert_close(found, own, atol=0.02 * float(own.abs().max()), rtol=0.1)
+    for own, fast in zip(*slopes, strict=True):
+        torch.testing.assert_close(fast, own, atol=0.02 * float(own.abs().max()), rtol=0.1)
 
 
 def test_other_layouts_and_gradients_in_float32_are_left_to_torch(monkeypatch):

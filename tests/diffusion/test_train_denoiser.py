@@ -6,7 +6,8 @@ import pytest
 import torch
 from diffusers import DDPMPipeline
 
-from mincurate.diffusion import denoiser, train_denoiser, trainer
+from mincurate.diffusion import denoiser, noise_levels, train_denoiser, trainer
+from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.train_denoiser import Training
 from mincurate.diffusion.trainer import TrainingInterruptedError
 from mincurate.errors import UserError
@@ -65,7 +66,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path):
     assert (stop.value.steps, stop.value.planned) == (5, 12)
     assert "at step 5 of 12, with its best weights so far as a model; give" in str(stop.value)
     assert not train_denoiser.finished(tmp_path / "parts")
-    denoiser.load(str(tmp_path / "parts"))  # the best weights so far are a usable model
+    load_denoiser(str(tmp_path / "parts"))  # the best weights so far are a usable model
     parts = train_denoiser.train(IMAGES, tmp_path / "parts", TINY)
     assert same_weights(whole, parts)
     assert train_denoiser.record(tmp_path / "parts")["steps"] == 12
@@ -132,12 +133,12 @@ def test_a_batch_that_does_not_fit_into_memory_gives_the_weights_of_one_that_doe
 
 def gradients(plan, folder, parts=1):
     """Loss and gradients of a first step that begins with so many parts."""
-    made = train_denoiser.DenoiserTrainer(IMAGES, folder, plan, None, "cpu", StopAt(0))
-    made.planned, made.parts = 1, parts
-    made.optimizer.zero_grad = lambda set_to_none: None
-    made._clip = lambda: None
-    loss = made.update(0)
-    return loss, torch.cat([p.grad.flatten() for p in made.denoiser.unet.parameters()])
+    training = train_denoiser.DenoiserTrainer(IMAGES, folder, plan, None, "cpu", StopAt(0))
+    training.planned, training.parts.number = 1, parts
+    training.optimizer.zero_grad = lambda set_to_none: None
+    training.limit.clip = lambda parameters: None
+    loss = training.update(0)
+    return loss, torch.cat([p.grad.flatten() for p in training.denoiser.unet.parameters()])
 
 
 @pytest.mark.parametrize(("size", "rows"), [(8, [3, 3, 2]), (5, [3, 2])])
@@ -203,7 +204,7 @@ def test_training_goes_on_from_a_given_model(tmp_path):
 def test_training_for_a_score_draws_the_levels_around_it():
     sigmas = ((1 - denoiser.linear_alphas_cumprod()) / denoiser.linear_alphas_cumprod()).sqrt()
     low, high = train_denoiser.around(0.16)
-    weights = train_denoiser._level_weights(sigmas, Training(image_size=16, sigmas=(low, high)))
+    weights = noise_levels.level_weights(sigmas, (low, high))
     drawn = sigmas[weights > 0]
     assert drawn.min() == pytest.approx(low, rel=0.03)
     assert drawn.max() == pytest.approx(high, rel=0.03)
@@ -212,10 +213,10 @@ def test_training_for_a_score_draws_the_levels_around_it():
 
 def test_training_for_generation_draws_every_level_and_mostly_those_where_images_take_shape():
     sigmas = train_denoiser.untrained(TINY).sigmas
-    weights = train_denoiser._level_weights(sigmas, Training(image_size=16, sigmas=None))
+    weights = noise_levels.level_weights(sigmas, None)
     assert (weights > 0).all()
     cumulated = weights.cumsum(0) / weights.sum()
-    center, spread = train_denoiser.GENERATING_LEVELS
+    center, spread = noise_levels.GENERATING_LEVELS
     for z, below in ((-1, 0.159), (0, 0.5), (1, 0.841)):
         level = sigmas[torch.searchsorted(cumulated, below)]
         assert level.log().item() == pytest.approx(center + z * spread, abs=0.05)

@@ -43,13 +43,13 @@ def test_on_a_full_disk_each_command_says_so_and_goes_on_when_there_is_room(
     failed = set()
     size = 24
     while True:
-        code, said = say("score", pictures, *QUICK)
+        code, output = say("score", pictures, *QUICK)
         if code == 0:
             break
-        assert "No space left" in said or "os error 28" in said or "full" in said, said
-        failed.add(said)
+        assert "No space left" in output or "os error 28" in output or "full" in output, output
+        failed.add(output)
         size = int(size * 2.5)
-        assert size < 100_000, said
+        assert size < 100_000, output
         disk(f"size={size}k")
     assert len(failed) >= 2  # at different stages
     run = store.find()
@@ -66,8 +66,8 @@ def test_a_full_disk_leaves_a_finished_run_as_it_is(pictures, say, disk, monkeyp
     before = {p: p.read_bytes() for p in run.path.rglob("*.parquet")}
     filler = home.parent / "filler"
     fill(filler)
-    code, said = say("score", pictures, *QUICK, "--rank-by", "neighbors")
-    assert code == 1 and "No space left" in said
+    code, output = say("score", pictures, *QUICK, "--rank-by", "neighbors")
+    assert code == 1 and "No space left" in output
     assert {p: p.read_bytes() for p in run.path.rglob("*.parquet")} == before
     filler.unlink()
     assert say("score", pictures, *QUICK)[0] == 0 and verify(run) == []
@@ -126,12 +126,12 @@ def test_a_full_disk_stops_what_follows_the_scoring_with_a_sentence_and_costs_no
     before, run = contents(home), store.find()
     filler = home.parent / "filler"
     fill(filler)
-    code, said = say(*command(name, pictures, home))
-    assert code == 1 and "No space left" in said, said
+    code, output = say(*command(name, pictures, home))
+    assert code == 1 and "No space left" in output, output
     assert before.items() <= contents(home).items() and verify(run) == []
     filler.unlink()
-    code, said = say(*command(name, pictures, home))
-    assert code == 0, said
+    code, output = say(*command(name, pictures, home))
+    assert code == 0, output
     assert not list(home.rglob("*.partial")) and verify(run) == []
 
 
@@ -146,7 +146,7 @@ def test_an_error_at_any_write_of_what_follows_the_scoring_is_one_sentence_and_c
     shutil.copytree(home, scored, symlinks=True)
     failing.never()
     assert say(*command(name, pictures, home))[0] == 0
-    wanted, flushes = contents(home), failing.count
+    expected, flushes = contents(home), failing.count
     shutil.rmtree(home)
     shutil.copytree(scored, home, symlinks=True)
     failing.after(max(1, int(share * flushes)))
@@ -156,7 +156,7 @@ def test_an_error_at_any_write_of_what_follows_the_scoring_is_one_sentence_and_c
     assert {k: v for k, v in contents(home).items() if k in before} == before
     failing.never()
     assert say(*command(name, pictures, home))[0] == 0
-    assert contents(home) == wanted
+    assert contents(home) == expected
 
 
 def test_a_disk_that_became_read_only_is_one_sentence(pictures, say, disk, monkeypatch, tmp_path):
@@ -172,8 +172,8 @@ def test_a_disk_that_became_read_only_is_one_sentence(pictures, say, disk, monke
         ("guide", "--train-steps", 2, "--guide-steps", 2),
         ("export", home / "exported"),
     ):
-        code, said = say(*command)
-        assert code == 1 and "ead-only" in said, said
+        code, output = say(*command)
+        assert code == 1 and "ead-only" in output, output
     assert say("verify")[0] == 0
     pd.testing.assert_frame_equal(store.find().frame(), before)
 
@@ -187,8 +187,8 @@ def test_an_error_at_any_write_is_one_sentence_and_costs_nothing(
     assert say("score", pictures, *QUICK)[0] == 0
     monkeypatch.setenv("MINCURATE_HOME", str(home / "broken"))
     failing.after(max(1, int(share * failing.count)))
-    code, said = say("score", pictures, *QUICK)
-    assert code == 1 and "Input/output error" in said
+    code, output = say("score", pictures, *QUICK)
+    assert code == 1 and "Input/output error" in output
     failing.never()
     assert say("score", pictures, *QUICK)[0] == 0
     run = store.find()
@@ -201,10 +201,10 @@ def test_a_limit_on_the_size_of_files_is_one_sentence(pictures, say, home):
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
-        code, said = say("score", pictures, *QUICK)
+        code, output = say("score", pictures, *QUICK)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, ignored)
-    assert code == 1 and "too large" in said, said
+    assert code == 1 and "too large" in output, output
     assert say("score", pictures, *QUICK)[0] == 0
     assert not list(Path(home).rglob("*.partial"))

@@ -17,7 +17,7 @@ from mincurate.features import perceptual
 from mincurate.ranking import minority_score, score_shards
 denoiser = train_denoiser.untrained(train_denoiser.Training(32, (0.1, 1.0), channels=(64, 128)))
 scorer = minority_score.Scorer(
-    denoiser, perceptual.load("unet", denoiser), lambda x: x.mean((2, 3)), 0.16, 4, 0
+    denoiser, perceptual.load_perceptual("unet", denoiser), lambda x: x.mean((2, 3)), 0.16, 4, 0
 )
 pixels = np.random.default_rng(0).integers(0, 256, (192, 3, 32, 32), np.uint8)
 names = [f"{i:04d}" for i in range(len(pixels))]
@@ -69,5 +69,5 @@ def test_a_batch_that_does_not_fit_is_scored_in_parts_with_the_same_scores():
 
 
 def test_not_even_one_image_is_a_sentence():
-    said = scored(1)
-    assert said.startswith("UserError") and "memory" in said, said
+    line = scored(1)
+    assert line.startswith("UserError") and "memory" in line, line

@@ -136,8 +136,8 @@ def test_a_run_that_is_worked_on_is_refused_in_one_sentence(tiny, pictures, say,
         ):
             if command[0] == "score-new":
                 shutil.copy(next(pictures.rglob("*.png")), pictures / "disc" / "new.png")
-            code, said = say(*command)
-            assert code == 1 and "Another mincurate process is working on" in said
+            code, output = say(*command)
+            assert code == 1 and "Another mincurate process is working on" in output
     assert {p: p.read_bytes() for p in run.path.rglob("*.parquet")} == before
 
 

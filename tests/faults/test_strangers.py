@@ -16,7 +16,7 @@ from conftest import TINY
 from PIL import Image
 
 from mincurate.errors import UserError
-from mincurate.images import decode_pool, sources
+from mincurate.images import decode_pool, file_kinds, sources
 from mincurate.images.decode import Identity
 from mincurate.images.decode_pool import decode_many, identify_many
 from mincurate.images.sources import Source
@@ -47,10 +47,10 @@ def pillow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def looked_at(files: list[Path]) -> list[Identity]:
     """What is known of each file; that decoding agrees with it is seen on the way."""
-    known = [Source(str(path), path.name) for path in files]
-    identities = list(identify_many(known, size=None, workers=2))
+    listed = [Source(str(path), path.name) for path in files]
+    identities = list(identify_many(listed, size=None, workers=2))
     assert len(identities) == len(files)
-    batches = decode_many([s.path for s in known], size=16, workers=2, batch_size=64)
+    batches = decode_many([s.path for s in listed], size=16, workers=2, batch_size=64)
     for identity, pixels in zip(identities, (p for b in batches for p in b), strict=True):
         assert (identity.reason is None) == isinstance(pixels, np.ndarray), (identity, pixels)
         assert (identity.content_hash is None) == (identity.reason is not None)
@@ -60,9 +60,9 @@ def looked_at(files: list[Path]) -> list[Identity]:
 def test_every_image_file_of_pillows_own_tests_has_a_status(pillow):
     files = sorted(p for p in pillow.rglob("*") if p.is_file())
     assert len(files) > 700
-    found = looked_at(files)
-    fine = sum(identity.reason is None for identity in found)
-    reasons = pd.Series([identity.reason for identity in found]).value_counts()
+    identities = looked_at(files)
+    fine = sum(identity.reason is None for identity in identities)
+    reasons = pd.Series([identity.reason for identity in identities]).value_counts()
     print(f"{len(files)} files: {fine} images, {len(files) - fine} with a reason")
     print(reasons.to_string())
     assert 200 < fine < len(files)
@@ -72,7 +72,7 @@ def test_every_image_file_of_pillows_own_tests_has_a_status(pillow):
 def test_a_folder_of_them_is_a_table_with_a_row_each(pillow):
     """What is named like an image is listed, by the same rule as any folder."""
     listed = sources.find(pillow)
-    named = [p for p in pillow.rglob("*") if p.suffix.casefold() in sources.IMAGE_SUFFIXES]
+    named = [p for p in pillow.rglob("*") if p.suffix.casefold() in file_kinds.IMAGE_SUFFIXES]
     assert {s.path for s in listed} >= {str(p) for p in named if "/." not in str(p)}
     assert len({s.rel_path for s in listed}) == len(listed)
 
@@ -80,8 +80,8 @@ def test_a_folder_of_them_is_a_table_with_a_row_each(pillow):
 @pytest.mark.long
 def test_scoring_the_folder_of_them_gives_a_row_each_with_a_status(tiny, say, pillow):
     listed = sources.find(pillow)
-    code, said = say("score", pillow, "--image-size", 16, *TINY)
-    assert code == 0, said
+    code, output = say("score", pillow, "--image-size", 16, *TINY)
+    assert code == 0, output
     table = store.find().frame()
     assert sorted(table["rel_path"]) == sorted(s.rel_path for s in listed)
     fine = table["status"] == "ok"
@@ -95,7 +95,7 @@ def originals() -> list[bytes]:
     """Good files of every format that is read, each different."""
     rng = np.random.default_rng(0)
     smooth = np.add.outer(np.arange(24), np.arange(30)) * 4
-    found = []
+    files = []
     for kind, options in (
         ("JPEG", {}),
         ("JPEG", {"progressive": True}),
@@ -111,8 +111,8 @@ def originals() -> list[bytes]:
         img = Image.fromarray((smooth[..., None] + noise).clip(0, 255).astype(np.uint8))
         buffer = io.BytesIO()
         img.save(buffer, kind, **options)
-        found.append(buffer.getvalue())
-    return found
+        files.append(buffer.getvalue())
+    return files
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:
@@ -142,8 +142,8 @@ def test_mutated_copies_by_the_thousand_have_a_status_each(tmp_path):
     for i in range(MUTANTS):
         files.append(tmp_path / f"{i:05d}.img")
         files[-1].write_bytes(mutated(good[i % len(good)], rng))
-    found = looked_at(files)
-    fine = sum(identity.reason is None for identity in found)
+    identities = looked_at(files)
+    fine = sum(identity.reason is None for identity in identities)
     print(f"{MUTANTS} mutants: {fine} images, {MUTANTS - fine} with a reason")
     assert 0 < fine < MUTANTS
 
@@ -294,9 +294,9 @@ def test_a_file_that_takes_too_long_has_a_reason_and_the_others_go_on(tmp_path, 
         paths.append(tmp_path / f"{i}.png")
         Image.new("RGB", (8, 8), (i, i, i)).save(paths[-1])
     paths.insert(3, slow_picture(tmp_path / "slow.png"))
-    found = looked_at(paths)
-    assert [f.reason is None for f in found] == [True] * 3 + [False] + [True] * 3
-    assert found[3].reason == "decoding it takes longer than 0.4 seconds"
+    identities = looked_at(paths)
+    assert [f.reason is None for f in identities] == [True] * 3 + [False] + [True] * 3
+    assert identities[3].reason == "decoding it takes longer than 0.4 seconds"
 
 
 @pytest.mark.parametrize(
@@ -317,8 +317,8 @@ def test_a_process_that_hangs_or_crashes_is_replaced(tmp_path, monkeypatch, sign
         os.kill(worker.process.pid, signals.SIGSEGV)
         monkeypatch.setattr(decode_pool, "_take", lambda: worker)
         os.kill(worker.process.pid, signals.SIGCONT)
-    found = next(identify_many([fine], size=8, workers=1))
-    assert reason in found.reason
+    identity = next(identify_many([fine], size=8, workers=1))
+    assert reason in identity.reason
     monkeypatch.undo()
     assert next(identify_many([fine], size=8, workers=1)).reason is None
 

@@ -28,7 +28,7 @@ def weights_of(name, tmp_path):
 )
 def test_the_distance_is_the_one_of_the_lpips_package(tmp_path, name, net, trunk):
     file = weights_of(trunk, tmp_path)
-    ours = perceptual.load(f"{name}@{file}", None)
+    ours = perceptual.load_perceptual(f"{name}@{file}", None)
     theirs = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval()
     state = backbone.read_weights(file)
     theirs.net.load_state_dict(
@@ -45,7 +45,7 @@ def test_the_distance_is_the_one_of_the_lpips_package(tmp_path, name, net, trunk
 @pytest.mark.parametrize("name", ["lpips-alex", "lpips-squeeze"])
 def test_images_too_small_for_a_trunk_are_enlarged(tmp_path, name, side):
     file = weights_of({"lpips-alex": "alexnet", "lpips-squeeze": "squeezenet1_1"}[name], tmp_path)
-    distance = perceptual.load(f"{name}@{file}", None)
+    distance = perceptual.load_perceptual(f"{name}@{file}", None)
     x, y = torch.rand(2, 1, 3, side, side) * 2 - 1
     found = perceptual.distance(distance.features(x), distance.features(y))
     assert torch.isfinite(found).all() and (found.sum(1) > 0).all()
@@ -55,7 +55,7 @@ def test_images_too_small_for_a_trunk_are_enlarged(tmp_path, name, side):
     "net", ["squeezenet1_1", "resnet18", "mobilenet_v3_small", "regnet_y_400mf"]
 )
 def test_any_convolutional_backbone_gives_an_lpips_form(tmp_path, net):
-    distance = perceptual.load(f"torchvision:{net}@{weights_of(net, tmp_path)}", None)
+    distance = perceptual.load_perceptual(f"torchvision:{net}@{weights_of(net, tmp_path)}", None)
     x, y = torch.rand(2, 2, 3, 32, 32) * 2 - 1
     with torch.no_grad():
         same = perceptual.distance(distance.features(x), distance.features(x))
@@ -68,7 +68,7 @@ def test_any_convolutional_backbone_gives_an_lpips_form(tmp_path, net):
 
 def test_the_denoisers_own_features_are_a_distance():
     model = Denoiser(tiny_unet(), linear_alphas_cumprod(), "epsilon", "", 16)
-    own = perceptual.load("unet", model)
+    own = perceptual.load_perceptual("unet", model)
     x, y = torch.rand(2, 2, 3, 16, 16) * 2 - 1
     with torch.no_grad():
         assert (perceptual.distance(own.features(x), own.features(y)) > 0).all()
@@ -87,13 +87,13 @@ def test_auto_takes_the_papers_distance_where_its_weights_lie(tmp_path, monkeypa
     place = tmp_path / "checkpoints" / "vgg16-397923af.pth"
     place.parent.mkdir()
     place.write_bytes(b"")
-    assert perceptual.choose("auto")[0] == "lpips-vgg"
+    assert perceptual.choose_perceptual("auto")[0] == "lpips-vgg"
 
 
 def test_auto_takes_the_own_features_where_nothing_can_be_downloaded(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(backbone, "reachable", lambda url, timeout=5.0: False)
-    name, why = perceptual.choose("auto")
+    name, why = perceptual.choose_perceptual("auto")
     assert name == "unet" and "lpips-vgg" in why and "\n" not in why
 
 
@@ -103,27 +103,27 @@ def test_auto_takes_the_own_features_where_nothing_can_be_downloaded(tmp_path, m
 )
 def test_a_distance_that_is_not_to_be_had_is_one_sentence(spec):
     with pytest.raises(UserError) as error:
-        perceptual.load(spec, None)
+        perceptual.load_perceptual(spec, None)
     assert "\n" not in str(error.value)
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
     file = weights_of("alexnet", tmp_path)
     with pytest.raises(UserError, match="do not fit"):
-        perceptual.load(f"torchvision:resnet18@{file}", None)
+        perceptual.load_perceptual(f"torchvision:resnet18@{file}", None)
     with pytest.raises(UserError, match="vgg16"):
-        perceptual.load(f"lpips-vgg@{file}", None)
+        perceptual.load_perceptual(f"lpips-vgg@{file}", None)
 
 
 def test_a_transformer_has_no_feature_maps(tmp_path):
     file = weights_of("vit_b_32", tmp_path)
     with pytest.raises(UserError, match="convolutional"):
-        perceptual.load(f"torchvision:vit_b_32@{file}", None)
+        perceptual.load_perceptual(f"torchvision:vit_b_32@{file}", None)
 
 
 @pytest.mark.skipif(not SQUEEZENET.exists(), reason="no ImageNet weights beside the repository")
 def test_a_real_backbone_finds_a_changed_object_further_than_a_little_noise():
-    distance = perceptual.load(f"torchvision:squeezenet1_0@{SQUEEZENET}", None)
+    distance = perceptual.load_perceptual(f"torchvision:squeezenet1_0@{SQUEEZENET}", None)
     from sklearn.datasets import load_sample_image
 
     def crop(name):

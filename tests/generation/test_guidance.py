@@ -14,7 +14,7 @@ from mincurate.diffusion.denoiser import Denoiser, check_all_levels, linear_alph
 from mincurate.diffusion.trainer import TrainingInterruptedError
 from mincurate.errors import UserError
 from mincurate.generation import classifier as classifiers
-from mincurate.generation import guidance, train_classifier
+from mincurate.generation import guidance, held_out, train_classifier
 from mincurate.generation.classifier import LOSSES, Classifier, ClassifierTraining, Head
 from mincurate.generation.guidance import guided
 
@@ -311,6 +311,68 @@ def test_minutes_become_steps(tmp_path, monkeypatch):
     assert record["minutes"] * 60 == pytest.approx(40, rel=0.05)
 
 
+@pytest.fixture
+def float32(monkeypatch):
+    """Rounding of bfloat16 would hide the differences that are tested."""
+    monkeypatch.setattr(train_classifier, "reduced_precision", lambda device: None)
+
+
+def small_memory(monkeypatch, room):
+    """Let the encoder fail as the allocator does for more than ``room`` images; what it took."""
+    sizes = []
+
+    def encode(self, x, timesteps, encode=Denoiser.encode):
+        if len(x) > room:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        sizes.append(len(x))
+        return encode(self, x, timesteps)
+
+    monkeypatch.setattr(Denoiser, "encode", encode)
+    return sizes
+
+
+def gradients(folder, parts=1, size=8):
+    """Loss and gradients of a first step that begins with so many parts."""
+    plan = replace(TINY, batch_size=size)
+    training = train_classifier.HeadTrainer(
+        denoiser(), IMAGES, CLASSES, folder, plan, [*LABELS[:60], *[None] * 60], StopAt(0)
+    )
+    training.planned, training.parts.number = 1, parts
+    training.optimizer.zero_grad = lambda set_to_none: None
+    loss = training.update(0)
+    return loss, torch.cat([p.grad.flatten() for p in training.head.parameters()])
+
+
+@pytest.mark.parametrize(("size", "rows"), [(8, [3, 3, 2]), (5, [3, 2])])
+def test_parts_add_up_to_the_gradient_of_the_batch(float32, tmp_path, monkeypatch, size, rows):
+    loss, whole = gradients(tmp_path, size=size)
+    sizes = small_memory(monkeypatch, room=size)
+    other, together = gradients(tmp_path, len(rows), size)
+    assert sizes[1:] == rows and other == pytest.approx(loss, rel=1e-5)  # the first is a probe
+    torch.testing.assert_close(together, whole, rtol=1e-3, atol=1e-6)
+
+
+def test_a_batch_that_does_not_fit_into_memory_gives_the_weights_of_one_that_does(
+    float32, tmp_path, monkeypatch
+):
+    plan = replace(TINY, batch_size=8)
+    whole = train_classifier.train(denoiser(), IMAGES, CLASSES, tmp_path / "whole", plan)
+    sizes = small_memory(monkeypatch, room=4)
+    parts = train_classifier.train(denoiser(), IMAGES, CLASSES, tmp_path / "parts", plan)
+    assert max(sizes) == 4
+    for one, other in zip(*(c.head.state_dict().values() for c in (whole, parts)), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_memory_for_not_even_one_image_is_a_sentence(tmp_path, monkeypatch):
+    model = denoiser()
+    probe = classifiers.new_head(model, TINY, 0)
+    monkeypatch.setattr(train_classifier, "new_head", lambda *_: probe)
+    small_memory(monkeypatch, room=0)
+    with pytest.raises(UserError, match="more memory for the classifier's training than cpu has"):
+        train_classifier.train(model, IMAGES, CLASSES, tmp_path, TINY)
+
+
 def test_a_classifier_belongs_to_its_denoiser(tmp_path):
     model = denoiser()
     classifier = train_classifier.train(model, IMAGES, CLASSES, tmp_path, TINY)
@@ -371,16 +433,16 @@ def test_unknown_labels_are_not_learned(tmp_path):
 @given(st.lists(st.integers(-1, 5), min_size=1, max_size=60), st.integers(0, 5))
 def test_the_held_out_split_is_stratified(classes, seed):
     members = np.array(classes)
-    train_index, held_out = train_classifier.split(members, seed, share=0.2)
-    assert np.array_equal(held_out, train_classifier.split(members, seed, share=0.2)[1])
+    train_index, test_index = held_out.split(members, seed, share=0.2)
+    assert np.array_equal(test_index, held_out.split(members, seed, share=0.2)[1])
     known = np.flatnonzero(members >= 0)
     if all(np.sum(members == k) == 1 for k in np.unique(members[known])):
-        assert np.array_equal(train_index, known) and np.array_equal(held_out, known)
+        assert np.array_equal(train_index, known) and np.array_equal(test_index, known)
         return
-    assert np.array_equal(np.sort(np.concatenate([train_index, held_out])), known)
+    assert np.array_equal(np.sort(np.concatenate([train_index, test_index])), known)
     for k in np.unique(members[known]):
         n = np.sum(members == k)
-        out = np.sum(members[held_out] == k)
+        out = np.sum(members[test_index] == k)
         assert out == (0 if n == 1 else min(max(1, round(0.2 * n)), n - 1))
 
 
@@ -390,7 +452,7 @@ def test_the_figures_are_their_definitions():
     truth = RNG.integers(0, 4, 200)
     log_probs = np.log(RNG.dirichlet(np.ones(5), 200))
     predicted = log_probs.argmax(1)
-    found = train_classifier.figures(log_probs, truth)
+    found = held_out.figures(log_probs, truth)
     assert found["accuracy"] == np.mean(predicted == truth)
     assert found["mean_absolute_error"] == np.abs(predicted - truth).mean()
     expected = f1_score(truth, predicted, average="macro", labels=np.unique(truth))

@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -172,3 +174,62 @@ def test_two_workers_of_a_cluster_give_objects_the_table_of_this_process(
     assert (there.frame["status"] == "ok").all() and len(there.frame) == 60
     assert there.frame["path"].str.startswith(f"{stored}/").all()
     pd.testing.assert_frame_equal(there.frame, here.frame, check_exact=False, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "key", ["a::b.png", "why?.png", "50%.png", "a b+c.png", "x[1]*.png", "é.png"]
+)
+def test_an_object_is_read_whatever_its_key(storage, shapes, key):
+    data = next((shapes / "disc").iterdir()).read_bytes()
+    storage.put(f"keys/{key}", data)
+    [source] = [s for s in sources.find(f"{storage.url}/keys") if s.rel_path == key]
+    assert object_storage.read(source.path, 10_000) == data
+    assert decode.identify(source, size=None).reason is None
+
+
+def test_a_scheme_in_capitals_is_the_same(stored):
+    scheme, rest = stored.split("://")
+    assert sources.find(f"{scheme.upper()}://{rest}") == sources.find(stored)
+    assert object_storage.read(f"{scheme.upper()}://{rest}/disc/000.png", 10_000)
+    collection.check_place(f"{scheme.upper()}://{rest}")
+
+
+def test_results_in_a_bucket_are_no_images(storage):
+    for key in ("a.png", "run/run.json", "run/figures/map.png", "run/images/mine.png", "notes.txt"):
+        storage.put(f"mixed/{key}", b"-")
+    for key in ("gen/run.json", "gen/manifest.jsonl", "gen/images/0.png"):
+        storage.put(f"mixed/{key}", b"-")
+    for key in ("out/export.json", "out/cat/a.png", "out/provenance.csv"):
+        storage.put(f"mixed/{key}", b"-")
+    listing = sources.read_place(f"{storage.url}/mixed")
+    assert [s.rel_path for s in listing.sources] == ["a.png", "run/images/mine.png"]
+    assert listing.passed_over[".txt"] == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "package", "extra"),
+    [
+        ("s3://bucket/photos", "s3fs", "s3"),
+        ("S3://bucket/photos", "fsspec", "s3"),
+        ("gs://bucket", "gcsfs", "gcs"),
+        ("GCS://bucket", "fsspec", "gcs"),
+    ],
+)
+def test_a_missing_extra_is_named_in_the_first_sentence(url, package, extra):
+    code = f"import sys; sys.modules[{package!r}] = None; "
+    code += "from mincurate.images import collection, sources"
+    for call in ("collection.check_place", "sources.find"):
+        done = subprocess.run(
+            [sys.executable, "-c", f"{code}; {call}({url!r})"], capture_output=True, text=True
+        )
+        last = done.stderr.strip().splitlines()[-1]
+        way_out = f"needs an extra: pip install 'mincurate[{extra}]'."
+        assert last == f"mincurate.errors.UserError: Reading {object_storage.normal(url)} {way_out}"
+
+
+def test_a_url_that_is_not_read_is_said_to_be_none(tmp_path):
+    for url in ("https://example.org/photos", "AZ://bucket/photos", "hdfs://x/y"):
+        with pytest.raises(UserError, match=f"^{url.split(':')[0].lower()}:// is not read"):
+            collection.check_place(url)
+    with pytest.raises(UserError, match="alone"):
+        collection.check_place(["s3://bucket/a.png", str(tmp_path)])

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mincurate.curation.export import RECORD as EXPORT_RECORD
 from mincurate.errors import UserError
-from mincurate.images.sources import Source, find, find_folder, find_table, look_like_classes, sniff
+from mincurate.images.file_kinds import sniff
+from mincurate.images.sources import Source, find, read_place
+from mincurate.runs import store
 
 
 def put(path: Path) -> Path:
@@ -27,7 +30,7 @@ def reasons(sources: list[Source]) -> dict[str, str | None]:
 def test_a_folder_is_searched_to_its_depth_in_sorted_order(tmp_path: Path) -> None:
     for name in ("b/2.PNG", "b/10.jpg", "a.tiff", "b/c/d/x.Jpe", "z.webp"):
         put(tmp_path / name)
-    found = find_folder(tmp_path)
+    found = find(tmp_path)
     assert names(found) == ["a.tiff", "b/10.jpg", "b/2.PNG", "b/c/d/x.Jpe", "z.webp"]
     assert [source.path for source in found] == [str(tmp_path / name) for name in names(found)]
     assert set(reasons(found).values()) == {None}
@@ -39,14 +42,116 @@ def test_what_is_no_image_by_its_name_is_ignored(tmp_path: Path) -> None:
         put(tmp_path / name)
     put(tmp_path / "__MACOSX" / "x.png")
     put(tmp_path / ".cache" / "x.png")
-    assert names(find_folder(tmp_path)) == ["good.png"]
+    assert names(find(tmp_path)) == ["good.png"]
+
+
+def test_other_files_are_counted_by_their_suffix(tmp_path: Path) -> None:
+    put(tmp_path / "good.png")
+    for name in ("a.txt", "b/c.TXT", "b/d.json", "README", "._a.png", "Thumbs.db", "@eaDir/x.png"):
+        put(tmp_path / name).write_text("-")
+    listing = read_place(tmp_path)
+    assert listing.passed_over == {".txt": 2, ".json": 1, "": 1}
+    assert "Passed over: 4 other files (2 .txt, 1 without a suffix, 1 .json)." in listing.lines
+
+
+def test_a_folder_without_images_says_what_it_has(tmp_path: Path) -> None:
+    (tmp_path / "train.parquet").touch()
+    with pytest.raises(UserError, match=r"holds no images.*table train.parquet.*1 .parquet"):
+        find(tmp_path)
+
+
+def run_in(folder: Path, **facts: object) -> Path:
+    """What a run leaves in a folder, as far as pictures are concerned."""
+    store.create(folder, **facts)
+    put(folder / "figures" / "map.png")
+    if facts.get("kind") == store.AUGMENT:
+        put(folder / "images" / "000000.png")
+        put(folder / "baseline" / "images" / "0.png")
+    (folder / "scores.csv").touch()
+    return folder
+
+
+def test_what_mincurate_has_written_is_no_input(tmp_path: Path, home: Path) -> None:
+    put(tmp_path / "a.png")
+    run_in(tmp_path / "results")
+    run_in(tmp_path / "made" / "more", kind=store.AUGMENT)
+    export = tmp_path / "export"
+    put(export / "cat" / "a.png")
+    (export / EXPORT_RECORD).write_text('{"fingerprint": "f", "started": "now", "finished": null}')
+    found = read_place(tmp_path)
+    assert names(found.sources) == ["a.png"]
+    assert "export/, made/more/, results/" in found.notes[0] and not found.passed_over
+
+
+def test_a_class_folder_that_is_given_as_output_keeps_its_images(tmp_path: Path) -> None:
+    for name in ("cat/1.png", "cat/2.png", "dog/1.png"):
+        put(tmp_path / name)
+    store.create(tmp_path / "cat")
+    put(tmp_path / "cat" / "figures" / "map.png")
+    assert names(find(tmp_path)) == ["cat/1.png", "cat/2.png", "dog/1.png"]
+
+
+def test_a_folder_that_is_its_own_output_is_scored_again_as_before(tmp_path: Path) -> None:
+    put(tmp_path / "a.png")
+    store.create(tmp_path)
+    put(tmp_path / "figures" / "map.png")
+    assert names(find(tmp_path)) == ["a.png"]
+
+
+def test_another_programs_run_json_hides_nothing(tmp_path: Path) -> None:
+    put(tmp_path / "figures" / "a.png")
+    (tmp_path / "run.json").write_text('{"id": 1}')
+    (tmp_path / "export.json").write_text("[]")
+    assert names(find(tmp_path)) == ["figures/a.png"]
+
+
+def test_the_home_of_mincurate_is_no_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "a.png")
+    put(tmp_path / "home" / "demo" / "x.png")
+    monkeypatch.setenv("MINCURATE_HOME", str(tmp_path / "home"))
+    assert names(find(tmp_path)) == ["a.png"]
+
+
+def test_several_files_and_folders_are_one_place(tmp_path: Path) -> None:
+    for name in ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png", "owl/1.png"):
+        put(tmp_path / name)
+    (tmp_path / "notes.txt").touch()
+    run_in(tmp_path / "results")
+    paths = [tmp_path / name for name in ("cat", "dog/1.png", "notes.txt", "cat/1.png")]
+    listing = read_place(paths)
+    assert [(s.rel_path, s.label) for s in listing.sources] == [
+        ("cat/1.png", "cat"),
+        ("cat/2.png", "cat"),
+        ("dog/1.png", "dog"),
+    ]
+    assert listing.passed_over == {".txt": 1}
+    everything = read_place(sorted(tmp_path.iterdir()))
+    assert {s.label for s in everything.sources} == {"cat", "dog", "owl"}
+
+
+def test_links_out_of_the_folder_are_followed_on_demand(tmp_path: Path) -> None:
+    put(tmp_path / "blobs" / "a1b2")
+    put(tmp_path / "outside" / "deep" / "y.png")
+    (tmp_path / "outside" / "loop").symlink_to("../snapshot")
+    folder = tmp_path / "snapshot"
+    folder.mkdir()
+    (folder / "x.png").symlink_to("../blobs/a1b2")
+    (folder / "more").symlink_to("../outside")
+    (folder / "again").symlink_to("../outside")
+    (folder / "t.csv").write_text("path\nx.png\n")
+    with pytest.raises(UserError, match=r"3 symbolic links .*--follow-links"):
+        find(folder)
+    for place in (folder, folder / "t.csv"):
+        found = reasons(read_place(place, follow_links=True).sources)
+        assert found.pop("x.png") is None
+        assert found in ({}, {"again/deep/y.png": None}, {"more/deep/y.png": None})
 
 
 def test_a_broken_file_named_like_an_image_is_listed(tmp_path: Path) -> None:
     put(tmp_path / "good.png")
     (tmp_path / "bad.jpg").write_text("no image")
     (tmp_path / "phone.HEIC").write_text("no image")
-    assert names(find_folder(tmp_path)) == ["bad.jpg", "good.png", "phone.HEIC"]
+    assert names(find(tmp_path)) == ["bad.jpg", "good.png", "phone.HEIC"]
 
 
 def test_without_a_suffix_the_first_bytes_decide(tmp_path: Path) -> None:
@@ -54,7 +159,7 @@ def test_without_a_suffix_the_first_bytes_decide(tmp_path: Path) -> None:
     (tmp_path / "README").write_text("BMW and other cars")
     (tmp_path / "empty").touch()
     os.mkfifo(tmp_path / "pipe")
-    assert names(find_folder(tmp_path)) == ["0f3a"]
+    assert names(find(tmp_path)) == ["0f3a"]
 
 
 def test_a_relative_root_gives_absolute_paths(
@@ -82,7 +187,7 @@ def test_a_link_out_of_the_folder_is_listed_and_not_followed(tmp_path: Path) -> 
     (tmp_path / "root" / "notes.txt").symlink_to("../outside/x.png")
     (tmp_path / "root" / "gone.png").symlink_to("nowhere.png")
     out = "symbolic link out of the folder, not followed"
-    assert reasons(find_folder(tmp_path / "root")) == {
+    assert reasons(find(tmp_path / "root")) == {
         "file.png": out,
         "folder": out,
         "gone.png": "symbolic link to nothing",
@@ -94,7 +199,7 @@ def test_a_sibling_with_the_same_beginning_is_outside(tmp_path: Path) -> None:
     put(tmp_path / "root-2" / "x.png")
     put(tmp_path / "root" / "good.png")
     (tmp_path / "root" / "x.png").symlink_to("../root-2/x.png")
-    assert reasons(find_folder(tmp_path / "root"))["x.png"] is not None
+    assert reasons(find(tmp_path / "root"))["x.png"] is not None
 
 
 def test_links_inside_the_folder_are_followed_without_loops(tmp_path: Path) -> None:
@@ -105,7 +210,7 @@ def test_links_inside_the_folder_are_followed_without_loops(tmp_path: Path) -> N
     (tmp_path / "b").symlink_to("a")
     (tmp_path / "stored").symlink_to(".store")
     (tmp_path / "z.png").symlink_to("a/x.png")
-    found = reasons(find_folder(tmp_path))
+    found = reasons(find(tmp_path))
     assert found.pop("a/self.png") == found.pop("b/self.png") == "symbolic link to nothing"
     assert found == dict.fromkeys(["a/x.png", "b/x.png", "stored/y.png", "z.png"])
 
@@ -116,7 +221,7 @@ def test_knotted_links_end(tmp_path: Path) -> None:
         put(tmp_path / folder / "x.png")
         for other in folders:
             (tmp_path / folder / f"to_{other}").symlink_to(f"../{other}")
-    assert len(find_folder(tmp_path)) <= 2 * len(folders)
+    assert len(find(tmp_path)) <= 2 * len(folders)
 
 
 def test_a_root_that_is_a_link_is_fine(tmp_path: Path) -> None:
@@ -143,7 +248,7 @@ def test_an_unreadable_folder_does_not_stop_the_search(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", guarded)
-    assert reasons(find_folder(tmp_path)) == {
+    assert reasons(find(tmp_path)) == {
         "closed": "folder cannot be read: permission denied",
         "open/x.png": None,
     }
@@ -152,7 +257,7 @@ def test_an_unreadable_folder_does_not_stop_the_search(
 def test_names_that_no_table_can_hold_are_listed_in_a_form_that_it_can(tmp_path: Path) -> None:
     put(tmp_path / "good.png")
     put(Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xe4d.png")))
-    bad = find_folder(tmp_path)[0]
+    bad = find(tmp_path)[0]
     assert (bad.rel_path, bad.reason) == ("b\\xe4d.png", None)
     bad.path.encode()
 
@@ -161,7 +266,7 @@ def test_any_other_name_is_kept_as_it_is(tmp_path: Path) -> None:
     odd = ["a\nb.png", "ÄÖ猫🐈.png", "with space .png", "quote\"'.png", "%20.png"]
     for name in odd:
         put(tmp_path / name)
-    assert names(find_folder(tmp_path)) == sorted(odd)
+    assert names(find(tmp_path)) == sorted(odd)
 
 
 @pytest.mark.parametrize(
@@ -188,10 +293,9 @@ def test_any_other_name_is_kept_as_it_is(tmp_path: Path) -> None:
 def test_folders_become_labels_when_they_look_like_classes(
     paths: list[str], expected: bool, tmp_path: Path
 ) -> None:
-    assert look_like_classes(paths) is expected
     for path in paths:
         put(tmp_path / path)
-    labels = [source.label for source in find_folder(tmp_path)]
+    labels = [source.label for source in find(tmp_path)]
     assert labels == [Path(path).parent.name if expected else None for path in sorted(paths)]
 
 
@@ -249,9 +353,9 @@ def test_a_table_gives_its_rows_with_a_reason_for_what_is_missing(
 @pytest.mark.parametrize("label", ["class", "Category", "ground_truth"])
 def test_columns_are_known_by_their_usual_names(tmp_path: Path, column: str, label: str) -> None:
     put(tmp_path / "a.png")
-    first = find_table(write_table(tmp_path / "t.csv", (column, label)))[0]
+    first = find(write_table(tmp_path / "t.csv", (column, label)))[0]
     assert (first.rel_path, first.label) == ("a.png", "cat")
-    assert find_table(tmp_path / "t.csv", labels=False)[0].label is None
+    assert find(tmp_path / "t.csv", labels=False)[0].label is None
 
 
 def test_a_row_leaves_the_folder_of_the_table_by_an_absolute_path_alone(tmp_path: Path) -> None:
@@ -267,7 +371,7 @@ def test_a_row_leaves_the_folder_of_the_table_by_an_absolute_path_alone(tmp_path
     rows += ["in.png", "sub/../../folder/sub/b.png", "S3://b/a.png", "HTTP://a/b.png"]
     (folder / "t.csv").write_text("\n".join(rows) + "\n")
     link = "symbolic link out of the folder, not followed"
-    assert reasons(find_table(folder / "t.csv")) == {
+    assert reasons(find(folder / "t.csv")) == {
         outside.as_posix(): "relative path out of the table's folder, not read",
         other.as_posix(): None,
         "a.png": None,
@@ -275,8 +379,8 @@ def test_a_row_leaves_the_folder_of_the_table_by_an_absolute_path_alone(tmp_path
         "out.png": link,
         "in.png": None,
         "sub/b.png": None,
-        "S3://b/a.png": None,
-        "HTTP://a/b.png": "a URL of a kind that is not read",
+        "s3://b/a.png": None,
+        "http://a/b.png": "a URL of a kind that is not read",
     }
 
 
@@ -285,14 +389,14 @@ def test_a_link_out_of_the_folder_is_followed_where_a_row_names_it_whole(tmp_pat
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "out.png").symlink_to("../outside.png")
     (tmp_path / "folder" / "t.csv").write_text(f"path\n{tmp_path / 'folder' / 'out.png'}\n")
-    assert reasons(find_table(tmp_path / "folder" / "t.csv")) == {"out.png": None}
+    assert reasons(find(tmp_path / "folder" / "t.csv")) == {"out.png": None}
 
 
 def test_a_table_in_a_folder_behind_a_link_names_the_files_beside_it(tmp_path: Path) -> None:
     put(tmp_path / "real" / "a.png")
     (tmp_path / "real" / "t.csv").write_text("path\na.png\n")
     (tmp_path / "link").symlink_to("real")
-    assert reasons(find_table(tmp_path / "link" / "t.csv")) == {"a.png": None}
+    assert reasons(find(tmp_path / "link" / "t.csv")) == {"a.png": None}
 
 
 def test_a_table_row_with_quotes_commas_and_newlines_is_read(tmp_path: Path) -> None:
@@ -315,7 +419,11 @@ def test_a_table_that_cannot_be_used_says_what_it_has(tmp_path: Path) -> None:
     [
         ("header.csv", b"path,label\n"),
         ("empty.csv", b""),
-        ("latin.csv", b"path\n\xe4.png\n"),
+        ("neither.csv", b"path\n\xe4\x81.png\n"),
+        ("open.csv", b'path,label\na.png,"cat\n'),
+        ("wide.csv", b"path,label\na, b.png,cat\n"),
+        ("one.jsonl", b'{"path": "a.png"}\n{"path": \n'),
+        ("list.json", b'["a.png"]'),
         ("broken.parquet", b"PAR1 not really"),
         ("empty.parquet", b""),
     ],
@@ -325,16 +433,6 @@ def test_a_broken_table_is_one_sentence(tmp_path: Path, name: str, content: byte
     with pytest.raises(UserError, match=name) as error:
         find(tmp_path / name)
     assert "\n" not in str(error.value)
-
-
-def test_a_table_with_pictures_instead_of_paths_is_refused(tmp_path: Path) -> None:
-    import pyarrow
-    import pyarrow.parquet
-
-    table = pyarrow.table({"image": [{"bytes": b"x", "path": "a.png"}]})
-    pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
-    with pytest.raises(UserError, match=r"image.*dict values, not paths"):
-        find(tmp_path / "t.parquet")
 
 
 @pytest.mark.parametrize(

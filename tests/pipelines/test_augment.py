@@ -2,11 +2,11 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +18,15 @@ from mincurate.curation import gather
 from mincurate.errors import UserError
 from mincurate.evaluation import gate
 from mincurate.generation import budget, generate, samplers
-from mincurate.generation.budget import Budget
-from mincurate.generation.networks import open_workshop
+from mincurate.generation.trainings import plan_trainings
 from mincurate.pipelines import augment, estimates
+from mincurate.pipelines.augment_settings import AugmentSettings
 from mincurate.ranking import reference
 from mincurate.runs import store
 from mincurate.runs.manifest import read_manifest, read_png
 
-BUDGET = Budget(train_steps=20, guide_steps=20)
-QUICK = {"n": 12, "steps": 3, "budget": BUDGET}
+BUDGET = {"train_steps": 20, "guide_steps": 20}
+QUICK = {"n": 12, "steps": 3} | BUDGET
 
 
 def images(home: Path, run: str) -> dict[str, bytes]:
@@ -93,7 +93,7 @@ def test_a_killed_generation_goes_on_to_the_same_images(own):
     assert len(read_manifest(manifest.parent)) == 4
     kept = {p: p.stat().st_mtime_ns for p in (manifest.parent / "images").glob("00000[0-3].png")}
     said = command(own, *arguments)
-    assert "Going on with run mincurate_2" in said and "Training" not in said
+    assert "Resuming run mincurate_2" in said and "Training" not in said
     assert kept == {p: p.stat().st_mtime_ns for p in kept}
     assert images(own, "mincurate_2") == whole
     lines = [json.loads(line) for line in manifest.open()]
@@ -209,10 +209,8 @@ def test_a_dry_run_tells_every_part_of_the_work(own):
     longer, training = ("--train-minutes", 5), "train on to all noise levels"
     assert parts() == [classifier, *end]  # it was trained on for the fixture
     assert parts(*longer) == [training, classifier, *end]
-    low = parts("--sampler", "low-density", *longer)
-    assert re.fullmatch(r"generate \d+ plain images, if they are not there yet", low[1])
-    assert low[2] == "learn to tell them from real ones"
-    assert low[3:] == [classifier, *end]  # the classifier gives the images their labels
+    plain = parts("--sampler", "ddpm", *longer)
+    assert plain == [training, classifier, *end]  # the classifier gives the images their labels
     without_labels()
     assert parts("--sampler", "self-guided", *longer) == [training, *end]
 
@@ -223,7 +221,7 @@ def without_labels():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampler", ["ddpm", "self-guided", "boost-and-skip", "low-density"])
+@pytest.mark.parametrize("sampler", ["ddpm", "self-guided", "boost-and-skip"])
 def test_every_sampler_makes_images_and_says_how(own, sampler):
     made = augment.augment(**QUICK | {"n": 4}, sampler=sampler)
     line = read_manifest(made.run.path)[0]
@@ -238,6 +236,27 @@ def test_the_scale_that_an_image_was_made_with_is_recorded(generated):
     assert line["guidance_scale"] == samplers.GUIDANCE_SCALES["minority"]
 
 
+def test_the_settings_of_a_generation_are_recorded_as_they_are(generated):
+    settings = store.Run(generated / "runs" / "mincurate_2").record["settings"]
+    assert set(settings) == {field.name for field in fields(AugmentSettings)} | {"target_classes"}
+    # What readers of runs made by earlier versions take.
+    assert settings["target_classes"] == [0, 1, 2, 3, 4] and settings["solver"] == "sde-dpm++"
+    assert (settings["n"], settings["init"], settings["strength"]) == (12, "real", 0.5)
+
+
+def test_where_a_generation_computes_is_no_other_request():
+    """The settings that earlier versions asked with, and no others."""
+    there = AugmentSettings(device="cuda", num_workers=2, engine="ray", resume=False, dataset="d")
+    here = AugmentSettings()
+    assert there.settled().identity([4]) == here.settled().identity([4])
+    assert here.settled().identity([4]) == {
+        **{"n": 1000, "first": 0, "target_classes": [4], "label": None, "like": None},
+        **{"sampler": "minority", "solver": "sde-dpm++", "steps": 25, "guidance_scale": 2.0},
+        **{"init": "noise", "strength": 0.6, "loss": "ordinal", "seed": 0, "batch_size": 64},
+        **{"precision": "auto"},
+    }
+
+
 def test_without_labels_a_sampler_that_needs_no_classifier_trains_none(own):
     shutil.rmtree(own / "runs" / "mincurate_1" / "guidance")
     without_labels()
@@ -248,24 +267,17 @@ def test_without_labels_a_sampler_that_needs_no_classifier_trains_none(own):
     assert "not-believed" not in set(made.frame["reason"])
 
 
-@pytest.mark.slow
-def test_what_tells_real_from_generated_is_another_for_another_seed(own):
-    for seed in (0, 1, 0):
-        augment.guide(budget=BUDGET, seed=seed)
-        augment.augment(**QUICK | {"n": 4}, sampler="low-density")
-    assert len(list((own / "runs" / "mincurate_1" / "guidance").glob("real-*"))) == 2
-
-
 def test_what_was_trained_for_a_run_serves_further_generations_whatever_their_seed(own):
     trained = {path: path.stat().st_mtime_ns for path in own.rglob("*.safetensors")}
     assert estimates.trained(store.find("1"))
     for seed in (0, 1):
         augment.augment(n=4, steps=3, seed=seed)
     assert {path: path.stat().st_mtime_ns for path in own.rglob("*.safetensors")} == trained
-    augment.guide(budget=Budget(train_steps=20, guide_steps=8), seed=5)
+    augment.guide(train_steps=20, guide_steps=8, seed=5)
     assert budget.last_guidance(store.find("1"))["steps"] == 8
     base = reference.open_base(store.find("1"))
-    assert open_workshop(base).seed == 5 and open_workshop(base).guidance.steps == 8
+    guidance = plan_trainings(base).guidance
+    assert guidance.seed == 5 and guidance.steps == 8
 
 
 def test_a_model_of_the_users_generates_as_it_is(own):
@@ -316,7 +328,7 @@ def test_runs_are_listed_with_their_kind_and_deleted_whole(own):
         (["augment", "--dry-run", "--sampler", "self-guided", "--solver", "ddim"], "ancestral"),
         (["augment", "--dry-run", "--label", "disc", "--sampler", "ddpm"], "--sampler minority"),
         (["augment", "--sampler", "ddpm", "--guidance-scale", 2], "--guidance-scale"),
-        (["augment", "--init", "real", "--strength", 0], "--strength lies above"),
+        (["augment", "--init", "real", "--strength", 0], "--strength is above"),
         (["augment", "--like", "tag:x"], "has none"),
         (["augment", "mincurate_2"], "mincurate_1"),
         (["augment", "mincurate_9"], "mincurate_9"),

@@ -17,7 +17,6 @@ from mincurate.evaluation import sets as image_sets
 from mincurate.evaluation.verdict import conclude, look_up
 from mincurate.generation import generate as generation
 from mincurate.generation import solvers
-from mincurate.generation.budget import Budget
 from mincurate.pipelines import augment, evaluate, evaluate_folders
 from mincurate.report import evaluation_page
 from mincurate.runs import store
@@ -120,7 +119,7 @@ def test_plain_images_vary_the_same_real_images_as_the_guided_ones(own):
     options = {"sampler": "minority", "guidance_scale": 0.0, "init": "real", "strength": 0.2}
     made = augment.augment(
         n=7, first=5, steps=3, batch_size=4, top_fraction=1.0, **options,
-        budget=Budget(train_steps=20, guide_steps=20),
+        train_steps=20, guide_steps=20,
     )  # fmt: skip
     evaluate.evaluate(made.run)
     for entry in read_manifest(made.run.path):

@@ -89,13 +89,13 @@ WELL = {
 """As bad as it may be without a word."""
 SENTENCES = [
     ({"denoising_gain": 1.09}, "removes noise no better than a linear filter (gain 1.09)"),
-    ({"still_improving": 0.04}, "its time was up (held-out error fell by 4% in the last quarter)"),
+    ({"still_improving": 0.04}, "training ended (held-out error fell by 4% in the last quarter)"),
     ({"spearman_complexity": 0.51}, "(Spearman 0.51): complex images rank high"),
     ({"spearman_complexity": -0.51}, "(Spearman -0.51): simple images rank high"),
-    ({"rank_stability": 0.89}, "a correlation of only 0.89: raise --n-draws"),
+    ({"rank_stability": 0.89}, "(rank correlation 0.89): raise --n-draws"),
     ({"trained": (0.2, 0.5)}, "trained for noise levels 0.2 to 0.5 and scored at 0.16"),
     ({"trained": (0.01, 0.1)}, "trained for noise levels 0.01 to 0.1 and scored at 0.16"),
-    ({"weak": True}, "rest on a weak embedding"),
+    ({"weak": True}, "use a weak embedding"),
     ({"images": 199}, "199 different images are few: a class of a tenth holds 19"),
 ]  # fmt: skip
 
@@ -124,7 +124,7 @@ def test_a_number_that_is_too_bad_is_one_sentence(change, sentence):
 def test_all_that_is_wrong_is_said_and_too_little_training_once():
     wrong = {name: value for change, _ in SENTENCES for name, value in change.items()}
     said = words(**wrong)
-    assert len(said) == 6 and not any("still getting better" in s for s in said)
+    assert len(said) == 6 and not any("still improving" in s for s in said)
 
 
 def test_a_ranking_by_vectors_does_not_follow_the_complexity_of_the_score():
@@ -206,10 +206,10 @@ def test_a_run_is_judged_by_its_different_readable_images(tmp_path):
 @pytest.mark.parametrize(
     ("change", "level", "why"),
     [
-        ({}, "fair", "The model denoises 2."),
-        ({"gain": 1.0}, "weak", "no better than a filter"),
-        ({"texture": True}, "weak", "how busy an image is (Spearman 1.00)"),
-        ({"draw_noise": 3.0}, "weak", "Fresh noise would change the order"),
+        ({}, "fair", "The model's error is 2."),
+        ({"gain": 1.0}, "weak", "no better than a linear filter"),
+        ({"texture": True}, "weak", "image complexity (Spearman 1.00)"),
+        ({"draw_noise": 3.0}, "weak", "Other noise would change the order"),
         ({"rank_by": "embedding"}, "weak", "half of the embedding's features"),
     ],
 )

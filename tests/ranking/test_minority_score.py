@@ -23,7 +23,7 @@ def scorer(n_draws=3, dtype=None, **changes):
     model = Denoiser(tiny_unet(), linear_alphas_cumprod(), "epsilon", "tiny", 16)
     return Scorer(
         denoiser=changes.get("denoiser", model),
-        perceptual=changes.get("perceptual", perceptual.load("unet", model)),
+        perceptual=changes.get("perceptual", perceptual.load_perceptual("unet", model)),
         embed=lambda x: x.mean((2, 3)),
         sigma=model.nearest_sigma(0.16),
         n_draws=n_draws,
@@ -36,7 +36,7 @@ def test_the_score_is_the_formula_of_the_paper():
     """Recomputed here from the definition: one image, one draw, one term at a time."""
     found = scorer()(PIXELS, NAMES)
     unet, schedule = tiny_unet(), linear_alphas_cumprod()
-    own = perceptual.load("unet", Denoiser(unet, schedule, "epsilon", "tiny", 16))
+    own = perceptual.load_perceptual("unet", Denoiser(unet, schedule, "epsilon", "tiny", 16))
     t = int((((1 - schedule) / schedule).sqrt().log() - np.log(0.16)).abs().argmin())
     a = schedule[t]
     with torch.no_grad():

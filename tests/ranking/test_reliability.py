@@ -25,7 +25,7 @@ def test_a_ranking_by_vectors_is_as_good_as_its_halves_agree(agreement, level):
     ("change", "what_to_do"),
     [
         ({"denoising_gain": 1.0}, "Train it longer"),
-        ({"spearman_complexity": -0.8}, "Rank by an embedding"),
+        ({"spearman_complexity": -0.8}, "Rank by the embedding"),
         ({"rank_stability": 0.5}, "--n-draws"),
     ],
 )
@@ -57,8 +57,8 @@ def test_few_images_are_never_strong():
     ("agreement", "weak", "images", "what_to_do"),
     [
         (0.9, False, 1000, "Nothing more is needed"),
-        (0.5, False, 1000, "more like these (--embedding)"),
-        (0.3, False, 1000, "more like these (--embedding)"),
+        (0.5, False, 1000, "more similar images (--embedding)"),
+        (0.3, False, 1000, "more similar images (--embedding)"),
         (0.9, False, 100, "Score more"),
         (0.5, False, 100, "Score more"),
         (0.3, False, 100, "Score more"),

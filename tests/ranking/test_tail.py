@@ -121,3 +121,28 @@ def test_a_run_is_read_again_when_its_files_change(tmp_path, scores):
 def test_a_run_whose_files_are_gone_is_told_in_a_sentence(tmp_path):
     with pytest.raises(UserError, match="any more: score the dataset again"):
         tails.look(Run(tmp_path / "gone"))
+
+
+def test_histogram_labels_and_tail_follow_the_ranking_in_force_not_the_minority_score(tmp_path):
+    minority, rare = np.linspace(1, 2, 200), np.linspace(1, 0, 200)
+    columns = {
+        "embedding_rarity": rare,
+        "rarity": classes.percentile(rare),
+        "rarity_class": classes.ordinal_classes(rare, CLASSES),
+        "minority_class": classes.ordinal_classes(minority, CLASSES),
+    }
+    run = write(tmp_path, minority, ["a"] * 20 + ["b"] * 180, **columns)
+    run.update(rank_by="embedding")
+    tail = tails.look(run)
+    assert tail.tail["embedding_rarity"].tolist() == rare[:20].tolist()
+    assert tail.histogram.borders[[0, -1]].tolist() == [0, 1]
+    assert tail.histogram.counts[-1].tolist()[:-1] == [0] * (CLASSES - 1)
+    assert tail.labels.index[0] == "a" and tail.labels.loc["a"].tolist() == [0, 0, 0, 0, 20]
+
+
+def test_a_run_of_an_earlier_version_is_told_how_to_be_brought_up_to_date(tmp_path, scores):
+    run = write(tmp_path, scores, [None] * 200)
+    table = run.path / "scores.parquet"
+    pd.read_parquet(table).drop(columns="rarity_class").to_parquet(table)
+    with pytest.raises(UserError, match="mincurate sync mincurate_1"):
+        tails.look(run)

@@ -19,7 +19,7 @@ def scorer():
     denoiser = train_denoiser.untrained(train_denoiser.Training(SIDE, None), "cpu")
     return Scorer(
         denoiser=denoiser,
-        perceptual=perceptual.load("unet", denoiser),
+        perceptual=perceptual.load_perceptual("unet", denoiser),
         embed=lambda x: x.flatten(1),
         sigma=denoiser.nearest_sigma(0.2),
         n_draws=3,

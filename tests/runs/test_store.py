@@ -1,5 +1,8 @@
 import json
 import os
+import signal
+import subprocess
+import sys
 
 import pyarrow as pa
 import pytest
@@ -49,10 +52,10 @@ def test_a_shard_counts_only_when_its_marker_fits():
     shards.write_shard(run, 0, TABLE, {})
     assert shards.read_shard(run, 0).equals(TABLE)
     marker = run.path / "shards" / "scores-000000.done"
-    kept = marker.read_bytes()
+    content = marker.read_bytes()
     marker.unlink()
     assert not shards.shard_done(run, 0)
-    marker.write_bytes(kept)
+    marker.write_bytes(content)
     shard = marker.with_suffix(".parquet")
     shard.write_bytes(shard.read_bytes()[:-1])
     assert not shards.shard_done(run, 0)
@@ -99,6 +102,35 @@ def test_two_processes_do_not_work_on_one_run():
         pass
 
 
+HOLD = """
+import os, sys, time
+from pathlib import Path
+from mincurate.runs import store
+with store.locked(store.Run(Path(sys.argv[1]))):
+    child = os.fork()  # as a pool of worker processes does
+    if child:
+        print(child, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_killed_process_releases_its_lock_though_its_children_live():
+    run = store.create()
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, run.path], stdout=subprocess.PIPE)
+    child = int(holder.stdout.readline())
+    try:
+        with pytest.raises(UserError, match="Another mincurate process"), store.locked(run):
+            pass
+        holder.kill()
+        holder.wait()
+        os.kill(child, 0)  # it is there
+        with store.locked(run):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        holder.stdout.close()
+
+
 def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MINCURATE_HOME", str(tmp_path / "file"))
@@ -133,24 +165,24 @@ def test_a_run_says_from_its_first_moment_what_it_is(monkeypatch):
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", look)
-    made = store.begun_or_new("abc", True, SILENT, kind="augment")
-    assert (seen[0]["request"], seen[0]["kind"], seen[0]["key"]) == ("abc", "augment", made.key)
-    assert store.begun_or_new("abc", True, SILENT).path == made.path
-    assert store.kind_of(made) == "augment"
+    run = store.begun_or_new("abc", True, SILENT, kind="augment")
+    assert (seen[0]["request"], seen[0]["kind"], seen[0]["key"]) == ("abc", "augment", run.key)
+    assert store.begun_or_new("abc", True, SILENT).path == run.path
+    assert store.kind_of(run) == "augment"
 
 
 def test_nobody_goes_on_with_a_run_that_another_process_is_still_making(monkeypatch):
-    found = []
+    runs = []
     rename = os.rename
 
     def look(source, target):
         assert (source / "run.json").is_file()
-        found.extend(store.all_runs() + store.all_runs(damaged=True))
+        runs.extend(store.all_runs() + store.all_runs(damaged=True))
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", look)
-    made = store.begun_or_new("abc", True, SILENT, kind="score")
-    assert found == [] and store.all_runs() == [made]
+    run = store.begun_or_new("abc", True, SILENT, kind="score")
+    assert runs == [] and store.all_runs() == [run]
 
 
 def test_what_a_process_left_that_was_killed_while_it_made_a_run_goes():

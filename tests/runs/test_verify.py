@@ -35,15 +35,15 @@ def kept_files(home: Path) -> list[Path]:
         for path in sorted(home.rglob("*"))
         if path.is_file()
         and "figures" not in path.parts
-        and path.suffix in (*digests.SEALED, ".png", ".done")
-        and path.name not in (schema.RECORD, device.FINDINGS)
+        and path.suffix in (*digests.SUFFIXES, ".png", ".done")
+        and path.name not in (schema.RECORD, device.MEASURED)
     ]
 
 
 def test_a_run_nobody_damaged_is_whole(own):
     assert "mincurate_1 is whole" in command(own, "verify", "1")
-    said = command(own, "verify", "--all")
-    assert "mincurate_1 is whole" in said and "mincurate_2 is whole" in said
+    output = command(own, "verify", "--all")
+    assert "mincurate_1 is whole" in output and "mincurate_2 is whole" in output
 
 
 def test_a_flipped_bit_is_found_in_every_file_that_is_kept(own):
@@ -64,10 +64,10 @@ def test_a_file_that_is_gone_is_named_with_its_cure(own, capsys):
     run = store.find("1")
     for name in ("scores.parquet", "embeddings.npy", "report.html"):
         (run.path / name).unlink()
-    said = command(own, "verify", "1", code=1)
-    assert said.count("is gone") == 3
-    assert "`mincurate report mincurate_1` writes it again" in said
-    assert "mincurate score" in said and "keeps the rest" in said
+    output = command(own, "verify", "1", code=1)
+    assert output.count("is missing") == 3
+    assert "`mincurate report mincurate_1` writes it again" in output
+    assert "mincurate score" in output and "keeps the rest" in output
 
 
 def test_the_cure_that_is_named_mends(own):
@@ -76,10 +76,10 @@ def test_the_cure_that_is_named_mends(own):
     flip(run.path / "scores.parquet")
     flip(run.path / "embeddings.npy")
     flip(run.path / "shards" / "scores-000000.parquet")
-    [cure] = {d.mend for d in verify(run)}
+    [cure] = {d.repair for d in verify(run)}
     words = shlex.split(cure.split("`")[1])
-    said = command(own, *words[1:])
-    assert "Shard 0 of run mincurate_1 is damaged and is scored again." in said
+    output = command(own, *words[1:])
+    assert "Shard 0 of run mincurate_1 is damaged and is scored again." in output
     assert verify(run) == []
     assert {name: (run.path / name).read_bytes() for name in before} == before
 
@@ -90,7 +90,7 @@ def test_a_damaged_image_is_made_again_with_the_same_bytes(own):
     before = image.read_bytes()
     flip(image)
     [damage] = verify(run)
-    assert damage.path == image and "mincurate augment" in damage.mend
+    assert damage.path == image and "mincurate augment" in damage.repair
     command(own, "augment", *GENERATE, *VARY)
     assert image.read_bytes() == before and verify(run) == []
 
@@ -109,9 +109,9 @@ def test_while_a_command_works_only_what_it_did_not_touch_is_held_to_its_digest(
 
 def test_a_damaged_record_is_found(own):
     (own / "runs" / "mincurate_1" / schema.RECORD).write_text("{")
-    said = command(own, "verify", "--all", code=1)
-    assert "run.json cannot be read. Delete the folder" in said
-    assert "mincurate_2 is whole" in said
+    output = command(own, "verify", "--all", code=1)
+    assert "run.json cannot be read. Delete the folder" in output
+    assert "mincurate_2 is whole" in output
 
 
 def test_what_a_killed_process_began_to_write_is_swept_away(own):
@@ -136,8 +136,8 @@ def test_files_that_failed_are_tried_again_and_everything_else_is_kept(tmp_path,
         *("disc/003.png", "disc/004.png", "disc/out.png")
     }
     (folder / "disc" / "003.png").write_bytes(whole)
-    said = command(home, "retry", "--no-fiftyone")
-    assert "1 of 2 files that could not be read joined run" in said
+    text = command(home, "retry", "--no-fiftyone")
+    assert "1 of 2 files that could not be read joined run" in text
     after = pd.read_parquet(output / "scores.parquet").set_index("rel_path")
     others = before.index.drop("disc/003.png")
     pd.testing.assert_frame_equal(after.loc[others, before.columns], before.loc[others])
@@ -192,9 +192,9 @@ def test_a_dataset_that_was_scored_and_lost_is_made_again(own, database, tmp_pat
     scores = dict(zip(*dataset.values(["filepath", "minority_score"]), strict=True))
     fo.delete_dataset("lost")
     assert sync(run).added == 24
-    made = fo.load_dataset("lost")
-    assert dict(zip(*made.values(["filepath", "minority_score"]), strict=True)) == scores
-    assert made.count_values("ground_truth.label") == {"disc": 20, "cross": 4}
+    restored = fo.load_dataset("lost")
+    assert dict(zip(*restored.values(["filepath", "minority_score"]), strict=True)) == scores
+    assert restored.count_values("ground_truth.label") == {"disc": 20, "cross": 4}
     assert sync(run).added == 0
     fo.delete_dataset("lost")
 

@@ -1,0 +1,254 @@
+"""Load a denoiser from a diffusers folder or the Hugging Face hub, and make sure that it works.
+
+A model that cannot be used is refused in one sentence. Nothing is guessed that decides a score,
+but for a bare network's noise schedule.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import diffusers
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
+from torch import Tensor
+
+from mincurate.compute.device import out_of_memory
+from mincurate.diffusion import hub, model_folder
+from mincurate.diffusion.channels_last import channels_last
+from mincurate.diffusion.denoiser import PREDICTION_TYPES, Denoiser
+from mincurate.diffusion.model_folder import READS, WEIGHTS, ModelFolder
+from mincurate.errors import UserError, reason
+from mincurate.runs.schema import MODEL_RECORD
+
+BARE_SCHEDULE: dict[str, object] = {"num_train_timesteps": 1000, "beta_schedule": "linear"}
+"""Assumed for a network without a noise schedule: DDPM's own."""
+ZERO_SNR = 2.0**-24
+"""Stands for a last ``alphas_cumprod`` of 0, as in diffusers' EulerDiscreteScheduler."""
+
+
+def load_denoiser(model: str, device: str = "cpu") -> Denoiser:
+    """Load a diffusers pipeline folder, a ``UNet2DModel`` folder, or a model of the hub.
+
+    Only safetensors files, or files that ``torch.load(weights_only=True)`` accepts, are read.
+
+    Args:
+        model: a folder, or the name of a repository on the Hugging Face hub.
+
+    Raises:
+        UserError: there is no such model, or mincurate cannot use it.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_file():
+        raise UserError(model_folder.not_diffusers(f"{model} is a single file", folder.name))
+    if folder.is_dir():
+        parts = model_folder.examine(folder, model)
+    elif model.startswith((".", "/", "~")) or model.count("/") > 1:
+        raise UserError(
+            f"There is no model folder {model}: give a diffusers pipeline or UNet2DModel folder, "
+            "or the name of a model on the Hugging Face hub such as google/ddpm-cifar10-32."
+        )
+    else:
+        parts = _from_hub(model)
+    unet = _load_unet(parts.unet, model)
+    alphas_cumprod, prediction_type = _read_schedule(parts, model)
+    denoiser = Denoiser(
+        unet=channels_last(unet.eval().requires_grad_(False).to(device)),
+        alphas_cumprod=alphas_cumprod,
+        prediction_type=prediction_type,
+        name=model,
+        image_size=_image_size(unet, model),
+        trained_sigmas=_trained_sigmas(parts.root, model),
+    )
+    _try_out(denoiser)
+    return denoiser
+
+
+def _from_hub(model: str) -> ModelFolder:
+    """Download what is needed: first what says which kind of model it is, then its weights."""
+    online = hub.reachable()
+    folder = hub.download(model, [*model_folder.JSON_FILES, MODEL_RECORD], online=online)
+    parts = model_folder.examine(folder, model)
+    place = "" if parts.unet == folder else "unet/"
+    for kind in ("safetensors", "fp16.safetensors", "bin"):
+        names = [f"{WEIGHTS}.{kind}", f"{WEIGHTS}-*.{kind}", f"{WEIGHTS}.{kind}.index.json"]
+        hub.download(model, [place + name for name in names], online=online)
+        if any(parts.unet.glob(f"{WEIGHTS}*")):
+            break
+    return parts
+
+
+def _load_unet(folder: Path, name: str) -> UNet2DModel:
+    variants = model_folder.variants(folder)
+    whole = [p for kind in ("safetensors", "bin") for p in folder.glob(f"{WEIGHTS}.{kind}*")]
+    if not whole and len(variants) > 1:
+        raise UserError(
+            f"The model {name} has its weights in the variants {', '.join(variants)} only; keep "
+            "just one of them."
+        )
+    if not whole and not variants:
+        raise UserError(f"The model {name} has no weights: there is no {WEIGHTS}.safetensors.")
+    try:
+        unet, info = UNet2DModel.from_pretrained(
+            str(folder),
+            variant=None if whole else variants[0],
+            use_safetensors=any(folder.glob("*.safetensors*")),
+            output_loading_info=True,
+            low_cpu_mem_usage=False,
+        )
+    except Exception as error:  # diffusers raises whatever its parts raise on strange files
+        if out_of_memory(error):
+            raise
+        raise UserError(
+            f"The model {name} cannot be loaded, its files may be damaged: {reason(error)}"
+        ) from error
+    missing, shape = len(info["missing_keys"]), len(info["mismatched_keys"])
+    if missing or shape:
+        raise UserError(
+            f"The weights of {name} do not fit its {model_folder.CONFIG}: {missing} tensors are "
+            f"missing and {shape} have another shape."
+        )
+    if info["unexpected_keys"]:
+        raise UserError(
+            f"The weights of {name} do not fit its {model_folder.CONFIG}, which has no place for "
+            f"{len(info['unexpected_keys'])} of the tensors, such as {info['unexpected_keys'][0]}."
+        )
+    check_finite(unet.state_dict(), f"The model {name}")
+    _check_unconditional(unet, name)
+    return unet
+
+
+def check_finite(weights: Mapping[str, Tensor], what: str) -> None:
+    """Raise `UserError` if some weights are NaN or infinite.
+
+    Args:
+        what: begins the sentence: ``The model X``.
+    """
+    for key, tensor in weights.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise UserError(
+                f"{what} has weights that are NaN or infinite ({key}): its training diverged or "
+                "the file is damaged; take an earlier checkpoint."
+            )
+
+
+def _check_unconditional(unet: UNet2DModel, name: str) -> None:
+    if unet.class_embedding is not None:
+        raise UserError(
+            f"The model {name} is class-conditional; {READS}. Train one with `mincurate train`."
+        )
+    if unet.config.time_embedding_type == "fourier":
+        raise UserError(
+            f"The model {name} takes continuous noise levels (time_embedding_type fourier); "
+            "mincurate reads models with numbered timesteps, such as DDPM's."
+        )
+    channels, out = unet.config.in_channels, unet.config.out_channels
+    patch = round((channels / 3) ** 0.5)
+    if 3 * patch * patch != channels or out not in (channels, 2 * channels):
+        raise UserError(
+            f"The model {name} takes {channels} channels and returns {out}; mincurate reads RGB "
+            "pixel models (3 channels, or 3 * p * p for blocks of p * p pixels), not greyscale or "
+            "latent ones."
+        )
+
+
+def _image_size(unet: UNet2DModel, name: str) -> int:
+    """The side of the images in pixels; what ``sample_size`` counts may be blocks of pixels."""
+    size = unet.config.sample_size
+    sides = list(size) if isinstance(size, list | tuple) else [size]
+    if not all(isinstance(side, int) and side > 0 for side in sides) or len(sides) not in (1, 2):
+        raise UserError(
+            f"The model {name} does not say for which image size it was trained: set sample_size "
+            f"in its {model_folder.CONFIG}."
+        )
+    if len(set(sides)) > 1:
+        raise UserError(
+            f"The model {name} is for rectangular images ({sides[1]} x {sides[0]}); mincurate "
+            "reads models for square ones."
+        )
+    halvings = len(unet.config.down_block_types) - 1
+    if sides[0] % 2**halvings:
+        raise UserError(
+            f"The model {name} cannot work at its own size: sample_size {sides[0]} is not "
+            f"divisible by {2**halvings}, and its {halvings + 1} levels halve it {halvings} times."
+        )
+    patch: int = round((unet.config.in_channels / 3) ** 0.5)
+    return sides[0] * patch
+
+
+def _read_schedule(parts: ModelFolder, name: str) -> tuple[Tensor, str]:
+    """``alphas_cumprod``, ``(T,)``, and the prediction type."""
+    config = BARE_SCHEDULE
+    if parts.schedule is not None:
+        config = model_folder.read_json(parts.schedule, name)
+    kind = str(config.get("_class_name", "DDPMScheduler"))
+    prediction_type = str(config.get("prediction_type", "epsilon"))
+    if prediction_type not in PREDICTION_TYPES:
+        raise UserError(
+            f"The model {name} predicts {prediction_type!r}; mincurate reads models that predict "
+            f"one of {', '.join(PREDICTION_TYPES)}."
+        )
+    try:
+        known = getattr(diffusers, kind, None) if kind.endswith("Scheduler") else None
+        scheduler = (known or DDPMScheduler).from_config(config)
+    except Exception as error:  # whatever a strange config makes the class raise
+        raise UserError(f"The noise schedule of {name} cannot be read: {reason(error)}") from error
+    alphas_cumprod = getattr(scheduler, "alphas_cumprod", None)
+    if not isinstance(alphas_cumprod, Tensor) or not {"beta_schedule", "trained_betas"} & set(
+        config
+    ):
+        raise UserError(
+            f"The noise schedule of {name}, {kind}, is not variance-preserving (betas); mincurate "
+            "reads DDPM-like models only."
+        )
+    if len(alphas_cumprod) > 1 and alphas_cumprod[-1] == 0:
+        alphas_cumprod = alphas_cumprod.clone()
+        alphas_cumprod[-1] = min(ZERO_SNR, float(alphas_cumprod[-2]) / 2)
+    within = (alphas_cumprod > 0) & (alphas_cumprod < 1)
+    falling = alphas_cumprod.diff() <= 0
+    if len(alphas_cumprod) < 2 or not bool(within.all() and falling.all()):
+        raise UserError(
+            f"The noise schedule of {name} is damaged: its noise does not grow from each timestep "
+            "to the next."
+        )
+    return alphas_cumprod, prediction_type
+
+
+def _trained_sigmas(folder: Path, name: str) -> tuple[float, float] | None:
+    """The noise levels that a model trained by mincurate knows; ``None`` means all."""
+    if not (folder / MODEL_RECORD).is_file():
+        return None
+    sigmas = model_folder.read_json(folder / MODEL_RECORD, name).get("trained_sigmas")
+    try:
+        return (float(sigmas[0]), float(sigmas[1])) if sigmas else None
+    except (TypeError, ValueError, LookupError):
+        raise UserError(f"The model {name} has a damaged file {MODEL_RECORD}.") from None
+
+
+def _try_out(denoiser: Denoiser) -> None:
+    """Raise `UserError` unless the network runs, whole and in halves, and returns numbers."""
+    side = denoiser.image_size
+    x = torch.zeros(1, 3, side, side, device=denoiser.device)
+    timesteps = torch.tensor([len(denoiser.alphas_cumprod) // 2], device=denoiser.device)
+    try:
+        with torch.inference_mode():
+            whole = denoiser.predict(x, timesteps)
+            halves = denoiser.decode(denoiser.encode(x, timesteps))
+    except Exception as error:  # a strange network may raise anything
+        if out_of_memory(error):
+            raise UserError(
+                f"The model {denoiser.name} needs more memory for one image of {side} x {side} "
+                f"pixels than {denoiser.device} has."
+            ) from error
+        blocks = ", ".join(sorted({*denoiser.unet.config.down_block_types}))
+        raise UserError(
+            f"The model {denoiser.name} does not run on an image of {side} x {side} pixels "
+            f"(blocks {blocks}): {reason(error)}"
+        ) from error
+    if whole.shape != x.shape or not bool(torch.isfinite(whole).all()):
+        raise UserError(
+            f"The model {denoiser.name} returns no finite numbers for an image: its training "
+            "diverged; take an earlier checkpoint."
+        )
+    if not torch.allclose(whole, halves, rtol=1e-3, atol=1e-3 * float(whole.abs().max())):
+        blocks = ", ".join(sorted({*denoiser.unet.config.down_block_types}))
+        raise UserError(f"The model {denoiser.name} has blocks of unknown kinds ({blocks}).")
