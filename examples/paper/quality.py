@@ -28,7 +28,7 @@ QUALITY = {
 
 def compare(one: Experiment) -> None:
     """Make, measure, draw."""
-    made = {
+    generated = {
         "ddpm": one.make("ddpm"),
         "low-density": one.make_low_density(),
         "minority": one.make("minority", guidance_scale=one.options.guidance_scale),
@@ -40,10 +40,10 @@ def compare(one: Experiment) -> None:
     def features(frame: pd.DataFrame, vectors):
         return judge.extractor.features(base, frame["path"].tolist(), vectors, reporter)
 
-    with reporter.task("Judging", 2 * (1 + len(made)), "sets") as advance:
+    with reporter.task("Judging", 2 * (1 + len(generated)), "sets") as advance:
         table = metric_table.judge(
             features(base.frame, base.vectors),
-            {name: features(found.frame, found.vectors) for name, found in made.items()},
+            {name: features(s.frame, s.vectors) for name, s in generated.items()},
             space=judge.extractor.space,
             tail=classes.tail_rows(base.frame[base.column]),
             seed=one.options.seed,
@@ -57,8 +57,8 @@ def compare(one: Experiment) -> None:
         for panel, (metric, name) in zip(row, QUALITY.items(), strict=True):
             part = shown[(shown["reference"] == reference) & (shown["metric"] == metric)]
             values = part[["value", "low", "high"]].to_numpy(float)
-            found = dict(zip(part["set"], map(tuple, values), strict=True))
-            panels.dots(panel, found, metric=metric, title=name)
+            intervals = dict(zip(part["set"], map(tuple, values), strict=True))
+            panels.dots(panel, intervals, metric=metric, title=name)
     one.publish("quality", shown, figure)
 
 

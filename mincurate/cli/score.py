@@ -19,6 +19,7 @@ from mincurate.cli.options import (
     Sigma,
 )
 from mincurate.cli.shared import settings_of
+from mincurate.errors import UserError
 from mincurate.progress import duration
 
 PathOption = Annotated[
@@ -161,6 +162,8 @@ def score(
 
         mincurate score ./images
 
+        mincurate score images/*.png
+
         mincurate score ./images --perceptual torchvision:squeezenet1_0@weights.safetensors
 
         mincurate score fiftyone:my-dataset/my-view --rank-by calibrated
@@ -174,6 +177,9 @@ def score(
     from mincurate.compute.device import keep_freed_memory
     from mincurate.pipelines import score as pipeline
 
+    if path[0].startswith("fiftyone:") and (path_column is not None or follow_links):
+        option = "--follow-links" if path_column is None else "--path-column"
+        raise UserError(f"{option} has no effect on a FiftyOne dataset.")
     keep_freed_memory()
     reporter = Terminal()
     result = pipeline.score(**settings, reporter=reporter)
