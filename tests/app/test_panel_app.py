@@ -141,9 +141,7 @@ def test_long_work_says_how_far_it_is_leaves_the_app_free_and_stops(page, shots)
     expect(steps).not_to_have_text(before, timeout=30_000)
 
     page.get_by_role("button", name="Stop", exact=True).click()
-    expect(page.get_by_text("Stopped; finished work is kept").first).to_be_visible(
-        timeout=60_000
-    )
+    expect(page.get_by_text("Stopped; finished work is kept").first).to_be_visible(timeout=60_000)
     page.wait_for_timeout(1000)
     page.screenshot(path=shots / "work-stopped.png")
     key = max(str(op.id) for op in worker.service().list_operations())

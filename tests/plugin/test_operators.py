@@ -409,7 +409,9 @@ def test_exporting_leaves_out_what_is_tagged(dataset, tmp_path):
     assert (tmp_path / "out" / "dataset.csv").is_file()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "x").touch()
-    assert "not an export" in wrong(form("export", dataset, folder=str(tmp_path / "mine")))["folder"]
+    assert (
+        "not an export" in wrong(form("export", dataset, folder=str(tmp_path / "mine")))["folder"]
+    )
     assert "absolute path" in wrong(form("export", dataset, folder="out"))["folder"]
 
 

@@ -453,7 +453,10 @@ def test_what_was_kept_is_varied_and_the_panel_shows_what_came_out(panel, scored
     with digests.held(made):
         frame.to_parquet(made.path / "synthetic.parquet")
     panel("on_tab", tab="made")
-    assert "Of the accepted images, 50% are of the target class or rarer" in panel.texts()["made.words"]
+    assert (
+        "Of the accepted images, 50% are of the target class or rarer"
+        in panel.texts()["made.words"]
+    )
     curves = panel.data["made.spread"]
     assert curves[0]["name"] == "real (120)"
     assert sum(int(c["name"].rpartition("(")[2][:-1]) for c in curves[1:]) == 6
