@@ -22,7 +22,7 @@ from mincurate.evaluation.downstream_data import Trial
 from mincurate.evaluation.sets import LEAST, ImageSet
 from mincurate.evaluation.verdict import Verdict, conclude
 from mincurate.images import collection
-from mincurate.pipelines import augment
+from mincurate.pipelines import augment, new_files
 from mincurate.progress import SILENT, Reporter
 from mincurate.ranking import classes, reference
 from mincurate.ranking.reference import Base
@@ -99,6 +99,7 @@ def evaluate(
     settings = replace(settings or EvaluateSettings(), **changes)
     generation = run if isinstance(run, Run) else store.find(run, kind=store.AUGMENT)
     base = reference.open_base(base_of(generation))
+    new_files.warn_of_changes(base.run, "It is judged by the labels of the run.", reporter)
     frame = _judged(generation, base, settings.n)
     trial = None
     if settings.downstream:
