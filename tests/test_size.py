@@ -8,19 +8,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(p for folder in ("mincurate", "plugins") for p in (ROOT / folder).rglob("*.py"))
 LINES_OF_A_FUNCTION, LINES_OF_A_MODULE = 80, 400
-TO_BE_SPLIT = {
-    "mincurate/cli/augment.py",
-    "mincurate/cli/rebalance.py",
-    "mincurate/cli/score.py",
-    "mincurate/cli/train.py",
-    "mincurate/curation/export.py",
-    "mincurate/diffusion/train_denoiser.py",
-    "mincurate/evaluation/metric_table.py",
-    "mincurate/pipelines/augment.py",
-    "mincurate/pipelines/score.py",
-    "mincurate/ranking/table.py",
-}
-"""Modules that are being split at present."""
 
 
 def too_long(path: Path) -> list[str]:
@@ -36,5 +23,4 @@ def too_long(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_modules_and_functions_are_short(path):
-    if str(path.relative_to(ROOT)) not in TO_BE_SPLIT:
-        assert too_long(path) == []
+    assert too_long(path) == []

@@ -18,7 +18,7 @@ from mincurate.ranking import classes
 def compare(one: Experiment) -> None:
     """Make, measure, draw."""
     real = one.base.vectors
-    made = {
+    generated = {
         "ddpm": one.make("ddpm"),
         "minority": one.make("minority", guidance_scale=one.options.guidance_scale),
     }
@@ -29,16 +29,16 @@ def compare(one: Experiment) -> None:
     rows = []
     for panel, (metric, values) in zip(axes, own.items(), strict=True):
         sets = {"real": values, "rarest tenth of real": values[tail]}
-        sets |= {name: among[metric](real, found.vectors) for name, found in made.items()}
+        sets |= {name: among[metric](real, one_set.vectors) for name, one_set in generated.items()}
         edge = np.quantile(values, 0.9)
         for name, v in sets.items():
-            found = {
+            intervals = {
                 metric: metrics.interval(v, seed=one.options.seed),
                 f"share beyond 90 % of real, {NAMES[metric]}": metrics.interval(
                     v > edge, seed=one.options.seed
                 ),
             }
-            rows += [row | {"n": len(v)} for row in one.rows(name, found)]
+            rows += [row | {"n": len(v)} for row in one.rows(name, intervals)]
         panels.distributions(sets, panel)
         panel.set_xlabel(f"{NAMES[metric]} (further right: fewer neighbours)", fontsize=9)
     axes[0].set_ylabel("density; thin lines are medians", fontsize=9)

@@ -19,7 +19,7 @@ from mincurate import hashing
 from mincurate.cli.console import Terminal
 from mincurate.compute.device import choose_device, choose_precision, keep_freed_memory
 from mincurate.evaluation import metrics
-from mincurate.generation import generate
+from mincurate.generation import generate, samplers
 from mincurate.generation.budget import Budget
 from mincurate.generation.trainings import plan_trainings
 from mincurate.ranking import reference as references
@@ -72,11 +72,12 @@ class Experiment:
     ) -> Made:
         """``--n`` images, made now or before."""
         o = self.options
-        made = mincurate.augment(
+        generation = mincurate.augment(
             self.base.run,
             n=o.n,
             target_class=self.rarest if target_class is None else target_class,
             sampler=sampler,
+            preset=o.preset,
             solver=o.solver,
             steps=o.steps,
             guidance_scale=guidance_scale,
@@ -87,7 +88,7 @@ class Experiment:
             device=o.device,
             reporter=self.reporter,
         )
-        return Made(made.frame, np.load(made.run.path / schema.VECTORS))
+        return Made(generation.frame, np.load(generation.run.path / schema.VECTORS))
 
     def make_low_density(self) -> Made:
         """``--n`` images of the rival, which is no sampler of mincurate: files in ``--output``."""
@@ -99,7 +100,8 @@ class Experiment:
         trainings = plan_trainings(self.base, model=o.model, budget=self.budget, device=device)
         denoiser = trainings.train_denoiser(self.reporter)
         pixels = self.base.pixels(size=denoiser.image_size)
-        how = {"steps": o.steps, "solver": o.solver}
+        solver, steps, _ = samplers.settle("ddpm", o.solver, o.steps, paper=o.preset == "paper")
+        how = {"steps": steps, "solver": solver}
         realness = low_density.train_realness(
             denoiser, pixels, trainings.guidance, folder, reporter=self.reporter, **how
         )
@@ -131,23 +133,23 @@ class Experiment:
             guide_steps=o.guide_steps,
         )
 
-    def measure(self, made: Made) -> dict[str, metrics.Interval]:
+    def measure(self, images: Made) -> dict[str, metrics.Interval]:
         """`NAMES` to mean and 95 % interval over images."""
         real = self.base.vectors
         values = {
-            "minority_score": made.frame["minority_score"],
-            "avg_knn": metrics.neighbor_distance(real, made.vectors),
-            "lof": metrics.lof(real, made.vectors),
-            "precision": metrics.precision(real, made.vectors),
+            "minority_score": images.frame["minority_score"],
+            "avg_knn": metrics.neighbor_distance(real, images.vectors),
+            "lof": metrics.lof(real, images.vectors),
+            "precision": metrics.precision(real, images.vectors),
         }
         return {name: metrics.interval(v, seed=self.options.seed) for name, v in values.items()}
 
-    def rows(self, name: str, found: Mapping[str, metrics.Interval]) -> list[dict[str, object]]:
+    def rows(self, name: str, intervals: Mapping[str, metrics.Interval]) -> list[dict[str, object]]:
         """`measure`, as rows of a table."""
-        about = {"n": self.options.n, "n_real": len(self.base.frame), "feature_space": self.space}
+        common = {"n": self.options.n, "n_real": len(self.base.frame), "feature_space": self.space}
         return [
-            {"set": name, "metric": metric, "value": value, "low": low, "high": high} | about
-            for metric, (value, low, high) in found.items()
+            {"set": name, "metric": metric, "value": value, "low": low, "high": high} | common
+            for metric, (value, low, high) in intervals.items()
         ]
 
     def publish(self, name: str, table: pd.DataFrame, figure: Figure) -> None:
@@ -189,8 +191,9 @@ def arguments(what: str) -> argparse.ArgumentParser:
     add("run", nargs="?", help="a run of `mincurate score`; default: the last one")
     add("--n", type=int, default=128, help="images in every set")
     add("--guidance-scale", type=float, default=3.5, help="w; 3.5 is the paper's")
-    add("--solver", default="sde-dpm++", help="as in `mincurate augment`")
-    add("--steps", type=int, default=25, help="network evaluations an image")
+    add("--preset", choices=["paper"], help="as in `mincurate augment`")
+    add("--solver", help="as in `mincurate augment`")
+    add("--steps", type=int, help="sampling steps; default: 25, or 250 with --preset paper")
     add("--model", help="a model of all noise levels; default: the run's own, trained on")
     add("--train-minutes", type=float, default=8.0, help="for all noise levels")
     add("--train-steps", type=int, help="in place of minutes")

@@ -39,7 +39,7 @@ def grid(n: int, titles: Sequence[str]) -> tuple[Figure, list[list[Axes]]]:
 
 def swept(
     values: Sequence[float],
-    found: Sequence[Mapping[str, Interval]],
+    intervals: Sequence[Mapping[str, Interval]],
     names: Mapping[str, str],
     *,
     along: str,
@@ -49,7 +49,7 @@ def swept(
     """Each measure along what is swept, with intervals; plain samples as a band.
 
     Args:
-        found: measure to interval, for every value.
+        intervals: measure to interval, for every value.
         plain: of ``ddpm``.
         real: measure to the mean of the real images that belong to every value.
     """
@@ -60,7 +60,7 @@ def swept(
         panel.axhline(value, color=SETS["ddpm"], linewidth=1, linestyle="--", label="ddpm")
         if real is not None and metric in real:
             panel.plot(values, real[metric], "s:", color=MUTED, markersize=3, label="real")
-        means, lows, highs = np.array([one[metric] for one in found]).T
+        means, lows, highs = np.array([one[metric] for one in intervals]).T
         panel.errorbar(
             values, means, [means - lows, highs - means],
             fmt="o-", color=SETS["minority"], markersize=4, capsize=2, label="minority",
@@ -102,22 +102,22 @@ def distributions(sets: Mapping[str, np.ndarray], panel: Axes) -> None:
     panel.set_ylim(bottom=0)
 
 
-def dots(panel: Axes, found: Mapping[str, Interval], *, metric: str, title: str) -> None:
+def dots(panel: Axes, intervals: Mapping[str, Interval], *, metric: str, title: str) -> None:
     """One measure of every set, with its interval."""
-    for i, (name, (value, low, high)) in enumerate(found.items()):
+    for i, (name, (value, low, high)) in enumerate(intervals.items()):
         panel.errorbar(
             i, value, [[value - low], [high - value]],
             fmt="o", color=SETS.get(name, INK), markersize=5, capsize=3,
         )  # fmt: skip
-    panel.set_xticks(range(len(found)), found, rotation=30, ha="right")
-    panel.set_xlim(-0.5, len(found) - 0.5)
+    panel.set_xticks(range(len(intervals)), intervals, rotation=30, ha="right")
+    panel.set_xlim(-0.5, len(intervals) - 0.5)
     if metric in SHARES:
         panel.set_ylim(WHOLE)
     panel.set_title(title, fontsize=10, color=INK)
 
 
-def _plain(found: object) -> list[Axes]:
-    axes = list(np.atleast_1d(found))
+def _plain(axes_of_figure: object) -> list[Axes]:
+    axes = list(np.atleast_1d(axes_of_figure))
     for panel in axes:
         for side in ("top", "right"):
             panel.spines[side].set_visible(False)

@@ -2,8 +2,8 @@
 
     python examples/paper/quality.py [RUN]
 
-FID, spatial FID, precision, recall, density and coverage, against all real images and against the
-rarest tenth, in the features of the scored run: the numbers are not those of Inception.
+Fréchet distance, spatial Fréchet distance, precision, recall, density and coverage, against all
+real images and against the rarest tenth, in the features of the scored run: no FID of Inception.
 """
 
 import experiment
@@ -12,13 +12,13 @@ import panels
 from experiment import Experiment
 
 from mincurate.compute.device import choose_device
-from mincurate.evaluation import metric_table, sets
+from mincurate.evaluation import feature_spaces, metric_table
 from mincurate.ranking import classes
 from mincurate.ranking import reference as references
 
 QUALITY = {
-    "fid": "FID",
-    "sfid": "spatial FID",
+    "frechet_distance": "Fréchet distance",
+    "spatial_frechet_distance": "spatial Fréchet distance",
     "precision": "precision",
     "recall": "recall",
     "density": "density",
@@ -28,25 +28,24 @@ QUALITY = {
 
 def compare(one: Experiment) -> None:
     """Make, measure, draw."""
-    made = {
+    generated = {
         "ddpm": one.make("ddpm"),
         "low-density": one.make_low_density(),
         "minority": one.make("minority", guidance_scale=one.options.guidance_scale),
     }
     base, reporter = one.base, one.reporter
     scorer = references.scorer_of(base.run, choose_device(one.options.device))
+    judge = feature_spaces.choose(feature_spaces.RUN, base, scorer, None, one.options.device)
 
-    def spatial(frame: pd.DataFrame):
-        return sets.spatial_features(scorer, base, frame["path"].tolist(), reporter)[0]
+    def features(frame: pd.DataFrame, vectors):
+        return judge.extractor.features(base, frame["path"].tolist(), vectors, reporter)
 
-    with reporter.task("Judging", 2 * (1 + len(made)), "sets") as advance:
+    with reporter.task("Judging", 2 * (1 + len(generated)), "sets") as advance:
         table = metric_table.judge(
-            base.vectors,
-            {name: found.vectors for name, found in made.items()},
-            feature_space=one.space,
+            features(base.frame, base.vectors),
+            {name: features(s.frame, s.vectors) for name, s in generated.items()},
+            space=judge.extractor.space,
             tail=classes.tail_rows(base.frame[base.column]),
-            spatial_real=spatial(base.frame),
-            spatial_generated={name: spatial(found.frame) for name, found in made.items()},
             seed=one.options.seed,
             advance=advance,
         )
@@ -58,8 +57,8 @@ def compare(one: Experiment) -> None:
         for panel, (metric, name) in zip(row, QUALITY.items(), strict=True):
             part = shown[(shown["reference"] == reference) & (shown["metric"] == metric)]
             values = part[["value", "low", "high"]].to_numpy(float)
-            found = dict(zip(part["set"], map(tuple, values), strict=True))
-            panels.dots(panel, found, metric=metric, title=name)
+            intervals = dict(zip(part["set"], map(tuple, values), strict=True))
+            panels.dots(panel, intervals, metric=metric, title=name)
     one.publish("quality", shown, figure)
 
 

@@ -24,11 +24,11 @@ def sweep(one: Experiment) -> None:
         raise UserError(f"--classes takes 2 or more of the classes 0 to {last} of this run.")
     scale = one.options.guidance_scale
     plain = one.measure(one.make("ddpm"))
-    found = [
+    swept = [
         one.measure(one.make("minority", target_class=k, guidance_scale=scale)) for k in classes
     ]
     rows = one.rows("ddpm", plain)
-    for k, intervals in zip(classes, found, strict=True):
+    for k, intervals in zip(classes, swept, strict=True):
         rows += one.rows(f"class {k}", intervals)
     frame, real = one.base.frame, one.base.vectors
     values = {
@@ -39,12 +39,12 @@ def sweep(one: Experiment) -> None:
     own = frame["rarity_class"].to_numpy(int)
     means = {name: [float(v[own == k].mean()) for k in classes] for name, v in values.items()}
     figure = panels.swept(
-        classes, found, NAMES, along="target class l (0 commonest)", plain=plain, real=means
+        classes, swept, NAMES, along="target class l (0 commonest)", plain=plain, real=means
     )
     one.publish("sweep_class", pd.DataFrame(rows), figure)
     for metric in ("minority_score", "avg_knn", "lof"):
-        rho = float(spearmanr(classes, [f[metric][0] for f in found]).statistic)
-        apart = found[-1][metric][1] > found[0][metric][2]
+        rho = float(spearmanr(classes, [f[metric][0] for f in swept]).statistic)
+        apart = swept[-1][metric][1] > swept[0][metric][2]
         one.reporter.say(
             f"{NAMES[metric]} along l: rank correlation {rho:+.2f}; class {classes[-1]} lies "
             f"{'above' if apart else 'not above'} class {classes[0]} beyond the intervals."

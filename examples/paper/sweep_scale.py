@@ -20,12 +20,12 @@ def sweep(one: Experiment) -> None:
     if not scales or scales[0] <= 0:
         raise UserError("--scales are above 0; plain sampling, w = 0, is always there.")
     plain = one.measure(one.make("ddpm"))
-    found = [plain] + [one.measure(one.make("minority", guidance_scale=w)) for w in scales]
+    swept = [plain] + [one.measure(one.make("minority", guidance_scale=w)) for w in scales]
     rows = []
-    for w, intervals in zip([0, *scales], found, strict=True):
+    for w, intervals in zip([0, *scales], swept, strict=True):
         rows += one.rows(f"w = {w:g}", intervals)
     along = f"guidance scale w (to class {one.rarest})"
-    figure = panels.swept([0, *scales], found, NAMES, along=along, plain=plain)
+    figure = panels.swept([0, *scales], swept, NAMES, along=along, plain=plain)
     one.publish("sweep_scale", pd.DataFrame(rows), figure)
 
 

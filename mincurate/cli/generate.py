@@ -7,7 +7,15 @@ import typer
 
 from mincurate.cli import summaries
 from mincurate.cli.console import Terminal
-from mincurate.cli.options import BASIC, METHOD, GeneratingModel, GuidanceScale, Scored, Steps
+from mincurate.cli.options import (
+    BASIC,
+    METHOD,
+    GeneratingModel,
+    GuidanceScale,
+    Guides,
+    Scored,
+    Steps,
+)
 from mincurate.cli.shared import settings_of
 from mincurate.errors import UserError
 from mincurate.progress import duration
@@ -30,6 +38,7 @@ def guide(
     run: Scored = None,
     *,
     model: GeneratingModel = None,
+    by: Guides = "rarity",
     preset: Preset = None,
 ) -> None:
     """Train the minority guidance, a classifier of the classes.
@@ -59,81 +68,92 @@ def guide(
     reporter.say("Use it: mincurate augment --top-decile")
 
 
+TopDecile = Annotated[
+    bool,
+    typer.Option(
+        "--top-decile",
+        help="Images of the rarest tenth; this is the default.",
+        rich_help_panel=BASIC,
+    ),
+]
+Label = Annotated[
+    str | None,
+    typer.Option(
+        help="Rare images of this label (--sampler minority). Default: of any.",
+        rich_help_panel=BASIC,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print the plan and how long it takes.", rich_help_panel=BASIC),
+]
+TargetClass = Annotated[
+    int | None,
+    typer.Option(
+        help="One ordinal class, 0 (commonest) to L-1. Default: the rarest tenth.",
+        rich_help_panel=TARGET,
+    ),
+]
+TopFraction = Annotated[
+    float | None,
+    typer.Option(
+        help="The rarest share, above 0, at most 1. Default: 0.1.", rich_help_panel=TARGET
+    ),
+]
+Like = Annotated[
+    str | None,
+    typer.Option(
+        help="Vary samples: tag:NAME, view:NAME or ids (FiftyOne). Default: new images.",
+        rich_help_panel=TARGET,
+    ),
+]
+Init = Annotated[
+    Literal["noise", "real"],
+    typer.Option(
+        help="Start from noise, or from real images of the target.", rich_help_panel=TARGET
+    ),
+]
+Strength = Annotated[
+    float,
+    typer.Option(
+        help="Share of a start image that may change, above 0, at most 1.",
+        rich_help_panel=TARGET,
+    ),
+]
+Sampler = Annotated[
+    Literal["minority", "ddpm", "self-guided", "boost-and-skip"],
+    typer.Option(
+        help="minority is the paper's guidance, ddpm plain sampling.", rich_help_panel=METHOD
+    ),
+]
+Solver = Annotated[
+    Literal["sde-dpm++", "dpm++", "ddim", "ancestral"] | None,
+    typer.Option(
+        help="ancestral is the paper's. Default: sde-dpm++ (self-guided: ancestral).",
+        rich_help_panel=METHOD,
+    ),
+]
+
+
 def augment(
     ctx: typer.Context,
     run: Scored = None,
     *,
     n: Annotated[int, typer.Option("--n", help="Number of images.", rich_help_panel=BASIC)] = 1000,
-    top_decile: Annotated[
-        bool,
-        typer.Option(
-            "--top-decile",
-            help="Images of the rarest tenth; this is the default.",
-            rich_help_panel=BASIC,
-        ),
-    ] = False,
-    label: Annotated[
-        str | None,
-        typer.Option(
-            help="Rare images of this label (--sampler minority). Default: of any.",
-            rich_help_panel=BASIC,
-        ),
-    ] = None,
+    top_decile: TopDecile = False,
+    label: Label = None,
     guidance_scale: GuidanceScale = None,
     model: GeneratingModel = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Print the plan and how long it takes.", rich_help_panel=BASIC
-        ),
-    ] = False,
-    target_class: Annotated[
-        int | None,
-        typer.Option(
-            help="One ordinal class, 0 (commonest) to L-1. Default: the rarest tenth.",
-            rich_help_panel=TARGET,
-        ),
-    ] = None,
-    top_fraction: Annotated[
-        float | None,
-        typer.Option(
-            help="The rarest share, above 0, at most 1. Default: 0.1.", rich_help_panel=TARGET
-        ),
-    ] = None,
-    like: Annotated[
-        str | None,
-        typer.Option(
-            help="Vary samples: tag:NAME, view:NAME or ids (FiftyOne). Default: new images.",
-            rich_help_panel=TARGET,
-        ),
-    ] = None,
-    init: Annotated[
-        Literal["noise", "real"],
-        typer.Option(
-            help="Start from noise, or from real images of the target.", rich_help_panel=TARGET
-        ),
-    ] = "noise",
-    strength: Annotated[
-        float,
-        typer.Option(
-            help="Share of a start image that may change, above 0, at most 1.",
-            rich_help_panel=TARGET,
-        ),
-    ] = 0.6,
-    sampler: Annotated[
-        Literal["minority", "ddpm", "self-guided", "boost-and-skip"],
-        typer.Option(
-            help="minority is the paper's guidance, ddpm plain sampling.", rich_help_panel=METHOD
-        ),
-    ] = "minority",
-    solver: Annotated[
-        Literal["sde-dpm++", "dpm++", "ddim", "ancestral"] | None,
-        typer.Option(
-            help="ancestral is the paper's. Default: sde-dpm++ (self-guided: ancestral).",
-            rich_help_panel=METHOD,
-        ),
-    ] = None,
+    dry_run: DryRun = False,
+    target_class: TargetClass = None,
+    top_fraction: TopFraction = None,
+    like: Like = None,
+    init: Init = "noise",
+    strength: Strength = 0.6,
+    sampler: Sampler = "minority",
+    solver: Solver = None,
     steps: Steps = None,
+    by: Guides = "rarity",
     preset: Preset = None,
 ) -> None:
     """Generate more of the rare images.

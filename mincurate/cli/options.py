@@ -24,6 +24,13 @@ GuidanceScale = Annotated[
         rich_help_panel=BASIC,
     ),
 ]
+Guides = Annotated[
+    Literal["rarity", "minority"],
+    typer.Option(
+        help="Classes that guide: of the ranking, or of the minority score.",
+        rich_help_panel=METHOD,
+    ),
+]
 GeneratingModel = Annotated[
     str | None,
     typer.Option(

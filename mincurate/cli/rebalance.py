@@ -27,7 +27,7 @@ def rebalance(
         ),
     ] = "uniform",
     by: Annotated[
-        Literal["label", "class"],
+        Literal["label", "class", "minority"],
         typer.Option(help="Balance labels or ordinal classes.", rich_help_panel=BASIC),
     ] = "label",
     cap: Annotated[

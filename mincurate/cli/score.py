@@ -19,124 +19,140 @@ from mincurate.cli.options import (
     Sigma,
 )
 from mincurate.cli.shared import settings_of
+from mincurate.errors import UserError
 from mincurate.progress import duration
+
+PathOption = Annotated[
+    list[str],
+    typer.Argument(
+        help="A folder, or several files and folders; s3://BUCKET/FOLDER or gs://; a table "
+        "(CSV, JSON Lines, Parquet) with a path column; or fiftyone:NAME[/VIEW]."
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="Diffusion model: folder, hub id or run. Default: a small one, trained first.",
+        rich_help_panel=BASIC,
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for table and report. Default: a new one in ~/.mincurate/runs.",
+        rich_help_panel=BASIC,
+    ),
+]
+Labels = Annotated[
+    bool | None,
+    typer.Option(
+        "--labels/--no-labels",
+        help="Read labels (sub-folders, label column), or none. Default: if there are any.",
+        show_default=False,
+        rich_help_panel=BASIC,
+    ),
+]
+RankBy = Annotated[
+    Literal["embedding", "minority", "calibrated", "neighbors"],
+    typer.Option(
+        help="Score that ranks the images; minority is the paper's.", rich_help_panel=BASIC
+    ),
+]
+WithinLabel = Annotated[
+    bool,
+    typer.Option(
+        "--within-label/--whole-set",
+        help="Rank images within each label, or within the whole set.",
+        rich_help_panel=BASIC,
+    ),
+]
+NumClasses = Annotated[
+    int,
+    typer.Option(help="Ordinal classes (L): 0 commonest, L-1 rarest.", rich_help_panel=BASIC),
+]
+LabelField = Annotated[
+    str | None,
+    typer.Option(
+        "--label-field",
+        "--label-column",
+        help="FiftyOne field or table column with the labels. Default: one of a usual name.",
+        rich_help_panel=IMAGES,
+    ),
+]
+PathColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of a table with the paths. Default: one of a usual name.",
+        rich_help_panel=IMAGES,
+    ),
+]
+FollowLinks = Annotated[
+    bool,
+    typer.Option(
+        "--follow-links",
+        help="Read symbolic links that lead out of the folder.",
+        rich_help_panel=IMAGES,
+    ),
+]
+Background = Annotated[
+    str,
+    typer.Option(
+        help="Colour behind transparent pixels; auto is white, or black where white hides all.",
+        rich_help_panel=IMAGES,
+    ),
+]
+NDraws = Annotated[int, typer.Option(help="Noise draws per image (K).", rich_help_panel=METHOD)]
+Adaptive = Annotated[
+    bool,
+    typer.Option(
+        "--adaptive/--all-draws",
+        help="2 draws per image, --n-draws near the edge of the rarest class; or all for all.",
+        rich_help_panel=METHOD,
+    ),
+]
+Perceptual = Annotated[
+    str,
+    typer.Option(
+        help="Distance: lpips-vgg|alex|squeeze[@FILE], unet or torchvision:NAME[@FILE].",
+        rich_help_panel=METHOD,
+    ),
+]
+Embedding = Annotated[
+    str,
+    typer.Option(
+        help="Vectors of the images: unet, torchvision:NAME[@FILE] or a hub id.",
+        rich_help_panel=METHOD,
+    ),
+]
+Umap = Annotated[
+    bool,
+    typer.Option("--umap/--no-umap", help="Make the 2-D map, or none.", rich_help_panel=METHOD),
+]
 
 
 def score(
     ctx: typer.Context,
-    path: Annotated[
-        list[str],
-        typer.Argument(
-            help="A folder, or several files and folders; s3://BUCKET/FOLDER or gs://; a table "
-            "(CSV, JSON Lines, Parquet) with a path column; or fiftyone:NAME[/VIEW]."
-        ),
-    ],
+    path: PathOption,
     *,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Diffusion model: folder, hub id or run. Default: a small one, trained first.",
-            rich_help_panel=BASIC,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for table and report. Default: a new one in ~/.mincurate/runs.",
-            rich_help_panel=BASIC,
-        ),
-    ] = None,
-    labels: Annotated[
-        bool | None,
-        typer.Option(
-            "--labels/--no-labels",
-            help="Read labels (sub-folders, label column), or none. Default: if there are any.",
-            show_default=False,
-            rich_help_panel=BASIC,
-        ),
-    ] = None,
-    rank_by: Annotated[
-        Literal["embedding", "minority", "calibrated", "neighbors"],
-        typer.Option(
-            help="Score that ranks the images; minority is the paper's.", rich_help_panel=BASIC
-        ),
-    ] = "embedding",
-    within_label: Annotated[
-        bool,
-        typer.Option(
-            "--within-label/--whole-set",
-            help="Rank images within each label, or within the whole set.",
-            rich_help_panel=BASIC,
-        ),
-    ] = False,
-    num_classes: Annotated[
-        int,
-        typer.Option(help="Ordinal classes (L): 0 commonest, L-1 rarest.", rich_help_panel=BASIC),
-    ] = 10,
+    model: Model = None,
+    output: Output = None,
+    labels: Labels = None,
+    rank_by: RankBy = "embedding",
+    within_label: WithinLabel = False,
+    num_classes: NumClasses = 10,
     max_images: MaxImages = None,
     image_size: ImageSize = None,
     fit: Fit = "crop",
-    label_field: Annotated[
-        str | None,
-        typer.Option(
-            "--label-field",
-            "--label-column",
-            help="FiftyOne field or table column with the labels. Default: one of a usual name.",
-            rich_help_panel=IMAGES,
-        ),
-    ] = None,
-    path_column: Annotated[
-        str | None,
-        typer.Option(
-            help="Column of a table with the paths. Default: one of a usual name.",
-            rich_help_panel=IMAGES,
-        ),
-    ] = None,
-    follow_links: Annotated[
-        bool,
-        typer.Option(
-            "--follow-links",
-            help="Read symbolic links that lead out of the folder.",
-            rich_help_panel=IMAGES,
-        ),
-    ] = False,
-    background: Annotated[
-        str,
-        typer.Option(
-            help="Colour behind transparent pixels; auto is white, or black where white hides all.",
-            rich_help_panel=IMAGES,
-        ),
-    ] = "auto",
+    label_field: LabelField = None,
+    path_column: PathColumn = None,
+    follow_links: FollowLinks = False,
+    background: Background = "auto",
     sigma: Sigma = None,
-    n_draws: Annotated[
-        int, typer.Option(help="Noise draws per image (K).", rich_help_panel=METHOD)
-    ] = 6,
-    adaptive: Annotated[
-        bool,
-        typer.Option(
-            "--adaptive/--all-draws",
-            help="2 draws per image, --n-draws near the edge of the rarest class; or all for all.",
-            rich_help_panel=METHOD,
-        ),
-    ] = False,
-    perceptual: Annotated[
-        str,
-        typer.Option(
-            help="Distance: lpips-vgg|alex|squeeze[@FILE], unet or torchvision:NAME[@FILE].",
-            rich_help_panel=METHOD,
-        ),
-    ] = "auto",
-    embedding: Annotated[
-        str,
-        typer.Option(
-            help="Vectors of the images: unet, torchvision:NAME[@FILE] or a hub id.",
-            rich_help_panel=METHOD,
-        ),
-    ] = "auto",
-    umap: Annotated[
-        bool,
-        typer.Option("--umap/--no-umap", help="Make the 2-D map, or none.", rich_help_panel=METHOD),
-    ] = True,
+    n_draws: NDraws = 6,
+    adaptive: Adaptive = False,
+    perceptual: Perceptual = "auto",
+    embedding: Embedding = "auto",
+    umap: Umap = True,
 ) -> None:
     """Score every image, rank them, and show what is rare.
 
@@ -145,6 +161,8 @@ def score(
     Examples:
 
         mincurate score ./images
+
+        mincurate score images/*.png
 
         mincurate score ./images --perceptual torchvision:squeezenet1_0@weights.safetensors
 
@@ -159,6 +177,9 @@ def score(
     from mincurate.compute.device import keep_freed_memory
     from mincurate.pipelines import score as pipeline
 
+    if path[0].startswith("fiftyone:") and (path_column is not None or follow_links):
+        option = "--follow-links" if path_column is None else "--path-column"
+        raise UserError(f"{option} has no effect on a FiftyOne dataset.")
     keep_freed_memory()
     reporter = Terminal()
     result = pipeline.score(**settings, reporter=reporter)

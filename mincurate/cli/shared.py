@@ -62,111 +62,126 @@ def _show_version(asked: bool) -> None:
         raise typer.Exit
 
 
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="Device: auto, cpu, cuda, cuda:1, ... Default: auto.", rich_help_panel=COMPUTING
+    ),
+]
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16"] | None,
+    typer.Option(
+        help="Of the networks. Default: auto, bfloat16 where the hardware has it.",
+        rich_help_panel=COMPUTING,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help="Processes that decode images. Default: 2; with --ray, one per GPU or CPU.",
+        rich_help_panel=COMPUTING,
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        help="Images per batch; changes no result. Default: 32 to score, 64 to generate.",
+        rich_help_panel=COMPUTING,
+    ),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        help="Ray cluster: local (started here), auto or HOST:PORT. Default: no Ray.",
+        rich_help_panel=COMPUTING,
+    ),
+]
+TrainMinutes = Annotated[
+    float | None,
+    typer.Option(
+        help="Minutes of training. Default: 10 to score (less below 1,000 images), 20 to generate.",
+        rich_help_panel=BUDGETS,
+    ),
+]
+TrainSteps = Annotated[
+    int | None,
+    typer.Option(help="The same in steps, instead of minutes.", rich_help_panel=BUDGETS),
+]
+GuideMinutes = Annotated[
+    float | None,
+    typer.Option(
+        help="Minutes of training the classifier that guides. Default: 3.",
+        rich_help_panel=BUDGETS,
+    ),
+]
+GuideSteps = Annotated[
+    int | None,
+    typer.Option(help="The same in steps, instead of minutes.", rich_help_panel=BUDGETS),
+]
+Loss = Annotated[
+    Literal["ordinal", "cross_entropy"] | None,
+    typer.Option(
+        help="Loss of that classifier; cross_entropy is the paper's. Default: ordinal.",
+        rich_help_panel=BUDGETS,
+    ),
+]
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        help="FiftyOne dataset to write to. Default: that of the run, or mincurate-NAME.",
+        rich_help_panel=RESULTS,
+    ),
+]
+Fiftyone = Annotated[
+    bool | None,
+    typer.Option(
+        "--fiftyone/--no-fiftyone",
+        help="Write to FiftyOne, or leave it alone. Default: write.",
+        rich_help_panel=RESULTS,
+    ),
+]
+Seed = Annotated[int | None, typer.Option(help="Random seed. Default: 0.", rich_help_panel=RESULTS)]
+Fresh = Annotated[
+    bool | None,
+    typer.Option(
+        "--fresh",
+        help="Start anew. Default: go on with the same images and settings.",
+        rich_help_panel=RESULTS,
+    ),
+]
+Yes = Annotated[
+    bool | None,
+    typer.Option("--yes", "-y", help="Do not ask. Default: ask first.", rich_help_panel=RESULTS),
+]
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Show the traceback of an error; goes anywhere.")
+]
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+]
+
+
 def options(
     ctx: typer.Context,
     *,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help="Device: auto, cpu, cuda, cuda:1, ... Default: auto.", rich_help_panel=COMPUTING
-        ),
-    ] = None,
-    precision: Annotated[
-        Literal["auto", "float32", "bfloat16"] | None,
-        typer.Option(
-            help="Of the networks. Default: auto, bfloat16 where the hardware has it.",
-            rich_help_panel=COMPUTING,
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            help="Processes that decode images. Default: 2; with --ray, one per GPU or CPU.",
-            rich_help_panel=COMPUTING,
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Images per batch; changes no result. Default: 32 to score, 64 to generate.",
-            rich_help_panel=COMPUTING,
-        ),
-    ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            help="Ray cluster: local (started here), auto or HOST:PORT. Default: no Ray.",
-            rich_help_panel=COMPUTING,
-        ),
-    ] = None,
-    train_minutes: Annotated[
-        float | None,
-        typer.Option(
-            help="Minutes of training the model. Default: 10 to score, 20 to generate.",
-            rich_help_panel=BUDGETS,
-        ),
-    ] = None,
-    train_steps: Annotated[
-        int | None,
-        typer.Option(help="The same in steps, instead of minutes.", rich_help_panel=BUDGETS),
-    ] = None,
-    guide_minutes: Annotated[
-        float | None,
-        typer.Option(
-            help="Minutes of training the classifier that guides. Default: 3.",
-            rich_help_panel=BUDGETS,
-        ),
-    ] = None,
-    guide_steps: Annotated[
-        int | None,
-        typer.Option(help="The same in steps, instead of minutes.", rich_help_panel=BUDGETS),
-    ] = None,
-    loss: Annotated[
-        Literal["ordinal", "cross_entropy"] | None,
-        typer.Option(
-            help="Loss of that classifier; cross_entropy is the paper's. Default: ordinal.",
-            rich_help_panel=BUDGETS,
-        ),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="FiftyOne dataset to write to. Default: that of the run, or mincurate-NAME.",
-            rich_help_panel=RESULTS,
-        ),
-    ] = None,
-    fiftyone: Annotated[
-        bool | None,
-        typer.Option(
-            "--fiftyone/--no-fiftyone",
-            help="Write to FiftyOne, or leave it alone. Default: write.",
-            rich_help_panel=RESULTS,
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Random seed. Default: 0.", rich_help_panel=RESULTS)
-    ] = None,
-    fresh: Annotated[
-        bool | None,
-        typer.Option(
-            "--fresh",
-            help="Start anew. Default: go on with the same images and settings.",
-            rich_help_panel=RESULTS,
-        ),
-    ] = None,
-    yes: Annotated[
-        bool | None,
-        typer.Option(
-            "--yes", "-y", help="Do not ask. Default: ask first.", rich_help_panel=RESULTS
-        ),
-    ] = None,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error; goes anywhere.")
-    ] = False,
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
-    ] = False,
+    device: Device = None,
+    precision: Precision = None,
+    workers: Workers = None,
+    batch_size: BatchSize = None,
+    ray: Ray = None,
+    train_minutes: TrainMinutes = None,
+    train_steps: TrainSteps = None,
+    guide_minutes: GuideMinutes = None,
+    guide_steps: GuideSteps = None,
+    loss: Loss = None,
+    dataset: Dataset = None,
+    fiftyone: Fiftyone = None,
+    seed: Seed = None,
+    fresh: Fresh = None,
+    yes: Yes = None,
+    debug: Debug = False,
+    version: Version = False,
 ) -> None:
     """What is rare in my images, and can I have more of it?
 

@@ -81,15 +81,19 @@ def gather(
         )
     frame = scored.frame() if frame is None else frame
     readable = frame[frame["status"] == "ok"].drop_duplicates("path")  # samples may share a file
-    real = readable[["path", "content_hash", "label", "rarity_class"]].astype(object)
+    real = readable[["path", "content_hash", "label", "rarity_class", "minority_class"]].astype(
+        object
+    )
     current = identity(scored)
     parts = [real.assign(source="real", split=real["path"].map(dict(splits or {})))]
     for run in generations(scored):
         generated = pd.read_parquet(run.path / SYNTHETIC).astype(object)
-        columns = ["path", "content_hash", "label", "rarity_class", "accepted", "reason"]
+        columns = ["path", "content_hash", "label", "rarity_class", "minority_class"]
+        columns += ["accepted", "reason"]
         generated = generated[[*columns, "nearest_real", "start", "seed"]]
         if run.record.get("base_identity") != current:
             generated["rarity_class"] = None
+            generated["minority_class"] = None
         parts.append(generated.assign(source="synthetic", run=run.key))
     table = pd.concat(parts, ignore_index=True)
     repeated = (table["source"] == "synthetic") & table.duplicated("content_hash")

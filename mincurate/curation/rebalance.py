@@ -10,8 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from mincurate.errors import UserError
 
-By = Literal["label", "class"]
-COLUMN_OF: dict[str, str] = {"label": "label", "class": "rarity_class"}
+By = Literal["label", "class", "minority"]
+COLUMN_OF: dict[str, str] = {
+    "label": "label",
+    "class": "rarity_class",
+    "minority": "minority_class",
+}
 """The columns of `gather.gather` to rebalance by."""
 Target = Literal["uniform", "sqrt"] | int
 COLUMNS = ["class", "have", "target", "add", "weight"]

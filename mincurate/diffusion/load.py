@@ -82,8 +82,8 @@ def _load_unet(folder: Path, name: str) -> UNet2DModel:
     whole = [p for kind in ("safetensors", "bin") for p in folder.glob(f"{WEIGHTS}.{kind}*")]
     if not whole and len(variants) > 1:
         raise UserError(
-            f"The model {name} has its weights in the variants {', '.join(variants)} only: keep "
-            f"one of them, and mincurate will read it."
+            f"The model {name} has its weights in the variants {', '.join(variants)} only; keep "
+            "just one of them."
         )
     if not whole and not variants:
         raise UserError(f"The model {name} has no weights: there is no {WEIGHTS}.safetensors.")
@@ -251,6 +251,4 @@ def _try_out(denoiser: Denoiser) -> None:
         )
     if not torch.allclose(whole, halves, rtol=1e-3, atol=1e-3 * float(whole.abs().max())):
         blocks = ", ".join(sorted({*denoiser.unet.config.down_block_types}))
-        raise UserError(
-            f"The model {denoiser.name} has blocks that mincurate does not know ({blocks})."
-        )
+        raise UserError(f"The model {denoiser.name} has blocks of unknown kinds ({blocks}).")

@@ -46,6 +46,7 @@ class ClassifierTraining:
         learning_rate: peak of a cosine schedule down to 0 (AdamW, weight decay 0.05: the paper's).
         width: hidden units of the head.
         seed: random seed.
+        by: whose classes they are: ``rarity`` or ``minority``.
     """
 
     num_classes: int
@@ -57,6 +58,7 @@ class ClassifierTraining:
     learning_rate: float = 1e-3
     width: int = 256
     seed: int = 0
+    by: str = "rarity"
 
     def __post_init__(self) -> None:
         # The plan's text is part of a folder's name: 10 minutes must be the plan of 10.0.

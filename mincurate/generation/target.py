@@ -1,7 +1,7 @@
 """What to generate: ordinal classes, a label, or images like some that were chosen."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,10 +9,43 @@ from numpy.typing import NDArray
 from mincurate.errors import UserError
 from mincurate.ranking.reference import Base
 
+GUIDES = ("rarity", "minority")
+"""Whose classes can guide: those of the ranking in force, or of the minority score."""
+DISAGREE = 0.3
+"""Spearman's correlation of the two rankings below which a user has to know."""
+
 
 def classes_of(base: Base) -> NDArray[np.int64]:
     """The ordinal class of every image of a run, ``(N,)``: what guidance learns and goes to."""
-    return base.frame["rarity_class"].to_numpy(np.int64)
+    return base.frame[f"{base.guided_by}_class"].to_numpy(np.int64)
+
+
+def guided_by(base: Base, by: str) -> Base:
+    """The run with the classes that shall guide.
+
+    Raises:
+        UserError: there are no such classes.
+    """
+    if by not in GUIDES:
+        raise UserError(f"--by is {' or '.join(GUIDES)}, not {by!r}.")
+    return replace(base, guided_by=by)
+
+
+def disagreement(base: Base) -> str:
+    """A warning where the ranking in force and the minority score disagree; empty elsewhere."""
+    from scipy.stats import spearmanr
+
+    if base.column == "minority_score":
+        return ""
+    rho = float(spearmanr(base.frame[base.column], base.frame["minority_score"]).statistic)
+    if not rho < DISAGREE:
+        return ""
+    other = next(name for name in GUIDES if name != base.guided_by)
+    return (
+        f"The ranking of run {base.run.key} ({base.run.record['rank_by']}) and its minority score "
+        f"disagree (Spearman {rho:.2f}): the images follow the {base.guided_by} classes. "
+        f"`--by {other}` takes the others."
+    )
 
 
 def labels_of(base: Base) -> list[str | None]:

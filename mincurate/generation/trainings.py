@@ -194,6 +194,7 @@ def _plan_classifier(
         minutes=GUIDE_MINUTES if minutes is None else minutes,
         steps=steps,
         seed=seed,
+        by=base.guided_by,
     )
 
 

@@ -26,6 +26,8 @@ class NetworkSettings(Budget):
             given: the loss ``cross_entropy``, timesteps drawn uniformly in the classifier's
             training, w = 3.5, and 250 even ancestral steps with guidance of the mean and, where the
             model has one, its learned variance.
+        by: whose classes guide: ``rarity``, those of the ranking in force, or ``minority``, those
+            of the minority score.
         model: a model of all noise levels to use as it is: folder, hub id or run; by default the
             run's own, trained on.
         loss: of the classifier, ``ordinal`` (default) or ``cross_entropy`` (the paper's).
@@ -37,6 +39,7 @@ class NetworkSettings(Budget):
     """
 
     preset: str | None = None
+    by: str = "rarity"
     model: str | None = None
     loss: str | None = None
     device: str = "auto"
@@ -153,4 +156,6 @@ class AugmentSettings(NetworkSettings):
         settings = {k: v for k, v in asdict(self).items() if k not in NOT_IN_REQUEST}
         if not self.paper:
             del settings["preset"]
+        if self.by == "rarity":
+            del settings["by"]
         return settings | {"target_classes": list(target_classes)}

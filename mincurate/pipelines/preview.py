@@ -9,7 +9,7 @@ import torch
 from mincurate.compute.device import choose_device
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.generation.solvers import timestep_grid
-from mincurate.generation.target import Target, choose_target
+from mincurate.generation.target import Target, choose_target, guided_by
 from mincurate.generation.trainings import plan_trainings
 from mincurate.pipelines.augment import find_scored, judges
 from mincurate.pipelines.augment_settings import AugmentSettings
@@ -49,7 +49,7 @@ def preview(
         UserError: something the user can fix.
     """
     settings = replace(settings or AugmentSettings(), **changes).settled()
-    base = reference.open_base(find_scored(run))
+    base = guided_by(reference.open_base(find_scored(run)), settings.by)
     target, members = choose_target(
         base,
         target_class=settings.target_class,

@@ -60,6 +60,8 @@ def fill(
     from mincurate.pipelines import augment  # a plan alone needs no torch
 
     settings = replace(settings or AugmentSettings(), **changes)
+    if by == "minority":
+        settings = replace(settings, by="minority")
     filled = []
     for name, missing in zip(planned["class"], planned["generate"], strict=True):
         if not missing:
@@ -68,7 +70,7 @@ def fill(
         target: dict[str, Any] = (
             {"label": str(name), "top_fraction": 1.0} if by == "label" else {"target_class": name}
         )
-        first = _made_before(scored, by, name, settings.seed)
+        first = _seeds_used(scored, by, name, settings.seed)
         generation = augment.augment(
             scored, settings, n=int(missing), first=first, **target, reporter=reporter
         )
@@ -79,7 +81,7 @@ def fill(
     return filled
 
 
-def _made_before(scored: Run, by: By, name: Any, seed: int) -> int:
+def _seeds_used(scored: Run, by: By, name: Any, seed: int) -> int:
     """How many seeds the finished generations for a label or class have used."""
     used = 0
     for run in gather.generations(scored):
@@ -89,6 +91,7 @@ def _made_before(scored: Run, by: By, name: Any, seed: int) -> int:
             if by == "label"
             else settings["label"] is None and settings["target_classes"] == [name]
         )
+        same = same and (settings.get("by") == "minority") == (by == "minority")
         if run.finished and same and settings["seed"] == seed:
             used = max(used, int(settings.get("first", 0)) + int(settings["n"]))
     return used

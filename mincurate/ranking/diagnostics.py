@@ -13,6 +13,7 @@ from mincurate.images.decode import Fit
 from mincurate.images.depth import Rendering
 from mincurate.ranking import classes, minority_score, outliers, reliability
 from mincurate.ranking.minority_score import Scorer
+from mincurate.runs import schema
 from mincurate.runs.store import Run
 
 FEWEST = 50
@@ -94,8 +95,8 @@ def _of_scores(scored: pd.DataFrame) -> dict[str, float]:
 
 def _of_embeddings(run: Run, scored: pd.DataFrame) -> float:
     """`agreement_in_groups` of the labels where images are ranked within them, else of all."""
-    vectors = np.load(run.path / "embeddings.npy", allow_pickle=False)
-    hashes = pd.read_parquet(run.path / "embeddings.parquet")["content_hash"]
+    vectors = np.load(run.path / schema.VECTORS, allow_pickle=False)
+    hashes = pd.read_parquet(run.path / schema.VECTOR_HASHES)["content_hash"]
     groups = pd.Series("", index=hashes)
     if run.record["settings"].get("within_label"):
         labels = scored.set_index("content_hash")["label"].reindex(hashes)

@@ -38,6 +38,8 @@ class Base:
         vectors: ``(N, d)`` float32, L2-normalised embeddings.
         size: side at which the images are scored, in pixels.
         fit: how they are made square.
+        guided_by: whose classes guide generation: ``rarity`` (the ranking in force) or
+            ``minority`` (the minority score).
     """
 
     run: Run
@@ -45,6 +47,7 @@ class Base:
     vectors: NDArray[np.float32]
     size: int
     fit: Fit
+    guided_by: str = "rarity"
 
     @property
     def num_classes(self) -> int:

@@ -1,7 +1,4 @@
-"""The mincurate plugin: what mincurate does, in the FiftyOne App.
-
-Thin: forms, progress and what the App shows. Everything else is mincurate's.
-"""
+"""The mincurate plugin of the FiftyOne App: forms, progress and panels over `pipelines`."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the forms of the operators have in common: they refuse in a sentence, and tell the cost."""
+"""The base class of the operators, and the parts of their forms."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,19 +13,20 @@ PLUGIN = "@mincurate/mincurate"
 
 
 def from_app(ctx: Any) -> bool:
-    """Whether the App asked for it, then or now: it names the operator in its request, and
-    `execute_operator` does not.
+    """Whether the App called, now or when it scheduled the operation.
+
+    It names the operator in its request; `fiftyone.operators.execute_operator` does not.
     """
     return "operator_uri" in ctx.request_params
 
 
 def in_app(ctx: Any) -> bool:
-    """Whether somebody sits before the App and waits, and no Python program or worker."""
+    """Whether a user waits in the App, and not a Python program or a worker."""
     return from_app(ctx) and not ctx.delegated
 
 
 class Formed(foo.Operator):
-    """An operator whose form is either filled in by `form` or says why it cannot run."""
+    """An operator whose form is filled in by `form`, or says why the operator cannot run."""
 
     NAME: str
     LABEL: str
@@ -37,7 +38,7 @@ class Formed(foo.Operator):
 
     @property
     def config(self) -> foo.OperatorConfig:
-        """What FiftyOne asks for."""
+        """How the App lists the operator."""
         return foo.OperatorConfig(
             name=self.NAME,
             label=f"mincurate: {self.LABEL}",
@@ -53,11 +54,11 @@ class Formed(foo.Operator):
         """Fill in the form.
 
         Raises:
-            UserError: the operator cannot run here; the sentence is all that the form then says.
+            UserError: the operator cannot run here; the form then shows only the message.
         """
 
     def resolve_input(self, ctx: Any) -> types.Property:
-        """The form, again whenever something in it changes, and once more before it runs."""
+        """The form; the App asks for it after every change, and again before it runs."""
         inputs = types.Object()
         try:
             if ctx.dataset is None:
@@ -71,7 +72,7 @@ class Formed(foo.Operator):
         return types.Property(inputs, view=view)
 
     def resolve_run_name(self, ctx: Any) -> str:
-        """How a scheduled run is called."""
+        """The name of a scheduled run."""
         return f"mincurate: {self.LABEL}"
 
     def __call__(
@@ -86,12 +87,12 @@ class Formed(foo.Operator):
 
         Args:
             samples: a dataset or a view.
-            delegate: schedule it for a worker (`mincurate worker`), and return at once.
-            selected: ids of the samples that count as selected.
-            params: as the form calls them.
+            delegate: schedule it for a worker (`mincurate worker`) and return at once.
+            selected: ids of the selected samples.
+            params: the fields of the form, by name.
 
         Returns:
-            What the operator returns; scheduled, what FiftyOne knows of the scheduled operation.
+            The result of the operator; if scheduled, FiftyOne's record of the operation.
         """
         place = "dataset" if samples is samples._root_dataset else "view"
         done = foo.execute_operator(
@@ -105,13 +106,13 @@ class Formed(foo.Operator):
 
 
 def invalid(shown: types.Property, sentence: str | None) -> None:
-    """Mark an input as wrong, with the reason; the App then does not run the operator."""
+    """Mark an input as invalid with an error message, so that the App does not run the operator."""
     if sentence:
         shown.invalid, shown.error_message = True, sentence
 
 
 def try_out(shown: types.Property, check: Callable[[], Any]) -> Any:
-    """What ``check`` gives; a `UserError` of it becomes the reason why the input is wrong."""
+    """The result of ``check``; if it raises a `UserError`, the input becomes `invalid`."""
     try:
         return check()
     except UserError as error:
@@ -120,7 +121,7 @@ def try_out(shown: types.Property, check: Callable[[], Any]) -> Any:
 
 
 def notice(inputs: types.Object, name: str, text: str) -> None:
-    """A line of information, such as what it costs."""
+    """Add a line of information, such as the expected time."""
     inputs.view(name, types.Notice(label=text))
 
 
@@ -134,7 +135,7 @@ def choose(
     radio: bool = False,
     description: str | None = None,
 ) -> types.Property:
-    """A choice between values, each with its words."""
+    """Add a choice between values, given as pairs of value and label."""
     view: Any = types.RadioGroup() if radio else types.DropdownView()
     for value, words in choices:
         view.add_choice(value, label=words)
@@ -144,6 +145,6 @@ def choose(
 
 
 def value(ctx: Any, name: str, default: Any) -> Any:
-    """What was entered under ``name``; from Python, what is not given is as in an empty form."""
-    found = ctx.params.get(name)
-    return default if found is None or found == "" else found
+    """The value of the field ``name``, or the default where it is empty or missing."""
+    entered = ctx.params.get(name)
+    return default if entered is None or entered == "" else entered

@@ -6,17 +6,9 @@ from typing import Any
 import fiftyone.operators.types as types
 import pandas as pd
 
-from mincurate.curation import gather, rebalance
-from mincurate.curation.review import KEEP_TAG
-from mincurate.dataset import lookup, now
-from mincurate.dataset import samples as parts
-from mincurate.dataset.app_config import SYNTHETIC
 from mincurate.errors import UserError
-from mincurate.pipelines import estimates
-from mincurate.pipelines import rebalance as pipeline
+from mincurate.pipelines import estimates, operators
 from mincurate.progress import Reporter
-from mincurate.runs import files, schema
-from mincurate.runs.store import Run
 
 from .forms import choose, invalid, notice, try_out, value
 from .long_running import LongRunning
@@ -33,6 +25,7 @@ SAMPLERS = (
     ("self-guided", "Self-guided"),
     ("boost-and-skip", "Boost and skip"),
 )
+TRAININGS = ("train_minutes", "train_steps", "guide_minutes", "guide_steps")
 
 
 class Augment(LongRunning):
@@ -44,39 +37,36 @@ class Augment(LongRunning):
     ICON = "auto_awesome"
 
     def form(self, ctx: Any, inputs: types.Object) -> None:
-        """Of what, how many, and what it costs."""
-        run = lookup.find(ctx.dataset)
-        frame = _kinds(run)
-        labels = sorted({name for name in frame["label"] if isinstance(name, str)})
-        of = [("top_decile", "The rarest tenth"), ("class", "One ordinal class")]
-        of += [("label", "Rare images of a label")] if labels else []
+        """The target, the number of images, and the expected time."""
+        run = operators.find_run(ctx.dataset)
+        counts = operators.counts(run)
+        of = [("top_decile", "The rarest tenth"), ("class", "One rarity class")]
+        of += [("label", "Rare images of a label")] if counts.labels else []
         choose(inputs, "of", of, label="More of", default="top_decile", radio=True)
-        wanted = value(ctx, "of", "top_decile")
-        if wanted == "class":
-            counts = frame["rarity_class"].value_counts()
-            lines = [(str(c), f"{c}: {counts[c]:,} images") for c in sorted(counts.index)[::-1]]
+        target = value(ctx, "of", "top_decile")
+        if target == "class":
+            lines = [(str(c), f"{c}: {n:,} images") for c, n in counts.classes.items()]
             choose(inputs, "target_class", lines, label="Class", default=lines[0][0])
-        if wanted == "label":
-            counts = frame["label"].value_counts()
-            lines = [(name, f"{name}: {counts[name]:,} images") for name in labels]
-            shown_label = choose(inputs, "label", lines, label="Label", default=labels[0])
-            shown_label.required = True
+        if target == "label":
+            lines = [(name, f"{name}: {n:,} images") for name, n in counts.labels.items()]
+            label = choose(inputs, "label", lines, label="Label", default=lines[0][0])
+            label.required = True
         _how(ctx, inputs, run, 100)
 
     def work(self, ctx: Any, reporter: Reporter) -> dict[str, Any]:
-        """Generate, inspect, and add them to the dataset."""
+        """Generate, judge, and add the images to the dataset."""
         of = value(ctx, "of", "top_decile")
-        kind: dict[str, Any] = {}
+        target: dict[str, Any] = {}
         if of == "class":
-            run = lookup.find(ctx.dataset)
-            kind["target_class"] = int(value(ctx, "target_class", _rarest(run)))
+            classes = operators.counts(operators.find_run(ctx.dataset)).classes
+            target["target_class"] = int(value(ctx, "target_class", max(classes)))
         elif of == "label":
-            kind["label"] = value(ctx, "label", None)
-        return _augment(ctx, reporter, 100, **kind)
+            target["label"] = value(ctx, "label", None)
+        return _augment(ctx, reporter, 100, **target)
 
 
 class MoreLikeThese(LongRunning):
-    """Varies the selected images, or those with a tag."""
+    """Generates variants of the selected images, or of those with a tag."""
 
     NAME = "more_like_these"
     LABEL = "more like these"
@@ -84,41 +74,39 @@ class MoreLikeThese(LongRunning):
     ICON = "control_point_duplicate"
 
     def form(self, ctx: Any, inputs: types.Object) -> None:
-        """Like what, how close, how many, and what it costs."""
-        run = lookup.find(ctx.dataset)
-        choices = _likes(ctx)
+        """Which images to vary, how far, how many, and the expected time."""
+        run = operators.find_run(ctx.dataset)
+        choices = operators.images_to_vary(ctx.dataset, ctx.selected)
         if not choices:
             raise UserError(
-                f"Select some scored images first, or tag some (for example {KEEP_TAG}), and open "
-                "this again."
+                "Select scored images first, or tag some (for example rare-keep), and open this "
+                "form again."
             )
-        choose(inputs, "like", choices, label="Like", default=choices[0][0], radio=True)
-        like = value(ctx, "like", choices[0][0])
-        if like not in dict(choices):
-            raise UserError(f"There is no image to vary: {like!r} is none of the choices.")
+        first = next(iter(choices))
+        choose(inputs, "like", choices.items(), label="Images", default=first, radio=True)
+        like = value(ctx, "like", first)
+        if like not in choices:
+            raise UserError(f"There is no image to vary: {like!r} is not one of the choices.")
         inputs.float(
             "strength",
             default=0.6,
             min=0.01,
             max=1.0,
-            label="How far from them: near 0 gives them back, 1 forgets them",
+            label="Strength: near 0 returns the images, 1 starts from pure noise",
         )
         _how(ctx, inputs, run, 20)
 
     def work(self, ctx: Any, reporter: Reporter) -> dict[str, Any]:
-        """Generate, inspect, and add them to the dataset."""
-        from mincurate.dataset import generated
-
-        choices = _likes(ctx)
-        like = value(ctx, "like", choices[0][0] if choices else "selection")
-        wanted = ",".join(ctx.selected) if like == "selection" else like
-        hashes = generated.selection(ctx.dataset.name, wanted)
+        """Generate, judge, and add the images to the dataset."""
+        choices = operators.images_to_vary(ctx.dataset, ctx.selected)
+        like = value(ctx, "like", next(iter(choices), "selection"))
+        hashes = operators.hashes_to_vary(ctx.dataset, like, ctx.selected)
         strength = float(value(ctx, "strength", 0.6))
         return _augment(ctx, reporter, 20, like=hashes, strength=strength)
 
 
 class RebalancePlan(LongRunning):
-    """Shows what labels or classes lack, and generates it if asked to."""
+    """Shows how many images labels or classes lack; generates them on request."""
 
     NAME = "rebalance_plan"
     LABEL = "rebalance"
@@ -126,63 +114,56 @@ class RebalancePlan(LongRunning):
     ICON = "balance"
 
     def is_long(self, ctx: Any) -> bool:
-        """A plan alone is there at once."""
+        """Only generating takes long."""
         return bool(value(ctx, "generate", False))
 
     def form(self, ctx: Any, inputs: types.Object) -> None:
-        """By what, to what, and the plan."""
-        run = lookup.find(ctx.dataset)
-        images = self._images(ctx, run)
+        """What to count, the target, and the plan."""
+        run = operators.find_run(ctx.dataset)
+        images = operators.images_in_use(ctx.dataset)
         by = [("label", "Labels")] if images["label"].notna().any() else []
-        by.append(("class", "Ordinal classes, from common to rare"))
+        by.append(("class", "Rarity classes, of the ranking in force"))
         choose(inputs, "by", by, label="Rebalance", default=by[0][0], radio=True)
         goals = [
-            ("uniform", "as many of each as the largest has"),
+            ("uniform", "as many of each as of the largest"),
             ("sqrt", "in proportion to the square root of what there is"),
             ("number", "a number of each"),
         ]
         choose(inputs, "to", goals, label="To", default="uniform", radio=True)
         if value(ctx, "to", "uniform") == "number":
             inputs.int("number", default=100, min=1, label="Images of each")
-        inputs.int("cap", default=5000, min=1, label="Generate at most, of each")
-        weights = inputs.str("weights", label="Also write weights for training to this CSV file")
+        inputs.int("cap", default=5000, min=1, label="Images to generate of each, at most")
+        weights = inputs.str("weights", label="Also write sampling weights to this CSV file")
         path = value(ctx, "weights", "")
         if path and not Path(path).expanduser().parent.is_dir():
             invalid(weights, f"There is no folder {Path(path).expanduser().parent}.")
-        here = inputs.bool("generate", default=False, label="Generate what is missing")
-        plan = try_out(here, lambda: self._plan(ctx, images))
+        generate = inputs.bool("generate", default=False, label="Generate the missing images")
+        plan = try_out(generate, lambda: self._plan(ctx, images))
         if plan is None:
             return
         inputs.md(_table(plan), name="plan")
         total = int(plan["generate"].sum())
         if value(ctx, "generate", False):
             if not total:
-                invalid(here, "Nothing is missing.")
-            steps = value(ctx, "steps", 25)
-            seconds = estimates.generating(total, steps=steps, scored=run)
-            notice(
-                inputs,
-                "cost",
-                f"{total:,} images: {estimates.words(seconds)}{_training(ctx, run)}.",
-            )
+                invalid(generate, "No image is missing.")
+            _notice_cost(ctx, inputs, run, total)
             _trainings(inputs, run)
 
     def resolve_output(self, ctx: Any) -> types.Property:
-        """The plan."""
+        """The plan, and what was done."""
         outputs = types.Object()
-        found = ctx.results or {}
-        if found.get("plan"):
-            outputs.md(_table(pd.DataFrame(found["plan"])), name="table")
-            outputs.md(str(found.get("message", "")), name="said")
+        results = ctx.results or {}
+        if results.get("plan"):
+            outputs.md(_table(pd.DataFrame(results["plan"])), name="table")
+            outputs.md(str(results.get("message", "")), name="message")
         return types.Property(outputs)
 
     def work(self, ctx: Any, reporter: Reporter) -> dict[str, Any]:
-        """Plan; write weights and generate, if asked to."""
-        run = lookup.find(ctx.dataset)
-        images = self._images(ctx, run)
+        """Plan; write weights and generate on request."""
+        images = operators.images_in_use(ctx.dataset)
         plan = self._plan(ctx, images)
         total, by = int(plan["generate"].sum()), self._by(ctx, images)
-        found: dict[str, Any] = {
+        results: dict[str, Any] = {
             "plan": [
                 {key: item.item() if hasattr(item, "item") else item for key, item in row.items()}
                 for row in plan.to_dict("records")
@@ -190,32 +171,28 @@ class RebalancePlan(LongRunning):
             "generate": total,
             "message": f"To generate: {total:,} images.",
         }
-        if path := value(ctx, "weights", ""):
-            weights = rebalance.weights_for(images, by, self._to(ctx))
-            place = Path(path).expanduser()
-            files.write_atomically(place, weights.to_csv(index=False).encode())
-            found |= {"weights": str(place)}
-            found["message"] += f" Weights of {len(weights):,} images: {place}."
+        if entered := value(ctx, "weights", ""):
+            path = Path(entered).expanduser()
+            count = operators.write_weights(images, by, self._to(ctx), path)
+            results["weights"] = str(path)
+            results["message"] += f" Weights of {count:,} images: {path}."
         if value(ctx, "generate", False) and total:
-            filled = pipeline.fill(
-                run,
+            filled = operators.fill(
+                ctx.dataset,
                 plan,
                 by=by,
+                **_given(ctx, TRAININGS),
                 steps=value(ctx, "steps", 25),
-                **_budget(ctx),
                 seed=value(ctx, "seed", 0),
-                dataset=ctx.dataset.name,
                 reporter=reporter,
             )
             landed = sum(part.landed for part in filled)
-            found |= {"runs": [part.run.key for part in filled], "landed": landed}
-            found["message"] = f"{landed:,} of {total:,} missing images are there now; the others "
-            found["message"] += "were sent back or came out as something else."
-        return found
-
-    def _images(self, ctx: Any, run: Run) -> pd.DataFrame:
-        state = now.read(run, ctx.dataset.name)
-        return gather.in_use(gather.gather(run, tags=state.tags, frame=state.frame))
+            results |= {"runs": [part.run.key for part in filled], "landed": landed}
+            results["message"] = (
+                f"{landed:,} of {total:,} missing images were generated; the others were rejected "
+                "or came out as another label or class."
+            )
+        return results
 
     def _by(self, ctx: Any, images: pd.DataFrame) -> Any:
         return value(ctx, "by", "label" if images["label"].notna().any() else "class")
@@ -226,92 +203,64 @@ class RebalancePlan(LongRunning):
 
     def _plan(self, ctx: Any, images: pd.DataFrame) -> pd.DataFrame:
         cap = int(value(ctx, "cap", 5000))
-        return rebalance.plan_for(images, self._by(ctx, images), self._to(ctx), cap)
+        return operators.rebalance_plan(images, self._by(ctx, images), self._to(ctx), cap)
 
 
-def _how(ctx: Any, inputs: types.Object, run: Run, n: int) -> None:
-    """How many, how, and what it costs."""
+def _how(ctx: Any, inputs: types.Object, run: Any, n: int) -> None:
+    """How many images, how, and the expected time."""
     inputs.int("n", default=n, min=1, max=10**6, label="How many")
     inputs.bool("more", default=False, label="More options", view=types.SwitchView())
     if value(ctx, "more", False):
         choose(inputs, "sampler", SAMPLERS, label="Sampler", default="minority")
         choose(inputs, "solver", SOLVERS, label="Solver", default="sde-dpm++")
-        inputs.int("steps", default=25, min=1, max=1000, label="Steps")
-        inputs.float("guidance_scale", min=0, label="Guidance scale (empty: the sampler's own)")
-        inputs.int("seed", default=0, min=0, max=2**32 - 1, label="Seed")
+        inputs.int("steps", default=25, min=1, max=1000, label="Sampling steps")
+        inputs.float("guidance_scale", min=0, label="Guidance scale w (empty: the sampler's own)")
+        inputs.int("seed", default=0, min=0, max=2**32 - 1, label="Random seed")
         _trainings(inputs, run)
-    count, steps = int(value(ctx, "n", n)), int(value(ctx, "steps", 25))
-    seconds = estimates.generating(count, steps=steps, scored=run)
-    notice(inputs, "cost", f"{count:,} images: {estimates.words(seconds)}{_training(ctx, run)}.")
+    _notice_cost(ctx, inputs, run, int(value(ctx, "n", n)))
 
 
-def _trainings(inputs: types.Object, run: Run) -> None:
+def _trainings(inputs: types.Object, run: Any) -> None:
     if not estimates.trained(run):
-        inputs.float("train_minutes", default=20.0, min=0.1, label="Training, at most minutes")
-        inputs.float("guide_minutes", default=3.0, min=0.1, label="Classifier, at most minutes")
+        inputs.float("train_minutes", default=20.0, min=0.1, label="Training, minutes at most")
+        inputs.float("guide_minutes", default=3.0, min=0.1, label="Classifier, minutes at most")
 
 
-def _training(ctx: Any, run: Run) -> str:
-    """What happens once before the first generation of a run."""
-    if estimates.trained(run):
-        return ""
-    minutes = value(ctx, "train_minutes", 20.0) + value(ctx, "guide_minutes", 3.0)
-    return f", after the trainings of a run's first generation ({minutes:g} min at most)"
+def _notice_cost(ctx: Any, inputs: types.Object, run: Any, count: int) -> None:
+    seconds = estimates.generating(count, steps=int(value(ctx, "steps", 25)), scored=run)
+    cost = f"{count:,} images: {estimates.words(seconds)}"
+    if not estimates.trained(run):
+        minutes = value(ctx, "train_minutes", 20.0) + value(ctx, "guide_minutes", 3.0)
+        cost += f", plus the training before a run's first generation ({minutes:g} min at most)"
+    notice(inputs, "cost", f"{cost}.")
 
 
-def _budget(ctx: Any) -> dict[str, Any]:
-    names = ("train_minutes", "train_steps", "guide_minutes", "guide_steps")
+def _given(ctx: Any, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: value(ctx, name, None) for name in names}
 
 
-def _augment(ctx: Any, reporter: Reporter, n: int, **kind: Any) -> dict[str, Any]:
-    from mincurate.pipelines import augment
-
-    done = augment.augment(
-        lookup.find(ctx.dataset),
+def _augment(ctx: Any, reporter: Reporter, n: int, **target: Any) -> dict[str, Any]:
+    augmented = operators.augment(
+        ctx.dataset,
         n=int(value(ctx, "n", n)),
         sampler=value(ctx, "sampler", "minority"),
         solver=value(ctx, "solver", "sde-dpm++"),
         steps=int(value(ctx, "steps", 25)),
         guidance_scale=ctx.params.get("guidance_scale"),
-        **_budget(ctx),
+        **_given(ctx, TRAININGS),
         seed=int(value(ctx, "seed", 0)),
         batch_size=int(value(ctx, "batch_size", 64)),
-        dataset=ctx.dataset.name,
         reporter=reporter,
-        **kind,
+        **target,
     )
-    total, accepted = len(done.frame), done.counts["accepted"]
+    total, accepted = len(augmented.frame), augmented.counts["accepted"]
     return {
-        "run": done.run.key,
+        "run": augmented.run.key,
         "images": total,
-        "counts": done.counts,
-        "message": f"Run {done.run.key}: {total:,} images generated, {accepted:,} accepted; they "
-        f"are in the saved view {SYNTHETIC}.",
+        "counts": augmented.counts,
+        "message": f"Run {augmented.run.key}: {total:,} images generated, {accepted:,} accepted; "
+        "they are in the saved view synthetic.",
     }
-
-
-def _likes(ctx: Any) -> list[tuple[str, str]]:
-    """What may be varied: the selection, and tags."""
-    real = parts.real(parts.images(ctx.dataset))
-    if not real.has_field("content_hash"):
-        return []
-    real = real.exists("content_hash")
-    chosen = real.select(ctx.selected).count() if ctx.selected else 0
-    found = [("selection", f"The {chosen:,} selected images")] if chosen else []
-    counts = real.count_sample_tags()
-    tags = sorted(counts, key=lambda tag: (tag != KEEP_TAG, tag))
-    return found + [(f"tag:{tag}", f"The {counts[tag]:,} tagged {tag}") for tag in tags]
-
-
-def _kinds(run: Run) -> pd.DataFrame:
-    """Label and class of the images that a run rests on; of the table no more is read."""
-    frame = pd.read_parquet(run.path / schema.SCORES, columns=["label", "rarity_class", "status"])
-    return frame[frame["status"] == "ok"].astype({"rarity_class": "int64"})
-
-
-def _rarest(run: Run) -> int:
-    return int(_kinds(run)["rarity_class"].max())
 
 
 def _table(plan: pd.DataFrame) -> str:

@@ -1,70 +1,49 @@
-"""Operators that take minutes: never in the App's own process, and stopped without loss."""
+"""Operators that take minutes: the App runs each in a process of its own, which can be stopped."""
 
 from typing import Any
 
-from fiftyone.operators.executor import ExecutionResult
-
-from mincurate.cli.console import Terminal
-from mincurate.dataset import worker
 from mincurate.errors import StoppedError
+from mincurate.pipelines import scheduled
 from mincurate.progress import Reporter
 
 from .forms import Formed, in_app
-from .progress import Told
+from .progress import OperatorProgress
 
 PANEL = "mincurate_work"
-KEPT = "Stopped; what is finished is kept. Start the same again to go on."
+STOPPED = "Stopped; finished work is kept. Start the same again to continue."
 
 
 class LongRunning(Formed):
-    """Works here when called from Python, in a worker when scheduled, and from the App in a
-    process of its own, which the panel Work shows and can stop.
+    """An operator that runs in this process when called from Python, in a worker when scheduled,
+    and from the App in a process of its own, which the panel Work shows and can stop.
     """
 
     def work(self, ctx: Any, reporter: Reporter) -> dict[str, Any]:
-        """Do it, and return what came out as JSON; ``message`` says it in words."""
+        """Do the work; returns the result as JSON, with a sentence under ``message``."""
         raise NotImplementedError
 
     def is_long(self, ctx: Any) -> bool:
-        """Whether what is asked for takes longer than one waits before an open form."""
+        """Whether the work takes too long to wait for in an open form."""
         return True
 
     def execute(self, ctx: Any) -> dict[str, Any] | None:
-        """Work, or have it done.
+        """Do the work here, or schedule it and open the panel Work.
 
         Raises:
-            UserError: something the user can mend.
-            StoppedError: it was stopped; what is done is kept.
+            UserError: something the user can fix.
+            StoppedError: it was stopped; finished work is kept.
         """
         if in_app(ctx) and self.is_long(ctx):
             send_off(self, ctx)
             ctx.ops.open_panel(PANEL, layout="vertical")
             return None
-        terminal = Terminal()
         try:
-            return self.work(ctx, Told(ctx, terminal) if ctx.delegated else terminal)
+            return self.work(ctx, OperatorProgress(ctx))
         except KeyboardInterrupt:
-            raise StoppedError(KEPT) from None
+            raise StoppedError(STOPPED) from None
 
 
 def send_off(operator: Formed, ctx: Any) -> str:
-    """Schedule what the App asked for and start a process for it.
-
-    Returns:
-        The id of the scheduled operation.
-    """
+    """Schedule what the App asked for and start a process for it; returns the operation's id."""
     request = {**ctx.request_params, "delegated": True}
-    service = worker.service()
-    operation = service.queue_operation(
-        operator=operator.uri,
-        label=operator.resolve_run_name(ctx),
-        context={"request_params": request, "params": ctx.params},
-        metadata={"inputs_schema": None, "outputs_schema": None},
-    )
-    key = str(operation.id)
-    try:
-        worker.start(key)
-    except OSError as error:
-        service.set_failed(operation.id, result=ExecutionResult(error=str(error)))
-        raise
-    return key
+    return scheduled.schedule(operator.uri, operator.resolve_run_name(ctx), request, ctx.params)

@@ -1,25 +1,25 @@
-"""What the panel has asked the grid to show.
+"""What the panel last asked the grid to show.
 
-It is kept beside the dataset and not in the panel's state: the App keeps that in its layout and
-takes every change of the layout for another page, which made a click twice as slow.
+It is stored beside the dataset, not in the panel's state: the App keeps that in its layout and
+loads a new page on every change of the layout, which made a click twice as slow.
 """
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import panel_samples as samples
+from mincurate.pipelines import panel as look
 
 STORE, WEEK = "mincurate_panel", 7 * 24 * 3600
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What was asked for last.
+    """The view that was asked for last.
 
     Attributes:
-        stages: digest of the view (`panel_samples.stages`); empty is nothing.
-        words: what the view is, for the user.
-        low, high: range of classes that stands out; ``None`` is all of them.
+        stages: digest of the view's stages; empty for none.
+        words: what the view shows.
+        low, high: range of classes to highlight; ``None`` for all of them.
     """
 
     stages: str = ""
@@ -32,17 +32,17 @@ NOTHING = Asked()
 
 
 def asked(ctx: Any) -> Asked:
-    """What this panel asked for, as long as the grid has not been given anything else since."""
-    kept = ctx.store(STORE).get(ctx.panel.id or "")
-    return Asked(**kept) if kept else NOTHING
+    """The view that this panel asked for, unless the grid has changed since."""
+    stored = ctx.store(STORE).get(ctx.panel.id or "")
+    return Asked(**stored) if stored else NOTHING
 
 
-def remember(ctx: Any, now: Asked) -> None:
-    """Keep it, for a week."""
-    ctx.store(STORE).set(ctx.panel.id or "", asdict(now), ttl=WEEK)
+def remember(ctx: Any, view: Asked) -> None:
+    """Store it for a week."""
+    ctx.store(STORE).set(ctx.panel.id or "", asdict(view), ttl=WEEK)
 
 
 def shown(ctx: Any) -> bool:
-    """Whether the grid shows what was asked for last."""
+    """Whether the grid shows the view that was asked for last."""
     last = asked(ctx)
-    return bool(last.stages) and last.stages == samples.stages(ctx.request_params.get("view"))
+    return bool(last.stages) and last.stages == look.digest(ctx.request_params.get("view"))

@@ -1,18 +1,15 @@
-"""Tab “Image”: what the score sees in the selected image."""
+"""Tab “Image”: original, reconstruction and error map of the selected image."""
 
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from mincurate.ranking.tail import LongTail
-from mincurate.report.figures import Picture, data_uri
+from mincurate.pipelines import panel as look
+from mincurate.pipelines.panel import LongTail
 from mincurate.text import short
 
-from .panel_parts import NARROW, quoted, row, said
+from .panel_parts import NARROW, quoted, row, text
 
 SIDE = 180
-"""Pixels that a picture is shown at."""
+"""Side of a picture, in pixels."""
 SHOWN = {
     "original": "as it was scored",
     "reconstruction": "the model's reconstruction",
@@ -21,23 +18,23 @@ SHOWN = {
 
 
 def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
-    """Three pictures beside one another, and what is known of the image."""
+    """Three pictures side by side, and score, rank and classes."""
     sample = chosen(ctx)
     if sample is None:
-        said(
+        text(
             body,
             "none",
-            "Select an image in the grid: here you see it beside what the model makes of it at the "
-            "noise of the score, and where the two differ. The first time, the model is loaded, "
-            "which takes some seconds.",
+            "Select an image in the grid to see it beside its reconstruction by the diffusion "
+            "model, and where the two differ. The first time the model is loaded, which takes some "
+            "seconds.",
         )
         return
     pictures = row(body, "pictures")
     for name, words in SHOWN.items():
         part = pictures.v_stack(name, gap=0, componentsProps=NARROW)
         part.img("img", height=f"{SIDE}px", width=f"{SIDE}px", alt_text=words)
-        said(part, "words", words)
-    said(body, "facts", _facts(sample, tail))
+        text(part, "words", words)
+    text(body, "facts", _facts(sample, tail))
 
 
 def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
@@ -45,19 +42,12 @@ def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
     sample = chosen(ctx)
     if sample is None:
         return {}
-    from mincurate.report.error_map import difference, overlay
-
-    found = difference(tail.run, sample.filepath, sample["content_hash"])
-    pictures = {
-        "original": found.original,
-        "reconstruction": found.reconstruction,
-        "heat": overlay(found.original, found.heat),
-    }
-    return {f"pictures.{name}.img": _enlarged(picture) for name, picture in pictures.items()}
+    pictures = look.score_pictures(tail, sample.filepath, sample["content_hash"], SIDE)
+    return {f"pictures.{name}.img": address for name, address in pictures.items()}
 
 
 def chosen(ctx: Any) -> Any:
-    """The sample that was selected last and has a score; ``None`` without."""
+    """The sample that was selected last, if it has a score; else ``None``."""
     ids = list(ctx.selected)
     if not ids or not ctx.dataset.has_field("content_hash"):
         return None
@@ -65,30 +55,25 @@ def chosen(ctx: Any) -> Any:
     return sample if sample is not None and sample["content_hash"] else None
 
 
-def _enlarged(picture: Picture) -> str:
-    """In whole steps, so that pixels stay pixels."""
-    times = max(1, SIDE // picture.shape[0])
-    large = Image.fromarray(picture).resize(
-        (times * picture.shape[1], times * picture.shape[0]), Image.Resampling.NEAREST
-    )
-    return data_uri(np.asarray(large))
-
-
 def _facts(sample: Any, tail: LongTail) -> str:
-    """Score, rank and class in words."""
+    """Rarity by the ranking in force, and the minority score with its own class."""
     if sample["rarity"] is None:
-        return "This image has no rank in the run that is shown."
+        return "This image has no rank in the run shown here."
+    within = " with its label" if tail.within_label else ""
     error = sample["minority_score_se"]
     score = f"{sample['minority_score']:.3f}" + (f" ± {error:.3f}" if error else "")
+    draws = (tail.record.get("settings") or {}).get("n_draws")
     lines = [
         f"**{quoted(short(sample.filepath.rpartition('/')[2], 60))}**",
-        f"class {sample['rarity_class']} (0 common, {tail.num_classes - 1} rare): rarer than "
-        f"{sample['rarity']:.1%} of all images by {tail.column.replace('_', ' ')}; "
-        f"minority score {score}",
+        f"**rarity class {sample['rarity_class']}** (0 common, {tail.num_classes - 1} rare): rarer "
+        f"than {sample['rarity']:.1%} of all images{within}, by {tail.column.replace('_', ' ')}",
+        f"**minority class {_minority_class(sample)}**: minority score {score}",
+        f"Bright areas: large perceptual distance, mean of {draws} draws. The minority score is "
+        "the mean over the picture.",
     ]
-    draws = (tail.record.get("settings") or {}).get("n_draws")
-    lines.append(
-        f"bright: large perceptual distance, mean over {draws} draws. The score is the mean over "
-        "the picture."
-    )
     return "  \n".join(lines)
+
+
+def _minority_class(sample: Any) -> str:
+    number = sample["minority_class"] if sample.has_field("minority_class") else None
+    return "unknown" if number is None else str(number)

@@ -1,41 +1,41 @@
-"""Tab “Labels”: which labels are rare, and the rarest images of each."""
+"""Tab “Labels”: images by label and class, and the rarest images of each label."""
 
 from typing import Any
 
 import pandas as pd
 
-from mincurate.ranking.tail import LongTail
+from mincurate.pipelines.panel import LongTail
 from mincurate.text import short
 
 from . import panel_plots as plots
-from .panel_parts import button, pictures, plot, quoted, row, said, strip
+from .panel_parts import button, pictures, plot, quoted, row, strip, text
 
 PAGE = 5
-"""Labels whose rarest images are shown at a time."""
+"""Labels per page of images."""
 PAGES = 6
-"""So many times more are in the heat map, which goes on with them."""
+"""Pages of images per page of the heat map."""
 ROWS = PAGE * PAGES
 RAREST = 7
 
 
 def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
-    """Heat map, and strips of images."""
+    """The heat map, and the rarest images of the labels of a page."""
     table = tail.labels
     if table is None:
-        said(body, "none", "The images of this run have no labels.")
+        text(body, "none", "The images of this run have no labels.")
         return
     first, last, names = page_of(ctx, tail)
     shown = rows_of(first, table)
-    said(
+    text(
         body,
         "how",
-        "How many images of each label are in each class; the colour is their share of the label, "
-        "which is a row. The label that leans most to the tail is on top. Click a cell to see its "
+        "Images of each label (row) in each class; the colour is their share of the label. Labels "
+        "with the largest share of their images in the tail come first. Click a cell to see its "
         "images.",
     )
     if len(table) > ROWS:
         block = row(body, "block")
-        said(block, "title", f"Labels {shown.start + 1:,} to {shown.stop:,} of {len(table):,}")
+        text(block, "title", f"Labels {shown.start + 1:,} to {shown.stop:,} of {len(table):,}")
         page = first // PAGE
         for name, words, start in (
             ("back", f"Previous {ROWS}", shown.start - ROWS),
@@ -47,7 +47,7 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     height = 70 + 26 * len(shown)
     plot(body, "heat", plots.label_layout(table, shown), height, on_click=panel.on_cell)
     head = row(body, "head")
-    said(head, "title", f"**The rarest images of each label** ({first + 1} to {last})")
+    text(head, "title", f"**The rarest images of each label** ({first + 1} to {last})")
     if first:
         button(head, "back", "Previous", panel.on_page, params={"step": -1})
     if last < len(table):
@@ -56,24 +56,24 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
         rows, line = tail.of_label(name), row(body, f"label{i}")
         share = (rows.index < len(tail.tail)).mean()
         words = f"**{quoted(short(name, 40))}**: {len(rows):,} images, {share:.0%} in the tail"
-        said(line, "words", words)
+        text(line, "words", words)
         button(line, "show", "Show", panel.on_label, params={"label": name})
         strip(body, f"strip{i}", rows.head(RAREST), panel.on_open)
 
 
 def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
-    """The cells, and the pictures of the labels in sight."""
+    """The cells, and the pictures of the labels of a page."""
     if tail.labels is None:
         return {}
     first, _, names = page_of(ctx, tail)
-    found: dict[str, Any] = {"heat": plots.label_map(tail.labels, rows_of(first, tail.labels))}
+    shown: dict[str, Any] = {"heat": plots.label_map(tail.labels, rows_of(first, tail.labels))}
     for i, name in enumerate(names):
-        found |= pictures(f"strip{i}", tail.of_label(name).head(RAREST))
-    return found
+        shown |= pictures(f"strip{i}", tail.of_label(name).head(RAREST))
+    return shown
 
 
 def page_of(ctx: Any, tail: LongTail) -> tuple[int, int, list[str]]:
-    """First and last number, and names, of the labels in sight."""
+    """First and last number, and names, of the labels of the page in sight."""
     names = [str(name) for name in tail.labels.index] if tail.labels is not None else []
     first = min(PAGE * int(ctx.panel.get_state("page") or 0), PAGE * ((len(names) - 1) // PAGE))
     last = min(first + PAGE, len(names))
@@ -81,6 +81,6 @@ def page_of(ctx: Any, tail: LongTail) -> tuple[int, int, list[str]]:
 
 
 def rows_of(first: int, table: pd.DataFrame) -> range:
-    """Rows of the table that the heat map shows when the strips begin with the label ``first``."""
+    """Rows of the heat map while the page of images starts with the label number ``first``."""
     start = ROWS * (first // ROWS)
     return range(start, min(start + ROWS, len(table)))

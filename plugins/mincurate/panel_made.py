@@ -1,85 +1,75 @@
-"""Tab “Generated”: the images made from this run, against the real ones."""
+"""Tab “Generated”: the images generated from this run, compared with the real ones."""
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mincurate.ranking.tail import LongTail
-from mincurate.runs.schema import SYNTHETIC
+from mincurate.pipelines import panel as look
+from mincurate.pipelines.panel import LongTail
 
 from . import panel_plots as plots
-from . import panel_samples as samples
-from .panel_parts import button, pictures, plot, row, said, strip
+from .panel_parts import button, pictures, plot, row, strip, text
 
 RAREST = 7
+"""Images shown, at most."""
 
 
 def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
-    """Counts, distributions, and the rarest that were let pass."""
-    made = generated(ctx)
+    """Counts, distributions, and the rarest accepted images."""
+    generated = look.generated_table(ctx.dataset)
     buttons = row(body, "buttons")
     augment = "@mincurate/mincurate/augment"
-    if made is None:
-        said(body, "none", "Nothing has been generated from this run yet.")
+    if generated is None:
+        text(body, "none", "Nothing has been generated from this run yet.")
         button(buttons, "augment", "Generate rare images…", augment, prompt=True)
         return
     button(buttons, "show", "Show in the grid", panel.on_generated)
     button(buttons, "augment", "Generate more…", augment, prompt=True)
     button(buttons, "evaluate", "Evaluate…", "@mincurate/mincurate/evaluate", prompt=True)
-    said(body, "words", _words(made))
+    text(body, "words", _words(generated))
     title = tail.column.replace("_", " ")
     plot(body, "spread", plots.spread_layout(f"{title}, higher is rarer"), 230)
-    best = rarest(made)
+    best = rarest(generated)
     if len(best):
-        said(body, "title", "**The rarest that passed**, and below each the real image nearest")
+        text(body, "title", "**The rarest accepted images**, and below each the nearest real image")
         strip(body, "made", best, panel.on_open)
         strip(body, "near", nearest(best), panel.on_open)
 
 
 def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
     """Curves and pictures."""
-    made = generated(ctx)
-    if made is None:
+    generated = look.generated_table(ctx.dataset)
+    if generated is None:
         return {}
-    passed = made["accepted"].to_numpy(bool)
-    scores = made[tail.column].to_numpy(np.float64)
+    accepted = generated["accepted"].to_numpy(bool)
+    scores = generated[tail.column].to_numpy(np.float64)
     real = tail.images[tail.column].to_numpy(np.float64)
-    best = rarest(made)
+    best = rarest(generated)
     return {
-        "spread": plots.spread(real, scores[passed], scores[~passed]),
+        "spread": plots.spread(real, scores[accepted], scores[~accepted]),
         **pictures("made", best),
         **pictures("near", nearest(best)),
     }
 
 
-def generated(ctx: Any) -> pd.DataFrame | None:
-    """Every image generated from the run that is shown; ``None`` without any."""
-    tables = [run.path / SYNTHETIC for run in samples.generations(ctx.dataset)]
-    found = [pd.read_parquet(table) for table in tables if table.is_file()]
-    if not found:
-        return None
-    made = pd.concat(found, ignore_index=True).drop_duplicates("content_hash")
-    return made.assign(rel_path=made["path"], width=pd.NA, height=pd.NA)
+def rarest(generated: pd.DataFrame) -> pd.DataFrame:
+    """The rarest accepted images."""
+    return generated[generated["accepted"].astype(bool)].nlargest(RAREST, "rarity")
 
 
-def rarest(made: pd.DataFrame) -> pd.DataFrame:
-    """Of those that passed."""
-    return made[made["accepted"].astype(bool)].nlargest(RAREST, "rarity")
-
-
-def nearest(best: pd.DataFrame) -> pd.DataFrame:
+def nearest(images: pd.DataFrame) -> pd.DataFrame:
     """The real image nearest to each."""
-    return best.assign(path=best["nearest_real"], rel_path=best["nearest_real"])
+    return images.assign(path=images["nearest_real"], rel_path=images["nearest_real"])
 
 
-def _words(made: pd.DataFrame) -> str:
-    passed = made["accepted"].astype(bool)
-    reasons = made.loc[~passed, "reason"].value_counts()
-    words = f"{len(made):,} images, {int(passed.sum()):,} passed"
+def _words(generated: pd.DataFrame) -> str:
+    accepted = generated["accepted"].astype(bool)
+    reasons = generated.loc[~accepted, "reason"].value_counts()
+    words = f"{len(generated):,} images, {int(accepted.sum()):,} accepted"
     if len(reasons):
-        words += "; flagged: " + ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
-    if not passed.any():
+        words += "; rejected: " + ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
+    if not accepted.any():
         return f"{words}."
-    hits = (made["rarity_class"] >= made["target_class"])[passed]
-    return f"{words}. Of those that passed, {hits.mean():.0%} are as rare as asked for, or rarer."
+    hits = (generated["rarity_class"] >= generated["target_class"])[accepted]
+    return f"{words}. Of the accepted images, {hits.mean():.0%} are of the target class or rarer."

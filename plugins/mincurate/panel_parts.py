@@ -1,34 +1,34 @@
-"""Parts that every tab is put together from: text, buttons, rows, thumbnails."""
+"""Parts of the tabs: text, buttons, rows, thumbnails."""
 
 from typing import Any
 
 import pandas as pd
 
-from mincurate.report.figures import Picture, data_uri, thumbnails
+from mincurate.pipelines import panel as look
 
 THUMB = 64
 """Side of a thumbnail, in pixels."""
 NARROW = {"item": {"sx": {"width": "auto"}}}
-"""As wide as it is, and not as the panel."""
+"""As wide as its content, not as the panel."""
 SMALL = NARROW | {
     "button": {"sx": {"padding": "2px 8px", "minWidth": "auto", "fontSize": "0.85rem"}}
 }
 CONFIG = {"displayModeBar": False, "scrollZoom": False, "responsive": True}
-"""Of figures: the wheel scrolls the panel."""
+"""Of figures: the mouse wheel scrolls the panel."""
 
 
-def said(parent: Any, name: str, markdown: str) -> None:
-    """Text; what comes from outside is made harmless by `quoted`."""
+def text(parent: Any, name: str, markdown: str) -> None:
+    """Markdown; labels and file names in it must be `quoted`."""
     parent.md(markdown, name=name, componentsProps=NARROW)
 
 
-def quoted(text: str) -> str:
-    """A label or file name inside of Markdown, without a meaning in it."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]()#+-.!|<>~&" else c for c in text)
+def quoted(name: str) -> str:
+    """A label or file name for Markdown, with its special characters escaped."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]()#+-.!|<>~&" else c for c in name)
 
 
 def button(parent: Any, name: str, label: str, on_click: Any, **more: Any) -> None:
-    """A small button that starts a method of the panel, or an operator by its name."""
+    """A small button that calls a method of the panel, or an operator by its URI."""
     props = {"variant": "outlined", "componentsProps": SMALL} | more
     parent.btn(name, label=label, on_click=on_click, **props)
 
@@ -45,8 +45,8 @@ def tab(parent: Any, name: str, label: str, on_click: Any, *, chosen: bool, **mo
 def plot(parent: Any, name: str, layout: dict[str, Any], height: int, **events: Any) -> None:
     """A Plotly figure whose traces are data of the panel.
 
-    FiftyOne copies the data of a plain view into the panel's state, which travels with every
-    request, as soon as it changes; with the data of a composite view it does not.
+    It is a composite view because FiftyOne copies the data of a plain one into the panel's state,
+    which is sent with every request.
     """
     parent.plot(
         name, layout=layout, config=CONFIG, height=f"{height}px", composite_view=True, **events
@@ -54,19 +54,19 @@ def plot(parent: Any, name: str, layout: dict[str, Any], height: int, **events: 
 
 
 def row(parent: Any, name: str) -> Any:
-    """Things beside one another, on as many lines as they need."""
+    """Parts side by side, on as many lines as they need."""
     return parent.grid(name, orientation="2d", gap=1, align_y="center", componentsProps=NARROW)
 
 
 def together(parent: Any, name: str) -> Any:
-    """Things beside one another on one line, whatever its width."""
+    """Parts side by side on one line."""
     return parent.grid(
         name, orientation="horizontal", gap=1, align_y="center", componentsProps=NARROW
     )
 
 
 def strip(parent: Any, name: str, rows: pd.DataFrame, on_open: Any) -> None:
-    """Thumbnails in a row, each of which opens its image; `pictures` are their data."""
+    """Thumbnails in a row, each of which opens its image; see `pictures` for their data."""
     line = row(parent, name)
     for i, file in enumerate(rows.itertuples()):
         line.img(
@@ -81,11 +81,5 @@ def strip(parent: Any, name: str, rows: pd.DataFrame, on_open: Any) -> None:
 
 
 def pictures(name: str, rows: pd.DataFrame) -> dict[str, str]:
-    """The data of a `strip`: small pictures as addresses that hold them."""
-    drawn = thumbnails(rows, THUMB, square=True)
-    return {f"{name}.i{i}": uri(picture) for i, picture in enumerate(drawn)}
-
-
-def uri(picture: Picture | None) -> str:
-    """A picture in an address; an empty one where the file cannot be read any more."""
-    return "" if picture is None else data_uri(picture, 80)
+    """The data of a `strip`."""
+    return {f"{name}.i{i}": address for i, address in enumerate(look.thumbnails(rows, THUMB))}

@@ -1,6 +1,6 @@
-"""Plotly figures of the panel, as plain data: traces, which travel once, and layouts.
+"""Plotly figures of the panel as plain data: traces, which are sent once, and layouts.
 
-What a click changes is the opacity of a trace: every class has one, and its number is the class.
+Every class has a trace, whose number is the class; a click changes the opacity of traces only.
 """
 
 from typing import Any
@@ -9,43 +9,49 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mincurate.ranking.tail import Histogram, LongTail
-from mincurate.report.figures import class_colors
+from mincurate.pipelines import panel as look
+from mincurate.pipelines.panel import LongTail
 from mincurate.text import short
 
 FADED = 0.15
+"""Opacity of a class that is not highlighted."""
 REAL, MADE, FLAGGED = "#7d8ea3", "#e4572e", "#f0b429"
 
 
 def plain(text: str, limit: int = 24) -> str:
-    """A label as Plotly shows it, which would read tags in it."""
+    """A label for Plotly, without the tags that Plotly would interpret."""
     return short(text, limit).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def opacities(num_classes: int, low: int, high: int, *, full: float = 1.0) -> list[float]:
-    """Of every class's trace: those of the range stand out."""
+    """Opacity of every class's trace: those outside the range are faded."""
     return [full if low <= c <= high else FADED for c in range(num_classes)]
 
 
 def faded(figure: str, num_classes: int, low: int, high: int) -> dict[str, float]:
-    """By the path of every class's trace in a figure, what a range of classes changes there."""
+    """`opacities` by the path of every class's trace in a figure."""
     opacity = opacities(num_classes, low, high)
     return {f"{figure}[{c}].opacity": opacity[c] for c in range(num_classes)}
 
 
-def histogram(found: Histogram, shown: list[float]) -> list[dict[str, Any]]:
-    """Bars stacked by class, one trace per class."""
-    middle = (found.borders[:-1] + found.borders[1:]) / 2
-    width = float(found.borders[1] - found.borders[0])
+def histogram(bars: Any, shown: list[float]) -> list[dict[str, Any]]:
+    """Bars stacked by class, one trace per class.
+
+    Args:
+        bars: `LongTail.histogram`.
+        shown: opacity of every trace.
+    """
+    middle = (bars.borders[:-1] + bars.borders[1:]) / 2
+    width = float(bars.borders[1] - bars.borders[0])
     traces: list[dict[str, Any]] = []
-    for c, color in enumerate(class_colors(found.counts.shape[1])):
-        full = np.flatnonzero(found.counts[:, c])
+    for c, color in enumerate(look.colors(bars.counts.shape[1])):
+        full = np.flatnonzero(bars.counts[:, c])
         traces.append(
             {
                 "type": "bar",
                 "name": f"class {c}",
                 "x": middle[full].round(6).tolist(),
-                "y": found.counts[full, c].tolist(),
+                "y": bars.counts[full, c].tolist(),
                 "width": width,
                 "opacity": shown[c],
                 "marker": {"color": color, "line": {"width": 0}},
@@ -56,7 +62,7 @@ def histogram(found: Histogram, shown: list[float]) -> list[dict[str, Any]]:
 
 
 def histogram_layout(title: str, revision: str) -> dict[str, Any]:
-    """Dragging selects sideways; the mark of a selection goes when the ``revision`` changes."""
+    """Dragging selects horizontally; a new ``revision`` removes the mark of a selection."""
     return {
         "barmode": "stack",
         "bargap": 0,
@@ -71,7 +77,7 @@ def histogram_layout(title: str, revision: str) -> dict[str, Any]:
 
 
 def dots(tail: LongTail, shown: list[float]) -> list[dict[str, Any]]:
-    """The map, one trace per class, places as whole numbers from 0 to 1000."""
+    """The map, one trace per class; coordinates are integers from 0 to 1000."""
     images = tail.dots
     at = images[["map_x", "map_y"]].to_numpy(np.float64)
     low, high = (at.min(0), at.max(0)) if len(at) else (np.zeros(2), np.ones(2))
@@ -89,12 +95,12 @@ def dots(tail: LongTail, shown: list[float]) -> list[dict[str, Any]]:
             "marker": {"color": color, "size": size},
             "hoverinfo": "name",
         }
-        for c, color in enumerate(class_colors(tail.num_classes))
+        for c, color in enumerate(look.colors(tail.num_classes))
     ]
 
 
 def dots_layout(revision: str) -> dict[str, Any]:
-    """A map has no axes: what counts is what lies beside what."""
+    """Without axes: only distances have a meaning."""
     axis = {"showgrid": False, "zeroline": False, "showticklabels": False}
     return {
         "dragmode": "lasso",
@@ -107,7 +113,7 @@ def dots_layout(revision: str) -> dict[str, Any]:
 
 
 def label_map(table: pd.DataFrame, rows: range) -> list[dict[str, Any]]:
-    """Some labels by classes: the share of a label's images in each class, first label on top."""
+    """Labels by classes: the share of a label's images in each class, first label on top."""
     counts = table.to_numpy(np.int64)[rows.start : rows.stop]
     share = counts / counts.sum(1, keepdims=True)
     names = [plain(str(table.index[i])) for i in rows]
@@ -134,7 +140,7 @@ def label_map(table: pd.DataFrame, rows: range) -> list[dict[str, Any]]:
 
 
 def label_layout(table: pd.DataFrame, rows: range) -> dict[str, Any]:
-    """Every label is named, and every class; the first label is on top."""
+    """Axes with the names of labels and classes; the first label is on top."""
     return {
         "margin": {"t": 4, "b": 40, "l": 10, "r": 8},
         "dragmode": False,
@@ -157,9 +163,9 @@ def label_layout(table: pd.DataFrame, rows: range) -> dict[str, Any]:
 def spread(
     real: NDArray[np.float64], accepted: NDArray[np.float64], flagged: NDArray[np.float64]
 ) -> list[dict[str, Any]]:
-    """How the scores of real and of generated images are spread, each in percent of its own."""
-    every = np.concatenate([real, accepted, flagged])
-    borders = np.linspace(every.min(), every.max() if np.ptp(every) else every.min() + 1, 41)
+    """Distributions of the scores of real and generated images, in percent of each set."""
+    scores = np.concatenate([real, accepted, flagged])
+    borders = np.linspace(scores.min(), scores.max() if np.ptp(scores) else scores.min() + 1, 41)
     traces: list[dict[str, Any]] = []
     for name, values, color in (
         ("real", real, REAL),
@@ -184,7 +190,7 @@ def spread(
 
 
 def spread_layout(title: str) -> dict[str, Any]:
-    """With a legend, above the curves."""
+    """With a legend above the curves."""
     return {
         "showlegend": True,
         "legend": {"orientation": "h", "x": 0, "y": 1.15, "bgcolor": "rgba(0,0,0,0)"},

@@ -1,12 +1,12 @@
-"""Tab “Ranking”: how the scores are spread, and a range of classes."""
+"""Tab “Ranking”: the histogram of the ranking in force, coloured by ``rarity_class``."""
 
 from typing import Any
 
-from mincurate.ranking.tail import LongTail
+from mincurate.pipelines.panel import LongTail
 
 from . import panel_grid as grid
 from . import panel_plots as plots
-from .panel_parts import plot, said
+from .panel_parts import plot, text
 
 HEIGHT = 300
 """Of the histogram, in pixels."""
@@ -17,13 +17,13 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     low, high = range_of(ctx, tail)
     revision = f"{low}-{high}-{grid.asked(ctx).words}"
     if tail.histogram is None:
-        said(body, "flat", "All scores are equal: there is nothing to rank.")
+        text(body, "flat", "All scores are equal: there is nothing to rank.")
         return
-    said(
+    text(
         body,
         "how",
-        "Blue is common, red is rare. Click a bar to see its class in the grid, drag over several "
-        "to see theirs, Shift-click to widen the range.",
+        "Colours are rarity classes: blue is common, red is rare. Click a bar to see its class in "
+        "the grid, drag over several for theirs, Shift-click to extend the range.",
     )
     title = tail.column.replace("_", " ")
     plot(
@@ -45,14 +45,14 @@ def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
 
 
 def light(tail: LongTail, low: int, high: int) -> dict[str, float]:
-    """What changes in the data when the range does."""
+    """Changes of the data that highlight a range of classes."""
     if tail.histogram is None:
         return {}
     return plots.faded("histogram", tail.num_classes, low, high)
 
 
 def range_of(ctx: Any, tail: LongTail) -> tuple[int, int]:
-    """The range of classes that stands out."""
+    """The range of classes that is highlighted."""
     asked = grid.asked(ctx)
     if asked.low is None or asked.high is None:
         return 0, tail.num_classes - 1

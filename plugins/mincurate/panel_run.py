@@ -1,29 +1,29 @@
-"""Tab “Run”: how the scores came about, and how far they can be trusted."""
+"""Tab “Run”: trust, warnings, diagnostics and settings of the run."""
 
 from typing import Any
 
 import fiftyone.operators.types as types
 
-from mincurate.ranking.tail import LongTail
-from mincurate.report import diagnostics_text
+from mincurate.pipelines import panel as look
+from mincurate.pipelines.panel import LongTail
 
-from .panel_parts import button, quoted, row, said
+from .panel_parts import button, quoted, row, text
 
 
 def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     """Warnings, diagnostics, settings."""
     record = tail.record
     if "trust" in record:
-        said(body, "trust", f"**Trust in this ranking:** {quoted(record['trust']['words'])}")
+        text(body, "trust", f"**Trust in this ranking:** {quoted(record['trust']['words'])}")
     for i, warning in enumerate(record.get("warnings") or []):
         body.view(f"warning{i}", types.Warning(label=quoted(warning)))
     if not record.get("warnings"):
-        body.view("fine", types.Success(label="Nothing speaks against this ranking."))
-    for found in diagnostics_text.diagnostics(record.get("diagnostics") or {}):
-        verdict = f" · {found['verdict']}" if found["verdict"] else ""
-        title = f"**{found['title']}: {found['value']}**{verdict}"
-        said(body, f"about_{found['name']}", f"{title}  \n{found['what']} {found['good']}")
-    said(body, "settings", _settings(tail))
+        body.view("fine", types.Success(label="No warnings for this ranking."))
+    for number in look.diagnostics(tail):
+        verdict = f" · {number['verdict']}" if number["verdict"] else ""
+        title = f"**{number['title']}: {number['value']}**{verdict}"
+        text(body, f"about_{number['name']}", f"{title}  \n{number['what']} {number['good']}")
+    text(body, "settings", _settings(tail))
     buttons = row(body, "buttons")
     uri = "@mincurate/mincurate/"
     button(buttons, "new", "Score new images…", f"{uri}score_new", prompt=True)
@@ -32,7 +32,7 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
 
 
 def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
-    """Nothing but text."""
+    """None: the tab is text."""
     return {}
 
 
@@ -44,7 +44,7 @@ def _settings(tail: LongTail) -> str:
         "images": f"{counts.get('images', len(tail.images)):,}, of them "
         f"{counts.get('duplicates', 0):,} copies and {counts.get('unscorable', 0):,} unscorable",
         "ranked by": tail.column.replace("_", " ")
-        + (", within every label" if tail.within_label else ""),
+        + (", within each label" if tail.within_label else ""),
         "noise": f"sigma {record.get('sigma')}, "
         f"{'2 to ' if settings.get('adaptive') else ''}{record.get('n_draws')} draws",
         "distance": record.get("perceptual"),

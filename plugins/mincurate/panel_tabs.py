@@ -1,15 +1,11 @@
-"""What the panel shows: the head, which is always there, and one tab at a time.
-
-`layout` says what is where, `data` what is in it; both look at the panel's state alone.
-"""
+"""Layout and data of the panel: a head, and one tab at a time, which the panel's state names."""
 
 from typing import Any
 
 import fiftyone.operators.types as types
 
-from mincurate.curation.export import DROP_TAG
-from mincurate.curation.review import KEEP_TAG, MISLABELLED_TAG, SEEN_TAG, Review
-from mincurate.ranking.tail import LongTail
+from mincurate.pipelines import panel as look
+from mincurate.pipelines.panel import LongTail
 
 from . import (
     panel_image,
@@ -20,9 +16,8 @@ from . import (
     panel_ranking,
     panel_run,
 )
-from . import panel_samples as samples
 from .panel_grid import asked
-from .panel_parts import button, row, said, tab
+from .panel_parts import button, quoted, row, tab, text
 
 TABS = {
     "ranking": ("Ranking", panel_ranking),
@@ -33,19 +28,22 @@ TABS = {
     "made": ("Generated", panel_made),
     "run": ("Run", panel_run),
 }
-"""Name, title and module of each tab; the module has `layout` and `data`, and `light` if classes
-can stand out."""
+"""Title and module of each tab. A module has `layout`, `data`, and `light` if it shows classes."""
 FIRST = "ranking"
 MORE = "@mincurate/mincurate/more_like_these"
 
 
-def layout(panel: Any, ctx: Any, tail: LongTail | None) -> Any:
-    """The panel as it is now; without a run, how to get one."""
+def without_scores(problem: str) -> Any:
+    """The layout where there is no run to show."""
     view = types.Object()
-    if tail is None:
-        said(view, "none", f"### No scores yet\n`{ctx.dataset.name}` has not been scored.")
-        button(view, "score", "Score this dataset…", "@mincurate/mincurate/score", prompt=True)
-        return types.Property(view, view=types.VStackView(gap=2, pad=2))
+    text(view, "none", f"### No scores to show\n{quoted(problem)}")
+    button(view, "score", "Score this dataset…", "@mincurate/mincurate/score", prompt=True)
+    return types.Property(view, view=types.VStackView(gap=2, pad=2))
+
+
+def layout(panel: Any, ctx: Any, tail: LongTail) -> Any:
+    """The layout of the panel."""
+    view = types.Object()
     _head(view, panel, ctx, tail)
     name = ctx.panel.get_state("tab") or FIRST
     # Buttons: an input, such as FiftyOne's own tabs, would send all data with every request.
@@ -61,58 +59,52 @@ def layout(panel: Any, ctx: Any, tail: LongTail | None) -> Any:
 
 
 def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
-    """Figures and pictures of the tab in sight, by their path."""
+    """Figures and pictures of the tab in sight, by path."""
     name = ctx.panel.get_state("tab") or FIRST
-    found = TABS[name][1].data(ctx, tail)
-    return {f"{name}.{path}": value for path, value in found.items()}
+    values = TABS[name][1].data(ctx, tail)
+    return {f"{name}.{path}": value for path, value in values.items()}
 
 
 def light(ctx: Any, tail: LongTail, low: int, high: int) -> dict[str, float]:
-    """What changes in the data of the tab in sight when other classes shall stand out."""
+    """Changes of the data of the tab in sight that highlight a range of classes."""
     name = ctx.panel.get_state("tab") or FIRST
     module = TABS[name][1]
     changes = module.light(tail, low, high) if hasattr(module, "light") else {}
-    return {f"{name}.{path}": now for path, now in changes.items()}
+    return {f"{name}.{path}": value for path, value in changes.items()}
 
 
 def _head(view: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
-    """How far the review has come, what is selected, and what the grid shows."""
-    state = samples.progress(ctx.dataset, tail)
+    """Progress of the review, verdicts on the selection, and what the grid shows."""
+    review = look.progress(ctx.dataset, tail)
     view.float(
         "progress",
-        default=round(state.share, 4),
-        view=types.ProgressView(label=_progress_words(state)),
+        default=round(review.share, 4),
+        view=types.ProgressView(label=_progress_words(review)),
     )
-    chosen = len(ctx.selected)
+    selected = len(ctx.selected)
     verdicts = row(view, "verdicts")
-    said(verdicts, "chosen", f"**{chosen} selected**" if chosen else "Select images, then:")
-    for tag, label in (
-        (KEEP_TAG, "Keep"),
-        (DROP_TAG, "Drop"),
-        (MISLABELLED_TAG, "Mislabelled"),
-        (SEEN_TAG, "Seen"),
-        ("", "Take back"),
-    ):
+    text(verdicts, "chosen", f"**{selected} selected**" if selected else "Select images, then:")
+    for tag, label in (*look.verdicts().items(), ("", "Remove verdict")):
         button(
             verdicts,
             f"say_{tag or 'nothing'}".replace("-", "_"),
             label,
             panel.on_verdict,
-            disabled=not chosen,
+            disabled=not selected,
             params={"tag": tag},
         )
-    button(verdicts, "more", "More like these…", MORE, prompt=True, disabled=not chosen)
+    button(verdicts, "more", "More like these…", MORE, prompt=True, disabled=not selected)
     grid = row(view, "grid")
-    said(grid, "shown", f"Grid: {asked(ctx).words or 'as you left it'}")
+    text(grid, "shown", f"Grid: {asked(ctx).words or 'as you left it'}")
     button(grid, "all", "All, rarest first", panel.on_all)
-    if state.seen < state.images:
+    if review.seen < review.images:
         button(grid, "unseen", "Not looked at yet", panel.on_unseen)
-    for tag, count in state.verdicts.items():
+    for tag, count in review.verdicts.items():
         if count:
             button(grid, f"show_{tag.replace('-', '_')}", tag, panel.on_tagged, params={"tag": tag})
 
 
-def _progress_words(state: Review) -> str:
-    verdicts = [f"{count} {tag}" for tag, count in state.verdicts.items() if count]
-    words = f"Rarest tenth: {state.seen:,} of {state.images:,} images looked at"
+def _progress_words(review: Any) -> str:
+    verdicts = [f"{count} {tag}" for tag, count in review.verdicts.items() if count]
+    words = f"Rarest tenth: {review.seen:,} of {review.images:,} images looked at"
     return f"{words} · {' · '.join(verdicts)}" if verdicts else words

@@ -1,20 +1,19 @@
-"""The panel “Long tail” waits less: what it reads first is read when its dataset is opened."""
+"""Read what the panel “Long tail” needs first when a dataset is opened, so that it opens faster."""
 
 from typing import Any
 
 import fiftyone.operators as foo
 
 from mincurate.errors import UserError
-
-from . import panel_samples as samples
+from mincurate.pipelines import panel as look
 
 
 class GetReady(foo.Operator):
-    """Reads the run that a dataset shows; the App asks for it with every dataset it opens."""
+    """Reads the run that a dataset shows; the App calls it for every dataset that it opens."""
 
     @property
     def config(self) -> foo.OperatorConfig:
-        """What FiftyOne asks for."""
+        """How the App lists the operator."""
         return foo.OperatorConfig(
             name="get_ready",
             label="mincurate: get ready",
@@ -23,14 +22,14 @@ class GetReady(foo.Operator):
         )
 
     def execute(self, ctx: Any) -> None:
-        """Read it; a dataset without scores has nothing to read, and the panel says so."""
+        """Read the run, if there is one."""
         if ctx.dataset is None:
             return
         try:
-            tail = samples.shown(ctx.dataset)
+            tail = look.shown(ctx.dataset)
         except UserError:
             return
-        # Properties that are computed once, and kept.
+        # These properties are computed once and cached.
         _ = tail.histogram, tail.dots
 
 

@@ -1,4 +1,4 @@
-"""Why the plugin cannot work here, said in one sentence wherever it would be used."""
+"""Stand-ins for operators and panels where the plugin cannot work; each shows the reason."""
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,30 +11,30 @@ import yaml
 MANIFEST = yaml.safe_load((Path(__file__).parent / "fiftyone.yml").read_text(encoding="utf-8"))
 
 UNLISTED = ("watch", "get_ready")
-"""Operators that the App and the panels call, and no user."""
+"""Operators that are called by the App and the panels only."""
 
 
 def problem() -> str | None:
-    """What is wrong, with what to do; ``None`` when plugin and package belong together."""
+    """Why the plugin cannot work and what to do, or ``None`` where plugin and package match."""
     try:
         import mincurate  # noqa: F401
 
         installed = version("mincurate")
     except (ImportError, PackageNotFoundError):
         return (
-            "mincurate is not installed for the Python that runs this App: install it there, and "
+            "mincurate is not installed for the Python that runs this App: install it there and "
             "restart the App."
         )
     if installed != MANIFEST["version"]:
         return (
-            f"This plugin is of mincurate {MANIFEST['version']}, but {installed} is installed: "
+            f"The plugin is of mincurate {MANIFEST['version']}, but {installed} is installed: "
             "run `mincurate plugins install` and restart the App."
         )
     return None
 
 
 def stand_ins(sentence: str) -> list[type]:
-    """An operator for every name in the manifest, and a panel, that say ``sentence``."""
+    """An operator or panel for every name in the manifest that shows ``sentence``."""
     operators = [_operator(name, sentence) for name in MANIFEST["operators"]]
     return operators + [_panel(name, sentence) for name in MANIFEST["panels"]]
 

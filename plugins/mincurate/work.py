@@ -1,4 +1,4 @@
-"""The panel Work: what mincurate is doing with this dataset, how far it is, and Stop."""
+"""The panel Work: operations on this dataset, their progress, and a button to stop them."""
 
 import time
 from collections.abc import Iterator
@@ -7,54 +7,49 @@ from typing import Any
 
 import fiftyone.operators as foo
 import fiftyone.operators.types as types
-from fiftyone.factory import DelegatedOperationPagingParams
-from fiftyone.operators.executor import ExecutionResult
 
-from mincurate.dataset import worker
 from mincurate.errors import UserError
+from mincurate.pipelines import scheduled
 
 from .forms import PLUGIN, Formed, choose, notice, value
-from .long_running import KEPT, PANEL
+from .long_running import PANEL, STOPPED
 
-ACTIVE = ("scheduled", "queued", "running")
-REMEMBERED = timedelta(hours=1)
-"""How long the panel shows what has ended."""
+SHOWN_FOR = timedelta(hours=1)
+"""How long the panel shows an operation after its end."""
 SHOWN = 6
+"""Operations in the panel, at most."""
 TICK = 1.0
+"""Seconds between two looks at the operations."""
 
 
 def operations(ctx: Any, *, active: bool = False) -> list[Any]:
-    """What was scheduled for this dataset, the last one first; or of it what has not ended."""
-    found = worker.service().list_operations(
-        dataset_id=ctx.dataset._doc.id, paging=DelegatedOperationPagingParams(limit=50)
-    )
-    ours = [op for op in found if op.operator.startswith(f"{PLUGIN}/")]
+    """Operations scheduled for this dataset, last one first: active and recent, or only active."""
+    ours = scheduled.operations(ctx.dataset, f"{PLUGIN}/")
     if active:
-        return [op for op in ours if op.run_state in ACTIVE]
-    after = datetime.now(UTC).replace(tzinfo=None) - REMEMBERED
-    return [op for op in ours if op.run_state in ACTIVE or (_ended(op) or after) > after][:SHOWN]
-
-
-def stop(operation: Any) -> None:
-    """Mark an operation as ended: one that waits is not begun, one that runs sees it and stops."""
-    worker.service().set_failed(operation.id, result=ExecutionResult(error=KEPT))
+        return [op for op in ours if _active(op)]
+    after = datetime.now(UTC).replace(tzinfo=None) - SHOWN_FOR
+    return [op for op in ours if _active(op) or (_ended(op) or after) > after][:SHOWN]
 
 
 def words(operation: Any) -> str:
-    """What there is to say of an operation."""
+    """The state, progress or result of an operation."""
     state, status = operation.run_state, operation.status
     if state in ("scheduled", "queued"):
-        return "waits for a worker"
+        return "waiting for a worker"
     if state == "running":
-        return (status.label if status else None) or "begins"
+        return (status.label if status else None) or "starting"
     result = operation.result
     if state == "failed":
         error = str(result.error if result else "").strip()
         # A traceback, whose last line names the kind of error and says what happened.
         last = error.splitlines()[-1] if error else "failed"
         return last.partition(": ")[2] if last.startswith("mincurate.errors.") else last
-    found = result.result if result else None
-    return str((found or {}).get("message") or "done")
+    values = (result.result if result else None) or {}
+    return str(values.get("message") or "done")
+
+
+def _active(operation: Any) -> bool:
+    return operation.run_state in scheduled.ACTIVE
 
 
 def _ended(operation: Any) -> datetime | None:
@@ -62,20 +57,20 @@ def _ended(operation: Any) -> datetime | None:
 
 
 class Work(foo.Panel):
-    """What mincurate is doing, and what it has done in the last hour."""
+    """Operations that run or wait, and those of the last hour."""
 
     @property
     def config(self) -> foo.PanelConfig:
-        """What FiftyOne asks for."""
+        """How the App lists the panel."""
         return foo.PanelConfig(
             name=PANEL,
             label="mincurate: work",
             icon="hourglass_top",
-            help_markdown="What mincurate is doing with this dataset; Stop keeps what is done.",
+            help_markdown="Operations of mincurate on this dataset. Stop keeps finished work.",
         )
 
     def on_load(self, ctx: Any) -> None:
-        """Show what there is, and go on showing it as long as something runs."""
+        """Show the operations, and keep the panel up to date while something runs."""
         if operations(ctx, active=True):
             ctx.trigger(f"{PLUGIN}/watch", {"panel_id": ctx.panel_id})
 
@@ -85,25 +80,25 @@ class Work(foo.Panel):
 
     def on_stop(self, ctx: Any) -> None:
         """Stop the operation whose button was pressed."""
-        wanted = ctx.params.get("operation")
+        key = ctx.params.get("operation")
         for operation in operations(ctx, active=True):
-            if str(operation.id) == wanted:
-                stop(operation)
+            if str(operation.id) == key:
+                scheduled.stop(operation, STOPPED)
 
     def render(self, ctx: Any) -> types.Property:
-        """A line for each operation; what runs has a bar and a button."""
+        """A line for each operation; active ones have a progress bar and a button."""
         panel = types.Object()
-        found = operations(ctx) if ctx.dataset is not None else []
-        if not found:
+        listed = operations(ctx) if ctx.dataset is not None else []
+        if not listed:
             panel.md(
-                "Nothing runs. Start something with **Browse operations**: *mincurate: score*, "
-                "*augment*, …",
+                "Nothing is running. Start an operation with **Browse operations**: *mincurate: "
+                "score*, *mincurate: generate more of the rare*, …",
                 name="nothing",
             )
-        for operation in found:
+        for operation in listed:
             key = str(operation.id)
             panel.md(f"**{operation.label}**  \n{words(operation)}", name=f"words_{key}")
-            if operation.run_state in ACTIVE:
+            if _active(operation):
                 share = float((operation.status and operation.status.progress) or 0.0)
                 name = f"share_{key}"
                 panel.float(name, default=share, view=types.ProgressView())
@@ -117,13 +112,13 @@ class Work(foo.Panel):
 
 
 class Watch(foo.Operator):
-    """Goes on drawing the panel Work, and reloads the dataset when something has ended."""
+    """Keeps the panel Work up to date, and reloads the dataset when an operation has ended."""
 
-    _latest: dict[str, object] = {}  # noqa: RUF012  (one for all instances: the last one draws)
+    _latest: dict[str, object] = {}  # noqa: RUF012  (shared: the last watch of a dataset draws)
 
     @property
     def config(self) -> foo.OperatorConfig:
-        """What FiftyOne asks for."""
+        """How the App lists the operator."""
         return foo.OperatorConfig(
             name="watch",
             label="mincurate: watch the work",
@@ -141,14 +136,13 @@ class Watch(foo.Operator):
         while running and self._latest[dataset] is turn:
             time.sleep(TICK)
             now = {str(op.id): op for op in operations(ctx)}
-            active = {key for key, op in now.items() if op.run_state in ACTIVE}
+            active = {key for key, op in now.items() if _active(op)}
             for key in running - active:
                 operation = now.get(key)
                 if operation is None:
                     continue
-                fine = operation.run_state == "completed"
-                said = f"{operation.label}: {words(operation)}"
-                yield ctx.ops.notify(said, variant="success" if fine else "warning")
+                variant = "success" if operation.run_state == "completed" else "warning"
+                yield ctx.ops.notify(f"{operation.label}: {words(operation)}", variant=variant)
                 yield ctx.ops.reload_dataset()
             running = active
             if ctx.panel_id:
@@ -156,32 +150,32 @@ class Watch(foo.Operator):
 
 
 class Stop(Formed):
-    """Stops what runs or waits."""
+    """Stops operations that run or wait."""
 
     NAME = "stop"
-    LABEL = "stop what runs"
-    DESCRIPTION = "Stop scoring, generating, …; what is finished is kept"
+    LABEL = "stop"
+    DESCRIPTION = "Stop scoring, generating, …; finished work is kept"
     ICON = "stop_circle"
     DELEGATED = False
     SUBMIT = "Stop"
 
     def form(self, ctx: Any, inputs: types.Object) -> None:
-        """Which one."""
-        found = operations(ctx, active=True)
-        if not found:
+        """Which operation."""
+        active = operations(ctx, active=True)
+        if not active:
             raise UserError("Nothing is running or scheduled for this dataset.")
-        lines = [(str(op.id), f"{op.label}: {words(op)}") for op in found]
-        lines.append(("all", "All of it"))
-        choose(inputs, "operation", lines, label="What to stop", default=lines[0][0], radio=True)
-        notice(inputs, "kept", "What is finished is kept; starting the same again goes on.")
+        lines = [(str(op.id), f"{op.label}: {words(op)}") for op in active]
+        lines.append(("all", "All of them"))
+        choose(inputs, "operation", lines, label="Operation", default=lines[0][0], radio=True)
+        notice(inputs, "kept", "Finished work is kept; starting the same again continues it.")
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Stop it."""
-        found = operations(ctx, active=True)
-        wanted = value(ctx, "operation", str(found[0].id) if found else "")
-        chosen = [op for op in found if wanted in ("all", str(op.id))]
+        active = operations(ctx, active=True)
+        key = value(ctx, "operation", str(active[0].id) if active else "")
+        chosen = [op for op in active if key in ("all", str(op.id))]
         for operation in chosen:
-            stop(operation)
+            scheduled.stop(operation, STOPPED)
         return {"stopped": [str(op.id) for op in chosen]}
 
 

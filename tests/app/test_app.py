@@ -66,7 +66,7 @@ def test_launch_opens_on_the_ranked_images_beside_the_map(shapes, tmp_path):
             text = page.inner_text("body")
             page.get_by_role("button", name="Map", exact=True).click()
             page.wait_for_selector(".gl-container canvas", state="attached", timeout=60_000)
-            page.wait_for_selector("text=/60 images, the alike beside one another/")
+            page.wait_for_selector("text=/60 images, similar ones close together/")
             time.sleep(3)
             page.screenshot(path=shots / "launch-map.png")
             browser.close()

@@ -141,9 +141,7 @@ def test_long_work_says_how_far_it_is_leaves_the_app_free_and_stops(page, shots)
     expect(steps).not_to_have_text(before, timeout=30_000)
 
     page.get_by_role("button", name="Stop", exact=True).click()
-    expect(page.get_by_text("Stopped; what is finished is kept").first).to_be_visible(
-        timeout=60_000
-    )
+    expect(page.get_by_text("Stopped; finished work is kept").first).to_be_visible(timeout=60_000)
     page.wait_for_timeout(1000)
     page.screenshot(path=shots / "work-stopped.png")
     key = max(str(op.id) for op in worker.service().list_operations())
@@ -190,9 +188,9 @@ def test_from_a_bar_to_generated_images(page, shots):
     form.get_by_label("More options").click()
     for label, number in (
         ("How many", WANTED),
-        ("Steps", 3),
-        ("Training, at most minutes", 0.1),
-        ("Classifier, at most minutes", 0.1),
+        ("Sampling steps", 3),
+        ("Training, minutes at most", 0.1),
+        ("Classifier, minutes at most", 0.1),
     ):
         field = form.get_by_text(label, exact=True).locator(
             "xpath=following::input[@type='number'][1]"

@@ -142,7 +142,7 @@ def test_images_dropped_in_fiftyone_are_left_out(own, tmp_path, monkeypatch, cap
 
     monkeypatch.setattr(tags, "tags", unreachable)
     said = say(monkeypatch, capsys, "export", tmp_path / "b")
-    assert "60 real" in said and "not taken into account" in said
+    assert "60 real" in said and "Tags such as outlier-drop are ignored" in said
 
 
 def test_a_split_column_keeps_neighbours_of_test_images_out(own, tmp_path, monkeypatch, capsys):

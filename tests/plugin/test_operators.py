@@ -142,7 +142,7 @@ def generated(dataset, linked, place):
         ("evaluate", "no generated images"),
         ("compare_runs", "are none"),
         ("delete_run", "no run"),
-        ("stop", "Nothing of mincurate runs"),
+        ("stop", "Nothing is running or scheduled"),
     ],
 )
 def test_what_cannot_run_is_not_offered_but_explained(bare, name, words):
@@ -307,7 +307,7 @@ def test_generating_of_a_class_and_of_a_label(dataset, generated):
 
 
 def test_more_like_the_selected_and_the_tagged(dataset, generated):
-    assert "Select some" in refusal("more_like_these", dataset)
+    assert "Select scored images" in refusal("more_like_these", dataset)
     some = dataset.match_tags("synthetic", bool=False).limit(3).values("id")
     made = run("more_like_these", dataset, selected=some, strength=0.5, **GENERATE | {"n": 3})
     settings = store.find(made["run"]).record["settings"]
@@ -340,7 +340,7 @@ def test_what_is_missing_is_generated_if_asked_for(dataset, generated):
     counted.pop("n")
     done = run("rebalance_plan", dataset, by="label", to="uniform", cap=1, generate=True, **counted)
     assert len(done["runs"]) == sum(row["generate"] > 0 for row in done["plan"])
-    assert "missing images are there" in done["message"] or not done["runs"]
+    assert "missing images were generated" in done["message"] or not done["runs"]
 
 
 def test_evaluating_gives_a_verdict_and_a_page(dataset, generated):
@@ -409,8 +409,10 @@ def test_exporting_leaves_out_what_is_tagged(dataset, tmp_path):
     assert (tmp_path / "out" / "dataset.csv").is_file()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "x").touch()
-    assert "no export" in wrong(form("export", dataset, folder=str(tmp_path / "mine")))["folder"]
-    assert "whole path" in wrong(form("export", dataset, folder="out"))["folder"]
+    assert (
+        "not an export" in wrong(form("export", dataset, folder=str(tmp_path / "mine")))["folder"]
+    )
+    assert "absolute path" in wrong(form("export", dataset, folder="out"))["folder"]
 
 
 def test_two_runs_are_compared_and_one_is_deleted(dataset, images):
@@ -642,7 +644,7 @@ def test_the_panel_shows_what_runs_and_reloads_when_it_ends(dataset, unlabelled)
     ctx = ExecutionContext(request, executor=executor, operator_uri=URI + "watch")
     panel = foo.get_operator(URI + "mincurate_work")
     shown = panel.render(ctx).type.properties
-    assert "waits for a worker" in shown[f"words_{key}"].default and f"stop_{key}" in shown
+    assert "waiting for a worker" in shown[f"words_{key}"].default and f"stop_{key}" in shown
     button = shown[f"stop_{key}"].view.to_json()
     assert button["operator"] == URI + "mincurate_work#on_stop"
     threading.Thread(target=worker.work, kwargs={"until_idle": True}).start()

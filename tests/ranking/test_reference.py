@@ -79,7 +79,7 @@ def test_a_changed_model_is_refused(base, tmp_path):
     shutil.copytree(base.run.path, copy)
     run = store.Run(copy)
     run.update(model=run.record["model"] | {"hash": "another"})
-    with pytest.raises(UserError, match="not the one any more"):
+    with pytest.raises(UserError, match="has changed since run"):
         reference.scorer_of(run, "cpu")
 
 

@@ -1,0 +1,253 @@
+"""What the App's panel shows of a scored run: views of its images, verdicts, pictures, diagnostics.
+
+Tables and figures come from `LongTail`. Views hold real images of the run that the dataset shows,
+unless they are of generated ones.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from mincurate import hashing
+from mincurate.curation import review
+from mincurate.curation.selection import DROP_TAG
+from mincurate.dataset import app_config, labels, lookup
+from mincurate.dataset import samples as parts
+from mincurate.errors import UserError
+from mincurate.ranking import tail as tails
+from mincurate.ranking import tail_groups
+from mincurate.ranking.tail import NO_LABEL, LongTail
+from mincurate.ranking.tail_groups import RareGroup
+from mincurate.report import diagnostics_text, figures
+from mincurate.runs.schema import SYNTHETIC
+from mincurate.runs.store import Run
+
+THUMBNAIL_QUALITY = 80
+"""WebP quality of thumbnails, 0 to 100."""
+
+
+def shown(dataset: Any) -> LongTail:
+    """The long tail of the run that a dataset shows; kept until the run's files change.
+
+    Raises:
+        UserError: the dataset shows no run, or the run's files are gone.
+    """
+    return tails.look(lookup.find(dataset))
+
+
+def groups(tail: LongTail) -> tuple[RareGroup, ...]:
+    """The groups of similar images in the tail, largest first; kept.
+
+    Raises:
+        UserError: the run's embeddings cannot be read.
+    """
+    return tail_groups.find_groups(tail)
+
+
+def diagnostics(tail: LongTail) -> list[dict[str, str]]:
+    """The run's diagnostics, each with ``title``, ``value``, ``what``, ``good``, ``verdict``."""
+    return diagnostics_text.diagnostics(tail.record.get("diagnostics") or {})
+
+
+# Views
+
+
+def ranked(dataset: Any) -> Any:
+    """Ranked images, rarest first."""
+    return _of_run(dataset).exists("rarity").sort_by("rarity", reverse=True)
+
+
+def of_classes(dataset: Any, low: int, high: int) -> Any:
+    """Images with ``rarity_class`` from ``low`` to ``high``, rarest first."""
+    from fiftyone import ViewField as F
+
+    inside = (F("rarity_class") >= low) & (F("rarity_class") <= high)
+    return ranked(dataset).match(inside)
+
+
+def of_cell(dataset: Any, tail: LongTail, label: str, number: int) -> Any:
+    """Images of one label and one class of `LongTail.labels`, rarest first."""
+    from fiftyone import ViewField as F
+
+    view = of_label(dataset, tail, label)
+    if not tail.within_label:
+        return view.match(F("rarity_class") == number)
+    low, high = tail.scores_of(tail.classes_of_all == number)
+    return view.match((F(tail.column) >= low) & (F(tail.column) <= high))
+
+
+def of_label(dataset: Any, tail: LongTail, label: str) -> Any:
+    """Images of one label of `LongTail.labels`, rarest first.
+
+    Raises:
+        UserError: the dataset has no label field any more.
+    """
+    field = app_config.label_field(dataset, tail.record)
+    if field is None:
+        raise UserError(f"The dataset {dataset.name!r} has no label field any more.")
+    return labels.matching(ranked(dataset), field, None if label == NO_LABEL else label)
+
+
+def of_tail(dataset: Any, tail: LongTail) -> Any:
+    """The rarest tenth without copies, rarest first."""
+    from fiftyone import ViewField as F
+
+    view = _of_run(dataset).match(F("rarity") >= tail.tail_rarity)
+    if dataset.has_field("duplicate_of"):
+        view = view.exists("duplicate_of", False)
+    return view.sort_by("rarity", reverse=True)
+
+
+def not_seen(dataset: Any, tail: LongTail) -> Any:
+    """Images of the tail that have neither a verdict nor been looked at, rarest first."""
+    return of_tail(dataset, tail).match_tags([review.SEEN_TAG, *review.VERDICTS], bool=False)
+
+
+def tagged(dataset: Any, tag: str) -> Any:
+    """All samples with a tag."""
+    return dataset.match_tags(tag)
+
+
+def generated(dataset: Any) -> Any:
+    """Images generated from the run, rarest first."""
+    keys = [run.key for run in generations(dataset)]
+    return parts.generated(dataset, keys).sort_by("rarity", reverse=True)
+
+
+def of_files(dataset: Any, paths: Iterable[str]) -> Any:
+    """The samples of files, in this order."""
+    return dataset.select(ids_of(dataset, paths), ordered=True)
+
+
+def ids_of(dataset: Any, paths: Iterable[str]) -> list[str]:
+    """Ids of the samples of files, in this order; files without a sample are left out."""
+    from fiftyone import ViewField as F
+
+    files = list(paths)
+    pairs = dataset.match(F("filepath").is_in(files)).values(["filepath", "id"])
+    by_path = dict(zip(*pairs, strict=True))
+    return [by_path[path] for path in files if path in by_path]
+
+
+def digest(stages: list[dict[str, Any]] | None) -> str:
+    """A hash of a view's stages, equal for equal views: copies differ in their ``_uuid`` only."""
+    return hashing.fingerprint([(s.get("_cls"), s.get("kwargs")) for s in stages or []])
+
+
+def _of_run(dataset: Any) -> Any:
+    """Real images with scores of the run that the dataset shows."""
+    from fiftyone import ViewField as F
+
+    real = parts.real(parts.images(dataset))
+    return real.match(F(app_config.RUN) == lookup.find(dataset).key)
+
+
+# Verdicts
+
+
+def verdicts() -> dict[str, str]:
+    """The tags that record what a user thinks of an image, with a label for each."""
+    return {
+        review.KEEP_TAG: "Keep",
+        DROP_TAG: "Drop",
+        review.MISLABELLED_TAG: "Mislabelled",
+        review.SEEN_TAG: "Seen",
+    }
+
+
+def set_verdict(dataset: Any, ids: list[str], tag: str) -> str:
+    """Tag samples with one of `verdicts`, replacing its opposite; an empty tag removes all of them.
+
+    Returns:
+        What was done, in words.
+    """
+    view = dataset.select(ids)
+    count = f"{len(view)} image{'s' if len(view) != 1 else ''}"
+    if tag not in verdicts():
+        view.untag_samples(list(verdicts()))
+        return f"verdicts removed from {count}"
+    if opposite := review.OPPOSITE.get(tag):
+        view.match_tags(opposite).untag_samples(opposite)
+    view.tag_samples(tag)
+    return f"{count} tagged {tag}"
+
+
+def mark_seen(dataset: Any, sample_id: str) -> None:
+    """Tag a sample as looked at, if it is of the tail."""
+    of_tail(dataset, shown(dataset)).select(sample_id).tag_samples(review.SEEN_TAG)
+
+
+def progress(dataset: Any, tail: LongTail) -> review.Review:
+    """How many images of the tail have been looked at, and the verdicts."""
+    return review.review(of_tail(dataset, tail).values("tags"))
+
+
+# Generated images
+
+
+def generations(dataset: Any) -> list[Run]:
+    """The generations from the run that the dataset shows, oldest first."""
+    base = lookup.find(dataset).key
+    return [run for run in lookup.generations(dataset) if run.record.get("base") == base]
+
+
+def generated_table(dataset: Any) -> pd.DataFrame | None:
+    """One row per different image generated from the run; ``None`` if there is none."""
+    files = [run.path / SYNTHETIC for run in generations(dataset)]
+    tables = [pd.read_parquet(file) for file in files if file.is_file()]
+    if not tables:
+        return None
+    table = pd.concat(tables, ignore_index=True).drop_duplicates("content_hash")
+    return table.assign(rel_path=table["path"], width=None, height=None)
+
+
+# Pictures, as addresses that hold them
+
+
+def thumbnails(rows: pd.DataFrame, side: int) -> list[str]:
+    """A square thumbnail of every row, ``side`` pixels; empty where the file cannot be read."""
+    drawn = figures.thumbnails(rows, side, square=True)
+    return [
+        "" if picture is None else figures.data_uri(picture, THUMBNAIL_QUALITY) for picture in drawn
+    ]
+
+
+def score_pictures(tail: LongTail, path: str, content_hash: str, side: int) -> dict[str, str]:
+    """What the minority score compares in one image: ``original``, ``reconstruction``, ``heat``.
+
+    The first call loads the run's networks, which takes seconds.
+
+    Args:
+        tail: of the run.
+        path: of the image's file.
+        content_hash: of it.
+        side: of the pictures in pixels; smaller images are enlarged in whole steps up to it.
+
+    Raises:
+        UserError: the file cannot be read, or the networks are gone.
+    """
+    from mincurate.report.error_map import difference, overlay
+
+    compared = difference(tail.run, path, content_hash)
+    pictures = {
+        "original": compared.original,
+        "reconstruction": compared.reconstruction,
+        "heat": overlay(compared.original, compared.heat),
+    }
+    return {name: figures.data_uri(_enlarged(p, side)) for name, p in pictures.items()}
+
+
+def _enlarged(picture: figures.Picture, side: int) -> figures.Picture:
+    """In whole steps, so that pixels stay pixels."""
+    height, width = picture.shape[:2]
+    times = max(1, side // height)
+    size = (times * width, times * height)
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.NEAREST))
+
+
+def colors(num_classes: int) -> list[str]:
+    """A colour for every class, common to rare, as ``#rrggbb``."""
+    return figures.class_colors(num_classes)
