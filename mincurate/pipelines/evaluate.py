@@ -29,7 +29,7 @@ from mincurate.evaluation.sets import LEAST, ImageSet, Tail
 from mincurate.evaluation.verdict import Verdict, conclude
 from mincurate.generation.target import guided_by
 from mincurate.images import collection
-from mincurate.pipelines import augment
+from mincurate.pipelines import augment, new_files
 from mincurate.progress import SILENT, Reporter
 from mincurate.ranking import reference
 from mincurate.ranking.reference import Base
@@ -122,6 +122,7 @@ def evaluate(
     base = guided_by(reference.open_base(base_of(generation)), by)
     if len(base.frame) <= LEAST:
         raise UserError(f"Run {base.run.key} has {len(base.frame)} images, too few to judge by.")
+    new_files.warn_of_changes(base.run, "It is judged by the labels of the run.", reporter)
     trial = None
     if settings.downstream:
         trial = Trial(base, frame, generation.record["settings"], settings.seeds)
