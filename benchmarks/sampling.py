@@ -11,10 +11,10 @@ classifier, so that the two losses can be compared:
 
 Takes a scored run (the last one), and its model, trained on to all noise levels, or ``--model``;
 makes N images of the rarest class per setting with the same seeds, and prints minority score,
-AvgkNN, LOF, precision and FID with 95 % intervals, the time per image, and for every guided setting
-where it lies beyond the interval of the reference, the guided one of most steps. ``--keep`` keeps
-the images, and goes on with those that are there. Then what one guided evaluation costs in plain
-ones, and with ``--target-classes`` the same figures by target class. Writes JSON.
+AvgkNN, LOF, precision and Fréchet distance with 95 % intervals, the time per image, and for every
+guided setting where it lies beyond the interval of the reference, the guided one of most steps.
+``--keep`` keeps the images, and goes on with those that are there. Then what one guided evaluation
+costs in plain ones, and with ``--target-classes`` the same figures by target class. Writes JSON.
 """
 
 import argparse
@@ -43,7 +43,7 @@ NAMES = {
     "avg_knn": "AvgkNN",
     "lof": "LOF",
     "precision": "precision",
-    "fid": "FID",
+    "frechet_distance": "Fréchet distance",
 }
 MOST_COST = 1.8
 """Plain evaluations that a guided one may cost at most (issue 4)."""
@@ -198,7 +198,7 @@ def main():
             "precision": metrics.precision(real, vectors),
         }
         intervals = {key: metrics.interval(v, seed=options.seed) for key, v in values.items()}
-        intervals["fid"] = metrics.frechet_interval(real, vectors, seed=options.seed)
+        intervals["frechet_distance"] = metrics.frechet_interval(real, vectors, seed=options.seed)
         about = {"setting": setting, "target_classes": list(target.classes)}
         return about | {"seconds_per_image": None if there else spent / options.n} | intervals
 

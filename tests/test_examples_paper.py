@@ -50,7 +50,10 @@ def test_every_experiment_leaves_a_figure_and_a_table(own, tmp_path, monkeypatch
         assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
         assert table["feature_space"].str.endswith("at 16 px").all()
         assert f"{name}.png" in capsys.readouterr().out.replace("\n", "")
-    assert {"all", "tail"} == set(table["reference"]) and {"fid", "sfid"} <= set(table["metric"])
+    assert {"all", "tail"} == set(table["reference"]) and {
+        "frechet_distance",
+        "spatial_frechet_distance",
+    } <= set(table["metric"])
     made = [r.record["settings"] for r in store.all_runs() if store.kind_of(r) == store.AUGMENT]
     kinds = [(s["sampler"], s["target_classes"], s["guidance_scale"]) for s in made[1:]]
     # The first is the fixture's; no set was made twice.

@@ -2,8 +2,8 @@
 
     python examples/paper/quality.py [RUN]
 
-FID, spatial FID, precision, recall, density and coverage, against all real images and against the
-rarest tenth, in the features of the scored run: the numbers are not those of Inception.
+Fréchet distance, spatial Fréchet distance, precision, recall, density and coverage, against all
+real images and against the rarest tenth, in the features of the scored run: no FID of Inception.
 """
 
 import experiment
@@ -12,13 +12,13 @@ import panels
 from experiment import Experiment
 
 from mincurate.compute.device import choose_device
-from mincurate.evaluation import metric_table, sets
+from mincurate.evaluation import feature_spaces, metric_table
 from mincurate.ranking import classes
 from mincurate.ranking import reference as references
 
 QUALITY = {
-    "fid": "FID",
-    "sfid": "spatial FID",
+    "frechet_distance": "Fréchet distance",
+    "spatial_frechet_distance": "spatial Fréchet distance",
     "precision": "precision",
     "recall": "recall",
     "density": "density",
@@ -35,18 +35,17 @@ def compare(one: Experiment) -> None:
     }
     base, reporter = one.base, one.reporter
     scorer = references.scorer_of(base.run, choose_device(one.options.device))
+    judge = feature_spaces.choose(feature_spaces.RUN, base, scorer, None, one.options.device)
 
-    def spatial(frame: pd.DataFrame):
-        return sets.spatial_features(scorer, base, frame["path"].tolist(), reporter)[0]
+    def features(frame: pd.DataFrame, vectors):
+        return judge.extractor.features(base, frame["path"].tolist(), vectors, reporter)
 
     with reporter.task("Judging", 2 * (1 + len(generated)), "sets") as advance:
         table = metric_table.judge(
-            base.vectors,
-            {name: one_set.vectors for name, one_set in generated.items()},
-            feature_space=one.space,
+            features(base.frame, base.vectors),
+            {name: features(s.frame, s.vectors) for name, s in generated.items()},
+            space=judge.extractor.space,
             tail=classes.tail_rows(base.frame[base.column]),
-            spatial_real=spatial(base.frame),
-            spatial_generated={name: spatial(one_set.frame) for name, one_set in generated.items()},
             seed=one.options.seed,
             advance=advance,
         )

@@ -1,26 +1,43 @@
 """``mincurate evaluate``."""
 
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mincurate.cli import summaries
 from mincurate.cli.console import Terminal
-from mincurate.cli.options import BASIC
+from mincurate.cli.options import BASIC, METHOD
 from mincurate.cli.shared import settings_of
+from mincurate.errors import UserError
 from mincurate.progress import duration
+from mincurate.runs import schema
 
 
 def evaluate(
     ctx: typer.Context,
-    run: Annotated[
-        str | None,
+    targets: Annotated[
+        list[str] | None,
         typer.Argument(
-            help="Key, number or folder of a run of `mincurate augment`. Default: the last one."
+            help="A run of `mincurate augment` (default: the last one), or folders of images.",
         ),
     ] = None,
     *,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            help="Of folders: the scored run to compare with. Default: the one scored last.",
+            rich_help_panel=BASIC,
+        ),
+    ] = None,
+    features: Annotated[
+        str,
+        typer.Option(
+            help="Features that judge: inception, FILE (weights), run or NAME. Default: auto.",
+            rich_help_panel=METHOD,
+        ),
+    ] = "auto",
     n: Annotated[
         int | None,
         typer.Option(
@@ -39,21 +56,42 @@ def evaluate(
     """Measure whether generated images are rarer, real and new.
 
     As many plain images are generated with the same model and random seeds, to compare with.
-    Ctrl-C keeps what is done.
+    Folders of images made elsewhere are compared with the images of a scored run. Ctrl-C keeps
+    what is done.
 
     Example:
 
         mincurate evaluate --downstream
     """
     settings = settings_of(locals())
+    names, scored = settings.pop("targets") or [], settings.pop("run")
+    folders = [name for name in names if _is_folder(name)]
+    if len(folders) < len(names) and len(names) > 1:
+        raise UserError("Give one run, or folders of images, not both.")
+    if scored and not folders:
+        raise UserError("--run is for folders of images; a run to evaluate needs no option.")
     started = time.monotonic()
     from mincurate.compute.device import keep_freed_memory
     from mincurate.pipelines import evaluate as pipeline
 
     keep_freed_memory()
     reporter = Terminal()
-    evaluation = pipeline.evaluate(**settings, reporter=reporter)
-    summaries.evaluation(evaluation, reporter)
-    reporter.say(f"Page:  {evaluation.page}")
-    reporter.say(f"Table: {evaluation.run.path / 'evaluation.csv'} (and evaluation.json)")
+    if folders:
+        from mincurate.pipelines.evaluate_folders import evaluate_folders
+
+        judged = evaluate_folders(folders, scored, **settings, reporter=reporter)
+        summaries.measures(judged.table, judged.sets, reporter)
+        page = judged.page
+    else:
+        evaluation = pipeline.evaluate(*names, **settings, reporter=reporter)
+        summaries.evaluation(evaluation, reporter)
+        page = evaluation.page
+    reporter.say(f"Page:  {page}")
+    reporter.say(f"Table: {page.with_name(schema.EVALUATION_CSV)} (and {schema.EVALUATION})")
     reporter.say(f"Done in {duration(time.monotonic() - started)}.")
+
+
+def _is_folder(name: str) -> bool:
+    """Whether an argument is a folder of images: one that is no run."""
+    path = Path(name).expanduser()
+    return path.is_dir() and not (path / schema.RECORD).is_file()

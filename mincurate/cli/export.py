@@ -27,9 +27,9 @@ def export(
         ),
     ] = None,
     format: Annotated[
-        Literal["folder", "csv", "parquet", "coco"],
+        Literal["folder", "csv", "parquet", "coco", "yolo"],
         typer.Option(
-            help="A folder per class, or images with a table or COCO annotations.",
+            help="A folder per class, or images with a table, COCO or YOLO annotations.",
             rich_help_panel=BASIC,
         ),
     ] = "folder",
@@ -86,6 +86,8 @@ def export(
     )
     for reason, n in written.excluded.items():
         reporter.say(f"Left out: {n:,} {reason}")
+    for note in written.notes:
+        reporter.warn(note)
 
 
 def dataset_now(scored: "Run", reporter: Terminal) -> dict[str, Any]:
@@ -105,7 +107,7 @@ def dataset_now(scored: "Run", reporter: Terminal) -> dict[str, Any]:
         return {}
     if state.differences:
         reporter.say(state.differences)
-    return {"tags": state.tags, "frame": state.frame}
+    return {"tags": state.tags, "frame": state.frame, "boxes": state.boxes or None}
 
 
 def _splits(scored: "Run", split: str | None) -> dict[str, str]:

@@ -99,7 +99,7 @@ Ray = Annotated[
 TrainMinutes = Annotated[
     float | None,
     typer.Option(
-        help="Minutes of training the model. Default: 10 to score, 20 to generate.",
+        help="Minutes of training. Default: 10 to score (less below 1,000 images), 20 to generate.",
         rich_help_panel=BUDGETS,
     ),
 ]

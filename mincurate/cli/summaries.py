@@ -1,6 +1,6 @@
 """What the commands print at their end: tables, figures, and where everything is."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from mincurate.cli.console import Terminal, cell
@@ -112,22 +112,28 @@ def evaluation(evaluated: "Evaluation", reporter: Terminal) -> None:
     """The main figures with their intervals, and the verdict."""
     from mincurate.report import evaluation_page
 
-    for reference, title in (("all", "all real images"), ("tail", "the rarest tenth")):
-        rows = evaluation_page.rows(evaluated.table, reference)
-        if not rows:
-            continue
-        sets = evaluation_page.SETS.values()
-        table = table_of(f"Against {title} (95 % intervals)", ("measure", *sets))
-        for row in rows:
-            figures = (f"{c['text']} [{c['interval']}]" if c["text"] else "" for c in row["cells"])
-            table.add_row(cell(row["name"]), *map(cell, figures))
-        reporter.console.print(table)
+    measures(evaluated.table, evaluation_page.SETS, reporter)
     if evaluated.downstream is not None:
         _recall(evaluated.downstream, reporter)
     verdict = evaluated.verdict
     reporter.console.print(verdict.headline, style=f"bold {STYLES[verdict.tone]}", markup=False)
     for tone, words in verdict.points:
         reporter.console.print(f"{MARKS[tone]} {words}", style=STYLES[tone], markup=False)
+
+
+def measures(judged: "pd.DataFrame", sets: Mapping[str, str], reporter: Terminal) -> None:
+    """The metrics of some sets (their names in the table to those shown), with their intervals."""
+    from mincurate.report import evaluation_page
+
+    for reference, title in (("all", "all real images"), ("tail", "the rarest tenth")):
+        rows = evaluation_page.rows(judged, reference, sets)
+        if not rows:
+            continue
+        table = table_of(f"Against {title} (95 % intervals)", ("measure", *sets.values()))
+        for row in rows:
+            figures = (f"{c['text']} [{c['interval']}]" if c["text"] else "" for c in row["cells"])
+            table.add_row(cell(row["name"]), *map(cell, figures))
+        reporter.console.print(table)
 
 
 def _recall(downstream: "Downstream", reporter: Terminal) -> None:

@@ -149,13 +149,15 @@ def group_fields(fo: Any, dataset: Any) -> None:
     groups = config.sidebar_groups or fo.DatasetAppConfig.default_sidebar_groups(dataset)
     names = footprint.read(dataset).fields
     ours = [f for f in (*FIELDS, *SYNTHETIC_FIELDS) if f in names and dataset.has_field(f)]
-    others = []
+    others, own = [], []
     for group in groups:
-        if group.name != GROUP:
-            group.paths = [path for path in group.paths if path not in ours]
+        group.paths = [path for path in group.paths if path not in ours]
+        if group.name == GROUP:
+            own = [*group.paths]  # the user's
+        else:
             others.append(group)
     place = 1 if others and others[0].name == "tags" else 0
-    others.insert(place, fo.SidebarGroupDocument(name=GROUP, paths=ours, expanded=True))
+    others.insert(place, fo.SidebarGroupDocument(name=GROUP, paths=ours + own, expanded=True))
     config.sidebar_groups = others
 
 
@@ -219,9 +221,9 @@ def reset(fo: Any, dataset: Any, fields: list[str]) -> None:
     """Take what `configure` and `group_fields` set for these fields out of the App's settings."""
     config, empty_before = dataset.app_config, footprint.read(dataset).app
     if config.sidebar_groups is not None:
-        groups = [g for g in config.sidebar_groups if g.name != GROUP]
-        for group in groups:
+        for group in config.sidebar_groups:
             group.paths = [path for path in group.paths if path not in fields]
+        groups = [g for g in config.sidebar_groups if g.name != GROUP or g.paths]
         config.sidebar_groups = groups
         if "sidebar_groups" in empty_before and _is_default(fo, dataset, groups):
             config.sidebar_groups = None

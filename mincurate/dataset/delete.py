@@ -3,8 +3,9 @@
 from typing import Any
 
 from mincurate.dataset import footprint, generated, lookup, removal
-from mincurate.dataset.database import check_database, fiftyone, quiet
+from mincurate.dataset.database import check_database, fiftyone, place, quiet
 from mincurate.dataset.writer import write_run
+from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import store
 from mincurate.runs.store import Run
@@ -47,11 +48,23 @@ def delete_run(run: Run, *, keep_dataset: bool = False, reporter: Reporter = SIL
             check_database()
         for name in written:
             present = lookup.name_now(run, name)
+            _check_here(run, present)
             if store.kind_of(run) == store.AUGMENT:
                 generated.remove(run, present)
             else:
                 remove_from_dataset(present, run.key, reporter)
     store.delete(run)
+
+
+def _check_here(run: Run, name: str) -> None:
+    """Raise `UserError` for a dataset that is in another database."""
+    where = run.record.get("database")
+    if where not in (None, place()) and not fiftyone().dataset_exists(name):
+        raise UserError(
+            f"Run {run.key} was written to the dataset {name!r} in the database {where}, and "
+            f"FiftyOne uses {place()}: set FIFTYONE_DATABASE_DIR or FIFTYONE_DATABASE_URI to that "
+            "one, or leave what it wrote there with --keep-dataset."
+        )
 
 
 def remove_from_dataset(name: str, key: str, reporter: Reporter = SILENT) -> bool:
@@ -71,6 +84,7 @@ def remove_from_dataset(name: str, key: str, reporter: Reporter = SILENT) -> boo
     entries = footprint.read(dataset)
     if key not in entries.runs:
         return False
+    footprint.save(dataset, entries)  # it may have been read from the run that goes
     labels = removal.labels_of(dataset, key)
     others = [other for other in entries.runs if other != key]
     with quiet():
@@ -85,6 +99,7 @@ def remove_from_dataset(name: str, key: str, reporter: Reporter = SILENT) -> boo
         if not others:
             removal.strip_scores(dataset)
             removal.delete_added(dataset, labels)
+        footprint.copy(dataset)
         removal.finish(dataset)
     return True
 

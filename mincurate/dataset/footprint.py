@@ -1,7 +1,8 @@
 """The record of what mincurate made in a FiftyOne dataset, by which it is removed again.
 
-It lies in ``dataset.info["mincurate"]``. A field, view or tag that it does not name is the user's:
-it is neither overwritten nor removed.
+It lies in ``dataset.info["mincurate"]``, and a copy with every run that FiftyOne lists, because
+users replace ``info``. A field, view or tag that it does not name is the user's: it is neither
+overwritten nor removed.
 """
 
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -30,7 +31,7 @@ class Footprint:
         tags: sample tags.
         workspaces: saved workspaces.
         brain_runs: brain keys.
-        added: values of ``created_at`` of the samples that were added to the user's dataset.
+        added: ``created_at``, ISO 8601, of the samples that were added to the user's dataset.
         app: parts of the App's settings that were empty before.
     """
 
@@ -47,7 +48,7 @@ class Footprint:
     tags: list[str] = field(default_factory=list)
     workspaces: list[str] = field(default_factory=list)
     brain_runs: list[str] = field(default_factory=list)
-    added: list[Any] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
     app: list[str] = field(default_factory=list)
 
 
@@ -57,7 +58,7 @@ def read(dataset: Any) -> Footprint:
     A clone is the user's, and so are all of its samples, whatever the copied record says.
     """
     names = {f.name for f in fields(Footprint)}
-    stored = _plain(dataset.info.get(KEY) or {})
+    stored = _plain(dataset.info.get(KEY) or _of_runs(dataset))
     footprint = Footprint(**{name: value for name, value in stored.items() if name in names})
     if footprint.dataset_id != str(dataset._doc.id):
         return replace(footprint, dataset_id=str(dataset._doc.id), created=False, added=[])
@@ -95,6 +96,23 @@ def forget(dataset: Any) -> None:
     """Remove the record."""
     dataset.info.pop(KEY, None)
     dataset.save()
+
+
+def copy(dataset: Any) -> None:
+    """Keep a copy of the record with every run that is registered in the dataset."""
+    footprint = read(dataset)
+    for key in {*footprint.runs, *footprint.generations} & set(dataset.list_runs()):
+        config = dataset.get_run_info(key).config
+        config.footprint = asdict(footprint)
+        dataset.update_run_config(key, config)
+
+
+def _of_runs(dataset: Any) -> dict[str, Any]:
+    """The copy of the record; empty where there is none."""
+    for key in dataset.list_runs():
+        if entries := getattr(dataset.get_run_info(key).config, "footprint", None):
+            return dict(entries)
+    return {}
 
 
 def conflicts(

@@ -13,7 +13,7 @@ from pymongo.errors import PyMongoError
 from mincurate.dataset import app_config, brain_map, footprint, removal, target, writer
 from mincurate.dataset import samples as parts
 from mincurate.dataset.app_config import FIELDS, PREDICTED, RUN, SYNTHETIC, SYNTHETIC_FIELDS
-from mincurate.dataset.database import check_database, fiftyone, load, quiet, writing
+from mincurate.dataset.database import check_database, fiftyone, load, place, quiet, writing
 from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs.store import Run
@@ -110,6 +110,8 @@ def _write(run: Run, frame: pd.DataFrame, name: str, reporter: Reporter) -> int:
             app_config.save_synthetic_view(dataset)
             app_config.group_fields(fo, dataset)
             dataset.save()
+            footprint.copy(dataset)
+            run.update(dataset_ids={name: str(dataset._doc.id)}, database=place())
     except PyMongoError as error:
         raise UserError(
             f"FiftyOne's database was lost while writing ({type(error).__name__}). The images are "
@@ -131,6 +133,7 @@ def remove(run: Run, name: str) -> bool:
     entries = footprint.read(dataset)
     if run.key not in entries.generations:
         return False
+    footprint.save(dataset, entries)  # it may have been read from the run that goes
     with quiet():
         dataset.delete_samples(parts.generated(dataset, [run.key]))
         if dataset.has_run(run.key):
@@ -144,6 +147,7 @@ def remove(run: Run, name: str) -> bool:
             app_config.save_views(fo, dataset)
             app_config.group_fields(fo, dataset)
             dataset.save()
+        footprint.copy(dataset)
         removal.finish(dataset)
     return True
 

@@ -57,7 +57,10 @@ def read(value: str, label_field: str | None = None) -> Reading:
     check_database()
     name, view = split(value)
     dataset = load(name)
-    samples = parts.real(_view(dataset, view))
+    samples = _view(dataset, view)
+    # By id, because a view may leave out the field that generated images are known by.
+    generated = parts.generated(dataset).values("id")
+    samples = samples.exclude(generated) if generated else samples
     field = labels.choose(samples, label_field)
     ids, paths = samples.values(["id", "filepath"])
     if not ids:

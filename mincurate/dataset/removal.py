@@ -1,6 +1,7 @@
 """What mincurate made in a FiftyOne dataset is removed again; its record says what that is."""
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def delete_added(dataset: Any, labels: dict[str, str]) -> None:
         return
     fields = set(dataset.get_field_schema()) - {*OF_FIFTYONE, LABELS}
     documents = dataset._sample_collection.find(
-        {"created_at": {"$in": entries.added}},
+        {"created_at": {"$in": [datetime.fromisoformat(time) for time in entries.added]}},
         dict.fromkeys(["filepath", "tags", LABELS, *fields], 1),
     )
     untouched = [

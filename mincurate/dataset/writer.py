@@ -115,6 +115,7 @@ def _write_run(run: Run, name: str, reporter: Reporter) -> Written:
             app_config.save_views(fo, dataset)
             app_config.configure(fo, dataset, record)
             dataset.save()
+            footprint.copy(dataset)
             run.update(
                 datasets=sorted({*record.get("datasets", []), name}),
                 dataset_ids=record.get("dataset_ids", {}) | {name: str(dataset._doc.id)},
@@ -210,7 +211,7 @@ def _add_samples(
     like, now = dataset._make_dict(sample), datetime.now(UTC)
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as MongoDB keeps it
     if not footprint.read(dataset).created:
-        footprint.claim(dataset, added=[now.replace(tzinfo=None)])
+        footprint.claim(dataset, added=[now.replace(tzinfo=None).isoformat()])
     # FiftyOne guesses from the suffix, and refuses to mix what it guesses.
     like |= {"_media_type": "image", "created_at": now, "last_modified_at": now}
     label_like = like.pop(LABELS)

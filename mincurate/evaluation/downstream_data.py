@@ -10,7 +10,7 @@ import pandas as pd
 from mincurate.errors import UserError
 from mincurate.evaluation import downstream
 from mincurate.evaluation.downstream import Downstream
-from mincurate.generation import held_out
+from mincurate.generation import held_out, target
 from mincurate.images import collection
 from mincurate.progress import Reporter
 from mincurate.ranking.reference import Base
@@ -51,7 +51,7 @@ class Trial:
         codes = np.array([code_of.get(name, -1) for name in self.labels], dtype=np.int64)
         self.train, self.test = held_out.split(codes, seed, HELD_OUT, len(codes))
         self.rare = rare_labels({str(name): int(n) for name, n in counts.items()})
-        classes = base.frame["rarity_class"].to_numpy(np.int64)[self.train]
+        classes = target.classes_of(base)[self.train]
         self.like = np.isin(classes, settings["target_classes"])
         accepted = frame[frame["accepted"].to_numpy(bool)]
         if len(accepted) == 0:

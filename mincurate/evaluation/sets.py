@@ -1,25 +1,22 @@
-"""The sets of images that an evaluation compares: real, plain and guided ones."""
+"""The sets of images that an evaluation compares, by every metric."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
+from numpy.typing import NDArray
 
-from mincurate.diffusion.denoiser import to_tensor
-from mincurate.errors import UserError
 from mincurate.evaluation import metric_table, metrics
-from mincurate.evaluation.metrics import Vectors
-from mincurate.images import collection
+from mincurate.evaluation.feature_spaces import Judge
+from mincurate.evaluation.metric_table import Features
 from mincurate.progress import SILENT, Reporter
-from mincurate.ranking import classes
-from mincurate.ranking.minority_score import Scorer
+from mincurate.ranking import classes, outliers
 from mincurate.ranking.reference import Base
 
 LEAST = 6
 """Images that a set needs to be judged: one more than `metrics.COVERAGE_K`."""
-SPATIAL_SIDE = 4
-"""The spatial FID takes the deepest layer with at least so many positions on a side."""
 EQUAL = "ddpm-as-accepted"
 """The plain images, cut to the number of accepted ones: for metrics that depend on it."""
 READINGS = {
@@ -27,105 +24,109 @@ READINGS = {
     "rarity_percentile": "higher is rarer; real images have 0.5",
     "in_rarest_tenth": "higher is rarer; real images have 0.1",
 }
-"""Metrics from the run's own ranking, beside those of `metric_table.READINGS`."""
+"""Metrics from the run's own scores, beside those of `metric_table.READINGS`."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Generated images: their table, embeddings, and features for the spatial FID."""
+    """Images: their table, as `reference.join` gives it, and their features."""
 
     frame: pd.DataFrame
-    vectors: Vectors
-    spatial: Vectors
+    features: Features
 
 
-def spatial_features(
-    scorer: Scorer, base: Base, paths: list[str], reporter: Reporter = SILENT
-) -> tuple[Vectors, str]:
-    """Features for the spatial FID, from a spatial layer of the score's own perceptual network.
+@dataclass(frozen=True, eq=False)
+class Tail:
+    """The rarest tenth of the real images.
 
-    Returns:
-        ``(N, d)``, and what they are.
+    Attributes:
+        rows: of the run's images.
+        ranked_by: the ranking that they are the rarest of.
     """
-    parts, where = [], ""
-    batches = collection.read_batches(
-        [(path, path) for path in paths],
-        size=base.size,
-        fit=base.fit,
-        rendering=base.rendering,
-        batch_size=128,
-        workers=2,
-    )
-    with reporter.task("Spatial features", len(paths)) as advance:
-        for _, pixels, bad in batches:
-            if bad:
-                path, reason = next(iter(bad.items()))
-                raise UserError(f"{path} can no longer be read: {reason}.")
-            with torch.inference_mode():
-                maps = scorer.perceptual.trunk(to_tensor(pixels, scorer.denoiser.device))
-            wide = [i for i, m in enumerate(maps) if min(m.shape[2:]) >= SPATIAL_SIDE]
-            layer = wide[-1] if wide else 0
-            chosen = maps[layer].float().cpu().numpy()
-            h, w = chosen.shape[2:]
-            where = f"{scorer.perceptual.name}, layer {layer + 1} of {len(maps)} at {h} x {w}"
-            parts.append(metrics.spatial_vectors(chosen))
-            advance(len(pixels))
-    return np.concatenate(parts), where
+
+    rows: NDArray[np.int64]
+    ranked_by: str
 
 
-def judge(
-    base: Base, spatial: Vectors, guided: ImageSet, ddpm: ImageSet, reporter: Reporter = SILENT
+def find_tail(base: Base, real: Features, judge: Judge) -> Tail:
+    """The rarest tenth in the features of the judge; in the run's ranking where these guided."""
+    if judge.circular:
+        return Tail(classes.tail_rows(base.frame[base.column]), _ranking(base))
+    vectors = metrics.as_vectors(real.vectors, "real")
+    rarity = outliers.rarity(vectors, outliers.reference(base.frame["content_hash"]))
+    return Tail(classes.tail_rows(rarity), f"rarity in {judge.extractor.space.name}")
+
+
+def judge_all(
+    base: Base,
+    real: Features,
+    sets: Mapping[str, ImageSet],
+    judge: Judge,
+    tail: Tail,
+    reporter: Reporter = SILENT,
 ) -> pd.DataFrame:
-    """The table of an `Evaluation`.
+    """The table of an evaluation: `metric_table.judge` and `READINGS` of every set.
 
-    Args:
-        spatial: spatial features of the images of ``base``.
+    Where some of the set ``guided`` were rejected, ``accepted`` and `EQUAL` are judged apart, at
+    the number of accepted ones.
     """
-    tail = classes.tail_rows(base.frame[base.column])
-    accepted = guided.frame["accepted"].to_numpy(bool)
-    few = LEAST <= int(accepted.sum()) < len(accepted)
-    references = 2 if len(tail) >= LEAST else 1
-    if references == 1:
+    enough = len(tail.rows) >= LEAST
+    if not enough:
         reporter.warn(
-            f"The rarest tenth of run {base.run.key} has {len(tail)} images, too few to judge by."
+            f"The rarest tenth of run {base.run.key} has {len(tail.rows)} images, too few to judge "
+            "by."
         )
-    space = f"{base.run.record['embedding']} at {base.size} px"
     seed = int(base.run.record["settings"]["seed"])
 
-    def compare(sets: dict[str, ImageSet]) -> pd.DataFrame:
+    def compare(features: dict[str, Features]) -> pd.DataFrame:
         return metric_table.judge(
-            base.vectors,
-            {name: images.vectors for name, images in sets.items()},
-            feature_space=space,
-            tail=tail if references == 2 else None,
-            spatial_real=spatial,
-            spatial_generated={name: images.spatial for name, images in sets.items()},
+            real,
+            features,
+            space=judge.extractor.space,
+            tail=tail.rows if enough else None,
             seed=seed,
             advance=advance,
         )
 
-    with reporter.task("Judging", references * (3 + 3 * few), "sets") as advance:
-        parts = [compare({"ddpm": ddpm, "guided": guided})]
-        if few:
-            fit = ImageSet(
-                guided.frame[accepted], guided.vectors[accepted], guided.spatial[accepted]
-            )
-            both = compare({"accepted": fit, EQUAL: ddpm})
-            parts.append(both[both["set"] != "real"])
-    if accepted.all():
-        parts.append(parts[0][parts[0]["set"] == "guided"].assign(set="accepted"))
-    sets = {"real": base.frame, "ddpm": ddpm.frame, "guided": guided.frame}
-    if accepted.any():
-        sets["accepted"] = guided.frame[accepted]
-    record = base.run.record
-    distance = f"{record.get('perceptual') or record['settings']['perceptual']} at {base.size} px"
-    parts.append(_ranks(sets, len(base.frame), distance, seed))
+    fit = _accepted(sets)
+    rounds = [{name: images.features for name, images in sets.items()}]
+    if fit is not None and LEAST <= len(fit) < len(sets["guided"].frame):
+        accepted = sets["guided"].features.take(fit)
+        rounds.append({"accepted": accepted, EQUAL: sets["ddpm"].features})
+    count = (1 + enough) * sum(1 + len(features) for features in rounds)
+    with reporter.task("Judging", count, "sets") as advance:
+        first, *second = [compare(features) for features in rounds]
+    parts = [first, *(table[table["set"] != "real"] for table in second)]
+    frames = {"real": base.frame, **{name: images.frame for name, images in sets.items()}}
+    if fit is not None and len(fit):
+        frames["accepted"] = sets["guided"].frame.iloc[fit]
+        if len(fit) == len(sets["guided"].frame):
+            parts.append(first[first["set"] == "guided"].assign(set="accepted"))
+    parts.append(_ranks(base, frames, seed))
     return pd.concat(parts, ignore_index=True)
 
 
-def _ranks(sets: dict[str, pd.DataFrame], n_real: int, space: str, seed: int) -> pd.DataFrame:
-    rows = []
-    for name, frame in sets.items():
+def _accepted(sets: Mapping[str, ImageSet]) -> NDArray[np.int64] | None:
+    """Rows of the guided images that the gate accepted; None where nothing was guided."""
+    if "guided" not in sets:
+        return None
+    return np.flatnonzero(sets["guided"].frame["accepted"].to_numpy(bool))
+
+
+def _ranking(base: Base) -> str:
+    """The run's ranking in words."""
+    record = base.run.record
+    return f"ranking by {record['rank_by']}, {record['embedding']} at {base.size} px"
+
+
+def _ranks(base: Base, frames: dict[str, pd.DataFrame], seed: int) -> pd.DataFrame:
+    """`READINGS` of every set."""
+    record = base.run.record
+    perceptual = record.get("perceptual") or record["settings"]["perceptual"]
+    spaces = dict.fromkeys(READINGS, _ranking(base))
+    spaces["minority_score"] = f"{perceptual} at {base.size} px"
+    rows: list[dict[str, Any]] = []
+    for name, frame in frames.items():
         rarity = frame["rarity"].to_numpy(np.float64)
         values = {
             "minority_score": frame["minority_score"].to_numpy(np.float64),
@@ -143,9 +144,9 @@ def _ranks(sets: dict[str, pd.DataFrame], n_real: int, space: str, seed: int) ->
                     "low": low,
                     "high": high,
                     "reading": READINGS[metric],
-                    "n_real": n_real,
+                    "n_real": len(base.frame),
                     "n": len(frame),
-                    "feature_space": space,
+                    "feature_space": spaces[metric],
                 }
             )
     return pd.DataFrame(rows)

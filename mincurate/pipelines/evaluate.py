@@ -5,26 +5,33 @@ against the real ones.
 import json
 import math
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from mincurate.compute.device import choose_device
 from mincurate.curation import gather
 from mincurate.errors import UserError
-from mincurate.evaluation import baseline, metrics, sets
+from mincurate.evaluation import baseline, feature_spaces, metrics, sets
 from mincurate.evaluation import downstream as downstream_arms
 from mincurate.evaluation.downstream import Downstream
 from mincurate.evaluation.downstream_data import Trial
-from mincurate.evaluation.sets import LEAST, ImageSet
+from mincurate.evaluation.feature_spaces import Judge
+from mincurate.evaluation.metric_table import Features
+from mincurate.evaluation.metrics.intervals import RESAMPLES, SUBSETS
+from mincurate.evaluation.sets import LEAST, ImageSet, Tail
 from mincurate.evaluation.verdict import Verdict, conclude
+from mincurate.generation.target import guided_by
 from mincurate.images import collection
-from mincurate.pipelines import augment
+from mincurate.pipelines import augment, new_files
 from mincurate.progress import SILENT, Reporter
-from mincurate.ranking import classes, reference
+from mincurate.ranking import reference
 from mincurate.ranking.reference import Base
 from mincurate.report import evaluation_figures, evaluation_page
 from mincurate.report.figures import Picture
@@ -34,6 +41,13 @@ from mincurate.runs.store import Run
 
 SHOWN = 24
 """Pictures of every set on the page."""
+CAPTIONS = {
+    "real": "at random",
+    "rarest real": "at random, of the rarest tenth",
+    "ddpm": "plain, the first ones",
+    "guided": "the same seeds",
+}
+"""What the pictures of a set are."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,10 @@ class EvaluateSettings:
         downstream: also train a classifier of the labels without and with the accepted images,
             and with as many copies of real ones.
         seeds: trainings of that classifier in each case, at least 3.
+        features: the features that images are judged by: ``auto``, ``inception``, ``run`` (the
+            run's embedding), a file with the Inception weights of FID, or an embedding such as
+            ``torchvision:resnet18``. ``auto`` takes others than those that guided where there are
+            any; see `feature_spaces`.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
         resume: use the plain images of an earlier evaluation.
     """
@@ -52,6 +70,7 @@ class EvaluateSettings:
     n: int | None = None
     downstream: bool = False
     seeds: int = 3
+    features: str = "auto"
     device: str = "auto"
     resume: bool = True
 
@@ -98,8 +117,12 @@ def evaluate(
     """
     settings = replace(settings or EvaluateSettings(), **changes)
     generation = run if isinstance(run, Run) else store.find(run, kind=store.AUGMENT)
-    base = reference.open_base(base_of(generation))
-    frame = _judged(generation, base, settings.n)
+    frame = _judged(generation, settings.n)
+    by = str(generation.record["settings"].get("by", "rarity"))
+    base = guided_by(reference.open_base(base_of(generation)), by)
+    if len(base.frame) <= LEAST:
+        raise UserError(f"Run {base.run.key} has {len(base.frame)} images, too few to judge by.")
+    new_files.warn_of_changes(base.run, "It is judged by the labels of the run.", reporter)
     trial = None
     if settings.downstream:
         trial = Trial(base, frame, generation.record["settings"], settings.seeds)
@@ -108,34 +131,36 @@ def evaluate(
         if not settings.resume:
             shutil.rmtree(generation.path / baseline.FOLDER, ignore_errors=True)
         scorer = reference.scorer_of(base.run, device)
-        plain_frame, plain_vectors = baseline.make(
-            generation, base, scorer, len(frame), device, reporter
-        )
+        judge = feature_spaces.choose(settings.features, base, scorer, by, device, reporter)
+        plain, plain_vectors = baseline.make(generation, base, scorer, len(frame), device, reporter)
         vectors = np.load(generation.path / schema.VECTORS, allow_pickle=False)[: len(frame)]
-        spatial, layer = sets.spatial_features(scorer, base, base.frame["path"].tolist(), reporter)
-        guided, ddpm = (
-            ImageSet(f, v, sets.spatial_features(scorer, base, f["path"].tolist(), reporter)[0])
-            for f, v in ((frame, vectors), (plain_frame, plain_vectors))
-        )
-        table = sets.judge(base, spatial, guided, ddpm, reporter)
+        real = judge.extractor.features(base, base.frame["path"].tolist(), base.vectors, reporter)
+        compared = {
+            name: ImageSet(f, judge.extractor.features(base, f["path"].tolist(), v, reporter))
+            for name, f, v in (("ddpm", plain, plain_vectors), ("guided", frame, vectors))
+        }
+        tail = sets.find_tail(base, real, judge)
+        table = sets.judge_all(base, real, compared, judge, tail, reporter)
         verdict = conclude(
             table, int(frame["accepted"].sum()), len(frame), baseline.cause(generation)
         )
-        compared = trial.run(device, reporter) if trial else None
-        drawn = _draw(generation, base, guided, ddpm)
-        facts = _facts(generation, base, settings, len(frame), layer, trial)
-        _write(generation, table, verdict, compared, facts)
+        trained = trial.run(device, reporter) if trial else None
+        drawn = draw(generation.path, base, real, compared, judge, tail)
+        drawn |= _draw_levels(generation, base)
+        facts = facts_of(base, compared, judge, tail, settings)
+        facts |= _generation_facts(generation, by, trial)
+        _write(generation, table, verdict, trained, facts)
         page = evaluation_page.write_page(
-            generation, base.run, table, verdict, compared, facts, drawn
+            generation, base.run, table, verdict, trained, facts, drawn
         )
-    return Evaluation(generation, table, verdict, compared, page)
+    return Evaluation(generation, table, verdict, trained, page)
 
 
-def _judged(generation: Run, base: Base, n: int | None) -> pd.DataFrame:
+def _judged(generation: Run, n: int | None) -> pd.DataFrame:
     """The generated images that are judged.
 
     Raises:
-        UserError: they or the real images are too few.
+        UserError: they are too few.
     """
     frame = augment.table(generation)
     size = len(frame) if n is None else n
@@ -144,8 +169,6 @@ def _judged(generation: Run, base: Base, n: int | None) -> pd.DataFrame:
             f"Run {generation.key} has {len(frame):,} images, of which {size:,} cannot be judged; "
             f"it takes {LEAST} at least."
         )
-    if len(base.frame) <= LEAST:
-        raise UserError(f"Run {base.run.key} has {len(base.frame)} images, too few to judge by.")
     return frame.head(size).reset_index(drop=True)
 
 
@@ -172,38 +195,53 @@ def base_of(generation: Run) -> Run:
     return base
 
 
-def _draw(generation: Run, base: Base, guided: ImageSet, ddpm: ImageSet) -> dict[str, Path]:
-    """Write the figures, and return where they are."""
-    folder = generation.path / "figures"
-    folder.mkdir(exist_ok=True)
-    space = str(base.run.record["embedding"])
-    scores = {"real": metrics.rarity(base.vectors)}
-    scores |= {
-        name: metrics.rarity(base.vectors, images.vectors)
-        for name, images in (("ddpm", ddpm), ("guided", guided))
+def draw(
+    folder: Path,
+    base: Base,
+    real: Features,
+    compared: Mapping[str, ImageSet],
+    judge: Judge,
+    tail: Tail,
+) -> dict[str, Path]:
+    """Write the figures of some sets into ``folder/figures``, and return where they are."""
+    rarity = {"real": metrics.rarity(real.vectors)}
+    rarity |= {
+        name: metrics.rarity(real.vectors, images.features.vectors)
+        for name, images in compared.items()
     }
     rng = np.random.default_rng(0)
     sample = rng.permutation(len(base.frame))[:SHOWN]
-    rare = rng.permutation(classes.tail_rows(base.frame[base.column]))[:SHOWN]
-    shown = {
-        "real": (_pictures(base, base.frame.iloc[sample]), "at random"),
-        "rarest real": (_pictures(base, base.frame.iloc[rare]), "at random, of the rarest tenth"),
-        "ddpm": (_pictures(base, ddpm.frame.head(SHOWN)), "plain, the first ones"),
-        "guided": (_pictures(base, guided.frame.head(SHOWN)), "the same seeds"),
+    rare = rng.permutation(tail.rows)[:SHOWN]
+    pictures = {
+        "real": _pictures(base, base.frame.iloc[sample]),
+        "rarest real": _pictures(base, base.frame.iloc[rare]),
     }
-    figures = {
-        "rarity": evaluation_figures.rarity_plot(scores, feature_space=space),
-        "grids": evaluation_figures.grids(
-            {name: pictures for name, (pictures, _) in shown.items()},
-            {name: caption for name, (_, caption) in shown.items()},
-        ),
+    pictures |= {
+        name: _pictures(base, images.frame.head(SHOWN)) for name, images in compared.items()
     }
+    space = judge.extractor.space.name
+    return _save(
+        folder,
+        rarity=evaluation_figures.rarity_plot(rarity, feature_space=space),
+        grids=evaluation_figures.grids(pictures, CAPTIONS),
+    )
+
+
+def _draw_levels(generation: Run, base: Base) -> dict[str, Path]:
+    """The figure of the classifier that guided, if one did."""
     levels = (generation.record.get("guidance") or {}).get("levels") or []
-    if levels:
-        figures["levels"] = evaluation_figures.levels_plot(levels, base.num_classes)
+    if not levels:
+        return {}
+    figure = evaluation_figures.levels_plot(levels, base.num_classes)
+    return _save(generation.path, levels=figure)
+
+
+def _save(folder: Path, **figures: Figure) -> dict[str, Path]:
+    (folder / "figures").mkdir(exist_ok=True)
+    paths = {name: folder / "figures" / f"{name}.png" for name in figures}
     for name, figure in figures.items():
-        evaluation_figures.save(figure, folder / f"{name}.png")
-    return {name: folder / f"{name}.png" for name in figures}
+        evaluation_figures.save(figure, paths[name])
+    return paths
 
 
 def _pictures(base: Base, frame: pd.DataFrame) -> list[Picture]:
@@ -219,25 +257,57 @@ def _pictures(base: Base, frame: pd.DataFrame) -> list[Picture]:
     return [p.transpose(1, 2, 0) for _, pixels, _ in batches for p in pixels]
 
 
-def _facts(
-    generation: Run,
+def facts_of(
     base: Base,
+    compared: Mapping[str, ImageSet],
+    judge: Judge,
+    tail: Tail,
     settings: EvaluateSettings,
-    n: int,
-    layer: str,
-    trial: Trial | None,
 ) -> dict[str, Any]:
-    """What was compared."""
+    """What was compared, and how: the head of ``evaluation.json``."""
+    space = judge.extractor.space
+    return {
+        "base": base.run.key,
+        "base_identity": gather.identity(base.run),
+        "source": base.run.record.get("source"),
+        "n": max(len(images.frame) for images in compared.values()),
+        "n_real": len(base.frame),
+        "sets": {name: {"n": len(images.frame)} for name, images in compared.items()},
+        "feature_space": space.name,
+        "spatial_feature_space": space.spatial,
+        "image_size": base.size,
+        "guided_by": judge.guided_by,
+        "circular": judge.circular,
+        "tail": {"n": len(tail.rows), "ranked_by": tail.ranked_by},
+        "intervals": {
+            "level": 0.95,
+            "bootstrap": RESAMPLES,
+            "jackknife": SUBSETS,
+            "seed": int(base.run.record["settings"]["seed"]),
+        },
+        "evaluate_settings": asdict(settings),
+        "version": version("mincurate"),
+    }
+
+
+def _generation_facts(generation: Run, by: str, trial: Trial | None) -> dict[str, Any]:
+    """What sets a generation and its baseline apart."""
+    settings, model = generation.record["settings"], generation.record["model"]
+    alike = {key: settings.get(key) for key in ("solver", "steps", "seed", "first")}
+    alike |= {"model": model["name"], "model_hash": model["hash"]}
+    start = "the same real images" if baseline.same_start(generation) else "noise"
     facts: dict[str, Any] = {
         "run": generation.key,
-        "base": base.run.key,
-        "n": n,
-        "n_real": len(base.frame),
-        "feature_space": f"{base.run.record['embedding']} at {base.size} px",
-        "spatial_feature_space": layer,
-        "settings": generation.record["settings"],
-        "evaluate_settings": asdict(settings),
-        "plain_start": "the same real images" if baseline.same_start(generation) else "noise",
+        "by": by,
+        "settings": settings,
+        "plain_start": start,
+        "made": {
+            "guided": alike
+            | {key: settings.get(key) for key in ("sampler", "guidance_scale", "init", "strength")}
+            | {"folder": str(generation.path)},
+            "ddpm": alike
+            | {"sampler": "ddpm", "start": start, "folder": str(generation.path / baseline.FOLDER)},
+        },
     }
     if trial is not None:
         facts["downstream"] = {
@@ -255,20 +325,24 @@ def _write(
     generation: Run,
     table: pd.DataFrame,
     verdict: Verdict,
-    compared: Downstream | None,
+    trained: Downstream | None,
     facts: dict[str, Any],
 ) -> None:
-    """``evaluation.csv`` and ``evaluation.json``."""
-    csv = table.to_csv(index=False)
-    run_files.write_atomically(generation.path / schema.EVALUATION_CSV, csv.encode())
-    content = facts | {"verdict": asdict(verdict), "metrics": table.to_dict("records")}
-    if compared is not None:
+    content = facts | {"verdict": asdict(verdict)}
+    if trained is not None:
         content["downstream"] = facts["downstream"] | {
-            "classes": compared.classes.to_dict("records"),
-            "groups": compared.groups.to_dict("records"),
+            "classes": trained.classes.to_dict("records"),
+            "groups": trained.groups.to_dict("records"),
         }
-    text = json.dumps(_plain(content | {"finished": store.now()}), indent=1, allow_nan=False)
-    run_files.write_atomically(generation.path / schema.EVALUATION, text.encode())
+    write(generation.path, table, content)
+
+
+def write(folder: Path, table: pd.DataFrame, content: dict[str, Any]) -> None:
+    """``evaluation.csv`` and ``evaluation.json``: the table, and what was compared."""
+    run_files.write_atomically(folder / schema.EVALUATION_CSV, table.to_csv(index=False).encode())
+    content = content | {"metrics": table.to_dict("records"), "finished": store.now()}
+    text = json.dumps(_plain(content), indent=1, allow_nan=False)
+    run_files.write_atomically(folder / schema.EVALUATION, text.encode())
 
 
 def _plain(value: Any) -> Any:

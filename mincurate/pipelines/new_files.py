@@ -13,6 +13,7 @@ from mincurate import hashing
 from mincurate.errors import UserError
 from mincurate.images import sources
 from mincurate.images.sources import Source
+from mincurate.progress import Reporter
 from mincurate.runs import store
 from mincurate.runs.store import Run
 
@@ -81,6 +82,17 @@ def find_changed(run: Run) -> tuple[list[str], list[str]]:
         except OSError:
             gone.append(path)
     return changed, gone
+
+
+def warn_of_changes(run: Run, consequence: str, reporter: Reporter) -> None:
+    """Say which files and, in the run's FiftyOne dataset, which labels have changed since."""
+    if changed := words_on_changes(run):
+        reporter.warn(changed)
+    if run.record.get("dataset") or "dataset_id" in run.record["source"]:
+        from mincurate.dataset import now
+
+        if differences := now.differences(run):
+            reporter.warn(f"{differences} {consequence}")
 
 
 def words_on_changes(run: Run) -> str:

@@ -298,4 +298,6 @@ def _images(dataset: Any, split_field: str = "") -> pd.DataFrame:
     run = lookup.find(dataset)
     state = now.read(run, dataset.name)
     splits = tags.field(dataset.name, split_field) if split_field else {}
-    return gather.gather(run, tags=state.tags, splits=splits, frame=state.frame)
+    return gather.gather(
+        run, tags=state.tags, splits=splits, frame=state.frame, boxes=state.boxes or None
+    )

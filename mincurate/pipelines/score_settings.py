@@ -14,7 +14,9 @@ from mincurate.runs import command
 from mincurate.runs.store import Run
 
 TRAIN_MINUTES = 10.0
-"""Training budget when there is no model."""
+"""Training budget when there is no model, from `TRAIN_IMAGES` images on."""
+TRAIN_IMAGES = 1000
+"""Fewer images get less in proportion: a longer training only memorises them."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class ScoreSettings:
         max_images: score a random sample of this many files.
         umap: make the two-dimensional map.
         seed: random seed.
-        train_minutes: training budget when there is no model; default 10.
+        train_minutes: training budget when there is no model; default 10, and less
+            for fewer than 1,000 images.
         train_steps: exact number of training steps, in place of minutes.
         dataset: FiftyOne dataset to write to.
         fiftyone: write a FiftyOne dataset at all.
@@ -109,17 +112,18 @@ class ScoreSettings:
         models.check_numbers(
             sigma=self.sigma,
             image_size=self.image_size,
-            minutes=self.minutes,
+            minutes=self.minutes(TRAIN_IMAGES),
             steps=self.train_steps,
             seed=self.seed,
             workers=self.workers,
             max_images=self.max_images,
         )
 
-    @property
-    def minutes(self) -> float:
-        """The training budget, in minutes."""
-        return TRAIN_MINUTES if self.train_minutes is None else float(self.train_minutes)
+    def minutes(self, images: int) -> float:
+        """The training budget for so many images, in minutes; at least one by default."""
+        if self.train_minutes is not None:
+            return float(self.train_minutes)
+        return max(1.0, round(TRAIN_MINUTES * min(1.0, images / TRAIN_IMAGES), 1))
 
     @property
     def cluster(self) -> Cluster | None:

@@ -153,7 +153,7 @@ def make(
         training = Training(
             image_size=size,
             sigmas=train_denoiser.around(sigma),
-            minutes=settings.minutes,
+            minutes=settings.minutes(len(images.unique)),
             steps=settings.train_steps,
             seed=settings.seed,
             batch_size=models.images_per_step(device),
@@ -163,7 +163,7 @@ def make(
         sigma=sigma,
         image_size=size,
         precision=str(dtype or torch.float32).removeprefix("torch."),
-        train_minutes=settings.minutes if training else None,
+        train_minutes=training.minutes if training else None,
     )
     model_hash = given.content_hash() if given else str(training)
     return ScoringPlan(settings, model_hash, training, device, dtype)

@@ -2,6 +2,7 @@
 
 import base64
 import math
+from collections.abc import Iterable
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
@@ -24,7 +25,8 @@ SETS = {
     "guided": "guided",
     "accepted": "guided, accepted",
 }
-NUMBERED = ("recall", "coverage", "fid", "sfid")
+FRECHET = ("fid", "sfid", "frechet_distance", "spatial_frechet_distance")
+NUMBERED = ("recall", "coverage", *FRECHET)
 """Metrics that depend on the number of images: compare only sets of one size."""
 SHARES = ("in_rarest_tenth", "off_manifold", "near_copies", "closer_than_real")
 NAMES = {
@@ -39,19 +41,23 @@ NAMES = {
     "recall": ("recall", "share of real images in a ball of theirs"),
     "density": ("density", "real balls an image lies in, of 5"),
     "coverage": ("coverage", "share of real images with one in their ball"),
-    "fid": ("FID", "distance of the distributions, in these features"),
-    "sfid": ("spatial FID", "the same in features that know places"),
+    "fid": ("FID", "distance of the distributions, in Inception's features"),
+    "sfid": ("sFID", "the same in Inception features that know places"),
+    "frechet_distance": ("Fréchet distance", "distance of the distributions, in these features"),
+    "spatial_frechet_distance": ("spatial Fréchet", "the same in features that know places"),
     "nearest_distance": ("nearest real image", "distance to it"),
     "near_copies": ("near copies", "share as near to a real image as 1 % of those are"),
     "closer_than_real": ("closer than real", "share nearer to its neighbour than that to its own"),
 }
 """Metric to its name and meaning, in the order of the page."""
-TAIL = ("precision", "recall", "density", "coverage", "fid", "sfid", "avg_knn")
+TAIL = ("precision", "recall", "density", "coverage", *FRECHET, "avg_knn")
 """Metrics that are also shown against the rarest tenth."""
 
 
-def rows(table: pd.DataFrame, reference: str = "all") -> list[dict[str, Any]]:
-    """The rows of the page's tables: one per metric, with a cell per set of `SETS`.
+def rows(
+    table: pd.DataFrame, reference: str = "all", sets: Iterable[str] = SETS
+) -> list[dict[str, Any]]:
+    """The rows of the page's tables: one per metric, with a cell per set.
 
     A cell holds ``text`` and ``interval``, both empty where there is no number, and ``note``.
     """
@@ -59,7 +65,7 @@ def rows(table: pd.DataFrame, reference: str = "all") -> list[dict[str, Any]]:
     for metric, (name, what) in NAMES.items():
         if reference == "tail" and metric not in TAIL:
             continue
-        cells = [_cell(table, key, metric, reference) for key in SETS]
+        cells = [_cell(table, key, metric, reference) for key in sets]
         if not any(cell["text"] for cell in cells):
             continue
         reading = str(table.loc[table["metric"] == metric, "reading"].iloc[0])
@@ -85,6 +91,49 @@ def write_page(
         facts: what was compared, as ``evaluation.json`` has it.
         drawn: the figures, by name.
     """
+    page = _render(
+        "evaluation.html.j2",
+        SETS,
+        table,
+        facts,
+        drawn,
+        base,
+        key=generation.key,
+        record=generation.record,
+        verdict=verdict,
+        compared=None if compared is None else _compared(compared),
+        again=command.quoted("mincurate", "evaluate", generation.key),
+    )
+    path = generation.path / schema.EVALUATION_PAGE
+    files.write_atomically(path, page.encode())
+    return path
+
+
+def write_folders_page(
+    folder: Path, base: Run, table: pd.DataFrame, facts: dict[str, Any], drawn: dict[str, Path]
+) -> Path:
+    """Write ``evaluation.html`` of folders that were judged into ``folder``; arguments as above."""
+    sets = {name: name for name in ("real", *facts["sets"])}
+    page = _render("evaluation_folders.html.j2", sets, table, facts, drawn, base)
+    path = folder / schema.EVALUATION_PAGE
+    files.write_atomically(path, page.encode())
+    return path
+
+
+def _render(
+    template: str,
+    sets: dict[str, str],
+    table: pd.DataFrame,
+    facts: dict[str, Any],
+    drawn: dict[str, Path],
+    base: Run,
+    **values: Any,
+) -> str:
+    """A page with the tables of all measures.
+
+    Args:
+        sets: the sets in the table to their names on the page.
+    """
     environment = Environment(
         loader=PackageLoader("mincurate.report", "templates"),
         autoescape=True,
@@ -97,28 +146,27 @@ def write_page(
     style = (
         resources.files("mincurate.report").joinpath("templates", "report.css").read_text("utf-8")
     )
-    page = environment.get_template("evaluation.html.j2").render(
+    present = set(table["metric"])
+    frechet, spatial = (
+        next((NAMES[name][0] for name in names if name in present), "")
+        for names in (("fid", "frechet_distance"), ("sfid", "spatial_frechet_distance"))
+    )
+    return environment.get_template(template).render(
         style=Markup(style),
-        key=generation.key,
         base_key=base.key,
-        record=generation.record,
         source=str((base.record.get("source") or {}).get("value") or ""),
-        verdict=verdict,
         facts=facts,
-        sets=list(SETS.values()),
+        names={"frechet": frechet, "spatial": spatial},
+        sets=list(sets.values()),
         numbers={
-            reference: {name: _n(table, key, reference) for key, name in SETS.items()}
+            reference: {name: _n(table, key, reference) for key, name in sets.items()}
             for reference in ("all", "tail")
         },
-        whole=rows(table),
-        tail=rows(table, "tail"),
-        compared=None if compared is None else _compared(compared),
+        whole=rows(table, sets=sets),
+        tail=rows(table, "tail", sets),
         pictures={name: _picture(path) for name, path in drawn.items()},
-        again=command.quoted("mincurate", "evaluate", generation.key),
+        **values,
     )
-    path = generation.path / schema.EVALUATION_PAGE
-    files.write_atomically(path, page.encode())
-    return path
 
 
 def number(value: float, metric: str) -> str:

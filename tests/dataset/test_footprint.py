@@ -8,7 +8,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mincurate.dataset import app_config, delete, footprint, generated, reader, samples, target
+from mincurate.dataset import (
+    app_config,
+    delete,
+    footprint,
+    generated,
+    reader,
+    samples,
+    target,
+    writer,
+)
 from mincurate.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -295,3 +304,69 @@ def test_generated_images_are_known_by_their_field_and_not_by_tags(own):
     own.reload()
     assert len(own) == 12 + 3 and len(samples.generated(own, [two.key])) == 3
     assert len(own.match_tags(one.key)) == 2
+
+
+def test_the_record_outlives_an_info_that_the_user_replaces(own):
+    before = everything(own)
+    base = planted.score_dataset("mincurate_1", "own")
+    generation = planted.generate("mincurate_2", base, "own")
+    own.reload()
+    kept = footprint.read(own)
+    own.info = {"note": "mine"}
+    own.save()
+    assert footprint.read(own) == kept
+    writer.write_run(base, "own")
+    for run in (generation, base):
+        own.info = {"note": "mine"}
+        own.save()
+        delete.delete_run(run)
+        own.reload()
+    assert everything(own) == before | {"info": {"note": "mine"}}
+
+
+def test_groups_of_the_side_bar_and_colours_of_the_users_stay(own):
+    own.set_values("camera", ["left"] * 12)
+    groups = fo.DatasetAppConfig.default_sidebar_groups(own)
+    groups.append(fo.SidebarGroupDocument(name="mincurate", paths=["camera"]))
+    own.app_config.sidebar_groups = groups
+    own.app_config.color_scheme = fo.ColorScheme(fields=[{"path": "camera", "fieldColor": "red"}])
+    own.app_config.active_fields = fo.ActiveFields(paths=["camera"])
+    own.save()
+    base = planted.score_dataset("mincurate_1", "own")
+    own.reload()
+    [group] = [g for g in own.app_config.sidebar_groups if g.name == "mincurate"]
+    assert group.paths[0] == "rarity" and group.paths[-1] == "camera"
+    delete.delete_run(base)
+    own.reload()
+    [group] = [g for g in own.app_config.sidebar_groups if g.name == "mincurate"]
+    assert list(group.paths) == ["camera"]
+    assert [f["path"] for f in own.app_config.color_scheme.fields] == ["camera"]
+    assert own.app_config.active_fields.paths == ["camera"]
+
+
+def test_a_view_that_leaves_fields_out_holds_no_generated_images(own):
+    base = planted.score_dataset("mincurate_1", "own")
+    planted.generate("mincurate_2", base, "own")
+    own.reload()
+    own.save_view("bare", own.select_fields())
+    assert len(reader.read_sources("own", "bare")) == 12
+
+
+def test_a_run_written_to_another_database_is_not_deleted_in_silence(own):
+    base = planted.score_dataset("mincurate_1", "own")
+    own.delete()
+    base.update(database="/another/folder")
+    with pytest.raises(UserError, match="in the database /another/folder"):
+        delete.delete_run(base)
+    delete.delete_run(base, keep_dataset=True)
+    assert not base.path.exists()
+
+
+def test_a_generation_is_deleted_from_a_dataset_that_was_renamed(own):
+    base = planted.score_dataset("mincurate_1", "own")
+    generation = planted.generate("mincurate_2", base, "own")
+    own.name = "renamed"
+    delete.delete_run(generation)
+    own.reload()
+    assert len(own) == 12 and not own.has_field("generation")
+    own.name = "own"

@@ -1,14 +1,14 @@
 import tracemalloc
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mincurate.errors import UserError
 from mincurate.evaluation import metric_table, metrics
-from mincurate.evaluation.metrics import vectors
+from mincurate.evaluation.metric_table import Features, FeatureSpace
+from mincurate.evaluation.metrics import intervals, manifold, vectors
 
 
 def cloud(n, d, seed=0, scale=1.0, shift=0.0):
@@ -232,6 +232,33 @@ def test_the_frechet_interval_is_as_wide_as_fresh_images_scatter(n, d):
     assert 0.8 < np.mean(deviations) / np.std(fresh) < 1.5
 
 
+@pytest.mark.parametrize("n", [128, 512])
+@pytest.mark.parametrize("metric", ["recall", "coverage"])
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.7, 0.3)])
+def test_intervals_of_recall_and_coverage_hold_what_fresh_images_have(metric, n, scale, shift):
+    """The same real images, 100 times fresh generated ones; at least 90 intervals hold the mean."""
+    real = cloud(300, 6)
+    fresh = [cloud(n, 6, seed, scale, shift) for seed in range(1, 101)]
+    truth = np.mean([getattr(metrics, metric)(real, made).mean() for made in fresh])
+    held = 0
+    for made in fresh:
+        value, low, high = getattr(metrics, f"{metric}_interval")(real, made, seed=0)
+        held += low <= truth <= high
+        assert value == getattr(metrics, metric)(real, made).mean()
+    assert held >= 90
+
+
+def test_a_subset_of_generated_images_has_the_recall_that_it_has_alone():
+    real, made = cloud(80, 3), cloud(40, 3, 1, 0.8)
+    rows = intervals.subsets(40, seed=5, resamples=12, share=manifold.SHARE, least=4)
+    for metric in ("recall", "coverage"):
+        alone = [getattr(metrics, metric)(real, made[chosen]).mean() for chosen in rows]
+        value = getattr(metrics, metric)(real, made).mean()
+        expected = intervals.jackknife(value, alone, rows, 40)
+        found = getattr(metrics, f"{metric}_interval")(real, made, seed=5, resamples=12)
+        np.testing.assert_allclose(found, np.clip(expected, 0, 1), atol=1e-6)
+
+
 # All of them
 
 
@@ -239,16 +266,16 @@ def test_judge_tells_a_rare_set_from_a_common_one_and_a_copying_one():
     real = np.concatenate([cloud(360, 6), cloud(40, 6, 9, 1.5, 4)])
     rare = np.arange(400) >= 360
     sets = {
-        "common": cloud(150, 6, 1),
-        "rare": cloud(120, 6, 2, 1.2, 4),
-        "copies": real[:130] + np.float32(1e-3),
+        "common": Features(cloud(150, 6, 1)),
+        "rare": Features(cloud(120, 6, 2, 1.2, 4)),
+        "copies": Features(real[:130] + np.float32(1e-3)),
     }
-    told = []
+    steps = []
     table = metric_table.judge(
-        real, sets, feature_space="test", tail=rare, resamples=100,
-        frechet_resamples=5, advance=told.append,
+        Features(real), sets, space=FeatureSpace("test"), tail=rare, resamples=100,
+        subsets=5, advance=steps.append,
     )  # fmt: skip
-    assert sum(told) == 8
+    assert sum(steps) == 8
     assert set(table["n"][table["set"] != "real"]) == {120}
     assert set(table["feature_space"]) == {"test"}
     assert table["reading"].notna().all()
@@ -259,28 +286,36 @@ def test_judge_tells_a_rare_set_from_a_common_one_and_a_copying_one():
     for metric in ("avg_knn", "rarity"):
         assert wide.loc[metric, "rare"] > wide.loc[metric, "common"], metric
     assert wide.loc["lof", "real"] == pytest.approx(metrics.lof(real).mean())
-    assert wide.loc["fid", "rare"] > wide.loc["fid", "common"]
+    assert wide.loc["frechet_distance", "rare"] > wide.loc["frechet_distance", "common"]
     assert wide.loc["near_copies", "copies"] == 1 > 0.1 > wide.loc["near_copies", "common"]
     tail = table[table["reference"] == "tail"].pivot(index="metric", columns="set", values="value")
     for metric in ("precision", "recall", "coverage"):
         assert tail.loc[metric, "rare"] > tail.loc[metric, "common"], metric
-    assert tail.loc["fid", "rare"] < tail.loc["fid", "common"]
+    assert tail.loc["frechet_distance", "rare"] < tail.loc["frechet_distance", "common"]
     assert table[table["reference"] == "tail"]["n_real"].eq(40).all()
 
 
-def test_judge_adds_the_spatial_distance_where_there_are_spatial_features():
-    real, made = cloud(60, 4), cloud(50, 4, 1)
-    table = metric_table.judge(
-        real, {"a": made}, feature_space="test", resamples=10, frechet_resamples=3,
-        spatial_real=cloud(60, 9), spatial_generated={"a": cloud(50, 9, 1)},
-    )  # fmt: skip
-    assert set(table.loc[table["set"] == "a", "metric"]) == set(metric_table.READINGS)
-    assert isinstance(table, pd.DataFrame)
+@pytest.mark.parametrize(
+    ("inception", "names"),
+    [(False, ("frechet_distance", "spatial_frechet_distance")), (True, ("fid", "sfid"))],
+)
+def test_frechet_distances_are_called_fid_and_sfid_in_features_of_inception_alone(inception, names):
+    real = Features(cloud(60, 4), cloud(60, 9))
+    made = {"a": Features(cloud(50, 4, 1), cloud(50, 9, 1))}
+    space = FeatureSpace("vectors", "maps", inception)
+    table = metric_table.judge(real, made, space=space, resamples=10, subsets=3)
+    spaces = table[table["set"] == "a"].set_index("metric")["feature_space"]
+    assert [spaces[name] for name in names] == ["vectors", "maps"]
+    assert set(spaces.index) == set(metric_table.READINGS) - (
+        {"fid", "sfid", "frechet_distance", "spatial_frechet_distance"} - set(names)
+    )
 
 
 def test_nothing_is_judged_without_naming_the_feature_space():
-    with pytest.raises(ValueError, match="feature_space"):
-        metric_table.judge(cloud(60, 4), {"a": cloud(50, 4)}, feature_space="")
+    with pytest.raises(ValueError, match="must have a name"):
+        metric_table.judge(
+            Features(cloud(60, 4)), {"a": Features(cloud(50, 4))}, space=FeatureSpace("")
+        )
 
 
 def test_too_few_images_are_one_sentence():

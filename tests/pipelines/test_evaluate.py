@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import command, refused
+from conftest import SQUEEZENET, command, refused
 
 from mincurate.cli import summaries
 from mincurate.cli.console import Terminal
-from mincurate.evaluation import downstream, downstream_data, metric_table, metrics
+from mincurate.evaluation import downstream, downstream_data, metric_table
 from mincurate.evaluation import sets as image_sets
 from mincurate.evaluation.verdict import conclude, look_up
 from mincurate.generation import generate as generation
 from mincurate.generation import solvers
-from mincurate.pipelines import augment, evaluate
+from mincurate.pipelines import augment, evaluate, evaluate_folders
 from mincurate.report import evaluation_page
 from mincurate.runs import store
 from mincurate.runs.manifest import read_manifest, read_png
@@ -28,10 +28,9 @@ pytestmark = pytest.mark.slow  # a generation and its baseline
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch):
     """The intervals of Fréchet distances take most of the time; their width is tested elsewhere."""
-    whole = metrics.frechet_interval
-    monkeypatch.setattr(
-        metrics, "frechet_interval", lambda *sets, **more: whole(*sets, **more | {"resamples": 3})
-    )
+    monkeypatch.setattr(evaluate.sets.metric_table.judge, "__kwdefaults__", {
+        **evaluate.sets.metric_table.judge.__kwdefaults__, "subsets": 3,
+    })  # fmt: skip
 
 
 @pytest.fixture
@@ -56,8 +55,9 @@ def test_the_command_makes_baseline_table_page_and_verdict(own):
     table = pd.read_csv(folder / "evaluation.csv")
     assert set(table["reference"]) == {"all", "tail"}
     assert set(table["set"]) == {"real", "ddpm", "guided", "accepted"}  # all were accepted
-    assert set(table["metric"]) == set(metric_table.READINGS) | set(image_sets.READINGS)
-    assert set(evaluation_page.NAMES) == set(table["metric"])
+    named = set(metric_table.READINGS) | set(image_sets.READINGS)
+    assert set(table["metric"]) == named - {"fid", "sfid"}  # no features of Inception
+    assert set(evaluation_page.NAMES) == named
     assert table["feature_space"].notna().all() and (table["n"][table["set"] == "ddpm"] == 12).all()
     assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
     frame = pd.read_parquet(folder / "synthetic.parquet")
@@ -67,7 +67,16 @@ def test_the_command_makes_baseline_table_page_and_verdict(own):
 
     about = json.loads((folder / "evaluation.json").read_text())
     assert about["verdict"]["headline"] in said and about["n"] == 12
-    assert "at 16 px" in about["feature_space"] and "layer" in about["spatial_feature_space"]
+    assert about["feature_space"] == "unet at 16 px" and "layer" in about["spatial_feature_space"]
+    spaces = dict(zip(table["metric"], table["feature_space"], strict=True))
+    assert spaces["spatial_frechet_distance"] == about["spatial_feature_space"]
+    assert spaces["rarity_percentile"] == about["tail"]["ranked_by"]
+    assert about["circular"] and about["guided_by"] == "unet" and "--features FILE" in said
+    assert about["tail"] == {"n": 6, "ranked_by": "ranking by embedding, unet at 16 px"}
+    assert about["sets"] == {"ddpm": {"n": 12}, "guided": {"n": 12}}
+    assert about["made"]["ddpm"]["model_hash"] == about["made"]["guided"]["model_hash"]
+    assert about["made"]["guided"]["sampler"] == "minority" and about["by"] == "rarity"
+    assert about["evaluate_settings"]["features"] == "auto" and about["source"]["kind"] == "folder"
     assert len(about["metrics"]) == len(table)
     assert {p.name for p in (folder / "figures").iterdir()} == {
         "rarity.png", "grids.png", "levels.png",
@@ -248,6 +257,58 @@ def test_a_run_that_was_ranked_again_or_is_gone_is_refused(own, monkeypatch, cap
 def test_an_unfinished_generation_is_refused(own, monkeypatch, capsys):
     (own / "runs" / "mincurate_2" / "synthetic.parquet").unlink()
     assert "not finished" in refused(monkeypatch, capsys, "evaluate")
+
+
+@pytest.mark.skipif(not SQUEEZENET.is_file(), reason="needs the SqueezeNet weights")
+def test_other_features_judge_and_rank_the_tail(own):
+    spec = f"torchvision:squeezenet1_0@{SQUEEZENET}"
+    found = evaluate.evaluate(features=spec)
+    about = json.loads((found.run.path / "evaluation.json").read_text())
+    assert about["feature_space"] == "torchvision:squeezenet1_0 at 16 px" and not about["circular"]
+    assert about["tail"]["ranked_by"] == "rarity in torchvision:squeezenet1_0 at 16 px"
+    spaces = found.table.set_index("metric")["feature_space"]
+    assert set(spaces["avg_knn"]) == {about["feature_space"]}
+    assert set(spaces["minority_score"]) == {"unet at 16 px"}
+    assert "another feature space judges" in found.page.read_text()
+
+
+def test_folders_are_judged_as_the_same_images_of_a_generation_are(own):
+    """The generation's and the baseline's images as folders have the numbers of its evaluation."""
+    whole = evaluate.evaluate().table
+    folders = [own / "runs" / "mincurate_2" / part for part in ("images", "baseline/images")]
+    (folders[0] / "broken.png").write_bytes(b"no image")
+    said = []
+    reporter = Terminal()
+    reporter.warn = said.append
+    found = evaluate_folders.evaluate_folders(folders, reporter=reporter)
+    assert "1 of 13 files" in " ".join(said)
+    names = {"guided": str(folders[0].resolve()), "ddpm": str(folders[1].resolve())}
+    for name, folder in names.items():
+        one, two = (t[t["set"] == s].set_index(["reference", "metric"])["value"].sort_index()
+                    for t, s in ((whole, name), (found.table, folder)))  # fmt: skip
+        pd.testing.assert_series_equal(one, two, check_exact=False, rtol=1e-6)
+    about = json.loads((found.folder / "evaluation.json").read_text())
+    assert {s["folder"] for s in about["sets"].values()} == set(names.values())
+    assert about["guided_by"] == "" and not about["circular"] and about["n_real"] == 60
+    page = found.page.read_text()
+    assert "Images made elsewhere" in page and "<script" not in page
+    assert found.folder.parent == own / "runs" / "mincurate_1" / "evaluations"
+
+
+@pytest.mark.parametrize(
+    ("folders", "changes", "words"),
+    [
+        ([], {}, "at least one folder"),
+        (["nowhere"], {}, "is no folder"),
+        (["pictures/cross"], {}, "4 images to judge; it takes 6"),
+        (["pictures", "pictures"], {}, "twice"),
+        (["pictures"], {"downstream": True}, "--downstream needs"),
+    ],
+)
+def test_folders_that_cannot_be_judged_are_one_sentence(own, pictures, folders, changes, words):
+    with pytest.raises(evaluate.UserError, match=words) as error:
+        evaluate_folders.evaluate_folders([pictures.parent / f for f in folders], **changes)
+    assert "\n" not in str(error.value)
 
 
 VALUES = {

@@ -36,11 +36,13 @@ from mincurate.evaluation.metrics.manifold import (
     MANIFOLD_K,
     ball_ratio,
     coverage,
+    coverage_interval,
     density,
     off_manifold,
     precision,
     rarity,
     recall,
+    recall_interval,
 )
 from mincurate.evaluation.metrics.neighborhood import (
     DENSITY_NEIGHBORS,
@@ -64,6 +66,7 @@ __all__ = [
     "ball_ratio",
     "closer_than_real",
     "coverage",
+    "coverage_interval",
     "density",
     "frechet_distance",
     "frechet_interval",
@@ -76,5 +79,6 @@ __all__ = [
     "precision",
     "rarity",
     "recall",
+    "recall_interval",
     "spatial_vectors",
 ]

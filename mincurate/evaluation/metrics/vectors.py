@@ -1,6 +1,7 @@
 """Sets of feature vectors as the metrics take them: checked, and compared a piece at a time."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -61,19 +62,20 @@ def check_both(real: ArrayLike, generated: ArrayLike, neighbors: int) -> tuple[V
 
 
 def by_piece(
-    real: Vectors, generated: Vectors | None, reduce: Callable[[Vectors], Values]
+    real: Vectors, generated: Vectors | None, reduce: Callable[[Vectors, slice], NDArray[Any]]
 ) -> Values:
     """Apply ``reduce`` to distances ``(rows, N)``, a few rows of ``generated`` at a time.
 
-    Without ``generated`` the rows are the real ones and their distance to themselves is infinite.
+    ``reduce`` is also given which rows they are, and returns one row or value for each. Without
+    ``generated`` the rows are the real ones and their distance to themselves is infinite.
     """
     from sklearn.metrics import pairwise_distances_chunked
 
-    def piece(distances: Vectors, start: int) -> Values:
+    def piece(distances: Vectors, start: int) -> NDArray[Any]:
         if generated is None:
             rows = np.arange(len(distances))
             distances[rows, start + rows] = np.inf
-        return reduce(distances)
+        return reduce(distances, slice(start, start + len(distances)))
 
     rows = real if generated is None else generated
     pieces = pairwise_distances_chunked(rows, real, reduce_func=piece, working_memory=PIECE)
