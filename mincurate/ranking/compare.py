@@ -59,11 +59,11 @@ def compare(first: str | Run, second: str | Run) -> Comparison:
         )
     frame["change"] = frame["rarity_second"] - frame["rarity_first"]
     tail, second_tail = (in_tail(frame[f"rarity_{which}"]) for which in ("first", "second"))
-    kept = float(second_tail[tail].mean()) if tail.any() else 0.0
+    share = float(second_tail[tail].mean()) if tail.any() else 0.0
     correlation = float(spearmanr(frame["rarity_first"], frame["rarity_second"]).statistic)
     order = frame["change"].abs().sort_values(ascending=False, kind="stable").index
     columns = ["path", "label", "rarity_first", "rarity_second", "change"]
-    return Comparison(one, two, frame.loc[order, columns].reset_index(drop=True), correlation, kept)
+    return Comparison(one, two, frame.loc[order, columns].reset_index(drop=True), correlation, share)
 
 
 def _ranked(run: Run) -> pd.DataFrame:

@@ -149,9 +149,9 @@ def cluster(
         return np.full(n, -1, np.int64)
     if (points == points[0]).all():
         return np.zeros(n, np.int64)
-    every = points if background is None else np.concatenate([points, background])
-    axes = min(AXES, *every.shape)
-    flat = PCA(axes, svd_solver="randomized", random_state=0).fit_transform(every)
+    joint = points if background is None else np.concatenate([points, background])
+    axes = min(AXES, *joint.shape)
+    flat = PCA(axes, svd_solver="randomized", random_state=0).fit_transform(joint)
     # Leaves of the tree, not its largest branches: these tend to be one group with everything.
     clustering = HDBSCAN(
         min_cluster_size=fewest, min_samples=2, cluster_selection_method="leaf", copy=True

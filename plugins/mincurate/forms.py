@@ -94,10 +94,10 @@ class Formed(foo.Operator):
         Returns:
             The result of the operator; if scheduled, FiftyOne's record of the operation.
         """
-        place = "dataset" if samples is samples._root_dataset else "view"
+        scope = "dataset" if samples is samples._root_dataset else "view"
         done = foo.execute_operator(
             self.uri,
-            {place: samples},
+            {scope: samples},
             params=params,
             selected=selected or [],
             request_delegation=delegate,

@@ -27,19 +27,19 @@ def quoted(name: str) -> str:
     return "".join(f"\\{c}" if c in "\\`*_{}[]()#+-.!|<>~&" else c for c in name)
 
 
-def button(parent: Any, name: str, label: str, on_click: Any, **more: Any) -> None:
+def button(parent: Any, name: str, label: str, on_click: Any, **options: Any) -> None:
     """A small button that calls a method of the panel, or an operator by its URI."""
-    props = {"variant": "outlined", "componentsProps": SMALL} | more
+    props = {"variant": "outlined", "componentsProps": SMALL} | options
     parent.btn(name, label=label, on_click=on_click, **props)
 
 
-def tab(parent: Any, name: str, label: str, on_click: Any, *, chosen: bool, **more: Any) -> None:
+def tab(parent: Any, name: str, label: str, on_click: Any, *, chosen: bool, **options: Any) -> None:
     """A button that looks like a tab: the chosen one is underlined."""
     line = "var(--fo-palette-primary-main)" if chosen else "transparent"
     look = {"padding": "4px 10px", "minWidth": "auto", "fontSize": "0.9rem", "borderRadius": 0}
     look |= {"backgroundColor": "transparent", "borderBottom": "2px solid"}
     props = NARROW | {"button": {"sx": look | {"borderColor": line, "borderBottomColor": line}}}
-    button(parent, name, label, on_click, variant="square", componentsProps=props, **more)
+    button(parent, name, label, on_click, variant="square", componentsProps=props, **options)
 
 
 def plot(parent: Any, name: str, layout: dict[str, Any], height: int, **events: Any) -> None:

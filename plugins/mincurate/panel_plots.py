@@ -81,7 +81,7 @@ def dots(tail: LongTail, shown: list[float]) -> list[dict[str, Any]]:
     images = tail.dots
     at = images[["map_x", "map_y"]].to_numpy(np.float64)
     low, high = (at.min(0), at.max(0)) if len(at) else (np.zeros(2), np.ones(2))
-    places = np.rint(1000 * (at - low) / np.where(high > low, high - low, 1)).astype(int)
+    coordinates = np.rint(1000 * (at - low) / np.where(high > low, high - low, 1)).astype(int)
     classes = images["rarity_class"].to_numpy(np.int64)
     size = float(np.clip(200 / max(len(images), 1) ** 0.5, 3, 8))
     return [
@@ -89,8 +89,8 @@ def dots(tail: LongTail, shown: list[float]) -> list[dict[str, Any]]:
             "type": "scattergl",
             "mode": "markers",
             "name": f"class {c}",
-            "x": places[classes == c, 0].tolist(),
-            "y": places[classes == c, 1].tolist(),
+            "x": coordinates[classes == c, 0].tolist(),
+            "y": coordinates[classes == c, 1].tolist(),
             "opacity": shown[c],
             "marker": {"color": color, "size": size},
             "hoverinfo": "name",

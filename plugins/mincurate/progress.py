@@ -11,7 +11,8 @@ from mincurate.progress import Advance, Pace, duration
 
 EVERY = 1.0
 """Seconds between two looks at the database."""
-LOG = logging.getLogger("mincurate")
+LOG = logging.getLogger("fiftyone.mincurate")
+"""With the handlers and the level of FiftyOne's own log."""
 
 
 class OperatorProgress:

@@ -47,8 +47,8 @@ def test_launch_opens_on_the_ranked_images_beside_the_map(shapes, tmp_path):
         while url is None and time.monotonic() - waited < 90:
             line = server.stdout.readline()
             assert line or server.poll() is None, "the App did not start"
-            found = re.search(r"http://\S+", line)
-            url = found.group() if found else None
+            address = re.search(r"http://\S+", line)
+            url = address.group() if address else None
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
             page = browser.new_page(viewport={"width": 1500, "height": 900})

@@ -72,16 +72,16 @@ def launched(run):
     command = [sys.executable, "-c", "from mincurate.cli import main; main()", "launch",
                "app view (made up)", "--port", port, "--remote", "--no-plugin"]  # fmt: skip
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    said = ""
-    while not (found := re.search(r"http://\S+\n", said)):
+    printed = ""
+    while not (address := re.search(r"http://\S+\n", printed)):
         line = server.stdout.readline()
-        assert line, f"the App did not start: {said}"
-        said += line
-    yield found.group().strip()
+        assert line, f"the App did not start: {printed}"
+        printed += line
+    yield address.group().strip()
     server.send_signal(signal.SIGINT)
-    said += server.communicate(timeout=180)[0]
-    assert server.returncode == 0 and "Closed." in said
-    assert "config option" not in said, "FiftyOne's own log lines"
+    printed += server.communicate(timeout=180)[0]
+    assert server.returncode == 0 and "Closed." in printed
+    assert "config option" not in printed, "FiftyOne's own log lines"
 
 
 def test_the_rarest_come_first_with_their_score_and_the_map_has_the_colours(run, launched):

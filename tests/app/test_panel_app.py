@@ -108,8 +108,8 @@ def test_dragging_over_bars_shows_their_classes(page, shots):
     page.mouse.down()
     page.mouse.move(last["x"] + last["width"] - 1, height, steps=8)
     page.mouse.up()
-    said = f"24 images: classes {CLASSES - 2} to {CLASSES - 1}, rarest first"
-    expect(page.get_by_text(said)).to_be_visible(timeout=20_000)
+    words = f"24 images: classes {CLASSES - 2} to {CLASSES - 1}, rarest first"
+    expect(page.get_by_text(words)).to_be_visible(timeout=20_000)
     expect(page.get_by_text("24 samples")).to_be_visible(timeout=30_000)
     page.wait_for_timeout(2000)
     page.screenshot(path=shots / "panel-drag.png")

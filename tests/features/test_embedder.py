@@ -17,11 +17,11 @@ def test_auto_follows_the_perceptual_network():
 
 def test_a_summary_has_mean_and_deviation_of_every_channel_and_length_one():
     features = torch.rand(2, 4, 8, 8) * 100
-    found = embedder.summary(features)
-    assert found.shape == (2, 8)
-    torch.testing.assert_close(found.square().sum(1), torch.ones(2))
+    vectors = embedder.summary(features)
+    assert vectors.shape == (2, 8)
+    torch.testing.assert_close(vectors.square().sum(1), torch.ones(2))
     mean, deviation = features.mean((2, 3)), features.flatten(2).std(2, correction=0)
-    torch.testing.assert_close(found[:, :4] / found[:, 4:], mean / deviation)
+    torch.testing.assert_close(vectors[:, :4] / vectors[:, 4:], mean / deviation)
 
 
 @pytest.mark.slow  # needs the extra hub

@@ -36,9 +36,9 @@ def test_the_distance_is_the_one_of_the_lpips_package(tmp_path, name, net, trunk
     )
     x, y = torch.rand(2, 2, 3, 64, 64) * 2 - 1
     with torch.no_grad():
-        found = perceptual.distance(ours.features(x), ours.features(y)).sum(1)
+        distances = perceptual.distance(ours.features(x), ours.features(y)).sum(1)
         expected = theirs(x, y).flatten()
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(distances, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("side", [8, 16, 32])
@@ -47,8 +47,8 @@ def test_images_too_small_for_a_trunk_are_enlarged(tmp_path, name, side):
     file = weights_of({"lpips-alex": "alexnet", "lpips-squeeze": "squeezenet1_1"}[name], tmp_path)
     distance = perceptual.load_perceptual(f"{name}@{file}", None)
     x, y = torch.rand(2, 1, 3, side, side) * 2 - 1
-    found = perceptual.distance(distance.features(x), distance.features(y))
-    assert torch.isfinite(found).all() and (found.sum(1) > 0).all()
+    distances = perceptual.distance(distance.features(x), distance.features(y))
+    assert torch.isfinite(distances).all() and (distances.sum(1) > 0).all()
 
 
 @pytest.mark.parametrize(
@@ -76,17 +76,17 @@ def test_the_denoisers_own_features_are_a_distance():
 
 def test_rows_of_draws_are_compared_with_their_own_image():
     a, b = ([torch.randn(n, 5, 4, 4)] for n in (3, 6))
-    found = perceptual.distance(a, b)
+    distances = perceptual.distance(a, b)
     for i in range(6):
         alone = (a[0][i // 2] - b[0][i]).square().sum(0).mean()
-        torch.testing.assert_close(found[i], alone.view(1))
+        torch.testing.assert_close(distances[i], alone.view(1))
 
 
 def test_auto_takes_the_papers_distance_where_its_weights_lie(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    place = tmp_path / "checkpoints" / "vgg16-397923af.pth"
-    place.parent.mkdir()
-    place.write_bytes(b"")
+    folder = tmp_path / "checkpoints" / "vgg16-397923af.pth"
+    folder.parent.mkdir()
+    folder.write_bytes(b"")
     assert perceptual.choose_perceptual("auto")[0] == "lpips-vgg"
 
 

@@ -38,33 +38,33 @@ def linked(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def module_folder(tmp_path_factory):
     return tmp_path_factory.mktemp("panel-home")
 
 
 @pytest.fixture(autouse=True)
-def module_home(place, monkeypatch):
-    monkeypatch.setenv("MINCURATE_HOME", str(place))
+def module_home(module_folder, monkeypatch):
+    monkeypatch.setenv("MINCURATE_HOME", str(module_folder))
 
 
 @pytest.fixture(scope="module")
-def scored(place, database, tmp_path_factory):
+def scored(module_folder, database, tmp_path_factory):
     """120 pictures and a copy of the first, scored."""
     folder = tmp_path_factory.mktemp("images") / "set"
     draw_shapes(folder, discs=108, crosses=12)
     first = sorted(folder.rglob("*.png"))[0]
     first.with_name("copy.png").write_bytes(first.read_bytes())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MINCURATE_HOME", str(place))
+        patch.setenv("MINCURATE_HOME", str(module_folder))
         quick = {"train_steps": 6, "n_draws": 2, "num_classes": CLASSES}
         return mincurate.score(folder, dataset="panel", umap=True, **quick)
 
 
 @pytest.fixture
 def dataset(scored):
-    found = fo.load_dataset("panel")
-    yield found
-    found.untag_samples([KEEP_TAG, DROP_TAG, MISLABELLED_TAG, SEEN_TAG])
+    loaded = fo.load_dataset("panel")
+    yield loaded
+    loaded.untag_samples([KEEP_TAG, DROP_TAG, MISLABELLED_TAG, SEEN_TAG])
 
 
 @pytest.fixture
@@ -133,10 +133,10 @@ def files(panel):
     return list(shown), shown
 
 
-def known(scored):
+def ranked(scored):
     frame = scored.frame
-    known = frame[frame["duplicate_of"].isna()]
-    return known.sort_values("rarity", ascending=False, kind="stable")
+    ranked = frame[frame["duplicate_of"].isna()]
+    return ranked.sort_values("rarity", ascending=False, kind="stable")
 
 
 def are_rarest_first(paths, scored):
@@ -165,14 +165,14 @@ def test_the_panel_is_drawn_before_the_grid_that_it_changes(panel):
 def test_it_opens_on_the_histogram_of_every_image(panel, scored):
     bars = panel.data["ranking.histogram"]
     assert [trace["name"] for trace in bars] == [f"class {c}" for c in range(CLASSES)]
-    assert sum(sum(trace["y"]) for trace in bars) == len(known(scored))
+    assert sum(sum(trace["y"]) for trace in bars) == len(ranked(scored))
     assert "0 of 12 images" in str(panel.layout)
 
 
 def test_the_map_shows_every_image_and_the_classes_that_the_grid_shows(panel, scored):
     panel("on_tab", tab="map")
     dots = panel.data["map.dots"]
-    assert sum(len(trace["x"]) for trace in dots) == len(known(scored))
+    assert sum(len(trace["x"]) for trace in dots) == len(ranked(scored))
     assert {trace["opacity"] for trace in dots} == {1.0}
     panel("on_tab", tab="ranking")
     panel("on_bar", trace_idx=CLASSES - 1)
@@ -204,11 +204,11 @@ def test_bars_that_are_dragged_over_give_the_range(panel, scored):
 
 
 def test_points_of_the_map_are_found_again(panel, scored):
-    members = known(scored)[known(scored)["rarity_class"] == 4]
+    members = ranked(scored)[ranked(scored)["rarity_class"] == 4]
     panel("on_dot", trace_idx=4, idx=0)
     assert panel.shown() == [members.iloc[0]["path"]]
     panel("on_dots", data=[{"trace_idx": 4, "idx": 1}, {"trace_idx": 0, "idx": 0}])
-    commonest = known(scored)[known(scored)["rarity_class"] == 0].iloc[0]["path"]
+    commonest = ranked(scored)[ranked(scored)["rarity_class"] == 0].iloc[0]["path"]
     assert panel.shown() == [members.iloc[1]["path"], commonest]
 
 
@@ -220,15 +220,15 @@ def test_a_cell_shows_the_images_of_its_label_and_class(panel, scored):
     table_first = heat["hovertext"][0][0].split(":")[0]
     panel("on_cell", x=4, y=0)
     frame = scored.frame
-    wanted = frame[(frame["label"] == table_first) & (frame["rarity_class"] == 4)]
-    assert set(panel.shown()) == set(wanted["path"])
+    cell = frame[(frame["label"] == table_first) & (frame["rarity_class"] == 4)]
+    assert set(panel.shown()) == set(cell["path"])
 
 
 def test_the_rarest_of_each_label_are_pictures_that_open(panel, scored):
     panel("on_tab", tab="labels")
     shown = panel.pictures()
     assert shown and all(uri.startswith("data:image/webp") for _, uri in shown)
-    rarest = {known(scored)[known(scored)["label"] == name].iloc[0]["path"]
+    rarest = {ranked(scored)[ranked(scored)["label"] == name].iloc[0]["path"]
               for name in ("disc", "cross")}  # fmt: skip
     assert rarest <= {params["file"] for params, _ in shown}
     panel("on_open", file=shown[0][0]["file"])
@@ -242,7 +242,7 @@ def test_the_rarest_of_each_label_are_pictures_that_open(panel, scored):
 
 def test_kinds_are_shown_with_pictures_and_selected(panel, scored):
     panel("on_tab", tab="kinds")
-    tail = set(known(scored).head(12)["path"])
+    tail = set(ranked(scored).head(12)["path"])
     titles = [text for path, text in panel.texts().items() if path.endswith("title")]
     assert titles
     number = len(titles) - 1
@@ -273,8 +273,8 @@ def test_every_cell_of_many_labels_comes_into_sight_and_is_clicked(planted):
     rows = panel.data["labels.heat"][0]["y"]
     assert rows == list(range(30)) and "Labels 1 to 30 of 40" in str(panel.texts())
     assert "share of the label" in panel.texts()["labels.how"]
-    [more] = [view["params"] for view in panel.views("Button") if view.get("label") == "Next 30"]
-    panel("on_page", **more)
+    [turn] = [view["params"] for view in panel.views("Button") if view.get("label") == "Next 30"]
+    panel("on_page", **turn)
     heat, axis = panel.data["labels.heat"][0], panel.views("PlotlyView")[0]["layout"]["yaxis"]
     assert heat["y"] == axis["tickvals"] == list(range(30, 40))
     assert "Previous 30" in panel.buttons() and "Next 30" not in panel.buttons()
@@ -317,7 +317,7 @@ def test_another_dataset_begins_anew(panel, planted):
 def test_the_selected_image_is_reconstructed(panel, scored):
     panel("on_tab", tab="image")
     assert "Select an image" in panel.texts()["image.none"]
-    ranked = known(scored)
+    ranked = ranked(scored)
     row = ranked[ranked["rarity_class"] != ranked["minority_class"]].iloc[0]
     panel("on_change_selected", selected=panel.ids([row["path"]]))
     pictures = [uri for _, uri in panel.pictures()]
@@ -341,7 +341,7 @@ def test_the_run_tab_says_every_warning_and_diagnostic(panel, scored):
 def test_verdicts_are_tags_and_the_review_counts_them(panel, scored):
     panel("on_verdict", tag=KEEP_TAG)
     assert panel.said() == ["Select images in the grid first."]
-    paths = known(scored)["path"].tolist()
+    paths = ranked(scored)["path"].tolist()
     panel("on_verdict", selected=panel.ids(paths[:3]), tag=KEEP_TAG)
     assert panel.said() == [f"3 images tagged {KEEP_TAG}"]
     panel("on_verdict", selected=panel.ids(paths[2:3]), tag=DROP_TAG)
@@ -365,7 +365,7 @@ def test_verdicts_are_tags_and_the_review_counts_them(panel, scored):
 
 
 def test_what_was_seen_counts_and_is_no_verdict(panel, scored):
-    paths = known(scored)["path"].tolist()
+    paths = ranked(scored)["path"].tolist()
     panel("on_verdict", selected=panel.ids(paths[:2]), tag=SEEN_TAG)
     assert panel.said() == [f"2 images tagged {SEEN_TAG}"]
     assert set(panel.dataset.match_tags(SEEN_TAG).values("filepath")) == set(paths[:2])
@@ -376,7 +376,7 @@ def test_what_was_seen_counts_and_is_no_verdict(panel, scored):
 
 def test_buttons_that_need_a_selection_wait_for_one(panel, scored):
     assert "Keep" not in panel.buttons() and "More like these…" not in panel.buttons()
-    panel("on_change_selected", selected=panel.ids(known(scored)["path"].tolist()[:2]))
+    panel("on_change_selected", selected=panel.ids(ranked(scored)["path"].tolist()[:2]))
     assert "Keep" in panel.buttons() and "More like these…" in panel.buttons()
     assert panel.texts()["verdicts.chosen"] == "**2 selected**"
 
@@ -423,8 +423,8 @@ def test_requests_stay_small_and_answers_hold_what_is_in_sight(panel, scored):
         assert panel.received < 60_000
 
 
-def test_dropped_images_are_left_out_of_an_export(panel, scored, tmp_path, place):
-    paths = known(scored)["path"].tolist()
+def test_dropped_images_are_left_out_of_an_export(panel, scored, tmp_path, module_folder):
+    paths = ranked(scored)["path"].tolist()
     panel("on_verdict", selected=panel.ids(paths[:2]), tag=DROP_TAG)
     foo.execute_operator(
         "@mincurate/mincurate/export", dataset=panel.dataset, params={"folder": str(tmp_path / "o")}
@@ -437,7 +437,7 @@ def test_dropped_images_are_left_out_of_an_export(panel, scored, tmp_path, place
 
 @pytest.mark.slow
 def test_what_was_kept_is_varied_and_the_panel_shows_what_came_out(panel, scored):
-    paths = known(scored)["path"].tolist()
+    paths = ranked(scored)["path"].tolist()
     panel("on_tab", tab="made")
     assert "Nothing has been generated" in panel.texts()["made.none"]
     panel("on_verdict", selected=panel.ids(paths[:2]), tag=KEEP_TAG)
@@ -450,12 +450,12 @@ def test_what_was_kept_is_varied_and_the_panel_shows_what_came_out(panel, scored
     panel.dataset.reload()
     panel("on_tab", tab="made")
     assert "6 images" in panel.texts()["made.words"]
-    made = store.all_runs()[-1]
-    frame = pd.read_parquet(made.path / "synthetic.parquet")
+    generation = store.all_runs()[-1]
+    frame = pd.read_parquet(generation.path / "synthetic.parquet")
     frame["accepted"], frame["reason"] = [True, True, False, False, False, False], "odd"
     frame["rarity_class"], frame["target_class"] = [4, 0, 4, 4, 4, 4], 4
-    with digests.held(made):
-        frame.to_parquet(made.path / "synthetic.parquet")
+    with digests.held(generation):
+        frame.to_parquet(generation.path / "synthetic.parquet")
     panel("on_tab", tab="made")
     assert (
         "Of the accepted images, 50% are of the target class or rarer"

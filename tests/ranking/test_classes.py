@@ -32,8 +32,8 @@ def test_equal_scores_share_a_class_and_nan_gets_none(scores, n):
 
 @given(tied, num_classes)
 def test_a_higher_score_never_has_a_lower_class(scores, n):
-    known = [(s, c) for s, c in zip(scores, ordinal_classes(scores, n), strict=True) if s == s]
-    assert all(a[1] <= b[1] for a, b in zip(sorted(known), sorted(known)[1:], strict=False))
+    scored = [(s, c) for s, c in zip(scores, ordinal_classes(scores, n), strict=True) if s == s]
+    assert all(a[1] <= b[1] for a, b in zip(sorted(scored), sorted(scored)[1:], strict=False))
 
 
 @given(distinct, num_classes, st.randoms())
@@ -90,15 +90,15 @@ def test_a_rank_within_labels_takes_a_label():
 
 @given(distinct)
 def test_percentiles_run_from_0_to_1(scores):
-    found = percentile(scores)
+    classes_ = percentile(scores)
     if len(scores) > 1:
-        assert found.min() == 0 and found.max() == 1
-    assert np.argsort(found).tolist() == np.argsort(scores).tolist()
+        assert classes_.min() == 0 and classes_.max() == 1
+    assert np.argsort(classes_).tolist() == np.argsort(scores).tolist()
 
 
 def test_percentile_of_what_was_not_scored_is_nan():
-    found = percentile([3.0, np.nan, 1.0])
-    assert found[[0, 2]].tolist() == [1, 0] and np.isnan(found[1])
+    classes_ = percentile([3.0, np.nan, 1.0])
+    assert classes_[[0, 2]].tolist() == [1, 0] and np.isnan(classes_[1])
 
 
 def test_no_scores_and_no_classes():

@@ -31,8 +31,8 @@ def white_noise(n, size=16, seed=0):
 
 @pytest.mark.parametrize("sigma", [0.05, SIGMA, 1.0])
 def test_the_filters_error_on_white_noise_is_the_one_of_shrinking_every_pixel(sigma):
-    found = diagnostics.linear_filter_error(white_noise(600), sigma)
-    assert found == pytest.approx(SPREAD**2 * sigma**2 / (SPREAD**2 + sigma**2), rel=0.01)
+    result = diagnostics.linear_filter_error(white_noise(600), sigma)
+    assert result == pytest.approx(SPREAD**2 * sigma**2 / (SPREAD**2 + sigma**2), rel=0.01)
 
 
 def test_the_exact_denoiser_of_white_noise_gains_nothing_over_the_filter():
@@ -117,14 +117,14 @@ def test_when_all_is_well_nothing_is_said():
 
 @pytest.mark.parametrize(("change", "sentence"), SENTENCES)
 def test_a_number_that_is_too_bad_is_one_sentence(change, sentence):
-    [said] = words(**change)
-    assert sentence in said and said.endswith((".", "(mincurate train --sigma)."))
+    [warnings] = words(**change)
+    assert sentence in warnings and warnings.endswith((".", "(mincurate train --sigma)."))
 
 
 def test_all_that_is_wrong_is_said_and_too_little_training_once():
     wrong = {name: value for change, _ in SENTENCES for name, value in change.items()}
-    said = words(**wrong)
-    assert len(said) == 6 and not any("still improving" in s for s in said)
+    warnings = words(**wrong)
+    assert len(warnings) == 6 and not any("still improving" in s for s in warnings)
 
 
 def test_a_ranking_by_vectors_does_not_follow_the_complexity_of_the_score():
@@ -152,7 +152,7 @@ def finished(folder, rank_by="minority", gain=2.0, draw_noise=0.01, texture=Fals
         Image.fromarray(pixels.transpose(1, 2, 0)).save(path)
     score = rng.permutation(np.linspace(1, 2, n))
     draws = score[:, None] + draw_noise * rng.normal(size=(n, 4))
-    known = pd.DataFrame(
+    scored = pd.DataFrame(
         {
             "path": [str(p) for p in paths], "content_hash": [f"{i:03d}" for i in range(n)],
             "status": "ok", "duplicate_of": None, "minority_score": score,
@@ -163,17 +163,17 @@ def finished(folder, rank_by="minority", gain=2.0, draw_noise=0.01, texture=Fals
     )  # fmt: skip
     wild = {"minority_score": 99.0, "minority_score_se": 99.0, "denoising_error": 99.0}
     wild |= {"complexity": -99.0, "neighbor_distance": -99.0}
-    copy = known.iloc[[0]].assign(duplicate_of="1.png", **wild)
-    broken = known.iloc[[1]].assign(
+    copy = scored.iloc[[0]].assign(duplicate_of="1.png", **wild)
+    broken = scored.iloc[[1]].assign(
         status="unscorable", content_hash=None, minority_score_draws=None, **dict.fromkeys(wild)
     )
     run = store.create()
-    pd.concat([known, copy, broken]).to_parquet(run.path / "scores.parquet")
+    pd.concat([scored, copy, broken]).to_parquet(run.path / "scores.parquet")
     vectors = rng.normal(size=(n, 16)).astype(np.float32)
     np.save(run.path / "embeddings.npy", vectors)
-    known[["content_hash"]].to_parquet(run.path / "embeddings.parquet")
+    scored[["content_hash"]].to_parquet(run.path / "embeddings.parquet")
     run.update(settings={"rank_by": rank_by}, images_per_second=12.5)
-    return run, known, vectors
+    return run, scored, vectors
 
 
 def examined(run):
@@ -183,15 +183,15 @@ def examined(run):
 
 
 def test_a_run_is_judged_by_its_different_readable_images(tmp_path):
-    run, known, vectors = finished(tmp_path)
+    run, scored, vectors = finished(tmp_path)
     curve = [(i, 0.0, 0.9**i) for i in range(20)]
     run.update(model={"curve": curve, "trained_here": False})
     numbers = examined(run)["diagnostics"]
-    score = known["minority_score"]
+    score = scored["minority_score"]
     expected = {
         "draws_per_image": 4,
-        "spearman_complexity": spearmanr(score, known["complexity"]).statistic,
-        "agreement_neighbors": spearmanr(score, known["neighbor_distance"]).statistic,
+        "spearman_complexity": spearmanr(score, scored["complexity"]).statistic,
+        "agreement_neighbors": spearmanr(score, scored["neighbor_distance"]).statistic,
         "mean_relative_se": 0.05,
         "tail_agreement": outliers.tail_agreement(vectors, np.arange(60)),
         "denoising_error": WIENER / 2,
@@ -232,9 +232,9 @@ def test_a_run_without_a_readable_image_has_nothing_to_say_but_that(tmp_path):
     frame = run.frame()
     frame[frame["status"] != "ok"].to_parquet(run.path / "scores.parquet")
     np.save(run.path / "embeddings.npy", np.zeros((0, 1), np.float32))
-    found = examined(run)
-    assert found["diagnostics"] == {"images_per_second": 12.5}
-    assert found["trust"]["level"] == "weak"
+    result = examined(run)
+    assert result["diagnostics"] == {"images_per_second": 12.5}
+    assert result["trust"]["level"] == "weak"
 
 
 def test_agreement_of_a_ranking_within_labels_is_that_of_each_label_by_its_size():
@@ -245,8 +245,8 @@ def test_agreement_of_a_ranking_within_labels_is_that_of_each_label_by_its_size(
     labels = pd.Series(["a"] * 140 + ["b"] * 60, index=hashes)
     of_a = outliers.tail_agreement(vectors[:140], np.arange(140))
     of_b = outliers.tail_agreement(vectors[140:], np.arange(60))
-    found = diagnostics.agreement_in_groups(vectors, hashes, labels)
-    assert of_a > of_b and found == pytest.approx(0.7 * of_a + 0.3 * of_b)
+    result = diagnostics.agreement_in_groups(vectors, hashes, labels)
+    assert of_a > of_b and result == pytest.approx(0.7 * of_a + 0.3 * of_b)
     few = labels.where(labels == "a", [str(i) for i in range(200)])
     assert diagnostics.agreement_in_groups(vectors, hashes, few) == pytest.approx(of_a)
     assert np.isnan(diagnostics.agreement_in_groups(vectors[:40], hashes[:40], labels[:40]))

@@ -34,6 +34,6 @@ def test_approximate_neighbours_agree_with_exact_ones(monkeypatch):
 
 
 @pytest.mark.parametrize(("n", "known"), [(1, False), (2, True), (4, True)])
-def test_few_images_have_few_neighbours(n, known):
-    found = neighbors.neighbor_distance(unit(RNG.normal(size=(n, 4))))
-    assert np.isfinite(found).all() == known and len(found) == n
+def test_few_images_have_few_neighbours(n, finite):
+    distances = neighbors.neighbor_distance(unit(RNG.normal(size=(n, 4))))
+    assert np.isfinite(distances).all() == finite and len(distances) == n

@@ -14,8 +14,8 @@ def crowds():
     """Vectors of length 1: 300 about one direction, and 6 alike about another."""
     rng = np.random.default_rng(0)
     middles = np.eye(8)[[0] * 300 + [1] * 6]
-    spread = np.r_[np.full(300, 0.1), np.full(6, 0.01)][:, None]
-    vectors = middles + rng.normal(size=middles.shape) * spread
+    std = np.r_[np.full(300, 0.1), np.full(6, 0.01)][:, None]
+    vectors = middles + rng.normal(size=middles.shape) * std
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -30,10 +30,10 @@ def test_alike_rare_images_are_far_from_the_crowd_though_near_each_other():
 
 def test_the_distance_to_the_crowd_is_a_mean_over_the_nearest_tenth_of_the_others():
     vectors = crowds()
-    apart = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
-    np.fill_diagonal(apart, np.inf)
+    distances = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
+    np.fill_diagonal(distances, np.inf)
     k = round(0.1 * (len(vectors) - 1))
-    expected = np.sort(apart, axis=1)[:, :k].mean(1)
+    expected = np.sort(distances, axis=1)[:, :k].mean(1)
     rows = np.random.default_rng(1).permutation(len(vectors))
     far, _ = outliers.neighborhood(vectors, vectors[rows], rows)
     np.testing.assert_allclose(far, expected, atol=2e-3)
@@ -42,8 +42,8 @@ def test_the_distance_to_the_crowd_is_a_mean_over_the_nearest_tenth_of_the_other
 def test_the_factor_is_the_local_outlier_factor_of_scikit_learn():
     vectors = np.random.default_rng(0).normal(size=(250, 8)).astype(np.float32)
     among, others = vectors[:200], vectors[200:]
-    every = np.arange(200)
-    _, inside = outliers.neighborhood(among, among, every)
+    rows = np.arange(200)
+    _, inside = outliers.neighborhood(among, among, rows)
     expected = LocalOutlierFactor(n_neighbors=round(0.1 * 199)).fit(among)
     np.testing.assert_allclose(inside, -expected.negative_outlier_factor_, rtol=1e-4)
     _, outside = outliers.neighborhood(others, among)
@@ -63,11 +63,11 @@ def test_the_size_of_the_chunks_changes_nothing(monkeypatch, chunk):
 def test_neither_values_nor_ranks_of_many_vectors_depend_on_the_size_of_the_chunks(monkeypatch):
     vectors = np.random.default_rng(4).normal(size=(1500, 40)).astype(np.float32)
     rows = np.random.default_rng(5).permutation(1500)[:700]
-    found = []
+    results = []
     for chunk in (256, 1024):
         monkeypatch.setattr(outliers, "CHUNK", chunk)
-        found.append(outliers.evidence(vectors, vectors[rows], rows))
-    for one, other in zip(*found, strict=True):
+        results.append(outliers.evidence(vectors, vectors[rows], rows))
+    for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9)
         assert (np.argsort(one) == np.argsort(other)).all()
 
@@ -92,9 +92,9 @@ def test_the_images_that_are_compared_with_do_not_depend_on_the_order(monkeypatc
     hashes = np.array([f"{i * 7919 % 1000:03d}" for i in range(306)])
     rows, other = outliers.reference(hashes), outliers.reference(hashes[order])
     assert len(rows) == 100
-    found = outliers.evidence(vectors, vectors[rows], rows)
+    results = outliers.evidence(vectors, vectors[rows], rows)
     again = outliers.evidence(vectors[order], vectors[order][other], other)
-    for one, other_one in zip(found, again, strict=True):
+    for one, other_one in zip(results, again, strict=True):
         np.testing.assert_allclose(other_one, one[order], rtol=1e-4)
 
 

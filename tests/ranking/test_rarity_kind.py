@@ -26,14 +26,14 @@ def planted():
 def test_a_kind_is_rare_strangers_are_odd_and_what_is_broken_is_so_wherever_it_ranks(planted):
     frame, vectors = planted
     frame.loc[[0, 200], "broken"] = ["blurred", "copy"]
-    found = rarity_kind.rarity_kinds(frame, frame, vectors)
-    assert found[[0, 200]].tolist() == ["broken", "broken"]
-    assert (found[1:12] == "rare").all() and (found[12:20] == "odd").sum() >= 7
-    assert found[30:].drop(200).isna().all()
+    kinds = rarity_kind.rarity_kinds(frame, frame, vectors)
+    assert kinds[[0, 200]].tolist() == ["broken", "broken"]
+    assert (kinds[1:12] == "rare").all() and (kinds[12:20] == "odd").sum() >= 7
+    assert kinds[30:].drop(200).isna().all()
     # Images that join are like the nearest one of the tail, and like none if they are common.
     rarity = np.array([0.99, 0.99, 0.5])
-    known = frame.assign(rarity_kind=found)
-    joined = rarity_kind.nearest_of_tail(known, vectors, rarity, vectors[[3, 14, 100]])
+    counts = frame.assign(rarity_kind=kinds)
+    joined = rarity_kind.nearest_of_tail(counts, vectors, rarity, vectors[[3, 14, 100]])
     assert joined.tolist() == [3, 14, -1]
 
 
@@ -43,8 +43,8 @@ def test_mutual_neighbors_are_counted_as_by_hand_also_among_copies(planted):
     far = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
     np.fill_diagonal(far, np.inf)
     nearest = far.argsort(axis=1, kind="stable")[:, : rarity_kind.NEAREST]
-    known = [sum(i in nearest[j] for j in nearest[i]) for i in range(20)]
-    assert rarity_kind.mutual_neighbors(vectors, np.arange(20)).tolist() == known
+    counts = [sum(i in nearest[j] for j in nearest[i]) for i in range(20)]
+    assert rarity_kind.mutual_neighbors(vectors, np.arange(20)).tolist() == counts
     assert (rarity_kind.mutual_neighbors(vectors, np.arange(20, 40)) <= rarity_kind.NEAREST).all()
 
 
@@ -52,8 +52,8 @@ def test_a_tail_that_is_too_small_has_no_kinds_but_broken_ones(planted):
     frame, vectors = planted
     few = frame.head(40).copy()
     few.loc[7, "broken"] = "blank"
-    found = rarity_kind.rarity_kinds(few, few, vectors[:40])
-    assert found[7] == "broken" and found.drop(7).isna().all()
+    kinds = rarity_kind.rarity_kinds(few, few, vectors[:40])
+    assert kinds[7] == "broken" and kinds.drop(7).isna().all()
 
 
 def test_the_summary_counts_every_kind():

@@ -34,34 +34,34 @@ def base(request, shapes, tmp_path_factory):
 
 def test_an_image_of_the_run_joins_where_it_is(base):
     scorer = reference.scorer_of(base.run, "cpu")
-    some = base.frame.iloc[[0, 7, 30, 59]].reset_index(drop=True)
-    files = list(zip(some["content_hash"], some["path"], strict=True))
+    chosen = base.frame.iloc[[0, 7, 30, 59]].reset_index(drop=True)
+    files = list(zip(chosen["content_hash"], chosen["path"], strict=True))
     joined, vectors = reference.join(base, scorer, files)
-    assert joined["content_hash"].tolist() == some["content_hash"].tolist()
-    np.testing.assert_allclose(joined["minority_score"], some["minority_score"], rtol=1e-4)
-    assert joined["nearest_real"].tolist() == some["content_hash"].tolist()
+    assert joined["content_hash"].tolist() == chosen["content_hash"].tolist()
+    np.testing.assert_allclose(joined["minority_score"], chosen["minority_score"], rtol=1e-4)
+    assert joined["nearest_real"].tolist() == chosen["content_hash"].tolist()
     assert (joined["nearest_real_distance"] < 1e-2).all()
     points = ["map_x", "map_y"]
     if base.column == "minority_score":
-        np.testing.assert_allclose(joined[points], some[points].astype(float), atol=0.2)
-        np.testing.assert_allclose(joined["rarity"], some["rarity"], atol=1e-3)
-        assert joined["rarity_class"].tolist() == some["rarity_class"].tolist()
+        np.testing.assert_allclose(joined[points], chosen[points].astype(float), atol=0.2)
+        np.testing.assert_allclose(joined["rarity"], chosen["rarity"], atol=1e-3)
+        assert joined["rarity_class"].tolist() == chosen["rarity_class"].tolist()
     assert len(vectors) == 4 and vectors.shape[1] == base.vectors.shape[1]
 
 
 def test_ranks_stay_within_bounds_and_follow_the_ranking_in_force(base):
     rng = np.random.default_rng(0)
     n, width = 20, len(base.frame["layer_distances"].iloc[0])
-    known = np.stack(base.frame["layer_distances"].tolist())
-    layers = known[rng.integers(0, len(known), n)] * rng.uniform(0.1, 10, (n, width))
+    ranked = np.stack(base.frame["layer_distances"].tolist())
+    layers = ranked[rng.integers(0, len(ranked), n)] * rng.uniform(0.1, 10, (n, width))
     vectors = rng.normal(size=(n, base.vectors.shape[1])).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     draws = np.repeat(layers.sum(1)[:, None], 2, axis=1).astype(np.float32)
     names = [f"x{i}" for i in range(n)]
-    found = reference.place(base, names, names, draws, layers.astype(np.float32), vectors)
-    assert found["rarity"].between(0, 1).all()
-    assert found["rarity_class"].between(0, base.num_classes - 1).all()
-    order = found.sort_values(base.column)
+    placed = reference.place(base, names, names, draws, layers.astype(np.float32), vectors)
+    assert placed["rarity"].between(0, 1).all()
+    assert placed["rarity_class"].between(0, base.num_classes - 1).all()
+    order = placed.sort_values(base.column)
     assert order["rarity"].is_monotonic_increasing
     assert order["rarity_class"].is_monotonic_increasing
 
@@ -99,11 +99,11 @@ def test_an_unfinished_run_and_one_of_another_kind_are_refused(tmp_path):
 
 
 def test_percentiles_among_known_scores_are_theirs():
-    known = np.array([3.0, 1.0, np.nan, 2.0, 2.0])
-    found = classes.percentile_among(known, [1.0, 2.0, 3.0, 0.0, 9.0, 2.5])
-    mine = classes.percentile(known)
-    np.testing.assert_allclose(found[:3], [mine[1], mine[3], mine[0]])
-    assert found[3] == 0 and found[4] == 1 and mine[3] < found[5] < 1
+    ranked = np.array([3.0, 1.0, np.nan, 2.0, 2.0])
+    placed = classes.percentile_among(ranked, [1.0, 2.0, 3.0, 0.0, 9.0, 2.5])
+    mine = classes.percentile(ranked)
+    np.testing.assert_allclose(placed[:3], [mine[1], mine[3], mine[0]])
+    assert placed[3] == 0 and placed[4] == 1 and mine[3] < placed[5] < 1
     assert np.isnan(classes.percentile_among([], [1.0])).all()
 
 
@@ -113,8 +113,8 @@ def test_vectors_that_join_a_ranking_within_labels_are_compared_with_their_label
     kinds = rng.normal(size=(2, 16))
 
     def like(kind, n):
-        found = kinds[kind] + 0.2 * rng.normal(size=(n, 16))
-        return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+        placed = kinds[kind] + 0.2 * rng.normal(size=(n, 16))
+        return (placed / np.linalg.norm(placed, axis=1, keepdims=True)).astype(np.float32)
 
     vectors, hashes = np.concatenate([like(0, 40), like(1, 40)]), [f"{i:02d}" for i in range(80)]
     frame = pd.DataFrame(

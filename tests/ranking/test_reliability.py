@@ -16,9 +16,9 @@ def judged(numbers, rank_by="embedding", weak=False, images=1000, minutes=None):
     ("agreement", "level"), [(0.3, "weak"), (0.5, "fair"), (0.57, "fair"), (0.6, "strong")]
 )
 def test_a_ranking_by_vectors_is_as_good_as_its_halves_agree(agreement, level):
-    found = judged({"tail_agreement": agreement})
-    assert found.level == level and f"{agreement:.0%}" in found.why
-    assert found.words.startswith(f"{level}: ")
+    trust = judged({"tail_agreement": agreement})
+    assert trust.level == level and f"{agreement:.0%}" in trust.why
+    assert trust.words.startswith(f"{level}: ")
 
 
 @pytest.mark.parametrize(
@@ -30,8 +30,8 @@ def test_a_ranking_by_vectors_is_as_good_as_its_halves_agree(agreement, level):
     ],
 )
 def test_what_speaks_against_a_score_is_said_with_what_to_do(change, what_to_do):
-    found = judged(GOOD | change, rank_by="minority")
-    assert found.level == "weak" and what_to_do in found.better
+    trust = judged(GOOD | change, rank_by="minority")
+    assert trust.level == "weak" and what_to_do in trust.better
 
 
 def test_a_score_against_which_nothing_speaks_is_fair():
@@ -39,14 +39,14 @@ def test_a_score_against_which_nothing_speaks_is_fair():
 
 
 def test_a_model_that_was_trained_for_minutes_makes_no_ranking_by_itself():
-    found = judged(GOOD, rank_by="minority", minutes=10.2)
-    assert found.level == "weak" and "trained for 10 minutes" in found.why
+    trust = judged(GOOD, rank_by="minority", minutes=10.2)
+    assert trust.level == "weak" and "trained for 10 minutes" in trust.why
     assert judged(GOOD, rank_by="minority", minutes=90).level == "fair"
 
 
 def test_a_weak_embedding_makes_no_ranking_by_vectors_strong():
-    found = judged({"tail_agreement": 0.9}, weak=True)
-    assert found.level == "weak" and "--embedding" in found.better
+    trust = judged({"tail_agreement": 0.9}, weak=True)
+    assert trust.level == "weak" and "--embedding" in trust.better
 
 
 def test_few_images_are_never_strong():
@@ -71,8 +71,8 @@ def test_what_would_help_a_ranking_by_vectors_is_what_it_lacks(agreement, weak, 
 
 
 def test_too_few_images_to_compare_halves_call_for_more():
-    found = judged({}, images=20)
-    assert found.level == "weak" and "Score more" in found.better
+    trust = judged({}, images=20)
+    assert trust.level == "weak" and "Score more" in trust.better
 
 
 def test_halves_agree_on_a_group_that_differs_in_every_feature_and_not_on_noise():

@@ -13,7 +13,7 @@ from mincurate.runs.store import Run
 CLASSES = 5
 
 
-def write(folder, score, labels, within=False, **more):
+def write(folder, score, labels, within=False, **columns):
     """A finished run with these scores and labels."""
     n = len(score)
     named = np.array(["" if name is None else name for name in labels], object)
@@ -39,7 +39,7 @@ def write(folder, score, labels, within=False, **more):
             "width": 32,
             "height": 32,
         }
-        | more
+        | columns
     )
     frame.to_parquet(folder / "scores.parquet")
     record = {"key": "mincurate_1", "num_classes": CLASSES, "settings": {"rank_by": "minority"}}
@@ -69,9 +69,9 @@ def test_copies_and_unscorable_files_are_no_images_of_the_tail(tmp_path, scores)
 
 
 def test_every_image_is_in_one_bar_of_its_class(tmp_path, scores):
-    found = tails.look(write(tmp_path, scores, [None] * 200)).histogram
-    assert found.counts.sum(0).tolist() == [40] * CLASSES
-    assert found.borders[0] == scores.min() and found.borders[-1] == scores.max()
+    histogram = tails.look(write(tmp_path, scores, [None] * 200)).histogram
+    assert histogram.counts.sum(0).tolist() == [40] * CLASSES
+    assert histogram.borders[0] == scores.min() and histogram.borders[-1] == scores.max()
 
 
 def test_equal_scores_have_no_histogram(tmp_path):

@@ -42,17 +42,17 @@ def tail(tmp_path):
 
 
 def test_groups_of_the_tail_are_found_and_the_rest_is_alone(tail):
-    found = tail_groups.find_groups(tail)
-    assert [len(kind.members) for kind in found] == [*GROUPS, 10]
-    assert [kind.alone for kind in found] == [False, False, True]
-    assert set(found[0].members) == set(range(12))
-    assert set(found[1].members) == set(range(12, 20))
-    assert found[2].members.tolist() == list(range(20, 30)), "the rarest first"
+    groups = tail_groups.find_groups(tail)
+    assert [len(kind.members) for kind in groups] == [*GROUPS, 10]
+    assert [kind.alone for kind in groups] == [False, False, True]
+    assert set(groups[0].members) == set(range(12))
+    assert set(groups[1].members) == set(range(12, 20))
+    assert groups[2].members.tolist() == list(range(20, 30)), "the rarest first"
 
 
 def test_each_kind_has_the_common_image_that_is_nearest(tail):
-    found = tail_groups.find_groups(tail)
-    assert [kind.common for kind in found] == [250, 251, None]
+    groups = tail_groups.find_groups(tail)
+    assert [kind.common for kind in groups] == [250, 251, None]
 
 
 def test_what_sets_a_kind_apart_is_said(tail):
@@ -63,23 +63,23 @@ def test_what_sets_a_kind_apart_is_said(tail):
         "busier than 98% of all images",
     )
     assert second.traits[0] == "100% are label 1 (3% of all)"
-    assert not any("label" in said for said in alone.traits)
+    assert not any("label" in words for words in alone.traits)
     assert first.name == "Kind 1 (label 0, near common, busier)"
     assert second.name.startswith("Kind 2 (label 1") and alone.name == ""
 
 
 def test_the_table_names_the_group_of_an_image_and_is_where_groups_are_read_again(tail):
     images = tail.images
-    vectors, place = tail_groups._vectors(tail)
+    vectors, position = tail_groups._vectors(tail)
     frame = images.sample(frac=1, random_state=0)
-    groups = tail_groups.rare_groups(frame, frame.sort_index(), vectors, place)
+    groups = tail_groups.rare_groups(frame, frame.sort_index(), vectors, position)
     first, second, _ = tail_groups.find_groups(tail)
     assert groups[groups == first.name].index.sort_values().tolist() == list(range(12))
     assert groups[groups == second.name].index.sort_values().tolist() == list(range(12, 20))
     assert groups.notna().sum() == sum(GROUPS)
     # Should the groups be others by now, those of the table are shown.
-    kept = replace(tail, images=images.assign(rare_group=groups.where(groups != second.name)))
-    again = tail_groups.find_groups(kept)
+    stored = replace(tail, images=images.assign(rare_group=groups.where(groups != second.name)))
+    again = tail_groups.find_groups(stored)
     assert [kind.name for kind in again] == [first.name, ""] and len(again[1].members) == 18
     assert again[0].members.tolist() == first.members.tolist()
 
@@ -97,8 +97,8 @@ def test_too_few_points_are_all_alone(n):
 
 
 def test_equal_points_are_one_kind_or_none_but_no_error():
-    found = tail_groups.cluster(np.ones((20, 8), np.float32))
-    assert len(found) == 20
+    groups = tail_groups.cluster(np.ones((20, 8), np.float32))
+    assert len(groups) == 20
 
 
 def test_vectors_that_are_gone_are_told_in_a_sentence(tmp_path):
