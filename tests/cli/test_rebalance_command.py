@@ -134,7 +134,10 @@ def test_images_dropped_in_fiftyone_are_left_out(own, tmp_path, monkeypatch, cap
     run.update(dataset="shapes")
     dropped = run.frame()["path"].iloc[0]
     state = SimpleNamespace(
-        tags={dropped: [export.DROP_TAG]}, frame=run.frame(), differences="2 labels were corrected."
+        tags={dropped: [export.DROP_TAG]},
+        frame=run.frame(),
+        differences="2 labels were corrected.",
+        boxes={},
     )
     monkeypatch.setattr(now, "read", lambda run, reporter: state)
     said = say(monkeypatch, capsys, "export", tmp_path / "a")
