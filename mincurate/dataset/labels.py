@@ -126,13 +126,13 @@ def boxes(samples: Any, name: str) -> dict[str, list[tuple[str, list[float]]]]:
     paths, names, corners = samples.values(
         ["filepath", f"{inside}.label", f"{inside}.bounding_box"]
     )
-    found: dict[str, list[tuple[str, list[float]]]] = {}
+    by_path: dict[str, list[tuple[str, list[float]]]] = {}
     for path, label, box in zip(paths, names, corners, strict=True):
         if kind == "Detection":
             label, box = [label], [box]
         pairs = zip(label or [], box or [], strict=True)
-        found.setdefault(path, []).extend((str(t), list(b)) for t, b in pairs if t and b)
-    return found
+        by_path.setdefault(path, []).extend((str(t), list(b)) for t, b in pairs if t and b)
+    return by_path
 
 
 def _kind(field: Any) -> str | None:

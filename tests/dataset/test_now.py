@@ -87,7 +87,7 @@ def test_corrected_labels_and_deleted_samples_are_followed(folder, paths, source
     table = gather.gather(run, frame=state.frame, tags=state.tags).set_index("path")
     assert table.loc[first, "label"] == "corrected" and table.loc[second, "label"] is not None
     assert gone not in table.index and len(table) == (run.frame()["status"] == "ok").sum() - 1
-    assert "1 images were deleted, 1 labels were changed" in state.differences
+    assert "1 image was deleted, 1 label was changed" in state.differences
     assert bool(state.boxes) is (source == "boxes")
     dataset.delete()
 
@@ -101,7 +101,7 @@ def test_files_that_were_moved_in_fiftyone_are_found(paths, tmp_path):
     sample.filepath = moved
     sample.save()
     state = now.read(run)
-    assert "1 files have another path" in state.differences
+    assert "1 file has another path" in state.differences
     assert moved in gather.gather(run, frame=state.frame)["path"].tolist()
 
 
@@ -205,7 +205,7 @@ def test_files_that_have_changed_or_are_gone_are_named(folder):
     changed, gone = new_files.find_changed(run)
     assert set(changed) == {str(path) for path in swapped} and gone == [files[2]]
     words = new_files.words_on_changes(run)
-    assert "2 files have changed" in words and "1 of its files are gone (02.png)" in words
+    assert "2 files have changed" in words and "1 file is gone (02.png)" in words
     fo.delete_dataset(run.record["dataset"])
 
 
