@@ -20,7 +20,6 @@ def evaluate(
     targets: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN | FOLDER...]",
             help="A run of `mincurate augment` (default: the last one), or folders of images.",
         ),
     ] = None,

@@ -128,7 +128,7 @@ def choose(
     if circular:
         reporter.warn(
             f"Rarity is measured in the features that guided ({guide}), which favours the guided "
-            "images; --features FILE takes the Inception weights of FID."
+            "images; `mincurate evaluate --features FILE` takes the Inception weights of FID."
         )
     return Judge(extractor, guided_by, circular)
 

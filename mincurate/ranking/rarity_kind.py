@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mincurate.ranking import neighbors
 from mincurate.ranking.classes import tail_size
 from mincurate.ranking.tail import MOST_IN_TAIL
 
@@ -47,12 +48,9 @@ def mutual_neighbors(vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> N
         vectors: ``(N, d)``, N above `NEAREST`.
         rows: ``(M,)``, of the images in question.
     """
-    from sklearn.neighbors import NearestNeighbors
-
-    search = NearestNeighbors(n_neighbors=NEAREST + 1, algorithm="brute").fit(vectors)
 
     def nearest(of: NDArray[np.int64]) -> NDArray[np.int64]:
-        index = search.kneighbors(vectors[of], return_distance=False)
+        _, index = neighbors.nearest(vectors, vectors[of], NEAREST + 1)
         # Itself first, but among equal vectors anywhere or not at all: then the last one goes.
         others = np.argsort(index != of[:, None], axis=1, kind="stable")[:, 1:]
         return np.take_along_axis(index, others, axis=1)
