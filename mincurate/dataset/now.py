@@ -21,6 +21,7 @@ class Now:
             were deleted.
         tags: of every sample, by path.
         label_field: the field that the labels are from, if any.
+        several: all labels of the images that have more than one, by path.
         boxes: of every image, where that field holds boxes; see `labels.boxes`.
         differences: what the user has changed since the run was scored, in a sentence; empty where
             nothing was.
@@ -29,6 +30,7 @@ class Now:
     frame: pd.DataFrame
     tags: dict[str, list[str]]
     label_field: str | None
+    several: dict[str, list[str]]
     boxes: dict[str, list[tuple[str, list[float]]]]
     differences: str
 
@@ -45,7 +47,7 @@ def read(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> N
     frame = run.frame()
     name = dataset or lookup.dataset_of(run, reporter) or _scored_dataset(run)
     if name is None:
-        return Now(frame, {}, None, {}, "")
+        return Now(frame, {}, None, {}, {}, "")
     database.check_database()
     loaded = database.load(name)
     samples = parts.images(loaded)
@@ -53,7 +55,7 @@ def read(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> N
     tags_by_path = {path: list(words or ()) for path, words in zip(paths, tags, strict=True)}
     scored_here = (run.record.get("source") or {}).get("dataset_id") == str(loaded._doc.id)
     if not scored_here and run.key not in footprint.read(loaded).runs:
-        return Now(frame, tags_by_path, None, {}, "")
+        return Now(frame, tags_by_path, None, {}, {}, "")
     field = app_config.label_field(samples, run.record)
     present = pd.DataFrame(
         {
@@ -66,8 +68,10 @@ def read(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> N
     now, differences = _compare(frame, present, field is not None, by_id=_by_id(frame, ids))
     if differences:
         differences = f"Since {run.key} was scored, in the dataset {name}: {differences}."
-    boxes = labels.boxes(samples, field.name) if field else {}
-    return Now(now, tags_by_path, field.name if field else None, boxes, differences)
+    if field is None:
+        return Now(now, tags_by_path, None, {}, {}, differences)
+    several, boxes = labels.several(samples, field), labels.boxes(samples, field.name)
+    return Now(now, tags_by_path, field.name, several, boxes, differences)
 
 
 def differences(run: Run, reporter: Reporter = SILENT) -> str:

@@ -92,6 +92,17 @@ def test_corrected_labels_and_deleted_samples_are_followed(folder, paths, source
     dataset.delete()
 
 
+def test_several_labels_of_an_image_are_handed_on(paths):
+    truth = [
+        fo.Classifications(classifications=[fo.Classification(label=n) for n in names])
+        for names in (["b"], ["b", "a", "b"]) * 6
+    ]
+    own(paths, ground_truth=truth)
+    state = now.read(planted.score_dataset("mincurate_1", "own"))
+    assert state.several == dict.fromkeys(paths[1::2], ["b", "a"]) and state.boxes == {}
+    assert state.differences == ""
+
+
 def test_files_that_were_moved_in_fiftyone_are_found(paths, tmp_path):
     dataset = own(paths)
     run = planted.score_dataset("mincurate_1", "own")
