@@ -110,7 +110,12 @@ def dataset_now(scored: "Run", reporter: Terminal) -> dict[str, Any]:
         return {}
     if state.differences:
         reporter.say(state.differences)
-    return {"tags": state.tags, "frame": state.frame, "boxes": state.boxes or None}
+    return {
+        "tags": state.tags,
+        "frame": state.frame,
+        "labels": state.several or None,
+        "boxes": state.boxes or None,
+    }
 
 
 def _splits(scored: "Run", split: str | None) -> dict[str, str]:

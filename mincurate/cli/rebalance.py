@@ -71,7 +71,9 @@ def rebalance(
         raise UserError("--cap is at least 1.")
     reporter = Terminal()
     scored = store.find(run, kind=store.SCORE)
-    images = gather.in_use(gather.gather(scored, **dataset_now(scored, reporter)))
+    # An image with several labels counts for none of them, as in the run.
+    state = dataset_now(scored, reporter) | {"labels": None}
+    images = gather.in_use(gather.gather(scored, **state))
     plan = curation.plan_for(images, by, goal, cap)
     summaries.plan(plan, by, cap, reporter)
     if weights is not None:

@@ -87,9 +87,20 @@ def test_corrected_labels_and_deleted_samples_are_followed(folder, paths, source
     table = gather.gather(run, frame=state.frame, tags=state.tags).set_index("path")
     assert table.loc[first, "label"] == "corrected" and table.loc[second, "label"] is not None
     assert gone not in table.index and len(table) == (run.frame()["status"] == "ok").sum() - 1
-    assert "1 images were deleted, 1 labels were changed" in state.differences
+    assert "1 image was deleted, 1 label was changed" in state.differences
     assert bool(state.boxes) is (source == "boxes")
     dataset.delete()
+
+
+def test_several_labels_of_an_image_are_handed_on(paths):
+    truth = [
+        fo.Classifications(classifications=[fo.Classification(label=n) for n in names])
+        for names in (["b"], ["b", "a", "b"]) * 6
+    ]
+    own(paths, ground_truth=truth)
+    state = now.read(planted.score_dataset("mincurate_1", "own"))
+    assert state.several == dict.fromkeys(paths[1::2], ["b", "a"]) and state.boxes == {}
+    assert state.differences == ""
 
 
 def test_files_that_were_moved_in_fiftyone_are_found(paths, tmp_path):
@@ -101,7 +112,7 @@ def test_files_that_were_moved_in_fiftyone_are_found(paths, tmp_path):
     sample.filepath = moved
     sample.save()
     state = now.read(run)
-    assert "1 files have another path" in state.differences
+    assert "1 file has another path" in state.differences
     assert moved in gather.gather(run, frame=state.frame)["path"].tolist()
 
 
@@ -205,7 +216,7 @@ def test_files_that_have_changed_or_are_gone_are_named(folder):
     changed, gone = new_files.find_changed(run)
     assert set(changed) == {str(path) for path in swapped} and gone == [files[2]]
     words = new_files.words_on_changes(run)
-    assert "2 files have changed" in words and "1 of its files are gone (02.png)" in words
+    assert "2 files have changed" in words and "1 file is gone (02.png)" in words
     fo.delete_dataset(run.record["dataset"])
 
 
