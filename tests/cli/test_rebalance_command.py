@@ -138,6 +138,7 @@ def test_images_dropped_in_fiftyone_are_left_out(own, tmp_path, monkeypatch, cap
         frame=run.frame(),
         differences="2 labels were corrected.",
         boxes={},
+        several={},
     )
     monkeypatch.setattr(now, "read", lambda run, reporter: state)
     said = say(monkeypatch, capsys, "export", tmp_path / "a")

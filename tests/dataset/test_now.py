@@ -98,8 +98,8 @@ def test_several_labels_of_an_image_are_handed_on(paths):
         for names in (["b"], ["b", "a", "b"]) * 6
     ]
     own(paths, ground_truth=truth)
-    state = now.read(planted.score_dataset("mincurate_1", "own"))
-    assert state.several == dict.fromkeys(paths[1::2], ["b", "a"]) and state.boxes == {}
+    state = now.read(user_work.score_dataset("mincurate_1", "own"))
+    assert state.several == {path: ["b", "a"] for path in paths[1::2]} and state.boxes == {}
     assert state.differences == ""
 
 
