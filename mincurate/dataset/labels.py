@@ -86,14 +86,21 @@ def read(samples: Any, field: LabelField) -> list[str | None]:
     return [_single(value) for value in samples.values(field.path)]
 
 
+def several(samples: Any, field: LabelField) -> dict[str, list[str]]:
+    """All labels of the images that have more than one, by path."""
+    paths, values = samples.values(["filepath", field.path])
+    names = {p: _distinct(value) for p, value in zip(paths, values, strict=True)}
+    return {path: labels for path, labels in names.items() if len(labels) > 1}
+
+
 def words(samples: Any, field: LabelField | None) -> str:
     """Which field the labels are from, what in it is not used, and which fields are not."""
     if field is None:
         return "No label field in the dataset; --label-field names one of text or numbers."
     sentence = f"Labels: field {field.name!r} ({field.kind.casefold()})"
-    several = sum(len(_distinct(value)) > 1 for value in samples.values(field.path))
-    if several:
-        sentence += f"; {several:,} images with several different labels count as unlabelled"
+    ambiguous = sum(len(_distinct(value)) > 1 for value in samples.values(field.path))
+    if ambiguous:
+        sentence += f"; {ambiguous:,} images with several different labels count as unlabelled"
     others = [f.name for f in candidates(samples) if f.name != field.name]
     if others:
         sentence += f"; not used: {', '.join(others)} (--label-field chooses)"
@@ -126,13 +133,13 @@ def boxes(samples: Any, name: str) -> dict[str, list[tuple[str, list[float]]]]:
     paths, names, corners = samples.values(
         ["filepath", f"{inside}.label", f"{inside}.bounding_box"]
     )
-    found: dict[str, list[tuple[str, list[float]]]] = {}
+    by_path: dict[str, list[tuple[str, list[float]]]] = {}
     for path, label, box in zip(paths, names, corners, strict=True):
         if kind == "Detection":
             label, box = [label], [box]
         pairs = zip(label or [], box or [], strict=True)
-        found.setdefault(path, []).extend((str(t), list(b)) for t, b in pairs if t and b)
-    return found
+        by_path.setdefault(path, []).extend((str(t), list(b)) for t, b in pairs if t and b)
+    return by_path
 
 
 def _kind(field: Any) -> str | None:
@@ -155,11 +162,11 @@ def _order(field: LabelField) -> tuple[int, bool, int]:
     return usual, "pred" in field.name.casefold(), KINDS.index(field.kind)
 
 
-def _distinct(value: Any) -> set[str]:
+def _distinct(value: Any) -> list[str]:
     values: Iterable[Any] = value if isinstance(value, list | tuple) else [value]
-    return {str(item) for item in values if item is not None and str(item) != ""}
+    return list(dict.fromkeys(str(item) for item in values if item not in (None, "")))
 
 
 def _single(value: Any) -> str | None:
     names = _distinct(value)
-    return names.pop() if len(names) == 1 else None
+    return names[0] if len(names) == 1 else None

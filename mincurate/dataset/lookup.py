@@ -23,13 +23,13 @@ def current(dataset: Any) -> Run | None:
 
 def scored(dataset: Any) -> list[Run]:
     """The scored runs that were written to the dataset and whose files are here, oldest first."""
-    return _known(dataset, footprint.read(dataset).runs)
+    return _with_files(dataset, footprint.read(dataset).runs)
 
 
 def generations(dataset: Any) -> list[Run]:
     """The generations whose images are in the dataset, oldest first."""
     keys = list(footprint.read(dataset).generations)
-    return [run for run in _known(dataset, keys) if store.kind_of(run) == store.AUGMENT]
+    return [run for run in _with_files(dataset, keys) if store.kind_of(run) == store.AUGMENT]
 
 
 def name_now(run: Run, name: str) -> str:
@@ -83,10 +83,10 @@ def find(dataset: Any, key: str | None = None) -> Run:
         UserError: there is none.
     """
     if key is not None:
-        found = _files(dataset, key)
-        if found is None:
+        run = _files(dataset, key)
+        if run is None:
             raise UserError(f"The dataset {dataset.name!r} has no run {key!r}.")
-        return found
+        return run
     shown = current(dataset)
     if shown is None:
         raise UserError(
@@ -130,9 +130,9 @@ def ids_of(dataset: Any, paths: list[str]) -> list[str]:
     return [by_path[path] for path in paths if path in by_path]
 
 
-def _known(dataset: Any, keys: list[str]) -> list[Run]:
-    found = [run for key in keys if (run := _files(dataset, key)) is not None]
-    return sorted(found, key=lambda run: str(run.record.get("created") or ""))
+def _with_files(dataset: Any, keys: list[str]) -> list[Run]:
+    runs = [run for key in keys if (run := _files(dataset, key)) is not None]
+    return sorted(runs, key=lambda run: str(run.record.get("created") or ""))
 
 
 def _files(dataset: Any, key: str) -> Run | None:

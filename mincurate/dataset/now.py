@@ -21,6 +21,7 @@ class Now:
             were deleted.
         tags: of every sample, by path.
         label_field: the field that the labels are from, if any.
+        several: all labels of the images that have more than one, by path.
         boxes: of every image, where that field holds boxes; see `labels.boxes`.
         differences: what the user has changed since the run was scored, in a sentence; empty where
             nothing was.
@@ -29,6 +30,7 @@ class Now:
     frame: pd.DataFrame
     tags: dict[str, list[str]]
     label_field: str | None
+    several: dict[str, list[str]]
     boxes: dict[str, list[tuple[str, list[float]]]]
     differences: str
 
@@ -45,15 +47,15 @@ def read(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> N
     frame = run.frame()
     name = dataset or lookup.dataset_of(run, reporter) or _scored_dataset(run)
     if name is None:
-        return Now(frame, {}, None, {}, "")
+        return Now(frame, {}, None, {}, {}, "")
     database.check_database()
     loaded = database.load(name)
     samples = parts.images(loaded)
     ids, paths, tags = samples.values(["id", "filepath", "tags"])
-    by_path = {path: list(words or ()) for path, words in zip(paths, tags, strict=True)}
+    tags_by_path = {path: list(words or ()) for path, words in zip(paths, tags, strict=True)}
     scored_here = (run.record.get("source") or {}).get("dataset_id") == str(loaded._doc.id)
     if not scored_here and run.key not in footprint.read(loaded).runs:
-        return Now(frame, by_path, None, {}, "")
+        return Now(frame, tags_by_path, None, {}, {}, "")
     field = app_config.label_field(samples, run.record)
     present = pd.DataFrame(
         {
@@ -66,8 +68,10 @@ def read(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> N
     now, differences = _compare(frame, present, field is not None, by_id=_by_id(frame, ids))
     if differences:
         differences = f"Since {run.key} was scored, in the dataset {name}: {differences}."
-    found = labels.boxes(samples, field.name) if field else {}
-    return Now(now, by_path, field.name if field else None, found, differences)
+    if field is None:
+        return Now(now, tags_by_path, None, {}, {}, differences)
+    several, boxes = labels.several(samples, field), labels.boxes(samples, field.name)
+    return Now(now, tags_by_path, field.name, several, boxes, differences)
 
 
 def differences(run: Run, reporter: Reporter = SILENT) -> str:
@@ -88,21 +92,21 @@ def _compare(
     here = key.isin(present["key"]).to_numpy() | no_sample
     changes = []
     if gone := int((~here).sum()):
-        changes.append(f"{gone:,} images were deleted")
+        changes.append(f"{gone:,} {'image was' if gone == 1 else 'images were'} deleted")
     frame = frame.copy()
     moved = here & now["path_now"].notna().to_numpy()
     moved &= (now["path_now"].to_numpy() != frame["path"].to_numpy(object)).astype(bool)
-    if moved.any():
+    if n := int(moved.sum()):
         frame.loc[moved, "path"] = now["path_now"].to_numpy()[moved]
-        changes.append(f"{int(moved.sum()):,} files have another path")
+        changes.append(f"{n:,} {'file has' if n == 1 else 'files have'} another path")
     if labelled:
         before = frame["label"].astype(object).where(frame["label"].notna(), None).to_numpy()
         after = now["label_now"].where(now["label_now"].notna(), None).to_numpy()
         changed = here & now["path_now"].notna().to_numpy() & (before != after)
-        if changed.any():
+        if n := int(changed.sum()):
             frame["label"] = frame["label"].astype(object)
             frame.loc[changed, "label"] = after[changed]
-            changes.append(f"{int(changed.sum()):,} labels were changed")
+            changes.append(f"{n:,} {'label was' if n == 1 else 'labels were'} changed")
     return frame[here].reset_index(drop=True), ", ".join(changes)
 
 

@@ -46,7 +46,7 @@ class State:
             return f"version {self.version}, {self.link}"
         return (
             f"{self.link} is of another installation (version {self.version}; this is "
-            f"{version('mincurate')}): `mincurate plugins install` puts this one there"
+            f"{version('mincurate')}): `mincurate plugins install` links this one"
         )
 
 
@@ -67,34 +67,32 @@ def folder() -> Path:
 
 
 def state() -> State:
-    """What is there now."""
+    """Whether the plugin is installed, and which version."""
     source, link = path(), folder() / FOLDER
-    found = _manifest(link)
-    ours = found.get("name") == NAME
-    here = ours and link.resolve() == source
-    return State(link, source, ours, here, found.get("version") if ours else None)
+    manifest = _manifest(link)
+    installed = manifest.get("name") == NAME
+    current = installed and link.resolve() == source
+    return State(link, source, installed, current, manifest.get("version") if installed else None)
 
 
 def install() -> tuple[State, str]:
     """Link the plugin into FiftyOne's folder of plugins; again, it changes nothing.
 
-    A copy of the plugin that is there gives way and is kept as ``.mincurate-VERSION-DIGITS`` beside
-    the link, where FiftyOne does not look: somebody may have changed it.
+    A copy of the plugin in its place is moved to ``.mincurate-VERSION-DIGITS`` beside the link,
+    where FiftyOne does not look: it may hold changes.
 
     Returns:
-        What is there now, and what was done: ``installed``, ``updated`` or ``unchanged``.
+        The state afterwards, and what was done: ``installed``, ``updated`` or ``unchanged``.
 
     Raises:
-        UserError: something else is there, or the folder cannot be written.
+        UserError: something else is in the way, or the folder cannot be written.
     """
     now = state()
     if now.current:
         return now, "unchanged"
     link, dangling = now.link, now.link.is_symlink() and not now.link.exists()
     if os.path.lexists(link) and not dangling and not now.installed:
-        raise UserError(
-            f"{link} is something else than mincurate's plugin; move it away and install again."
-        )
+        raise UserError(f"{link} is not mincurate's plugin; move it away and install again.")
     beside = link.with_name(f".{FOLDER}-{os.getpid()}")
     try:
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -120,13 +118,13 @@ def uninstall() -> Path | None:
         The link that was removed; ``None`` when there was none.
 
     Raises:
-        UserError: what is there is no link, or cannot be removed.
+        UserError: it is a folder and no link, or cannot be removed.
     """
     link = folder() / FOLDER
     if not os.path.lexists(link):
         return None
     if not link.is_symlink():
-        raise UserError(f"{link} is a folder, not a link of ours; delete it yourself.")
+        raise UserError(f"{link} is a folder and not mincurate's link: delete it yourself.")
     try:
         link.unlink()
     except OSError as error:
@@ -139,7 +137,7 @@ def _manifest(place: Path) -> dict[str, str]:
     import yaml
 
     try:
-        found = yaml.safe_load((place / MANIFEST).read_text(encoding="utf-8"))
+        manifest = yaml.safe_load((place / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return manifest if isinstance(manifest, dict) else {}

@@ -19,16 +19,16 @@ from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
 
 STOPPING = threading.Event()
-"""Set when this process is asked to stop; what runs in it looks here."""
+"""Set when this process is asked to stop; long work in it checks it."""
 PAUSE = 1.0
-"""Seconds between two looks at an empty queue."""
+"""Seconds between two checks of an empty queue."""
 
 
 def work(*, until_idle: bool = False, reporter: Reporter = SILENT) -> int:
     """Run scheduled operations until Ctrl-C.
 
     Args:
-        until_idle: end when nothing is scheduled any more.
+        until_idle: end when the queue is empty.
 
     Returns:
         How many operations were run.
@@ -48,10 +48,10 @@ def work(*, until_idle: bool = False, reporter: Reporter = SILENT) -> int:
 
 
 def work_on(key: str, reporter: Reporter = SILENT) -> bool:
-    """Run the one operation that is called ``key``, if it waits to be run.
+    """Run the operation ``key``, if it is still queued.
 
     Returns:
-        Whether it was run here, and not by somebody else.
+        Whether this process ran it, and no other worker.
 
     Raises:
         UserError: there is no such operation.
@@ -69,9 +69,9 @@ def work_on(key: str, reporter: Reporter = SILENT) -> bool:
 
 
 def start(key: str) -> "subprocess.Popen[bytes]":
-    """Run an operation in a process of its own, which outlives this one; `worker.log` hears of it.
+    """Run an operation in a separate process, which outlives this one and logs to ``worker.log``.
 
-    The App's own process stays free, and has its memory back when the work is done.
+    The App's process stays responsive, and its memory is free again when the work is done.
     """
     log = paths.home() / "worker.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ def _run(operation: Any, reporter: Reporter) -> int:
         reporter.say("Another worker took it.")
         return 0
     if "state changed externally" in (result.error or ""):
-        reporter.say("Stopped, as somebody asked in the App; what is finished is kept.")
+        reporter.say("Stopped in the App; what is finished is kept.")
     elif result.error:
         # FiftyOne keeps a traceback, whose last line says what happened.
         reporter.warn(result.error.strip().splitlines()[-1])

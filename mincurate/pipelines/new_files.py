@@ -100,12 +100,14 @@ def words_on_changes(run: Run) -> str:
     changed, gone = find_changed(run)
     sentences = []
     if changed:
+        files = "file has" if len(changed) == 1 else "files have"
         sentences.append(
-            f"{len(changed):,} files have changed since {run.key} was scored "
-            f"({_listed(changed)}): their scores, classes and labels are those of what they were."
+            f"{len(changed):,} {files} changed since {run.key} was scored ({_listed(changed)}), "
+            "but scores, classes and labels are from before."
         )
     if gone:
-        sentences.append(f"{len(gone):,} of its files are gone ({_listed(gone)}).")
+        files = "file is" if len(gone) == 1 else "files are"
+        sentences.append(f"{len(gone):,} {files} gone ({_listed(gone)}).")
     return " ".join([*sentences, "Score again to bring it up to date."] if sentences else [])
 
 

@@ -67,10 +67,11 @@ def sync(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> S
     written = writer.write_run(scored, dataset or _dataset_of(scored), reporter, recreate=True)
     scored.update(dataset=written.name)
     added, shown = written.added, []
-    for made in generations:
-        if made.record.get("dataset") is not None or made.key == run.key:
-            added += generated.write(made, augment.table(made), written.name, reporter)
-            shown.append(made.key)
+    for generation in generations:
+        if generation.record.get("dataset") is not None or generation.key == run.key:
+            frame = augment.table(generation)
+            added += generated.write(generation, frame, written.name, reporter)
+            shown.append(generation.key)
     return Synced(written.name, added, written.updated, shown)
 
 
