@@ -63,7 +63,9 @@ def compare(first: str | Run, second: str | Run) -> Comparison:
     correlation = float(spearmanr(frame["rarity_first"], frame["rarity_second"]).statistic)
     order = frame["change"].abs().sort_values(ascending=False, kind="stable").index
     columns = ["path", "label", "rarity_first", "rarity_second", "change"]
-    return Comparison(one, two, frame.loc[order, columns].reset_index(drop=True), correlation, share)
+    return Comparison(
+        one, two, frame.loc[order, columns].reset_index(drop=True), correlation, share
+    )
 
 
 def _ranked(run: Run) -> pd.DataFrame:

@@ -50,14 +50,14 @@ def linked(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def module_folder(tmp_path_factory):
     """One home for the module: what is trained once serves all tests."""
     return tmp_path_factory.mktemp("module-home")
 
 
 @pytest.fixture(autouse=True)
-def module_home(place, monkeypatch):
-    monkeypatch.setenv("MINCURATE_HOME", str(place))
+def module_home(module_folder, monkeypatch):
+    monkeypatch.setenv("MINCURATE_HOME", str(module_folder))
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +68,9 @@ def images(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def dataset(images, place, database):
+def dataset(images, module_folder, database):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MINCURATE_HOME", str(place))
+        patch.setenv("MINCURATE_HOME", str(module_folder))
         mincurate.score(images, dataset="plugin", umap=True, **QUICK)
     return fo.load_dataset("plugin")
 
@@ -87,12 +87,12 @@ def bare(images):
 
 
 def run(name, samples, selected=(), **params):
-    place = "dataset" if samples is samples._root_dataset else "view"
-    found = foo.execute_operator(
-        URI + name, {place: samples}, params=params, selected=list(selected)
+    scope = "dataset" if samples is samples._root_dataset else "view"
+    executed = foo.execute_operator(
+        URI + name, {scope: samples}, params=params, selected=list(selected)
     )
     samples._root_dataset.reload()
-    return found.result
+    return executed.result
 
 
 def form(name, dataset, selected=(), app=True, **params):
@@ -108,10 +108,10 @@ def wrong(properties):
     return {name: p.error_message for name, p in properties.items() if p.invalid}
 
 
-def refusal(name, dataset, **more):
-    said = wrong(form(name, dataset, **more))
-    assert list(said) == ["refusal"]
-    return said["refusal"]
+def refusal(name, dataset, **fields):
+    problems = wrong(form(name, dataset, **fields))
+    assert list(problems) == ["refusal"]
+    return problems["refusal"]
 
 
 def last_run():
@@ -123,10 +123,10 @@ def newest(kind):
 
 
 @pytest.fixture(scope="module")
-def generated(dataset, linked, place):
+def generated(dataset, linked, module_folder):
     """The key of a generation whose images are in the dataset."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MINCURATE_HOME", str(place))
+        patch.setenv("MINCURATE_HOME", str(module_folder))
         return run("augment", dataset, **GENERATE)["run"]
 
 
@@ -164,8 +164,8 @@ def test_the_form_tells_the_cost_and_checks_what_is_typed(dataset):
     for too_few in ({"n_draws": 3}, {"num_classes": 1}, {"within_label": True}):
         shown = form("score", dataset, **more | too_few)
         assert "adaptive" not in shown and "2 to" not in shown["cost"].view.label
-    some = dataset.limit(4).values("id")
-    shown = form("score", dataset, selected=some, target="selection", n_draws=2)
+    ids = dataset.limit(4).values("id")
+    shown = form("score", dataset, selected=ids, target="selection", n_draws=2)
     assert "4 images, 2 draws" in shown["cost"].view.label
     assert "other 40 images" in shown["rest"].view.label
 
@@ -182,8 +182,8 @@ def test_the_form_tells_the_cost_and_checks_what_is_typed(dataset):
     ],
 )
 def test_a_network_that_cannot_be_is_marked_as_it_is_typed(dataset, field, typed, words):
-    said = wrong(form("score", dataset, more=True, **{field: typed}))
-    assert list(said) == [field] and said[field].startswith(words)
+    problems = wrong(form("score", dataset, more=True, **{field: typed}))
+    assert list(problems) == [field] and problems[field].startswith(words)
 
 
 def test_networks_that_there_are_can_be_typed(dataset, tmp_path):
@@ -191,21 +191,25 @@ def test_networks_that_there_are_can_be_typed(dataset, tmp_path):
     weights.touch()
     scoring = import_module(type(foo.get_operator(URI + "score")).__module__)
     assert set(scoring.DISTANCES) == {*perceptual.LPIPS_NETS, "unet"}
-    known = ["auto", *scoring.DISTANCES, "torchvision:resnet18", f"lpips-vgg@{weights}"]
-    for spec in known:
+    specs = ["auto", *scoring.DISTANCES, "torchvision:resnet18", f"lpips-vgg@{weights}"]
+    for spec in specs:
         assert wrong(form("score", dataset, more=True, perceptual=spec)) == {}
     for spec in ("auto", "unet", f"torchvision:resnet18@{weights}"):
         assert wrong(form("score", dataset, more=True, embedding=spec)) == {}
     for spec in (str(tmp_path), "facebook/dinov2-small"):
-        said = wrong(form("score", dataset, more=True, embedding=spec))
-        assert said == {} if find_spec("transformers") else "mincurate[hub]" in said["embedding"]
+        problems = wrong(form("score", dataset, more=True, embedding=spec))
+        assert (
+            problems == {}
+            if find_spec("transformers")
+            else "mincurate[hub]" in problems["embedding"]
+        )
 
 
 @pytest.fixture(scope="module")
-def unlabelled(images, place, dataset):
+def unlabelled(images, module_folder, dataset):
     """The same images without labels, scored with the same model."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MINCURATE_HOME", str(place))
+        patch.setenv("MINCURATE_HOME", str(module_folder))
         model = dataset.info["mincurate"]["current"]
         mincurate.score(images, dataset="unlabelled", labels=False, model=model, **QUICK)
     return fo.load_dataset("unlabelled")
@@ -233,10 +237,10 @@ def test_scoring_a_view_and_a_selection_ranks_these_alone(bare, dataset):
     model = {"model": dataset.info["mincurate"]["current"]}
     run("score", view, **QUICK, **model)
     assert len(bare.exists("rarity")) == 36
-    some = bare.limit(12).values("id")
-    done = run("score", bare, selected=some, target="selection", **QUICK, **model)
+    ids = bare.limit(12).values("id")
+    done = run("score", bare, selected=ids, target="selection", **QUICK, **model)
     ours = bare.match(fo.ViewField("minority_run") == done["run"])
-    assert set(ours.values("id")) == set(some)  # the others keep the ranks they have
+    assert set(ours.values("id")) == set(ids)  # the others keep the ranks they have
     value = store.find(done["run"]).record["source"]["value"]
     assert len(bare.load_saved_view(value.partition("/")[2])) == 12
 
@@ -268,8 +272,8 @@ def test_new_images_join_with_the_stored_edges_and_the_map(dataset, images, tmp_
     assert form("score_new", grown)["cost"].view.label.startswith("5 new images")
     assert run("score_new", grown)["added"] == 5
     frame = done.run.frame()
-    kept = frame[frame["joined"].isna()].drop(columns="joined")
-    assert kept["rarity_class"].tolist() == before["rarity_class"].tolist()
+    older = frame[frame["joined"].isna()].drop(columns="joined")
+    assert older["rarity_class"].tolist() == before["rarity_class"].tolist()
     new = frame[frame["joined"].notna()].set_index("rel_path")
     assert new.loc["cross/broken.png", "status"] == "unscorable"
     copy, first = new.loc["disc/copy.png"], before.set_index("rel_path").loc["disc/000.png"]
@@ -301,24 +305,24 @@ def test_the_form_of_augment_offers_what_there_is(dataset, generated):
 
 
 def test_generating_of_a_class_and_of_a_label(dataset, generated):
-    made = run("augment", dataset, of="class", target_class="3", **GENERATE | {"n": 2})
-    assert store.find(made["run"]).record["settings"]["target_classes"] == [3]
-    made = run("augment", dataset, of="label", label="cross", **GENERATE | {"n": 2})
-    assert store.find(made["run"]).record["settings"]["label"] == "cross"
+    generation = run("augment", dataset, of="class", target_class="3", **GENERATE | {"n": 2})
+    assert store.find(generation["run"]).record["settings"]["target_classes"] == [3]
+    generation = run("augment", dataset, of="label", label="cross", **GENERATE | {"n": 2})
+    assert store.find(generation["run"]).record["settings"]["label"] == "cross"
 
 
 def test_more_like_the_selected_and_the_tagged(dataset, generated):
     assert "Select scored images" in refusal("more_like_these", dataset)
-    some = dataset.match_tags("synthetic", bool=False).limit(3).values("id")
-    made = run("more_like_these", dataset, selected=some, strength=0.5, **GENERATE | {"n": 3})
-    settings = store.find(made["run"]).record["settings"]
-    assert set(settings["like"]) == set(dataset.select(some).values("content_hash"))
+    ids = dataset.match_tags("synthetic", bool=False).limit(3).values("id")
+    generation = run("more_like_these", dataset, selected=ids, strength=0.5, **GENERATE | {"n": 3})
+    settings = store.find(generation["run"]).record["settings"]
+    assert set(settings["like"]) == set(dataset.select(ids).values("content_hash"))
     assert settings["strength"] == 0.5 and settings["init"] == "real"
-    dataset.select(some[:1]).tag_samples("rare-keep")
+    dataset.select(ids[:1]).tag_samples("rare-keep")
     shown = form("more_like_these", dataset)
     assert shown["like"].type.values == ["tag:rare-keep"]
-    made = run("more_like_these", dataset, like="tag:rare-keep", **GENERATE | {"n": 1})
-    assert len(store.find(made["run"]).record["settings"]["like"]) == 1
+    generation = run("more_like_these", dataset, like="tag:rare-keep", **GENERATE | {"n": 1})
+    assert len(store.find(generation["run"]).record["settings"]["like"]) == 1
 
 
 def test_the_plan_shows_what_is_missing_and_writes_weights(dataset, tmp_path):
@@ -382,20 +386,26 @@ def test_exporting_as_folders_keeps_the_splits_of_a_field_apart(dataset, generat
     split_of = {path: "train" if i % 4 else "test" for i, path in enumerate(paths)}
     real.set_values("part", [split_of[path] for path in real.values("filepath")])
     asked = {"folder": str(tmp_path / "out"), "split_field": "part", "include_rejected": True}
-    said = form("export", dataset, **asked)["cost"].view.label
+    words = form("export", dataset, **asked)["cost"].view.label
     done = run("export", dataset, **asked)
     dataset.delete_sample_field("part")
     table = pd.read_csv(tmp_path / "out" / "provenance.csv")
     assert all((tmp_path / "out" / file).is_file() for file in table["file"])
-    kept, made = (table[table["provenance"] == kind] for kind in ("real", "synthetic"))
-    assert said.startswith(f"{len(kept)} real and {len(made)} generated images.")
-    assert (len(kept), len(made)) == (done["real"], done["synthetic"]) and done["real"] == 44
-    for original, file in zip(kept["original"], kept["file"], strict=True):
+    real_rows, generated_rows = (
+        table[table["provenance"] == kind] for kind in ("real", "synthetic")
+    )
+    assert words.startswith(f"{len(real_rows)} real and {len(generated_rows)} generated images.")
+    assert (len(real_rows), len(generated_rows)) == (done["real"], done["synthetic"]) and done[
+        "real"
+    ] == 44
+    for original, file in zip(real_rows["original"], real_rows["file"], strict=True):
         label, name = Path(original).parts[-2:]
         assert file == f"{split_of[original]}/{label}/{name}"
-    assert all(file.startswith("train/") for file in made["file"])
-    assert all(split_of[path] == "train" for path in made["nearest_real"])
-    assert len(made) + sum(done["excluded"].values()) == len(dataset.match_tags("synthetic"))
+    assert all(file.startswith("train/") for file in generated_rows["file"])
+    assert all(split_of[path] == "train" for path in generated_rows["nearest_real"])
+    assert len(generated_rows) + sum(done["excluded"].values()) == len(
+        dataset.match_tags("synthetic")
+    )
 
 
 def test_exporting_leaves_out_what_is_tagged(dataset, tmp_path):
@@ -423,8 +433,8 @@ def test_two_runs_are_compared_and_one_is_deleted(dataset, images):
     second = mincurate.score(images, dataset="plugin", **other, **QUICK).run
     dataset.reload()
     asked = {"first": first.key, "second": second.key, "top": 5}
-    found = foo.execute_operator(URI + "compare_runs", {"dataset": dataset}, params=asked)
-    done, [request] = found.result, found.executor.to_json()["requests"]
+    executed = foo.execute_operator(URI + "compare_runs", {"dataset": dataset}, params=asked)
+    done, [request] = executed.result, executed.executor.to_json()["requests"]
     assert request["operator_uri"] == "set_view"
     view = DatasetView._build(dataset, request["params"]["view"])
     assert view.values("id") == done["moved"]
@@ -461,12 +471,12 @@ def test_every_operator_but_the_one_that_shows_can_be_scheduled(images, tmp_path
     shutil.copytree(images, tmp_path / "set")
     first = mincurate.score(tmp_path / "set", dataset="later", **QUICK).run
     other = {"model": first.key, "rank_by": "minority"}
-    made = mincurate.score(tmp_path / "set", dataset="later", **other, **QUICK).run
+    second = mincurate.score(tmp_path / "set", dataset="later", **other, **QUICK).run
     dataset = fo.load_dataset("later")
     draw_shapes(tmp_path / "set", discs=37, crosses=9)
-    some = dataset.limit(2).values("id")
+    ids = dataset.limit(2).values("id")
     asked = {
-        "compare_runs": {"first": first.key, "second": made.key, "top": 3},
+        "compare_runs": {"first": first.key, "second": second.key, "top": 3},
         "augment": GENERATE,
         "evaluate": {},
         "more_like_these": {**GENERATE, "n": 2},
@@ -475,7 +485,7 @@ def test_every_operator_but_the_one_that_shows_can_be_scheduled(images, tmp_path
         "score_new": {},
         "delete_run": {"run": first.key},
     }
-    every = {op.name for op in foo.list_operators(enabled=True) if op.plugin_name == URI[:-1]}
+    registered = {op.name for op in foo.list_operators(enabled=True) if op.plugin_name == URI[:-1]}
     shown_only = {
         "score",
         "open_ranked_view",
@@ -485,12 +495,12 @@ def test_every_operator_but_the_one_that_shows_can_be_scheduled(images, tmp_path
         "long_tail",
         "mincurate_work",
     }
-    assert set(asked) == every - shown_only
+    assert set(asked) == registered - shown_only
     results = {}
     for name, params in asked.items():
-        view = dataset.select(some) if name == "more_like_these" else dataset
+        view = dataset.select(ids) if name == "more_like_these" else dataset
         request = {"dataset_name": dataset.name, "params": params, "delegated": True}
-        request |= {"selected": some} if name == "more_like_these" else {}
+        request |= {"selected": ids} if name == "more_like_these" else {}
         request |= {"view": view._serialize()} if view is not dataset else {}
         scheduled = worker.service().queue_operation(
             operator=URI + name, context={"request_params": request, "params": params}
@@ -504,7 +514,7 @@ def test_every_operator_but_the_one_that_shows_can_be_scheduled(images, tmp_path
     assert len(results["compare_runs"]["moved"]) == 3
     assert len(dataset.match_tags(results["augment"]["run"])) == 6
     assert set(store.find(results["more_like_these"]["run"]).record["settings"]["like"]) == set(
-        dataset.select(some).values("content_hash")
+        dataset.select(ids).values("content_hash")
     )
     assert (store.find(results["evaluate"]["run"]).path / "evaluation.html").is_file()
     assert (tmp_path / "weights.csv").is_file() and (tmp_path / "out" / "dataset.csv").is_file()
@@ -525,19 +535,19 @@ def test_a_dataset_without_scores_is_opened_all_the_same(bare):
 
 def test_a_ranked_view_is_opened(dataset):
     assert "rarest-first" in form("open_ranked_view", dataset)["view"].type.values
-    found = foo.execute_operator(URI + "open_ranked_view", {"dataset": dataset}, params={})
-    assert found.result == {"view": "rarest-first", "images": 44}
-    [request] = found.executor.to_json()["requests"]
+    executed = foo.execute_operator(URI + "open_ranked_view", {"dataset": dataset}, params={})
+    assert executed.result == {"view": "rarest-first", "images": 44}
+    [request] = executed.executor.to_json()["requests"]
     assert request["operator_uri"] == "set_view" and request["params"]["name"] == "rarest-first"
 
 
 def until(what, seconds=150):
     """Wait for something that another thread or process does."""
     ends = time.monotonic() + seconds
-    while not (found := what()):
+    while not (result := what()):
         assert time.monotonic() < ends, "it did not happen"
         time.sleep(0.2)
-    return found
+    return result
 
 
 def state(key):
@@ -551,11 +561,11 @@ def training(key):
 
 
 def last_scheduled(dataset):
-    found = worker.service().list_operations(dataset_id=dataset._doc.id)
-    return max(found, key=lambda op: op.queued_at).id
+    operations = worker.service().list_operations(dataset_id=dataset._doc.id)
+    return max(operations, key=lambda op: op.queued_at).id
 
 
-def test_the_app_sends_long_work_off_and_can_stop_it_without_loss(bare, place):
+def test_the_app_sends_long_work_off_and_can_stop_it_without_loss(bare, module_folder):
     """The App's own process stays free: what it asked for runs in another one."""
     request = {"operator_uri": URI + "score", "dataset_name": bare.name}
     request |= {"params": {"train_minutes": 30.0, "seed": 7, "n_draws": 2}}
@@ -566,14 +576,14 @@ def test_the_app_sends_long_work_off_and_can_stop_it_without_loss(bare, place):
     until(lambda: training(key))
     assert str(key) in form("stop", bare)["operation"].type.values
     assert run("stop", bare, operation=str(key))["stopped"] == [str(key)]
-    until(lambda: "Stopped" in (place / "worker.log").read_text())
-    [checkpoint] = place.glob("models/*/checkpoint.pt")
+    until(lambda: "Stopped" in (module_folder / "worker.log").read_text())
+    [checkpoint] = module_folder.glob("models/*/checkpoint.pt")
     assert (checkpoint.parent / "mincurate.json").is_file()  # a model as of now, to look at
     assert state(key).run_state == "failed"
     assert "kept" in state(key).result.error and "Nothing" in refusal("stop", bare)
 
 
-def test_ctrl_c_in_the_worker_keeps_what_is_done(bare, place):
+def test_ctrl_c_in_the_worker_keeps_what_is_done(bare, module_folder):
     foo.get_operator(URI + "score")(bare, delegate=True, train_minutes=30.0, seed=8, n_draws=2)
     key = last_scheduled(bare)
     working = threading.Thread(target=worker.work, kwargs={"until_idle": True})
@@ -619,18 +629,21 @@ def test_stop_in_the_panel_keeps_the_images_that_are_made(dataset, generated):
     working = threading.Thread(target=worker.work, kwargs={"until_idle": True})
     working.start()
     until(lambda: newest(store.AUGMENT).record.get("settings", {}).get("n") == 40)
-    made = newest(store.AUGMENT)
-    until(lambda: len(read_manifest(made.path)) >= 4)
+    generation = newest(store.AUGMENT)
+    until(lambda: len(read_manifest(generation.path)) >= 4)
     event("on_stop", dataset, operation=str(key))
     working.join(60)
     assert not working.is_alive() and state(key).run_state == "failed"
     assert "kept" in state(key).result.error
-    files = [made.path / image["file"] for image in read_manifest(made.path)]
-    kept = {file: file.stat().st_mtime_ns for file in files}
-    assert 4 <= len(kept) < 40
+    files = [generation.path / image["file"] for image in read_manifest(generation.path)]
+    times = {file: file.stat().st_mtime_ns for file in files}
+    assert 4 <= len(times) < 40
     done = run("augment", dataset, **many)
-    assert done["run"] == made.key and done["images"] == len(dataset.match_tags(made.key)) == 40
-    assert {file: file.stat().st_mtime_ns for file in files} == kept, "none was made again"
+    assert (
+        done["run"] == generation.key
+        and done["images"] == len(dataset.match_tags(generation.key)) == 40
+    )
+    assert {file: file.stat().st_mtime_ns for file in files} == times, "none was made again"
 
 
 def test_the_panel_shows_what_runs_and_reloads_when_it_ends(dataset, unlabelled):
@@ -649,9 +662,9 @@ def test_the_panel_shows_what_runs_and_reloads_when_it_ends(dataset, unlabelled)
     button = shown[f"stop_{key}"].view.to_json()
     assert button["operator"] == URI + "mincurate_work#on_stop"
     threading.Thread(target=worker.work, kwargs={"until_idle": True}).start()
-    told = list(foo.get_operator(URI + "watch").execute(ctx))
-    said = [message.body.operator_uri for message in told]
-    assert {"notify", "reload_dataset", "show_panel_output"} <= set(said)
-    assert "None/" not in str([message.body.to_json() for message in told])
+    messages = list(foo.get_operator(URI + "watch").execute(ctx))
+    names = [message.body.operator_uri for message in messages]
+    assert {"notify", "reload_dataset", "show_panel_output"} <= set(names)
+    assert "None/" not in str([message.body.to_json() for message in messages])
     shown = panel.render(ctx).type.properties
     assert "To generate" in shown[f"words_{key}"].default and f"stop_{key}" not in shown

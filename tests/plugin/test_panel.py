@@ -135,8 +135,8 @@ def files(panel):
 
 def ranked(scored):
     frame = scored.frame
-    ranked = frame[frame["duplicate_of"].isna()]
-    return ranked.sort_values("rarity", ascending=False, kind="stable")
+    images = frame[frame["duplicate_of"].isna()]
+    return images.sort_values("rarity", ascending=False, kind="stable")
 
 
 def are_rarest_first(paths, scored):
@@ -317,8 +317,8 @@ def test_another_dataset_begins_anew(panel, planted):
 def test_the_selected_image_is_reconstructed(panel, scored):
     panel("on_tab", tab="image")
     assert "Select an image" in panel.texts()["image.none"]
-    ranked = ranked(scored)
-    row = ranked[ranked["rarity_class"] != ranked["minority_class"]].iloc[0]
+    images = ranked(scored)
+    row = images[images["rarity_class"] != images["minority_class"]].iloc[0]
     panel("on_change_selected", selected=panel.ids([row["path"]]))
     pictures = [uri for _, uri in panel.pictures()]
     assert len(pictures) == len(set(pictures)) == 3

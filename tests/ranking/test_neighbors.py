@@ -33,7 +33,7 @@ def test_approximate_neighbours_agree_with_exact_ones(monkeypatch):
     assert wrong.mean() < 0.03
 
 
-@pytest.mark.parametrize(("n", "known"), [(1, False), (2, True), (4, True)])
+@pytest.mark.parametrize(("n", "finite"), [(1, False), (2, True), (4, True)])
 def test_few_images_have_few_neighbours(n, finite):
     distances = neighbors.neighbor_distance(unit(RNG.normal(size=(n, 4))))
     assert np.isfinite(distances).all() == finite and len(distances) == n
