@@ -1,6 +1,7 @@
 """Calls of UMAP and PyNNDescent, which Numba compiles and runs on several threads."""
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -11,13 +12,15 @@ from importlib import import_module
 def calls_of(*packages: str) -> Iterator[None]:
     """Inside, code of these packages is compiled once and kept; afterwards, threads are as before.
 
-    Numba's first parallel call sets OpenMP's number of threads, torch's included.
+    Numba's first parallel call sets OpenMP's number of threads, torch's included. Warnings are
+    ignored: that a seed means one thread, and that some functions cannot be kept.
     """
     from threadpoolctl import threadpool_limits
 
     for package in packages:
         _keep_compiled_code(package)
-    with threadpool_limits(1, user_api="openmp"):
+    with threadpool_limits(1, user_api="openmp"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         yield
 
 

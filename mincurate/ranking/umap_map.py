@@ -54,11 +54,7 @@ def _landmark_map(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32
 
 
 def _umap(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    import warnings
-
-    with calls_of("umap", "pynndescent"), warnings.catch_warnings():
-        # UMAP warns that a seed means one thread; the seed is what we want.
-        warnings.simplefilter("ignore")
+    with calls_of("umap", "pynndescent"):
         from umap import UMAP
 
         points = UMAP(n_neighbors=15, min_dist=0.1, random_state=seed).fit_transform(vectors)
