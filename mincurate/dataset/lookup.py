@@ -123,13 +123,6 @@ def place(samples: Any) -> str:
     return f"fiftyone:{dataset.name}/{name}"
 
 
-def ids_of(dataset: Any, paths: list[str]) -> list[str]:
-    """Ids of the samples that show these files, in their order; files that none shows left out."""
-    ids, present = dataset.values(["id", "filepath"])
-    by_path = dict(zip(present, ids, strict=True))
-    return [by_path[path] for path in paths if path in by_path]
-
-
 def _with_files(dataset: Any, keys: list[str]) -> list[Run]:
     runs = [run for key in keys if (run := _files(dataset, key)) is not None]
     return sorted(runs, key=lambda run: str(run.record.get("created") or ""))
