@@ -99,7 +99,7 @@ def test_several_labels_of_an_image_are_handed_on(paths):
     ]
     own(paths, ground_truth=truth)
     state = now.read(planted.score_dataset("mincurate_1", "own"))
-    assert state.several == dict.fromkeys(paths[1::2], ["b", "a"]) and state.boxes == {}
+    assert state.several == {path: ["b", "a"] for path in paths[1::2]} and state.boxes == {}
     assert state.differences == ""
 
 
