@@ -14,7 +14,7 @@ from commands_page import app, commands  # noqa: E402
 FOREIGN = {"--head", "--only", "--sigmas", "--dbpath"}
 """Options of `ray start`, of mongod and of scripts in benchmarks."""
 PROSE = {"again", "does", "has", "in", "is", "keeps", "made", "process", "reads", "scores", "will"}
-PROSE |= {"would"}
+PROSE |= {"created", "on", "would"}
 """Words that follow the name mincurate in a sentence."""
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 COMMAND = re.compile(r"\bmincurate ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?")

@@ -31,13 +31,6 @@ def evaluate(
             rich_help_panel=BASIC,
         ),
     ] = None,
-    features: Annotated[
-        str,
-        typer.Option(
-            help="Features that judge: inception, FILE (weights), run or NAME. Default: auto.",
-            rich_help_panel=METHOD,
-        ),
-    ] = "auto",
     n: Annotated[
         int | None,
         typer.Option(
@@ -52,6 +45,13 @@ def evaluate(
             rich_help_panel=BASIC,
         ),
     ] = False,
+    features: Annotated[
+        str,
+        typer.Option(
+            help="Features that judge: inception, FILE (weights), run or NAME. Default: auto.",
+            rich_help_panel=METHOD,
+        ),
+    ] = "auto",
 ) -> None:
     """Measure whether generated images are rarer, real and new.
 

@@ -93,7 +93,10 @@ def export(
 def dataset_now(scored: "Run", reporter: Terminal) -> dict[str, Any]:
     """Tags and labels of today from the run's FiftyOne dataset; none where it does not answer."""
     from mincurate.pipelines import new_files
+    from mincurate.runs import store
 
+    if store.kind_of(scored) != store.SCORE or not scored.finished:
+        return {}  # `gather` says what is wrong
     if changed := new_files.words_on_changes(scored):
         reporter.warn(changed)
     if not scored.record.get("dataset") and "dataset_id" not in scored.record["source"]:

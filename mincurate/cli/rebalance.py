@@ -14,6 +14,9 @@ from mincurate.cli.shared import settings_of
 from mincurate.errors import UserError
 from mincurate.progress import duration
 
+PLAN_ONLY = ("run", "to", "cap", "weights", "dry_run")
+"""Options that say what is missing, not how it is generated."""
+
 
 def rebalance(
     ctx: typer.Context,
@@ -85,8 +88,7 @@ def rebalance(
     if not ctx.obj.yes:
         confirm("Generate them?")
     keep_freed_memory()
-    for name in ("run", "to", "cap", "weights", "dry_run"):
-        settings.pop(name)
+    settings = {k: v for k, v in settings.items() if k not in PLAN_ONLY}
     fiftyone = settings.pop("fiftyone", True)
     settings["dataset"] = None
     if fiftyone:

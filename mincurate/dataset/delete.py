@@ -63,7 +63,7 @@ def _check_here(run: Run, name: str) -> None:
         raise UserError(
             f"Run {run.key} was written to the dataset {name!r} in the database {where}, and "
             f"FiftyOne uses {place()}: set FIFTYONE_DATABASE_DIR or FIFTYONE_DATABASE_URI to that "
-            "one, or leave what it wrote there with --keep-dataset."
+            "one, or leave what it wrote there with --no-fiftyone."
         )
 
 

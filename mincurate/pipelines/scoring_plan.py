@@ -23,7 +23,7 @@ from mincurate.features import perceptual as perception
 from mincurate.features.embedder import Embedder
 from mincurate.features.perceptual import Perceptual
 from mincurate.images.collection import Collection
-from mincurate.pipelines.score_settings import ScoreSettings
+from mincurate.pipelines.score_settings import TRAIN_IMAGES, ScoreSettings
 from mincurate.progress import Reporter, about
 from mincurate.ranking import table
 from mincurate.ranking.minority_score import Scorer
@@ -150,10 +150,12 @@ def make(
     sigma = float(settings.sigma or models.SIGMA_PER_PIXEL * size)
     training = None
     if given is None:
+        # With steps the minutes decide nothing, and must not name another model.
+        minutes = settings.minutes(TRAIN_IMAGES if settings.train_steps else len(images.unique))
         training = Training(
             image_size=size,
             sigmas=train_denoiser.around(sigma),
-            minutes=settings.minutes(len(images.unique)),
+            minutes=minutes,
             steps=settings.train_steps,
             seed=settings.seed,
             batch_size=models.images_per_step(device),

@@ -97,9 +97,9 @@ def test_the_rarest_come_first_with_their_score_and_the_map_has_the_colours(run,
         tiles = page.locator("[data-cy=looker]")
         expect(tiles.first).to_contain_text("0.9", timeout=60_000)
         expect(page.get_by_text(f"{len(scored)} samples")).to_be_visible()
-        shown = [re.match(r"0\.\d+", tile).group() for tile in tiles.all_inner_texts()[:10]]
-        # Behind the score, without a space, follow the class and the label.
-        expected = [f"{round(value, 3)}{CLASSES - 1}" for value in scored["minority_score"][:10]]
+        # The class, the score and the label, without a space between.
+        shown = [re.match(r"\d0\.\d+", tile).group() for tile in tiles.all_inner_texts()[:10]]
+        expected = [f"{CLASSES - 1}{round(value, 3)}" for value in scored["minority_score"][:10]]
         assert shown == expected
         page.get_by_text("minority_umap").first.click(timeout=30_000)
         expect(page.get_by_text(f"{len(scored)} points")).to_be_visible(timeout=30_000)

@@ -62,4 +62,4 @@ def test_a_home_that_cannot_be_written_fails_and_says_how_to_mend_it(tmp_path):
     printed = doctor(tmp_path / "home", code=1)
     assert rows(printed)["disk"][0] == "no"
     assert f"cannot write to {tmp_path / 'home'}" in printed and "set MINCURATE_HOME" in printed
-    assert "mend what is marked 'no' in red" in printed
+    assert "fix what is marked 'no' in red" in printed

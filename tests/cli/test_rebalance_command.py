@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 from conftest import GENERATE, refused
 
 from mincurate.curation import export, gather, rebalance
-from mincurate.dataset import tags
+from mincurate.dataset import now
 from mincurate.errors import UserError
 from mincurate.pipelines import rebalance as pipeline
 from mincurate.runs import store
@@ -132,17 +133,25 @@ def test_images_dropped_in_fiftyone_are_left_out(own, tmp_path, monkeypatch, cap
     run = store.find("1")
     run.update(dataset="shapes")
     dropped = run.frame()["path"].iloc[0]
-    monkeypatch.setattr(tags, "tags", lambda name: {dropped: [export.DROP_TAG]})
+    state = SimpleNamespace(
+        tags={dropped: [export.DROP_TAG]},
+        frame=run.frame(),
+        differences="2 labels were corrected.",
+        boxes={},
+        several={},
+    )
+    monkeypatch.setattr(now, "read", lambda run, reporter: state)
     said = say(monkeypatch, capsys, "export", tmp_path / "a")
     assert "59 real" in said and f"1 tagged {export.DROP_TAG}" in said
+    assert "2 labels were corrected." in said
     assert "   60 " not in say(monkeypatch, capsys, "rebalance", "--dry-run")
 
-    def unreachable(name):
+    def unreachable(run, reporter):
         raise UserError("FiftyOne's database does not answer.")
 
-    monkeypatch.setattr(tags, "tags", unreachable)
+    monkeypatch.setattr(now, "read", unreachable)
     said = say(monkeypatch, capsys, "export", tmp_path / "b")
-    assert "60 real" in said and "Tags such as outlier-drop are ignored" in said
+    assert "60 real" in said and "Tags and corrected labels are not taken into account" in said
 
 
 def test_a_split_column_keeps_neighbours_of_test_images_out(own, tmp_path, monkeypatch, capsys):

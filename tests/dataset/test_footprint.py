@@ -3,8 +3,8 @@
 import shutil
 
 import fiftyone as fo
-import planted
 import pytest
+import user_work
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("database")
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
-    return planted.pictures(tmp_path_factory.mktemp("pictures"), 12)
+    return user_work.pictures(tmp_path_factory.mktemp("pictures"), 12)
 
 
 def fresh(paths):
@@ -86,8 +86,8 @@ def test_after_score_augment_and_delete_a_dataset_is_what_it_was(
     dataset.info = dict(info)
     dataset.save()
     before = everything(dataset)
-    base = planted.score_dataset("mincurate_1", scored)
-    generation = planted.generate("mincurate_2", base, "own")
+    base = user_work.score_dataset("mincurate_1", scored)
+    generation = user_work.generate("mincurate_2", base, "own")
     dataset.reload()
     assert dataset.count("rarity") == (7 if scored == "own/half" else 11 + twice) + 3
     for run in (base, generation) if base_first else (generation, base):
@@ -139,9 +139,9 @@ def test_generating_is_refused_where_names_of_generated_images_are_in_use(own, n
     else:
         own.set_values(name, values)
     before = everything(own)
-    base = planted.score_dataset("mincurate_1", "own")  # it needs none of these names
+    base = user_work.score_dataset("mincurate_1", "own")  # it needs none of these names
     with pytest.raises(UserError, match=f"{name}.* of yours.*--no-fiftyone"):
-        planted.generate("mincurate_2", base, "own")
+        user_work.generate("mincurate_2", base, "own")
     delete.delete_run(base)
     assert everything(own) == before
 
@@ -151,8 +151,8 @@ def test_tags_of_our_names_are_the_users(own):
     own.limit(4).tag_samples("synthetic")
     own.skip(8).tag_samples("unscorable")
     assert len(reader.read_sources("own", None)) == 12
-    base = planted.score_dataset("mincurate_1", "own")
-    generation = planted.generate("mincurate_2", base, "own")
+    base = user_work.score_dataset("mincurate_1", "own")
+    generation = user_work.generate("mincurate_2", base, "own")
     own.reload()
     assert own.count("rarity") == 11 + 3
     assert len(own.load_saved_view("rarest-first")) == 11
@@ -165,11 +165,11 @@ def test_tags_of_our_names_are_the_users(own):
 
 
 def test_a_view_that_is_scored_leaves_the_ranks_of_the_others(own):
-    first = planted.score_dataset("mincurate_1", "own")
+    first = user_work.score_dataset("mincurate_1", "own")
     own.reload()
     whole = dict(zip(*own.values(["id", "rarity"]), strict=True))
     own.save_view("some", own.limit(5))
-    second = planted.score_dataset("mincurate_2", "own/some", seed=1)
+    second = user_work.score_dataset("mincurate_2", "own/some", seed=1)
     own.reload()
     ids, rarity, runs = own.values(["id", "rarity", "minority_run"])
     assert runs == [second.key] * 5 + [first.key] * 7
@@ -183,9 +183,9 @@ def test_a_view_that_is_scored_leaves_the_ranks_of_the_others(own):
 
 
 def test_the_ranks_of_a_run_go_with_it_though_another_one_is_shown(own):
-    first = planted.score_dataset("mincurate_1", "own")
+    first = user_work.score_dataset("mincurate_1", "own")
     own.save_view("some", own.limit(5))
-    second = planted.score_dataset("mincurate_2", "own/some", seed=1)
+    second = user_work.score_dataset("mincurate_2", "own/some", seed=1)
     own.reload()
     kept = own.limit(5).values("rarity")
     delete.delete_run(first)
@@ -197,14 +197,14 @@ def test_the_ranks_of_a_run_go_with_it_though_another_one_is_shown(own):
 def test_samples_added_to_a_dataset_of_the_users_go_unless_the_user_changed_them(own, tmp_path):
     folder = tmp_path / "set"
     for label in "ab":
-        planted.pictures(folder / label, 3)
+        user_work.pictures(folder / label, 3)
     before = everything(own)
-    run = planted.score_folder("mincurate_1", folder, into="own")
+    run = user_work.score_folder("mincurate_1", folder, into="own")
     own.reload()
     assert len(own) == 18 and own.count("ground_truth") == 6
     delete.delete_run(run)
     assert everything(own) == before
-    run = planted.score_folder("mincurate_1", folder, into="own")
+    run = user_work.score_folder("mincurate_1", folder, into="own")
     own.reload()
     added = own.match(fo.ViewField("filepath").starts_with(str(folder)))
     tagged, corrected = added.values("id")[:2]
@@ -241,8 +241,8 @@ WORK = {
 def test_a_dataset_goes_with_its_last_run_unless_it_holds_work_of_the_users(tmp_path, kind):
     folder = tmp_path / "set"
     for label in "ab":
-        planted.pictures(folder / label, 3)
-    run = planted.score_folder("mincurate_1", folder, into=f"made {kind}")
+        user_work.pictures(folder / label, 3)
+    run = user_work.score_folder("mincurate_1", folder, into=f"made {kind}")
     dataset = fo.load_dataset(f"made {kind}")
     if kind:
         WORK[kind](dataset)
@@ -258,10 +258,10 @@ def test_a_dataset_goes_with_its_last_run_unless_it_holds_work_of_the_users(tmp_
 def test_a_clone_is_the_users(tmp_path):
     """Deleting the run leaves the clone whole, and no run of the clone deletes it."""
     folder = tmp_path / "set"
-    planted.pictures(folder / "a", 5)
-    first = planted.score_folder("mincurate_1", folder, into="original")
+    user_work.pictures(folder / "a", 5)
+    first = user_work.score_folder("mincurate_1", folder, into="original")
     fo.load_dataset("original").clone("clone", persistent=True)
-    second = planted.score_dataset("mincurate_2", "clone", seed=1)
+    second = user_work.score_dataset("mincurate_2", "clone", seed=1)
     delete.delete_run(first)
     clone = fo.load_dataset("clone")
     assert not fo.dataset_exists("original") and clone.count("rarity") == 5
@@ -273,18 +273,18 @@ def test_a_clone_is_the_users(tmp_path):
 
 def test_another_run_of_the_same_key_is_not_mixed_in(own, tmp_path, monkeypatch):
     """Keys are unique in one MINCURATE_HOME; a dataset may be written from several."""
-    planted.score_dataset("mincurate_1", "own")
+    user_work.score_dataset("mincurate_1", "own")
     before = everything(own)
     monkeypatch.setenv("MINCURATE_HOME", str(tmp_path / "other"))
     with pytest.raises(UserError, match="holds another run mincurate_1"):
-        planted.score_dataset("mincurate_1", "own", seed=1)
+        user_work.score_dataset("mincurate_1", "own", seed=1)
     shutil.rmtree(tmp_path / "other")
     assert everything(own) == before
 
 
 def test_the_record_of_the_version_before_is_taken_over(own):
     """Its ``info`` named runs alone; it had refused datasets in which our names were in use."""
-    base = planted.score_dataset("mincurate_1", "own")
+    base = user_work.score_dataset("mincurate_1", "own")
     own.reload()
     own.info[footprint.KEY] = {"created": False, "runs": [base.key], "current": base.key}
     own.save()
@@ -295,8 +295,8 @@ def test_the_record_of_the_version_before_is_taken_over(own):
 
 
 def test_generated_images_are_known_by_their_field_and_not_by_tags(own):
-    base = planted.score_dataset("mincurate_1", "own")
-    one, two = (planted.generate(f"mincurate_{n}", base, "own", n) for n in (2, 3))
+    base = user_work.score_dataset("mincurate_1", "own")
+    one, two = (user_work.generate(f"mincurate_{n}", base, "own", n) for n in (2, 3))
     own.reload()
     own.limit(2).tag_samples([one.key, "synthetic"])
     assert len(samples.generated(own)) == 5 and len(samples.real(own)) == 12
@@ -308,8 +308,8 @@ def test_generated_images_are_known_by_their_field_and_not_by_tags(own):
 
 def test_the_record_outlives_an_info_that_the_user_replaces(own):
     before = everything(own)
-    base = planted.score_dataset("mincurate_1", "own")
-    generation = planted.generate("mincurate_2", base, "own")
+    base = user_work.score_dataset("mincurate_1", "own")
+    generation = user_work.generate("mincurate_2", base, "own")
     own.reload()
     kept = footprint.read(own)
     own.info = {"note": "mine"}
@@ -332,7 +332,7 @@ def test_groups_of_the_side_bar_and_colours_of_the_users_stay(own):
     own.app_config.color_scheme = fo.ColorScheme(fields=[{"path": "camera", "fieldColor": "red"}])
     own.app_config.active_fields = fo.ActiveFields(paths=["camera"])
     own.save()
-    base = planted.score_dataset("mincurate_1", "own")
+    base = user_work.score_dataset("mincurate_1", "own")
     own.reload()
     [group] = [g for g in own.app_config.sidebar_groups if g.name == "mincurate"]
     assert group.paths[0] == "rarity" and group.paths[-1] == "camera"
@@ -345,15 +345,15 @@ def test_groups_of_the_side_bar_and_colours_of_the_users_stay(own):
 
 
 def test_a_view_that_leaves_fields_out_holds_no_generated_images(own):
-    base = planted.score_dataset("mincurate_1", "own")
-    planted.generate("mincurate_2", base, "own")
+    base = user_work.score_dataset("mincurate_1", "own")
+    user_work.generate("mincurate_2", base, "own")
     own.reload()
     own.save_view("bare", own.select_fields())
     assert len(reader.read_sources("own", "bare")) == 12
 
 
 def test_a_run_written_to_another_database_is_not_deleted_in_silence(own):
-    base = planted.score_dataset("mincurate_1", "own")
+    base = user_work.score_dataset("mincurate_1", "own")
     own.delete()
     base.update(database="/another/folder")
     with pytest.raises(UserError, match="in the database /another/folder"):
@@ -363,8 +363,8 @@ def test_a_run_written_to_another_database_is_not_deleted_in_silence(own):
 
 
 def test_a_generation_is_deleted_from_a_dataset_that_was_renamed(own):
-    base = planted.score_dataset("mincurate_1", "own")
-    generation = planted.generate("mincurate_2", base, "own")
+    base = user_work.score_dataset("mincurate_1", "own")
+    generation = user_work.generate("mincurate_2", base, "own")
     own.name = "renamed"
     delete.delete_run(generation)
     own.reload()

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 import fiftyone as fo
-import planted
 import pytest
+import user_work
 
 from mincurate.curation import gather
 from mincurate.dataset import delete, lookup, now, target, writer
@@ -21,13 +21,13 @@ pytestmark = pytest.mark.usefixtures("database")
 @pytest.fixture
 def folder(tmp_path):
     for label in "ab":
-        planted.pictures(tmp_path / "set" / label, 6)
+        user_work.pictures(tmp_path / "set" / label, 6)
     return tmp_path / "set"
 
 
 @pytest.fixture
 def paths(tmp_path):
-    return planted.pictures(tmp_path / "plain", 12)
+    return user_work.pictures(tmp_path / "plain", 12)
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def classes(names):
 
 
 def test_nothing_differs_right_after_scoring(folder):
-    run = planted.score_folder("mincurate_1", folder)
+    run = user_work.score_folder("mincurate_1", folder)
     state = now.read(run)
     assert state.differences == "" and state.label_field == "ground_truth"
     assert state.frame["label"].tolist() == run.frame()["label"].tolist()
@@ -60,7 +60,7 @@ def test_nothing_differs_right_after_scoring(folder):
 def test_corrected_labels_and_deleted_samples_are_followed(folder, paths, source):
     """By export, rebalance and weights: `gather` counts the images as they are now."""
     if source == "folder":
-        run = planted.score_folder("mincurate_1", folder, into="now")
+        run = user_work.score_folder("mincurate_1", folder, into="now")
         dataset, path = fo.load_dataset("now"), "ground_truth.label"
     else:
         names = ["a", "b"] * 6
@@ -73,7 +73,7 @@ def test_corrected_labels_and_deleted_samples_are_followed(folder, paths, source
             ],
         }
         dataset = own(paths, ground_truth=values[source])
-        run = planted.score_dataset("mincurate_1", "own")
+        run = user_work.score_dataset("mincurate_1", "own")
         path = {"text": "ground_truth", "classification": "ground_truth.label"}.get(source)
     first, second, gone = dataset.values("filepath")[:3]
     if source == "boxes":
@@ -98,14 +98,14 @@ def test_several_labels_of_an_image_are_handed_on(paths):
         for names in (["b"], ["b", "a", "b"]) * 6
     ]
     own(paths, ground_truth=truth)
-    state = now.read(planted.score_dataset("mincurate_1", "own"))
+    state = now.read(user_work.score_dataset("mincurate_1", "own"))
     assert state.several == {path: ["b", "a"] for path in paths[1::2]} and state.boxes == {}
     assert state.differences == ""
 
 
 def test_files_that_were_moved_in_fiftyone_are_found(paths, tmp_path):
     dataset = own(paths)
-    run = planted.score_dataset("mincurate_1", "own")
+    run = user_work.score_dataset("mincurate_1", "own")
     moved = str(tmp_path / "moved.png")
     shutil.move(paths[0], moved)
     sample = dataset.first()
@@ -118,7 +118,7 @@ def test_files_that_were_moved_in_fiftyone_are_found(paths, tmp_path):
 
 def test_a_run_without_labels_takes_those_that_were_given_since(paths):
     dataset = own(paths)
-    run = planted.score_dataset("mincurate_1", "own")
+    run = user_work.score_dataset("mincurate_1", "own")
     dataset.set_values("ground_truth", classes("ab" * 6))
     assert now.read(run).frame["label"].tolist() == list("ab" * 6)
     run.update(settings={"labels": False})
@@ -127,7 +127,7 @@ def test_a_run_without_labels_takes_those_that_were_given_since(paths):
 
 def test_a_label_field_that_is_gone_leaves_the_labels_of_the_run(paths):
     dataset = own(paths, kind=classes("ab" * 6), other=classes("xy" * 6))
-    run = planted.score_dataset("mincurate_1", "own", label_field="kind")
+    run = user_work.score_dataset("mincurate_1", "own", label_field="kind")
     assert now.read(run).label_field == "kind"
     dataset.delete_sample_field("kind")
     assert now.read(run).frame["label"].tolist() == list("ab" * 6)
@@ -135,7 +135,7 @@ def test_a_label_field_that_is_gone_leaves_the_labels_of_the_run(paths):
 
 def test_samples_of_one_file_count_once(paths):
     own([*paths, *paths[:3]])
-    run = planted.score_dataset("mincurate_1", "own")
+    run = user_work.score_dataset("mincurate_1", "own")
     table = gather.gather(run, frame=now.read(run).frame)
     assert table["path"].is_unique
 
@@ -143,10 +143,10 @@ def test_samples_of_one_file_count_once(paths):
 @pytest.mark.parametrize("kind", ["folder", "dataset"])
 def test_a_renamed_dataset_is_found_again(folder, paths, kind):
     if kind == "folder":
-        run = planted.score_folder("mincurate_1", folder)
+        run = user_work.score_folder("mincurate_1", folder)
     else:
         own(paths)
-        run = planted.score_dataset("mincurate_1", "own")
+        run = user_work.score_dataset("mincurate_1", "own")
     before = run.record["dataset"]
     dataset = fo.load_dataset(before)
     dataset.name = "after"
@@ -154,7 +154,7 @@ def test_a_renamed_dataset_is_found_again(folder, paths, kind):
     assert now.read(run).differences == ""
     assert len(new_files.find_new(run)) == 0
     assert sync.sync(run).name == "after" and not fo.dataset_exists(before)
-    planted.generate("mincurate_2", run, "after")
+    user_work.generate("mincurate_2", run, "after")
     if kind == "folder":  # the same command again, which names no dataset
         assert target.choose_name(str(folder), None) == "after"
     delete.delete_run(run)
@@ -163,7 +163,7 @@ def test_a_renamed_dataset_is_found_again(folder, paths, kind):
 
 
 def test_a_dataset_that_is_gone_is_said_with_where_it_was(folder):
-    run = planted.score_folder("mincurate_1", folder, into="gone")
+    run = user_work.score_folder("mincurate_1", folder, into="gone")
     fo.delete_dataset("gone")
     with pytest.raises(
         UserError, match=r"no FiftyOne dataset 'gone'.*`mincurate sync mincurate_1`"
@@ -183,7 +183,7 @@ def test_a_dataset_that_is_gone_is_said_with_where_it_was(folder):
 @pytest.mark.parametrize("change", ["deleted", "renamed", "emptied"])
 def test_a_dataset_that_changes_while_it_is_scored(paths, change):
     dataset = own(paths)
-    run = planted.score_dataset("mincurate_1", "own")
+    run = user_work.score_dataset("mincurate_1", "own")
     if change == "deleted":
         dataset.delete()
         with pytest.raises(UserError, match="deleted while it was scored"):
@@ -201,13 +201,13 @@ def test_a_dataset_that_changes_while_it_is_scored(paths, change):
 
 
 def test_files_that_have_changed_or_are_gone_are_named(folder):
-    run = planted.score_folder("mincurate_1", folder)
+    run = user_work.score_folder("mincurate_1", folder)
     files = sorted(run.frame()["path"])
     assert new_files.find_changed(run) == ([], [])
     swapped = [Path(files[0]), Path(files[7])]
     times = [os.stat(path) for path in swapped]
     contents = [path.read_bytes() for path in swapped]
-    planted.pictures(folder.parent / "other", 14)
+    user_work.pictures(folder.parent / "other", 14)
     for path, content, status in zip(swapped, reversed(contents), times, strict=True):
         path.write_bytes(content if content != path.read_bytes() else b"changed")
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # as rsync -t leaves it
@@ -221,7 +221,7 @@ def test_files_that_have_changed_or_are_gone_are_named(folder):
 
 
 def test_old_files_are_not_read_again(folder, monkeypatch):
-    run = planted.score_folder("mincurate_1", folder)
+    run = user_work.score_folder("mincurate_1", folder)
     later = time.gmtime(time.time() + 3600)
     run.update(created=time.strftime(store.TIME, later))
     monkeypatch.setattr(new_files.hashing, "content_hash", lambda content: pytest.fail("read"))
@@ -231,8 +231,8 @@ def test_old_files_are_not_read_again(folder, monkeypatch):
 
 def test_deleting_a_run_that_generations_rest_on_says_so(paths):
     own(paths)
-    base = planted.score_dataset("mincurate_1", "own")
-    generation = planted.generate("mincurate_2", base, "own")
+    base = user_work.score_dataset("mincurate_1", "own")
+    generation = user_work.generate("mincurate_2", base, "own")
     assert "mincurate_2" in delete.words(base) and "mincurate_1" not in delete.words(generation)
     delete.delete_run(base)
     with pytest.raises(UserError, match=r"scored run mincurate_1.* was deleted"):

@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 import fiftyone as fo
-import planted
 import pytest
+import user_work
 
 from mincurate.dataset import labels, lookup, reader, target
 from mincurate.errors import UserError
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("database")
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
-    return planted.pictures(tmp_path_factory.mktemp("pictures"), 12)
+    return user_work.pictures(tmp_path_factory.mktemp("pictures"), 12)
 
 
 def make(paths, name="shapes", **fields):
@@ -47,7 +47,7 @@ def test_names_of_datasets_and_views_may_hold_slashes(paths, name, view):
     value = f"{name}/{view}" if view else name
     assert reader.split(value) == (name, view)
     assert len(reader.read(value).sources) == (5 if view else 12)
-    run = planted.score_dataset("mincurate_1", value)
+    run = user_work.score_dataset("mincurate_1", value)
     dataset.reload()
     assert run.record["dataset"] == name and dataset.count("rarity") == (5 if view else 11)
     dataset.delete()
@@ -74,14 +74,14 @@ def test_a_slice_of_a_grouped_dataset_is_scored_and_the_whole_is_refused(paths):
     dataset.save_view("right", dataset.select_group_slices("right"))
     with pytest.raises(UserError, match=r"grouped .*left, right.*: save a view"):
         reader.read("grouped")
-    run = planted.score_dataset("mincurate_1", "grouped/right", mapped=True)
+    run = user_work.score_dataset("mincurate_1", "grouped/right", mapped=True)
     every = dataset.select_group_slices(media_type="image")
     assert len(run.frame()) == 6 and every.count("rarity") == 6
     assert {s.group.name for s in every.exists("rarity")} == {"right"}
     assert len(dataset.load_saved_view("rarest-first")) == 6
     assert len(dataset.load_brain_results("minority_umap").points) == 6
     with pytest.raises(UserError, match="belong to no group"):
-        planted.generate("mincurate_2", run, "grouped")
+        user_work.generate("mincurate_2", run, "grouped")
     assert lookup.place(every.limit(2)).startswith("fiftyone:grouped/scored-")
 
 
@@ -91,7 +91,7 @@ def test_a_view_grouped_by_a_field_is_scored_with_all_its_samples(paths):
     dataset.save_view("two", dataset.group_by("scene").limit(2))
     assert len(reader.read("shapes/scenes").sources) == 12
     assert len(reader.read("shapes/two").sources) == 8
-    planted.score_dataset("mincurate_1", "shapes/two")
+    user_work.score_dataset("mincurate_1", "shapes/two")
     dataset.reload()
     assert dataset.count("rarity") == 7
 
@@ -99,7 +99,7 @@ def test_a_view_grouped_by_a_field_is_scored_with_all_its_samples(paths):
 @pytest.mark.parametrize("saved", [True, False])
 def test_patches_are_refused_and_no_rank_is_lost(paths, saved):
     dataset = make(paths, gt=[boxes("a", "b") for _ in paths])
-    planted.score_dataset("mincurate_1", "shapes")
+    user_work.score_dataset("mincurate_1", "shapes")
     dataset.reload()
     before = dataset.values("rarity")
     patches = dataset.to_patches("gt")
@@ -116,13 +116,13 @@ def test_patches_are_refused_and_no_rank_is_lost(paths, saved):
 
 def test_two_samples_of_one_file_both_get_their_values(paths):
     dataset = make([*paths, *paths[:3]])
-    planted.score_dataset("mincurate_1", "shapes")
+    user_work.score_dataset("mincurate_1", "shapes")
     dataset.reload()
     assert len(dataset.exists("minority_run")) == 15
     folder = os.path.dirname(paths[0])
     from mincurate.images import sources
 
-    run = planted.scored(
+    run = user_work.scored(
         "mincurate_2", sources.find(folder, False), {"kind": "folder", "value": folder}, seed=1
     )
     from mincurate.dataset import writer
@@ -147,7 +147,7 @@ def test_what_cannot_be_scored_is_said_in_a_sentence(paths, change, words):
     change(dataset)
     place = "shapes/v" if "'v'" in words else "shapes"
     with pytest.raises(UserError, match=words) as error:
-        planted.score_dataset("mincurate_1", place)
+        user_work.score_dataset("mincurate_1", place)
     assert "\n" not in str(error.value)
 
 

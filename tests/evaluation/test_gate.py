@@ -114,7 +114,7 @@ def test_images_of_which_nothing_is_known_do_not_move_the_floor():
     only = np.where(np.arange(200) % 2, believed, 0.0)
     like = np.arange(200) % 2 == 1
     assert floor == gates.calibrate(real, feature_space="test", probability=only, like=like).floor
-    with pytest.raises(ValueError, match="no probability is known"):
+    with pytest.raises(ValueError, match="no real image of the kind has a probability"):
         gates.calibrate(real, feature_space="test", probability=np.full(200, np.nan))
 
 

@@ -317,13 +317,17 @@ def test_another_dataset_begins_anew(panel, planted):
 def test_the_selected_image_is_reconstructed(panel, scored):
     panel("on_tab", tab="image")
     assert "Select an image" in panel.texts()["image.none"]
-    rarest = known(scored).iloc[0]
-    panel("on_change_selected", selected=panel.ids([rarest["path"]]))
+    ranked = known(scored)
+    row = ranked[ranked["rarity_class"] != ranked["minority_class"]].iloc[0]
+    panel("on_change_selected", selected=panel.ids([row["path"]]))
     pictures = [uri for _, uri in panel.pictures()]
     assert len(pictures) == len(set(pictures)) == 3
     assert all(uri.startswith("data:image/webp") for uri in pictures)
     facts = panel.texts()["image.facts"]
-    assert f"{rarest['minority_score']:.3f}" in facts and "rarer than 100.0%" in facts
+    assert f"rarity class {row['rarity_class']}" in facts and "by embedding rarity" in facts
+    assert f"minority class {row['minority_class']}" in facts
+    assert f"minority score {row['minority_score']:.3f}" in facts
+    assert f"rarer than {row['rarity']:.1%}" in facts
 
 
 def test_the_run_tab_says_every_warning_and_diagnostic(panel, scored):
