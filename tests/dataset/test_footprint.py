@@ -57,7 +57,7 @@ def everything(dataset):
     }
 
 
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     fields=st.sets(st.sampled_from(["camera", "label", "confidence", "notes"])),
     tags=st.sets(st.sampled_from(["synthetic", "unscorable", "train", "mincurate_1"])),

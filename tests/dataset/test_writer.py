@@ -199,16 +199,6 @@ def test_a_dataset_is_a_source_with_its_labels_and_views(database, images, tmp_p
     assert dataset.list_brain_runs() == [] and dataset.list_workspaces() == []
 
 
-def test_a_dataset_mincurate_made_goes_with_its_last_run(database, images):
-    import fiftyone as fo
-
-    result = mincurate.score(images, dataset="gone", umap=False, **QUICK)
-    assert fo.dataset_exists("gone")
-    assert delete.remove_from_dataset("gone", result.run.key)
-    assert not fo.dataset_exists("gone")
-    assert all(path.exists() for path in images.rglob("*.png"))
-
-
 @pytest.mark.parametrize("place", ["nothing-here", "shapes/no-such-view"])
 def test_a_dataset_or_view_that_is_not_there_is_one_sentence(written, place):
     with pytest.raises(UserError) as error:
@@ -261,31 +251,18 @@ def test_labels_of_another_kind_are_left_alone(images, home):
     path = str(next(images.rglob("0*.png")))
     box = fo.Detection(label="x", bounding_box=[0, 0, 1, 1])
     dataset.add_sample(fo.Sample(filepath=path, ground_truth=fo.Detections(detections=[box])))
-    mincurate.score(images, dataset="boxes", umap=False, **QUICK)
+    made_up(images, "mincurate_1", "boxes")
     dataset.reload()
     assert dataset.first().ground_truth.detections[0].label == "x"
     assert len(dataset.exists("ground_truth")) == 1
 
 
-def test_a_dataset_with_work_of_the_user_is_not_deleted(images, home):
-    import fiftyone as fo
-
-    result = mincurate.score(images, dataset="corrected", umap=False, **QUICK)
-    dataset = fo.load_dataset("corrected")
-    sample = dataset.exists("ground_truth").first()
-    sample.ground_truth.label = "corrected"
-    sample.save()
-    assert delete.remove_from_dataset("corrected", result.run.key)
-    assert fo.dataset_exists("corrected")
-    assert "corrected" in fo.load_dataset("corrected").distinct("ground_truth.label")
-
-
 def test_writing_again_what_is_there_writes_nothing(images, home):
     import fiftyone as fo
 
-    result = mincurate.score(images, dataset="same", umap=False, **QUICK)
+    run = made_up(images, "mincurate_1", "same")
     before = fo.load_dataset("same").values("last_modified_at")
-    writer.write_run(result.run, "same")
+    writer.write_run(run, "same")
     assert fo.load_dataset("same").values("last_modified_at") == before
 
 
