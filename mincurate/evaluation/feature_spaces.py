@@ -158,7 +158,7 @@ def _named(features: str, base: Base, scorer: Scorer, device: str) -> Extractor:
                 f"FILE ({inception.FILES[0]})."
             )
         return _inception(weights, device)
-    if features.endswith(WEIGHTS):
+    if features.endswith(WEIGHTS) and not features.startswith("torchvision:"):
         return _inception(Path(features), device)
     network = embedder.load_embedder(features, scorer.denoiser, device=device)
     return _embedding(network.name, network.name, network.embed, base, scorer)

@@ -107,9 +107,8 @@ import os, sys, time
 from pathlib import Path
 from mincurate.runs import store
 with store.locked(store.Run(Path(sys.argv[1]))):
-    child = os.fork()  # as a pool of worker processes does
-    if child:
-        print(child, flush=True)
+    if not os.fork():  # as a pool of worker processes does
+        print(os.getpid(), flush=True)
     time.sleep(600)
 """
 
