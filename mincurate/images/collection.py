@@ -53,11 +53,11 @@ class Collection:
     @property
     def unique(self) -> dict[str, tuple[Source, Identity]]:
         """Content hash to the first file that has this content, in order."""
-        found: dict[str, tuple[Source, Identity]] = {}
+        first: dict[str, tuple[Source, Identity]] = {}
         for source, identity in self.files:
             if identity.content_hash is not None:
-                found.setdefault(identity.content_hash, (source, identity))
-        return found
+                first.setdefault(identity.content_hash, (source, identity))
+        return first
 
     @property
     def digest(self) -> str:

@@ -225,8 +225,8 @@ def _score(
         )
         for name in ("rarity_kind", "rare_group"):
             if name in frame:
-                known = base.frame[name].astype(object).iloc[like].reset_index(drop=True)
-                scored[name] = known.where(like >= 0, None)
+                words = base.frame[name].astype(object).iloc[like].reset_index(drop=True)
+                scored[name] = words.where(like >= 0, None)
         numbers.append(scored[["content_hash", *copied]].astype(object))
     table = pd.DataFrame(rows).merge(pd.concat(numbers), on="content_hash", how="left")
     table["broken"] = appearance.broken(table, base.run.record["sharpness_floor"])
