@@ -34,7 +34,7 @@ from mincurate import hashing
 from mincurate.errors import UnreadableImage
 from mincurate.images import colour, formats, object_storage, tiff
 from mincurate.images.appearance import Appearance, measure
-from mincurate.images.depth import DEFAULT, Range, Rendering, Samples
+from mincurate.images.bit_depth import DEFAULT, Range, Rendering, Samples
 from mincurate.images.file_kinds import sniff, why
 from mincurate.images.file_names import on_disk
 from mincurate.images.sources import Source

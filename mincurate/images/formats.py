@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, _imaging
 
 from mincurate.errors import UnreadableImage
-from mincurate.images.depth import Samples
+from mincurate.images.bit_depth import Samples
 
 CUT_OFF = "cut off: a part of the image is missing"
 NO_END = "the end of the file is missing; the image is complete"

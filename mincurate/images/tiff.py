@@ -19,7 +19,7 @@ from PIL import Image
 from tifffile import COMPRESSION, PHOTOMETRIC
 
 from mincurate.errors import UnreadableImage
-from mincurate.images.depth import Samples, Space
+from mincurate.images.bit_depth import Samples, Space
 
 MAX_SAMPLES = 2**30
 """Of all the bands of an image together."""
