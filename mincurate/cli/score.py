@@ -58,6 +58,14 @@ RankBy = Annotated[
         help="Score that ranks the images; minority is the paper's.", rich_help_panel=BASIC
     ),
 ]
+Quick = Annotated[
+    bool,
+    typer.Option(
+        "--quick",
+        help="Rank by vectors and stop: no training, no minority scores.",
+        rich_help_panel=BASIC,
+    ),
+]
 WithinLabel = Annotated[
     bool,
     typer.Option(
@@ -120,7 +128,7 @@ Perceptual = Annotated[
 Embedding = Annotated[
     str,
     typer.Option(
-        help="Vectors of the images: unet, torchvision:NAME[@FILE] or a hub id.",
+        help="Vectors: efficientnet-lite0, unet, torchvision:NAME[@FILE] or a hub id.",
         rich_help_panel=METHOD,
     ),
 ]
@@ -138,6 +146,7 @@ def score(
     output: Output = None,
     labels: Labels = None,
     rank_by: RankBy = "embedding",
+    quick: Quick = False,
     within_label: WithinLabel = False,
     num_classes: NumClasses = 10,
     max_images: MaxImages = None,
@@ -161,6 +170,8 @@ def score(
     Examples:
 
         mincurate score ./images
+
+        mincurate score ./photos --quick
 
         mincurate score images/*.png
 

@@ -43,7 +43,9 @@ def scored(result: "Result", reporter: Terminal) -> None:
 
     record = result.run.record
     ranked_by = RANKINGS[record["rank_by"]]
-    scores = list(dict.fromkeys((ranked_by, "minority_score")))
+    scores = [ranked_by]
+    if ranked_by != "minority_score" and result.frame["minority_score"].notna().any():
+        scores.append("minority_score")
     names = ("rarity", *(s.replace("_", " ") for s in scores), "class", "label", "image")
     table = table_of(f"The rarest of {record['counts']['scored']:,} scored images", names)
     for row in rarest_first(result.frame, ranked_by).head(5).itertuples():
@@ -191,6 +193,12 @@ def filled(parts: "list[Filled]", by: str, reporter: Terminal) -> None:
         )
 
 
+def _state(run: "Run") -> str:
+    if (run.record.get("settings") or {}).get("quick"):
+        return "by vectors"
+    return "finished" if run.finished else "unfinished"
+
+
 def run_list(runs: "list[Run]", reporter: Terminal) -> None:
     """A row for every run."""
     from mincurate.runs import store
@@ -203,7 +211,7 @@ def run_list(runs: "list[Run]", reporter: Terminal) -> None:
             run.key,
             store.kind_of(run),
             str(record.get("created") or "")[:16].replace("T", " "),
-            "finished" if run.finished else "unfinished",
+            _state(run),
             f"{(record.get('counts') or {}).get('images', 0):,}",
             cell(record.get("dataset") or ""),
             cell((record.get("source") or {}).get("value", "")),

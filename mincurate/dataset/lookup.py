@@ -133,6 +133,7 @@ def _files(dataset: Any, key: str) -> Run | None:
         return None
     run = Run(Path(dataset.get_run_info(key).config.folder))
     try:
-        return run if run.record.get("key") == key and run.finished else None
+        shown = run.finished or run.ranked
+        return run if run.record.get("key") == key and shown else None
     except UserError:  # a damaged record: as good as gone
         return None

@@ -26,6 +26,17 @@ def reachable() -> bool:
         return False
 
 
+def has(name: str) -> bool:
+    """Whether a model for ``transformers`` can be had: it is in the cache, or the hub answers."""
+    from importlib.util import find_spec
+
+    from huggingface_hub import try_to_load_from_cache
+
+    if find_spec("transformers") is None:
+        return False
+    return isinstance(try_to_load_from_cache(name, "config.json"), str) or reachable()
+
+
 def unreachable(name: str) -> str:
     """The sentence for a model that is neither a folder nor in the cache, without a network."""
     return (

@@ -1,8 +1,9 @@
-"""Embeddings of images: from a pretrained network, or from the denoiser's own encoder."""
+"""Vectors of images: from a pretrained network, or from the denoiser's own encoder."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,36 +14,57 @@ from mincurate.diffusion import hub
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import check_finite
 from mincurate.errors import UserError, reason
-from mincurate.features import backbone
+from mincurate.features import backbone, packaged
 
 UNET_SIGMA = 0.5
 """Noise level given to the denoiser with a clean image (`benchmarks/tried.py --only own`: higher
 than that of the score is better)."""
+DINOV2 = "facebook/dinov2-small"
+"""The network of ``auto`` where the hub has it and a GPU computes it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Embedder:
-    """A function from images to embeddings.
+    """A function from images to vectors.
 
     Attributes:
         name: as in a run's record.
         weights_hash: identifies the network's weights.
-        embed: ``(N, 3, H, W)`` in [-1, 1] to ``(N, d)``.
+        network: ``(N, 3, side, side)`` in [-1, 1] to ``(N, d)``.
+        side: side of the images that the network was trained on, in pixels.
+        least: images of at least this side need not be enlarged to ``side``.
         weak: the network was not trained to distinguish kinds of images.
     """
 
     name: str
     weights_hash: str
-    embed: Callable[[Tensor], Tensor]
+    network: Callable[[Tensor], Tensor]
+    side: int
+    least: int
     weak: bool
+
+    def side_for(self, usual: int) -> int:
+        """The side to decode images at, in pixels.
+
+        Args:
+            usual: median of the images' shorter sides, in pixels.
+        """
+        return min(self.side, max(self.least, usual))
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Vectors ``(N, d)`` of images ``(N, 3, H, W)`` in [-1, 1], of whatever size."""
+        side = self.side_for(x.shape[-1])
+        if x.shape[-2:] != (side, side):
+            x = F.interpolate(x, size=side, mode="bicubic", align_corners=False, antialias=True)
+        return self.network(x.contiguous(memory_format=torch.channels_last))
 
 
 def load_embedder(spec: str, denoiser: Denoiser | None, *, device: str = "cpu") -> Embedder:
     """Load an embedding.
 
     Args:
-        spec: ``unet``, ``torchvision:NAME[@FILE]``, or a hub id or folder for
-            ``transformers.AutoModel``.
+        spec: ``efficientnet-lite0``, ``unet``, ``torchvision:NAME[@FILE]``, or a hub id or folder
+            for ``transformers.AutoModel``.
         denoiser: needed by ``unet`` only.
         device: as for torch.
 
@@ -52,21 +74,47 @@ def load_embedder(spec: str, denoiser: Denoiser | None, *, device: str = "cpu") 
     if spec == "unet":
         if denoiser is None:
             raise ValueError("the embedding unet needs the denoiser whose features it takes")
+        side = denoiser.image_size
+        weights = denoiser.content_hash()
         return Embedder(
-            "unet", denoiser.content_hash(), lambda x: unet_embedding(denoiser, x), weak=True
+            "unet", weights, lambda x: unet_embedding(denoiser, x), side, side, weak=True
+        )
+    if spec == packaged.NAME:
+        lite = packaged.load_efficientnet(device)
+        return Embedder(
+            packaged.NAME,
+            hashing.hash_tensors(lite.state_dict()),
+            lambda x: summary(lite.forward_features(x)),
+            packaged.SIDE,
+            packaged.SIDE,
+            weak=False,
         )
     if spec.startswith("torchvision:"):
         net = backbone.load_torchvision(spec.removeprefix("torchvision:"), device=device)
         return Embedder(
-            net.name, net.weights_hash, lambda x: summary(net.features(x)[-1]), weak=False
+            net.name,
+            net.weights_hash,
+            lambda x: summary(net.features(x)[-1]),
+            backbone.SIDE,
+            net.min_side,
+            weak=False,
         )
     return _load_hub_model(spec, device)
 
 
-def choose_embedding(spec: str, perceptual_spec: str) -> str:
-    """Resolve ``auto``: the perceptual distance's network if it is pretrained, else ``unet``."""
+def choose_embedding(spec: str, perceptual_spec: str, device: str = "cpu") -> str:
+    """Resolve ``auto``: the best network that is here.
+
+    DINOv2 where a GPU computes it and the hub's cache has it; else EfficientNet-Lite0, which the
+    extra ``offline`` installs; else the network of the perceptual distance if that is pretrained;
+    else the denoiser's own features.
+    """
     if spec != "auto":
         return spec
+    if device.startswith("cuda") and hub.has(DINOV2):
+        return DINOV2
+    if packaged.weights_file():
+        return packaged.NAME
     if perceptual_spec.startswith("torchvision:"):
         return perceptual_spec
     if perceptual_spec.startswith("lpips-"):
@@ -93,33 +141,45 @@ def unet_embedding(denoiser: Denoiser, x: Tensor) -> Tensor:
 
 def _load_hub_model(spec: str, device: str) -> Embedder:
     try:
-        from transformers import AutoImageProcessor, AutoModel
+        from transformers import AutoConfig, AutoImageProcessor, AutoModel
     except ImportError:
         raise UserError(
-            f"The embedding {spec!r} is neither unet nor torchvision:NAME[@FILE]; to read it as a "
-            "hub id install transformers (pip install 'mincurate[hub]')."
+            f"The embedding {spec!r} is neither {packaged.NAME}, unet nor torchvision:NAME[@FILE]; "
+            "to read it as a hub id install transformers (pip install 'mincurate[hub]')."
         ) from None
     offline = not Path(spec).is_dir() and not hub.reachable()
     try:
+        config = AutoConfig.from_pretrained(spec, local_files_only=offline)
         net = AutoModel.from_pretrained(spec, trust_remote_code=False, local_files_only=offline)
-        config = AutoImageProcessor.from_pretrained(spec, local_files_only=offline).to_dict()
+        facts = AutoImageProcessor.from_pretrained(spec, local_files_only=offline).to_dict()
     except (OSError, ValueError, RuntimeError) as error:
         if offline:
             raise UserError(hub.unreachable(spec)) from error
         raise UserError(
             f"The embedding model {spec!r} could not be loaded: {reason(error)}"
         ) from error
+    # CLIP, SigLIP and their like have a tower for images beside the one for texts.
+    if getattr(config, "vision_config", None) is not None:
+        net = getattr(net, "vision_model", net)
     check_finite(net.state_dict(), f"The embedding model {spec}")
     net = net.eval().requires_grad_(False).to(device)
-    size = config.get("crop_size") or config.get("size") or {}
-    side = int(size.get("height") or size.get("shortest_edge") or 224)
-    mean = torch.tensor(config.get("image_mean") or backbone.IMAGENET_MEAN).view(1, 3, 1, 1)
-    std = torch.tensor(config.get("image_std") or backbone.IMAGENET_STD).view(1, 3, 1, 1)
+    side, mean, std = _preprocessing(facts)
 
-    def embed(x: Tensor) -> Tensor:
-        x = F.interpolate(x, size=side, mode="bicubic", align_corners=False, antialias=True)
-        output = net(((x + 1) / 2 - mean.to(x)) / std.to(x))
+    def network(x: Tensor) -> Tensor:
+        output = net(pixel_values=((x + 1) / 2 - mean.to(x)) / std.to(x))
         pooled = getattr(output, "pooler_output", None)
         return (pooled if pooled is not None else output.last_hidden_state[:, 0]).flatten(1)
 
-    return Embedder(spec, hashing.hash_tensors(net.state_dict()), embed, weak=False)
+    return Embedder(spec, hashing.hash_tensors(net.state_dict()), network, side, side, weak=False)
+
+
+def _preprocessing(facts: dict[str, Any]) -> tuple[int, Tensor, Tensor]:
+    """Side in pixels, mean and standard deviation that a hub's image processor names."""
+    size = facts.get("crop_size") or facts.get("size") or {}
+    side = int(size.get("height") or size.get("shortest_edge") or 224)
+    mean, std = facts.get("image_mean"), facts.get("image_std")
+    return (
+        side,
+        torch.tensor(mean or backbone.IMAGENET_MEAN).view(1, 3, 1, 1),
+        torch.tensor(std or backbone.IMAGENET_STD).view(1, 3, 1, 1),
+    )

@@ -131,6 +131,7 @@ def evaluate(
         if not settings.resume:
             shutil.rmtree(generation.path / baseline.FOLDER, ignore_errors=True)
         scorer = reference.scorer_of(base.run, device)
+        base = reference.at_score_size(base, scorer, reporter=reporter)
         judge = feature_spaces.choose(settings.features, base, scorer, by, device, reporter)
         plain, plain_vectors = baseline.make(generation, base, scorer, len(frame), device, reporter)
         vectors = np.load(generation.path / schema.VECTORS, allow_pickle=False)[: len(frame)]

@@ -83,6 +83,7 @@ def evaluate_folders(
     files = {name: _files(folder, settings.n, reporter) for name, folder in names.items()}
     device = choose_device(settings.device)
     scorer = reference.scorer_of(base.run, device)
+    base = reference.at_score_size(base, scorer, reporter=reporter)
     judge = feature_spaces.choose(settings.features, base, scorer, None, device, reporter)
     compared = {n: _image_set(base, scorer, judge, pairs, reporter) for n, pairs in files.items()}
     real = judge.extractor.features(base, base.frame["path"].tolist(), base.vectors, reporter)

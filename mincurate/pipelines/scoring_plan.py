@@ -30,7 +30,7 @@ from mincurate.ranking.minority_score import Scorer
 from mincurate.runs import store
 from mincurate.runs.store import Run
 
-METHOD = 7
+METHOD = 8
 """Raised when the definition of a score changes: older runs are then not gone on with."""
 
 
@@ -66,11 +66,11 @@ class Networks:
         return Scorer(
             denoiser=self.denoiser,
             perceptual=self.perceptual,
-            embed=self.embedding.embed,
             sigma=self.denoiser.nearest_sigma(sigma),
             n_draws=n_draws,
             seed=seed,
             dtype=dtype,
+            embedder=self.embedder,
         )
 
 
@@ -128,7 +128,7 @@ def load_networks(
     perceptual, why = perception.choose_perceptual(settings.perceptual)
     if why:
         reporter.say(why)
-    embedding = embedders.choose_embedding(settings.embedding, perceptual)
+    embedding = embedders.choose_embedding(settings.embedding, perceptual, device)
     settings = replace(settings, perceptual=perceptual, embedding=embedding)
     networks = Networks(denoiser, None, None)
     if perceptual != "unet":
@@ -210,16 +210,20 @@ def open_run(
     return run
 
 
-def announcement(images: Collection, networks: Networks, plan: ScoringPlan) -> str:
+def announcement(images: Collection, plan: ScoringPlan, seconds: float) -> str:
     """What will be done, and how long it takes about."""
     settings, count = plan.settings, len(images.unique)
-    seconds = _seconds_per_image(networks, plan) * count
     draws = f"2 to {settings.n_draws}" if settings.adaptive else str(settings.n_draws)
     return (
         f"Scoring {draws} draws of {count:,} images at sigma {plan.sigma:.3g} on {plan.device} "
         f"takes {about(seconds, 'at most' if settings.adaptive else 'about')}"
         + (", after the training." if plan.training else ".")
     )
+
+
+def seconds(images: Collection, networks: Networks, plan: ScoringPlan) -> float:
+    """How long scoring takes about."""
+    return _seconds_per_image(networks, plan) * len(images.unique)
 
 
 def _seconds_per_image(networks: Networks, plan: ScoringPlan) -> float:
@@ -240,6 +244,8 @@ def _seconds_per_image(networks: Networks, plan: ScoringPlan) -> float:
 
 def record(run: Run, images: Collection, plan: ScoringPlan) -> None:
     """Write source, settings and counts into the run's record."""
+    if (run.record.get("settings") or {}).get("quick") and not plan.settings.quick:
+        run.update(finished=None)  # the minority scores are still to come
     run.update(
         source=images.source,
         settings=plan.settings.record(),
@@ -249,9 +255,7 @@ def record(run: Run, images: Collection, plan: ScoringPlan) -> None:
     )
 
 
-def check_fingerprint(
-    run: Run, images: Collection, scorer: Scorer, networks: Networks, plan: ScoringPlan
-) -> None:
+def check_fingerprint(run: Run, images: Collection, scorer: Scorer, plan: ScoringPlan) -> None:
     """Record what the scores depend on; scores that depend on something else are not mixed in.
 
     Other versions of what decodes and computes are refused only while scores are missing: a
@@ -278,8 +282,7 @@ def check_fingerprint(
             str(scorer.dtype),
             scorer.perceptual.name,
             scorer.perceptual.weights_hash,
-            networks.embedding.name,
-            networks.embedding.weights_hash,
+            run.record["vectors_from"],
             plan.size,
             plan.settings.fit,
             *([asdict(scorer.edge)] if scorer.edge else []),
@@ -291,6 +294,25 @@ def check_fingerprint(
             "start anew with --fresh."
         )
     run.update(fingerprint=fingerprint, scored_with=before or now)
+
+
+def check_vectors(
+    run: Run, images: Collection, embedder: Embedder, side: int, plan: ScoringPlan
+) -> None:
+    """Record what the vectors depend on; others are not mixed in.
+
+    Raises:
+        UserError: the run has vectors of something else.
+    """
+    facts = [METHOD, list(images.unique), asdict(images.rendering), side, plan.settings.fit]
+    network = [embedder.name, embedder.weights_hash, str(plan.dtype)]
+    vectors_from = hashing.fingerprint([*facts, *network])
+    if run.record.get("vectors_from") not in (None, vectors_from):
+        raise UserError(
+            f"The run {run.key} has vectors of another network or other weights; "
+            "start anew with --fresh."
+        )
+    run.update(vectors_from=vectors_from, vector_side=side)
 
 
 def _computing_versions() -> dict[str, str]:

@@ -17,6 +17,8 @@ RANKINGS = {
     "embedding": "embedding_rarity",
 }
 """Values of ``rank_by``, and the column of the table that each ranks by."""
+BY_VECTORS = ("embedding", "neighbors")
+"""Rankings that need vectors alone."""
 WITHIN = {"embedding_rarity": "embedding_rarity_within_label"}
 """Columns that are computed again within labels, and the column that ranks there."""
 

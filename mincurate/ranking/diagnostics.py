@@ -36,6 +36,7 @@ def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
     ``denoising_gain``               error of the best linear filter over the model's
     ``still_improving``              relative fall of the held-out error in the last quarter
     ``images_per_second``            when the images were scored
+    ``vectors_per_second``           when they were embedded
     ================================ =============================================================
 
     A number that cannot be computed is left out.
@@ -59,8 +60,9 @@ def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
         numbers["denoising_gain"] = linear_filter_error(pixels, scorer.sigma) / max(error, 1e-12)
     if curve := model.get("curve"):
         numbers["still_improving"] = still_improving([point[2] for point in curve])
-    if rate := run.record.get("images_per_second"):
-        numbers["images_per_second"] = float(rate)
+    for rate in ("images_per_second", "vectors_per_second"):
+        if run.record.get(rate):
+            numbers[rate] = float(run.record[rate])
     numbers = {name: value for name, value in numbers.items() if math.isfinite(value)}
     trust = reliability.judge(
         numbers,
@@ -72,6 +74,27 @@ def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
     return {
         "diagnostics": numbers,
         "warnings": in_words(numbers, run, len(scored), scorer, embedder),
+        "trust": {"level": trust.level, "words": trust.words},
+    }
+
+
+def examine_vectors(run: Run, embedder: Embedder) -> dict[str, Any]:
+    """The same of a run that is ranked by vectors and has no minority scores."""
+    frame, record = run.frame(), run.record
+    scored = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
+    numbers = {"tail_agreement": _of_embeddings(run, scored)}
+    if rate := record.get("vectors_per_second"):
+        numbers["vectors_per_second"] = float(rate)
+    numbers = {name: value for name, value in numbers.items() if math.isfinite(value)}
+    trust = reliability.judge(
+        numbers,
+        rank_by=record["settings"]["rank_by"],
+        weak_embedding=embedder.weak,
+        images=len(scored),
+    )
+    return {
+        "diagnostics": numbers,
+        "warnings": _few(len(scored)),
         "trust": {"level": trust.level, "words": trust.words},
     }
 
@@ -180,12 +203,16 @@ def in_words(
             "denoiser, which is not trained to distinguish kinds of images): --embedding "
             "torchvision:NAME@FILE gives a better one."
         )
-    if images < reliability.FEW:
-        warnings.append(
-            f"{images} different images are few: a class of a tenth holds {max(1, images // 10)}, "
-            "and which images are rare is largely chance."
-        )
-    return warnings
+    return [*warnings, *_few(images)]
+
+
+def _few(images: int) -> list[str]:
+    if images >= reliability.FEW:
+        return []
+    return [
+        f"{images} different images are few: a class of a tenth holds {max(1, images // 10)}, "
+        "and which images are rare is largely chance."
+    ]
 
 
 def linear_filter_error(pixels: NDArray[np.uint8], sigma: float) -> float:

@@ -1,4 +1,4 @@
-"""What the draws of the minority score give: mean, error, percentile, calibrated score."""
+"""Evidence of rarity: what the draws of the minority score give, and what the vectors give."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mincurate.ranking import classes, minority_score
+from mincurate.ranking import classes, minority_score, neighbors, outliers
 
 COVERED = 0.95
 """Share of the images whose true rank, that of endless draws, its interval holds."""
@@ -46,10 +46,19 @@ def minority_percentiles(ranked: NDArray[np.float64], scored: pd.DataFrame) -> N
     return np.stack([classes.percentile_among(ranked, end) for end in ends], axis=1)
 
 
+def of_vectors(scored: pd.DataFrame, vectors: NDArray[np.float32]) -> None:
+    """Add every kind of evidence that vectors give; higher is rarer."""
+    scored["neighbor_distance"] = neighbors.neighbor_distance(vectors)
+    rows = outliers.reference(scored["content_hash"])
+    columns = outliers.evidence(vectors, vectors[rows], rows)
+    scored[list(outliers.NAMES)] = np.stack(columns, axis=1)
+    scored["embedding_rarity"] = classes.mean_rank(*columns, weights=outliers.WEIGHTS)
+
+
 def calibrate(scored: pd.DataFrame) -> None:
     """Add ``minority_score_calibrated``: mean rank, 0..1, of semantic surprise and neighbours."""
-    if len(scored) == 0:
-        scored["minority_score_calibrated"] = []
+    if scored["minority_score"].isna().all():
+        scored["minority_score_calibrated"] = np.nan
         return
     surprise = minority_score.semantic_surprise(_layers(scored))
     far = scored["neighbor_distance"].to_numpy(np.float64)

@@ -5,7 +5,7 @@
 Um, Lee, Ye, "Don't Play Favorites: Minority Guidance for Diffusion Models", ICLR 2024, equation 5.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from mincurate import hashing
 from mincurate.compute.device import precision
 from mincurate.diffusion.denoiser import Denoiser, to_tensor
 from mincurate.features import perceptual as perception
+from mincurate.features.embedder import Embedder
 from mincurate.features.perceptual import Perceptual
 
 
@@ -29,13 +30,11 @@ class Scored:
             skipped (`Edge`). Their mean is the minority score; higher is rarer.
         layers: ``(N, L)`` float32, mean distance of every layer of the perceptual network.
         denoising_error: ``(N,)`` float32, mean squared error of the reconstructions.
-        embeddings: ``(N, d)`` float32, L2-normalised.
     """
 
     draws: NDArray[np.float32]
     layers: NDArray[np.float32]
     denoising_error: NDArray[np.float32]
-    embeddings: NDArray[np.float32]
 
 
 TOGETHER = 192
@@ -87,23 +86,23 @@ class Scorer:
     Attributes:
         denoiser: the diffusion model.
         perceptual: the distance.
-        embed: ``(N, 3, H, W)`` in [-1, 1] to ``(N, d)`` vectors.
         sigma: noise level, one of the denoiser's own.
         n_draws: K, reconstructions per image.
         seed: random seed of the noise.
         dtype: precision of the networks; ``None`` is float32.
         edge: images whose first two draws lie clearly on one side of it get no more draws.
             ``None``: every image gets K.
+        embedder: gives the vectors of images that join a run; the score does not use it.
     """
 
     denoiser: Denoiser
     perceptual: Perceptual
-    embed: Callable[[Tensor], Tensor]
     sigma: float
     n_draws: int
     seed: int
     dtype: torch.dtype | None = None
     edge: Edge | None = None
+    embedder: Embedder | None = None
 
     @torch.inference_mode()
     def __call__(self, pixels: NDArray[np.uint8], identities: Sequence[str]) -> Scored:
@@ -118,7 +117,6 @@ class Scorer:
         eps = noise(identities, self.n_draws, tuple(x0.shape[1:]), self.seed).to(device)
         with precision(device.type, self.dtype):
             reference = self.perceptual.features(x0)
-            embeddings = self.embed(x0).float()
         if self.edge is None:
             layers, error = self._compare(x0, reference, eps)
         else:
@@ -138,7 +136,6 @@ class Scorer:
             draws=layers.sum(2).cpu().numpy(),
             layers=layers.nanmean(1).cpu().numpy(),
             denoising_error=error.nanmean(1).cpu().numpy(),
-            embeddings=torch.nn.functional.normalize(embeddings, dim=1).cpu().numpy(),
         )
 
     def _compare(self, x0: Tensor, reference: list[Tensor], eps: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,9 @@ A joining image gets the percentiles that it would have had among the run's imag
 between whose edges its scores lie, and a place on the map among its neighbours.
 """
 
-from dataclasses import dataclass
+import io
+import zipfile
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -21,10 +23,11 @@ from mincurate.images import collection
 from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit
 from mincurate.progress import SILENT, Reporter
-from mincurate.ranking import classes, evidence, minority_score, outliers, umap_map
+from mincurate.ranking import classes, evidence, minority_score, outliers, umap_map, vectors
 from mincurate.ranking.minority_score import Edge, Scorer
 from mincurate.ranking.neighbors import NEIGHBORS, nearest
-from mincurate.runs import schema, store
+from mincurate.ranking.shard_loop import Reading
+from mincurate.runs import atomic_files, schema, store
 from mincurate.runs.store import Run
 
 
@@ -38,6 +41,7 @@ class Base:
         vectors: ``(N, d)`` float32, L2-normalised embeddings.
         size: side at which the images are scored, in pixels.
         fit: how they are made square.
+        vector_side: side at which they are embedded, in pixels.
         guided_by: whose classes guide generation: ``rarity`` (the ranking in force) or
             ``minority`` (the minority score).
     """
@@ -47,6 +51,7 @@ class Base:
     vectors: NDArray[np.float32]
     size: int
     fit: Fit
+    vector_side: int
     guided_by: str = "rarity"
 
     @property
@@ -110,6 +115,11 @@ def open_base(run: Run) -> Base:
     if not run.finished:
         raise UserError(f"The run {run.key} is not finished; give its command again to go on.")
     frame = run.frame()
+    if record["settings"].get("quick"):
+        raise UserError(
+            f"The run {run.key} is ranked by vectors alone (--quick); give its command without "
+            "--quick for the minority scores, then try again."
+        )
     if "outlier_factor" not in frame:
         raise UserError(
             f"The run {run.key} is of an older version of mincurate; score its images again."
@@ -136,7 +146,43 @@ def open_base(run: Run) -> Base:
         vectors[present],
         int(settings["image_size"]),
         cast(Fit, settings["fit"]),
+        # Runs of before embedded what the denoiser sees.
+        int(record.get("vector_side") or settings["image_size"]),
     )
+
+
+def at_score_size(
+    base: Base, scorer: Scorer, *, workers: int = 2, reporter: Reporter = SILENT
+) -> Base:
+    """The run with vectors of its images as small as the denoiser sees them.
+
+    Generated images have that size. Beside real images that were embedded at a larger one, all
+    would look rare because they are blurred. The vectors are kept beside the run.
+
+    Raises:
+        UserError: a file cannot be read any more.
+    """
+    native = base.frame[["width", "height"]].min(axis=1).median()
+    if base.vector_side <= base.size or native <= base.size:
+        return base
+    file = base.run.path / schema.SMALL_VECTORS
+    hashes = base.frame["content_hash"].to_numpy(str)
+    try:
+        with np.load(file, allow_pickle=False) as saved:
+            fits = np.array_equal(saved["content_hash"], hashes)
+            small = saved["vectors"] if fits else None
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        small = None  # none yet, or not a whole one
+    if small is None:
+        files = list(zip(base.frame["content_hash"], base.frame["path"], strict=True))
+        small = _vectors(replace(base, vector_side=base.size), scorer, files, 32, workers, reporter)
+        buffer = io.BytesIO()
+        np.savez(buffer, content_hash=hashes, vectors=small.astype(np.float16))
+        atomic_files.write_atomically(file, buffer.getvalue())
+    small = small.astype(np.float32)
+    frame = base.frame.copy()
+    evidence.of_vectors(frame, small)
+    return replace(base, frame=frame, vectors=small, vector_side=base.size)
 
 
 def scorer_of(run: Run, device: str) -> Scorer:
@@ -147,6 +193,8 @@ def scorer_of(run: Run, device: str) -> Scorer:
     """
     record = run.record
     settings = record["settings"]
+    if not record.get("model"):
+        raise UserError(f"The run {run.key} has no minority scores yet.")
     try:
         denoiser = load_denoiser(str(record["model"]["name"]), device)
     except UserError as error:
@@ -160,12 +208,12 @@ def scorer_of(run: Run, device: str) -> Scorer:
     return Scorer(
         denoiser=denoiser,
         perceptual=perceptual.load_perceptual(settings["perceptual"], denoiser, device=device),
-        embed=embedder.embed,
         sigma=denoiser.nearest_sigma(float(settings["sigma"])),
         n_draws=int(settings["n_draws"]),
         seed=int(settings["seed"]),
         dtype=dtype if dtype is not torch.float32 else None,
         edge=Edge(**record["edge"]) if record.get("edge") else None,
+        embedder=embedder,
     )
 
 
@@ -196,6 +244,7 @@ def join(
         UserError: a file cannot be read.
     """
     parts: list[minority_score.Scored] = []
+    joining = _vectors(base, scorer, files, batch_size, workers, reporter)
     with reporter.task("Scoring", len(files)) as advance:
         for hashes, pixels, reasons in collection.read_batches(
             files,
@@ -205,18 +254,38 @@ def join(
             batch_size=batch_size,
             workers=workers,
         ):
-            if reasons:
-                content, reason = next(iter(reasons.items()))
-                raise UserError(f"{dict(files)[content]} cannot be read any more: {reason}.")
+            _check_readable(files, reasons)
             parts.append(scorer(pixels, hashes))
             advance(len(hashes))
     draws = np.concatenate([p.draws for p in parts])
     layers = np.concatenate([p.layers for p in parts])
-    # In half precision as the run keeps them, so that an image of the run finds itself.
-    vectors = np.concatenate([p.embeddings for p in parts]).astype(np.float16).astype(np.float32)
-    frame = place(base, [h for h, _ in files], [p for _, p in files], draws, layers, vectors)
+    frame = place(base, [h for h, _ in files], [p for _, p in files], draws, layers, joining)
     frame["denoising_error"] = np.concatenate([p.denoising_error for p in parts])
-    return frame, vectors
+    return frame, joining
+
+
+def _vectors(
+    base: Base,
+    scorer: Scorer,
+    files: list[tuple[str, str]],
+    batch_size: int,
+    workers: int,
+    reporter: Reporter,
+) -> NDArray[np.float32]:
+    """Vectors ``(M, d)``, in half precision as the run keeps them: an image of it finds itself."""
+    if scorer.embedder is None:
+        raise ValueError("vectors need the embedder of the run")
+    reading = Reading(base.vector_side, base.fit, batch_size, workers, base.rendering)
+    device = str(scorer.denoiser.device)
+    with reporter.task("Vectors", len(files)) as advance:
+        rows = vectors.embed_files(scorer.embedder, device, scorer.dtype, reading, files, advance)
+    _check_readable(files, rows.lost)
+    return np.concatenate(rows.parts).astype(np.float32)
+
+
+def _check_readable(files: list[tuple[str, str]], reasons: dict[str, str]) -> None:
+    for content, reason in reasons.items():
+        raise UserError(f"{dict(files)[content]} cannot be read any more: {reason}.")
 
 
 def place(

@@ -20,8 +20,6 @@ from mincurate.progress import Reporter
 from mincurate.ranking import (
     classes,
     evidence,
-    neighbors,
-    outliers,
     ranks,
     rarity_kind,
     table_file,
@@ -58,6 +56,7 @@ def assemble(
     unreadable: dict[str, str],
     ranking: Ranking,
     *,
+    scores: bool,
     map_seed: int | None,
     shard_images: int,
     reporter: Reporter,
@@ -65,16 +64,18 @@ def assemble(
     """Write ``scores.parquet``, ``scores.csv`` and ``embeddings.npy`` from the shards of a run.
 
     Args:
-        unreadable: reasons, by content hash, of images that could not be decoded while scoring.
+        unreadable: reasons, by content hash, of images that could not be decoded meanwhile.
+        scores: the minority scores are there; without them the images are ranked by vectors alone.
         map_seed: random seed of the map; ``None`` makes no map.
         shard_images: images per shard.
     """
     # What joined the run is not in its shards: should its table be made again, it joins again.
     (run.path / schema.JOINED).unlink(missing_ok=True)
-    scored, vectors = _read_shards(run, -(-len(images.unique) // shard_images))
+    scored, vectors = _read_shards(run, -(-len(images.unique) // shard_images), scores)
     _save_vectors(run, scored["content_hash"].tolist(), vectors)
     with reporter.task("Neighbours and map", 2, "steps") as advance:
-        _add_evidence(scored, vectors)
+        evidence.of_vectors(scored, vectors)
+        evidence.calibrate(scored)
         advance(1, "")
         map_method = _add_map(run, scored, vectors, map_seed)
         advance(1, "")
@@ -135,29 +136,32 @@ def record_outcome(run: Run, **facts: object) -> None:
     run.update(**facts, finished=finished, scored_last=store.tick())
 
 
-def _read_shards(run: Run, count: int) -> tuple[pd.DataFrame, NDArray[np.float32]]:
-    """One row per different image, and the vectors ``(N, d)``."""
-    tables = [t for i in range(count) if (t := shards.read_shard(run, i)) is not None and len(t)]
-    if not tables:
-        return table_file.unique_table(None), np.zeros((0, 1), np.float32)
-    joined = pa.concat_tables(tables)
-    vectors = table_file.matrix(joined, "embedding").astype(np.float32)
-    return table_file.unique_table(joined), vectors
+def _read_shards(run: Run, count: int, scores: bool) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+    """One row per different image that has all results, and the vectors ``(N, d)``."""
+    embedded = _joined(run, "vectors", count)
+    if embedded is None:
+        return table_file.unscored_table([]), np.zeros((0, 1), np.float32)
+    hashes = embedded["content_hash"].to_pylist()
+    vectors = table_file.matrix(embedded, "embedding").astype(np.float32)
+    if not scores:
+        return table_file.unscored_table(hashes), vectors
+    joined = _joined(run, "scores", count)
+    if joined is None:
+        return table_file.unscored_table([]), vectors[:0]
+    frame = table_file.unique_table(joined)
+    rows = pd.Index(hashes).get_indexer(frame["content_hash"])
+    return frame[rows >= 0].reset_index(drop=True), vectors[rows[rows >= 0]]
+
+
+def _joined(run: Run, kind: shards.Kind, count: int) -> pa.Table | None:
+    read = (shards.read_shard(run, kind, i) for i in range(count))
+    tables = [table for table in read if table is not None and len(table)]
+    return pa.concat_tables(tables) if tables else None
 
 
 def _save_vectors(run: Run, hashes: list[str], vectors: NDArray[np.float32]) -> None:
     atomic_files.write_vectors(run.path / schema.VECTORS, vectors)
     atomic_files.write_table(run.path / schema.VECTOR_HASHES, pa.table({"content_hash": hashes}))
-
-
-def _add_evidence(scored: pd.DataFrame, vectors: NDArray[np.float32]) -> None:
-    """Add every kind of evidence of rarity beside the minority score; higher is rarer."""
-    scored["neighbor_distance"] = neighbors.neighbor_distance(vectors)
-    rows = outliers.reference(scored["content_hash"])
-    columns = outliers.evidence(vectors, vectors[rows], rows)
-    scored[list(outliers.NAMES)] = np.stack(columns, axis=1)
-    scored["embedding_rarity"] = classes.mean_rank(*columns, weights=outliers.WEIGHTS)
-    evidence.calibrate(scored)
 
 
 def _add_map(run: Run, scored: pd.DataFrame, vectors: NDArray[np.float32], seed: int | None) -> str:
@@ -175,7 +179,9 @@ def _fitted_map(
 ) -> tuple[NDArray[np.float32], str]:
     """The fitted map; a run that is gone on with keeps the one it has."""
     path = run.path / schema.MAP
-    identity = hashing.fingerprint([run.record.get("fingerprint"), scored["content_hash"].tolist()])
+    identity = hashing.fingerprint(
+        [run.record.get("vectors_from"), scored["content_hash"].tolist()]
+    )
     try:
         with np.load(path, allow_pickle=False) as saved:
             if str(saved["identity"]) == identity:

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mincurate.ranking import evidence
+from mincurate.ranking import evidence, shard_loop
 from mincurate.ranking.minority_score import Scored
 from mincurate.runs import atomic_files, schema
 from mincurate.runs.store import Run
@@ -48,31 +48,36 @@ def shard_table(hashes: Sequence[str], parts: Sequence[Scored]) -> pa.Table:
     if not parts:
         return pa.table({"content_hash": pa.array([], pa.string())})
 
-    def lists(arrays: list[NDArray[np.float32]]) -> pa.Array:
-        joined = np.concatenate(arrays)
-        kind = pa.float16() if joined.dtype == np.float16 else pa.float32()
-        flat = pa.array(joined.reshape(-1), kind)
-        return pa.FixedSizeListArray.from_arrays(flat, joined.shape[1])
-
     return pa.table(
         {
             "content_hash": pa.array(hashes, pa.string()),
-            "draws": lists([p.draws for p in parts]),
-            "layers": lists([p.layers for p in parts]),
+            "draws": shard_loop.lists([p.draws for p in parts]),
+            "layers": shard_loop.lists([p.layers for p in parts]),
             "denoising_error": pa.array(
                 np.concatenate([p.denoising_error for p in parts]), pa.float32()
             ),
-            # Half precision is ample for distances between unit vectors.
-            "embedding": lists([p.embeddings.astype(np.float16) for p in parts]),
         }
     )
 
 
-def unique_table(table: pa.Table | None) -> pd.DataFrame:
+def unscored_table(hashes: Sequence[str]) -> pd.DataFrame:
+    """The columns of `unique_table` for images that have no minority score yet."""
+    nothing = pd.Series([None] * len(hashes), dtype=object)
+    unknown = np.full(len(hashes), np.nan)
+    return pd.DataFrame(
+        {
+            "content_hash": pd.Series(list(hashes), dtype=object),
+            "minority_score": unknown,
+            "minority_score_se": unknown,
+            "minority_score_draws": nothing,
+            "layer_distances": nothing,
+            "denoising_error": unknown.astype(np.float32),
+        }
+    )
+
+
+def unique_table(table: pa.Table) -> pd.DataFrame:
     """One row per different image: the score, its error, and what it is made of."""
-    if table is None:
-        columns = ["content_hash", "minority_score", "minority_score_se", "minority_score_draws"]
-        return pd.DataFrame({name: [] for name in [*columns, "layer_distances", "denoising_error"]})
     draws, layers = matrix(table, "draws"), matrix(table, "layers")
     return pd.DataFrame(
         {

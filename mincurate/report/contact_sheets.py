@@ -44,7 +44,7 @@ def _tiles(
             {
                 "rank": rank(i),
                 **_embedded(picture),
-                "score": row.minority_score,
+                "score": row.minority_score if pd.notna(row.minority_score) else None,
                 "se": row.minority_score_se if pd.notna(row.minority_score_se) else None,
                 "ranked_by": getattr(row, column),
                 "label": row.label if isinstance(row.label, str) else "",
@@ -105,5 +105,5 @@ def pairs(run: Run, ranked: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]
         ]
     most = sorted((p for p in pairs if p["rank"] <= (len(rows) + 1) // 2), key=lambda p: p["rank"])
     least = sorted((p for p in pairs if p not in most), key=lambda p: -p["rank"])
-    groups = [("Most minority", most), ("Least minority", least)]
+    groups = [("Rarest images", most), ("Commonest images", least)]
     return [group for group in groups if group[1]]

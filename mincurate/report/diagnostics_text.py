@@ -88,6 +88,9 @@ MEANINGS = {
         lambda v: _grade(-v, -0.03, -0.06),
         ".1%",
     ),
+    "vectors_per_second": Meaning(
+        "Speed of vectors", "Images embedded per second, decoding included.", "", spec=".3g"
+    ),
     "images_per_second": Meaning(
         "Speed", "Images scored per second, all draws included.", "", spec=".3g"
     ),

@@ -111,8 +111,8 @@ def write_figures(
         least: pictures of the commonest.
 
     Returns:
-        The files that were written, of ``map.png``, ``histogram.png``, ``most_minority.png`` and
-        ``least_minority.png``.
+        The files that were written, of ``map.png``, ``histogram.png``, ``rarest.png`` and
+        ``commonest.png``.
     """
     folder = run.path / "figures"
     folder.mkdir(exist_ok=True)
@@ -121,8 +121,8 @@ def write_figures(
     drawn: dict[str, Figure | None] = {
         "map.png": _map(ranked, num_classes, str(record.get("map_method", ""))),
         "histogram.png": _histogram(ranked[column], record.get("class_edges") or [], column),
-        "most_minority.png": _contact_sheet(most, _captions(rarest, column), "Most minority"),
-        "least_minority.png": _contact_sheet(least, _captions(commonest, column), "Least minority"),
+        "rarest.png": _contact_sheet(most, _captions(rarest, column), "Rarest images"),
+        "commonest.png": _contact_sheet(least, _captions(commonest, column), "Commonest images"),
     }
     for name, figure in drawn.items():
         if figure is None:

@@ -57,7 +57,7 @@ def points(
         int(i): [
             -1 if picture is None else next(numbers),
             short(str(row.rel_path), 120),
-            f"{row.minority_score:.3f}",
+            f"{row.rarity:.3f}",
             short(row.label, 60) if isinstance(row.label, str) else "",
         ]
         for i, picture, row in zip(hover, pictures, rows.itertuples(), strict=True)

@@ -88,6 +88,7 @@ def write_report(run: Run) -> Path:
             counts=_counts(frame, ranked),
             facts=_facts(record, settings),
             rank_by=rank_by,
+            scored=bool(ranked["minority_score"].notna().any()),
             leans=LEANS,
             within_label=within_label,
             column=RANKINGS[rank_by].replace("_", " "),

@@ -20,6 +20,7 @@ SWITCHES = {
     "labels": {True: "--labels", False: "--no-labels"},
     "within_label": {True: "--within-label"},
     "umap": {False: "--no-umap"},
+    "quick": {True: "--quick"},
     "follow_links": {True: "--follow-links"},
 }
 """Recorded settings that are switches, and the option for values that are not the default."""

@@ -15,6 +15,8 @@ SCORES, SCORES_CSV = "scores.parquet", "scores.csv"
 VECTORS, VECTOR_HASHES = "embeddings.npy", "embeddings.parquet"
 JOINED = "joined.npz"
 """Hashes and vectors of images that joined a finished run, which `VECTORS` lacks."""
+SMALL_VECTORS = "embeddings-small.npz"
+"""Vectors of the images as small as the denoiser sees them (`reference.at_score_size`)."""
 MAP, RECONSTRUCTIONS, REPORT = "map.npz", "reconstructions.npz", "report.html"
 
 SYNTHETIC, SYNTHETIC_CSV = "synthetic.parquet", "synthetic.csv"
@@ -28,7 +30,17 @@ IMAGES, BASELINE = "images", "baseline"
 """Folders of generated images, and of the plain ones that an evaluation compares them with."""
 
 OUTPUTS = (
-    *(SCORES, SCORES_CSV, VECTORS, VECTOR_HASHES, JOINED, MAP, RECONSTRUCTIONS, REPORT),
+    *(
+        SCORES,
+        SCORES_CSV,
+        VECTORS,
+        VECTOR_HASHES,
+        JOINED,
+        SMALL_VECTORS,
+        MAP,
+        RECONSTRUCTIONS,
+        REPORT,
+    ),
     *(DIGESTS, RECORD),
 )
 """Files of every run."""

@@ -65,6 +65,11 @@ class Run:
         """Whether all images are scored and the table is written."""
         return bool(self.record.get("finished"))
 
+    @property
+    def ranked(self) -> bool:
+        """Whether the table is written, be it by vectors alone."""
+        return bool(self.record.get("rank_by"))
+
     def update(self, **changes: object) -> None:
         """Change entries of ``run.json``."""
         text = json.dumps(self.record | changes, indent=1, default=str, ensure_ascii=True)

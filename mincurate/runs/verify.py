@@ -74,8 +74,9 @@ def verify(run: Run) -> list[Damage]:
 
 
 def _shards(run: Run) -> Iterator[Problem]:
-    for index in shards.damaged_shards(run):
-        yield f"{schema.SHARDS}/scores-{index:06d}.parquet", "is damaged (checksum mismatch)"
+    for kind in shards.KINDS:
+        for index in shards.damaged_shards(run, kind):
+            yield f"{schema.SHARDS}/{kind}-{index:06d}.parquet", "is damaged (checksum mismatch)"
 
 
 def _scores(run: Run, record: dict[str, Any]) -> Iterator[Problem]:
@@ -84,7 +85,8 @@ def _scores(run: Run, record: dict[str, Any]) -> Iterator[Problem]:
     csv_rows = yield from _read(run, schema.SCORES_CSV, _rows)
     vectors = yield from _read(run, schema.VECTORS, _array)
     vector_hashes = yield from _read(run, schema.VECTOR_HASHES, pq.read_table)
-    yield from _read(run, schema.RECONSTRUCTIONS, _arrays)
+    if not record["settings"].get("quick"):
+        yield from _read(run, schema.RECONSTRUCTIONS, _arrays)
     if record.get("map_method") not in (None, "none"):
         yield from _read(run, schema.MAP, _arrays)
     joined: list[str] = []

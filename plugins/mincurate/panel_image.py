@@ -61,7 +61,10 @@ def _facts(sample: Any, tail: LongTail) -> str:
         return "This image has no rank in the run shown here."
     within = " with its label" if tail.within_label else ""
     error = sample["minority_score_se"]
-    score = f"{sample['minority_score']:.3f}" + (f" ± {error:.3f}" if error else "")
+    if sample["minority_score"] is None:
+        score = "not computed yet"
+    else:
+        score = f"{sample['minority_score']:.3f}" + (f" ± {error:.3f}" if error else "")
     draws = (tail.record.get("settings") or {}).get("n_draws")
     lines = [
         f"**{quoted(short(sample.filepath.rpartition('/')[2], 60))}**",

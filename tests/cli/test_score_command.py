@@ -76,7 +76,7 @@ def test_a_run_without_database_leaves_table_pictures_and_report(scored):
     draws = np.stack(frame["minority_score_draws"])
     np.testing.assert_allclose(draws.mean(1), frame["minority_score"], rtol=1e-5)
     assert {p.name for p in (output / "figures").iterdir()} == {
-        "map.png", "histogram.png", "most_minority.png", "least_minority.png",
+        "map.png", "histogram.png", "rarest.png", "commonest.png",
     }  # fmt: skip
     assert (output / "report.html").stat().st_size > 20_000
     csv = pd.read_csv(output / "scores.csv")

@@ -242,7 +242,7 @@ def test_the_sheet_in_a_file_shows_score_class_and_label(usual, page):
     [first, second] = figures._captions(labelled, "minority_score")
     assert first == (f"{top.minority_score.iloc[0]:.3f}", "class 9\n$x$")
     assert second[1] == "class 9"
-    sheet = figures._contact_sheet([None, None], [first, second], "Most minority")
+    sheet = figures._contact_sheet([None, None], [first, second], "Rarest images")
     assert "class 9\n$x$" in {text.get_text() for text in sheet.axes[0].texts}
     sheet.savefig(io.BytesIO())  # a formula would fail here, or vanish
 
@@ -404,7 +404,7 @@ def test_a_single_image_still_has_a_report(make_run):
     assert len(page.find(id="most").find_all("figure")) == 1
     assert page.find(id="least") is None
     assert "only one image" in words(page, "histogram")
-    assert sorted(p.name for p in (run.path / "figures").iterdir()) == ["most_minority.png"]
+    assert sorted(p.name for p in (run.path / "figures").iterdir()) == ["rarest.png"]
 
 
 def test_an_image_without_a_class_still_has_a_report(make_run):
@@ -778,7 +778,7 @@ def test_the_same_run_gives_the_same_bytes(make_run):
 
     first = contents()
     assert set(first) == {
-        *("report.html", "map.png", "histogram.png", "most_minority.png", "least_minority.png")
+        *("report.html", "map.png", "histogram.png", "rarest.png", "commonest.png")
     }
     assert contents() == first
 

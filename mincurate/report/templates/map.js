@@ -56,10 +56,10 @@ function point(event) {
   draw(best);
   tip.hidden = !best;
   if (!best) return;
-  const [, , ordinal, number, name, score, label] = best;
+  const [, , ordinal, number, name, rarity, label] = best;
   tip.replaceChildren(
     ...(number < 0 ? [] : [picture(number)]),
-    line(ordinal < 0 ? `score ${score}` : `score ${score}, class ${ordinal}`, true),
+    line(ordinal < 0 ? `rarity ${rarity}` : `rarity ${rarity}, class ${ordinal}`, true),
     ...(label ? [line(label)] : []),
     line(name));
   const [x, y] = at(best);

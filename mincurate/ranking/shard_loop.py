@@ -1,0 +1,166 @@
+"""Shards of images, worked through one by one; what a finished shard holds is not done again.
+
+Here or on a Ray cluster: the same function does a shard, and this process writes it, so that a run
+begun by one engine can be finished by the other.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mincurate.compute import ray_map
+from mincurate.compute.device import keep_freed_memory
+from mincurate.compute.ray_map import Cluster, Item
+from mincurate.images.bit_depth import DEFAULT, Rendering
+from mincurate.images.collection import Collection
+from mincurate.images.decode import Fit
+from mincurate.progress import Advance, Reporter
+from mincurate.runs import shards
+from mincurate.runs.store import Run
+
+SHARD_IMAGES = 256
+"""Images per shard: what a killed run loses at most."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files become batches.
+
+    Attributes:
+        size: side in pixels.
+        workers: processes that decode.
+        rendering: how files become pixels.
+    """
+
+    size: int
+    fit: Fit
+    batch_size: int
+    workers: int
+    rendering: Rendering = DEFAULT
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The results of some files.
+
+    Attributes:
+        hashes: content hashes of the images that have results, in order.
+        parts: their results, in batches.
+        lost: reasons, by content hash, of those that became unreadable since they were identified.
+    """
+
+    hashes: list[str] = field(default_factory=list)
+    parts: list[Any] = field(default_factory=list)
+    lost: dict[str, str] = field(default_factory=dict)
+
+
+Do = Callable[[list[Item], Advance | None], Rows]
+"""What is done with some files, pairs of content hash and path."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is done with every shard.
+
+    Attributes:
+        kind: of the shards, ``vectors`` or ``scores``.
+        title: what progress is called.
+        do: for this process; ``None`` where a cluster does it.
+        build: makes the same for another process.
+        table: the results as a table.
+        rate: where the record of the run keeps images per second.
+    """
+
+    kind: shards.Kind
+    title: str
+    do: Do | None
+    build: Callable[[], Do] | None
+    table: Callable[[Rows], pa.Table]
+    rate: str
+
+
+def files_of(collection: Collection) -> list[Item]:
+    """Content hash and path of every different image."""
+    return [(h, source.path) for h, (source, _) in collection.unique.items()]
+
+
+def work_off(
+    run: Run,
+    collection: Collection,
+    work: Work,
+    reporter: Reporter,
+    *,
+    cluster: Cluster | None = None,
+) -> dict[str, str]:
+    """Do what no finished shard holds, and write every shard as soon as it is done.
+
+    Args:
+        cluster: where to do it instead of here.
+
+    Returns:
+        Reasons, by content hash, of images without a result.
+    """
+    for index in shards.damaged_shards(run, work.kind):
+        reporter.say(f"Shard {index} of the {work.kind} of run {run.key} is damaged: made again.")
+    files = files_of(collection)
+    lost: dict[str, str] = {}
+    todo: list[tuple[int, list[Item]]] = []
+    started, done = time.monotonic(), 0
+    with reporter.task(work.title, len(files)) as advance:
+        for index, start in enumerate(range(0, len(files), SHARD_IMAGES)):
+            shard = files[start : start + SHARD_IMAGES]
+            if shards.shard_done(run, work.kind, index):
+                lost |= shards.lost_in_shard(run, work.kind, index)
+                advance(len(shard), "")
+            else:
+                todo.append((index, shard))
+        if not todo:
+            return lost
+        for index, rows in _results(work, todo, cluster, reporter, advance):
+            shards.write_shard(run, work.kind, index, work.table(rows), rows.lost)
+            lost |= rows.lost
+            done += len(rows.hashes)
+    run.update(**{work.rate: done / (time.monotonic() - started)})
+    return lost
+
+
+def _results(
+    work: Work,
+    todo: list[tuple[int, list[Item]]],
+    cluster: Cluster | None,
+    reporter: Reporter,
+    advance: Advance,
+) -> Iterator[tuple[int, Rows]]:
+    if cluster is None:
+        assert work.do is not None
+        for index, shard in todo:
+            yield index, work.do(shard, advance)
+        return
+    assert work.build is not None
+    for finished in ray_map.on_ray(partial(_on_worker, work.build), todo, cluster, reporter):
+        rows = Rows(lost=dict.fromkeys(finished.killers, ray_map.KILLED))
+        for part in finished.results:
+            rows.hashes.extend(part.hashes)
+            rows.parts.extend(part.parts)
+            rows.lost.update(part.lost)
+        advance(len(rows.hashes) + len(rows.lost), "")
+        yield finished.shard, rows
+
+
+def _on_worker(build: Callable[[], Do]) -> Callable[[list[Item]], Rows]:
+    keep_freed_memory()
+    do = build()
+    return lambda files: do(files, None)
+
+
+def lists(arrays: list[NDArray[Any]]) -> pa.Array:
+    """Arrays ``(n, d)``, one below the other, as lists of length d in half or single precision."""
+    joined = np.concatenate(arrays)
+    kind = pa.float16() if joined.dtype == np.float16 else pa.float32()
+    return pa.FixedSizeListArray.from_arrays(pa.array(joined.reshape(-1), kind), joined.shape[1])

@@ -1,0 +1,168 @@
+"""The vector of every image of a run: each file is decoded at the side that the network sees.
+
+On a CPU several batches are embedded at once, each by one thread. Threads that share a batch wait
+for one another at every layer, and lose most of their time beside other programs.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from mincurate.compute.device import choose_device, precision
+from mincurate.compute.ray_map import Cluster, Item
+from mincurate.diffusion.denoiser import to_tensor
+from mincurate.diffusion.load import load_denoiser
+from mincurate.errors import UserError
+from mincurate.features.embedder import Embedder, load_embedder
+from mincurate.images import collection as collections
+from mincurate.images.collection import Collection
+from mincurate.progress import Advance, Reporter
+from mincurate.ranking import shard_loop
+from mincurate.ranking.shard_loop import Reading, Rows, Work
+from mincurate.runs.store import Run
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What another process needs to embed: names of networks, which it has to find.
+
+    Attributes:
+        embedding: as for `load_embedder`.
+        model: the denoiser, for the embedding ``unet``.
+        weights_hash: of the embedding.
+        dtype: precision; ``None`` is float32.
+    """
+
+    embedding: str
+    model: str | None
+    device: str
+    dtype: torch.dtype | None
+    weights_hash: str
+
+    def build(self, reading: Reading) -> "shard_loop.Do":
+        """What embeds files.
+
+        Raises:
+            UserError: the network is not there, or has other weights.
+        """
+        device = choose_device(self.device)
+        denoiser = load_denoiser(self.model, device) if self.model else None
+        embedder = load_embedder(self.embedding, denoiser, device=device)
+        if embedder.weights_hash != self.weights_hash:
+            raise UserError(
+                f"A worker finds other weights under {self.embedding} than this machine; keep "
+                "models where all nodes see the same files."
+            )
+        return partial(embed_files, embedder, device, self.dtype, reading)
+
+
+def embed(
+    run: Run,
+    images: Collection,
+    embedder: Embedder,
+    recipe: Recipe,
+    reading: Reading,
+    reporter: Reporter,
+    *,
+    cluster: Cluster | None = None,
+) -> dict[str, str]:
+    """Embed every image that no finished shard holds; as `shard_loop.work_off`."""
+    work = Work(
+        kind="vectors",
+        title="Vectors",
+        do=partial(embed_files, embedder, choose_device(recipe.device), recipe.dtype, reading),
+        build=partial(recipe.build, reading),
+        table=_table,
+        rate="vectors_per_second",
+    )
+    return shard_loop.work_off(run, images, work, reporter, cluster=cluster)
+
+
+def embed_files(
+    embedder: Embedder,
+    device: str,
+    dtype: torch.dtype | None,
+    reading: Reading,
+    files: list[Item],
+    advance: Advance | None = None,
+) -> Rows:
+    """Decode and embed files; the vectors of `Rows.parts` are as `embed_batches` gives them."""
+    rows = Rows()
+
+    def pixels() -> Iterator[NDArray[np.uint8]]:
+        for hashes, batch, bad in collections.read_batches(
+            files,
+            size=reading.size,
+            fit=reading.fit,
+            rendering=reading.rendering,
+            batch_size=reading.batch_size,
+            workers=reading.workers,
+        ):
+            rows.hashes.extend(hashes)
+            rows.lost.update(bad)
+            if advance:
+                advance(len(bad), "")
+            if len(batch):
+                yield batch
+
+    for vectors in embed_batches(embedder, device, dtype, pixels()):
+        rows.parts.append(vectors)
+        if advance:
+            advance(len(vectors), "")
+    return rows
+
+
+def embed_batches(
+    embedder: Embedder,
+    device: str,
+    dtype: torch.dtype | None,
+    batches: Iterable[NDArray[np.uint8]],
+) -> Iterator[NDArray[np.float16]]:
+    """Vectors ``(n, d)`` of length 1 of every batch ``(n, 3, H, W)``, in order.
+
+    Half precision is ample for distances between unit vectors.
+    """
+    kind = device.split(":")[0]
+
+    @torch.inference_mode()
+    def work(batch: NDArray[np.uint8]) -> NDArray[np.float16]:
+        with precision(kind, dtype):
+            vectors = embedder.embed(to_tensor(batch, torch.device(device)))
+        return F.normalize(vectors.float(), dim=1).cpu().numpy().astype(np.float16)
+
+    threads = torch.get_num_threads()
+    if kind != "cpu" or threads == 1:
+        yield from map(work, batches)
+        return
+    waiting: deque[Future[NDArray[np.float16]]] = deque()
+    # The setting is of each thread, and is put back for threads that begin later.
+    with ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, 1)) as pool:
+        try:
+            for batch in batches:
+                waiting.append(pool.submit(work, batch))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+            torch.set_num_threads(threads)
+
+
+def _table(rows: Rows) -> pa.Table:
+    """Rows of a shard, one per image; without any, a table of none."""
+    hashes = pa.array(rows.hashes, pa.string())
+    if not rows.parts:
+        return pa.table({"content_hash": hashes})
+    return pa.table({"content_hash": hashes, "embedding": shard_loop.lists(rows.parts)})
