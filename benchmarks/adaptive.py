@@ -105,7 +105,7 @@ def record(options):
     distance = perceptual.load_perceptual(options.perceptual, model)
     sigma = model.nearest_sigma(0.005 * model.image_size)
     k = REFERENCE + FIXED
-    scorer = Scorer(model, distance, lambda x: x.mean((2, 3)), sigma, k, 0)
+    scorer = Scorer(model, distance, sigma, k, 0)
     images = collection.open_collection(options.record, max_images=options.images)
     files = [(name, source.path) for name, (source, _) in images.unique.items()]
     batches = collection.read_batches(

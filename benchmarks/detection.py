@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import study
+from planted import embed
 from provenance import provenance
 
 
@@ -164,11 +165,14 @@ def main():
             """Draws, layers, vectors and squared error of every image."""
             level = model.nearest_sigma(sigma)
             scorer = minority_score.Scorer(
-                model, distance, embedder.embed, level, options.draws, options.seed, dtype
+                model, distance, level, options.draws, options.seed, dtype
             )
             parts = study.scored(scorer, pixels, hashes)
-            names = ("draws", "layers", "embeddings", "denoising_error")
-            return [np.concatenate([getattr(p, name) for p in parts]) for name in names]
+            names = ("draws", "layers", "denoising_error")
+            draws, layers, error = (
+                np.concatenate([getattr(p, name) for p in parts]) for name in names
+            )
+            return draws, layers, embed(pixels, embedder.name, model), error
 
         add("complexity (control)", "pixels", None, None, complexity)
         rivals_done = set()

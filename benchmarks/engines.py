@@ -102,12 +102,12 @@ def frail(recipe, reading, folder, work):
     """The work, whose worker dies before five of the shards, once each."""
     score_files = work(recipe, reading)
 
-    def dying(items):
+    def dying(items, advance=None):
         seen = Path(folder) / items[0][0]
         if len(os.listdir(folder)) < 5 and not seen.exists():
             seen.touch()
             os._exit(1)
-        return score_files(items)
+        return score_files(items, advance)
 
     return dying
 
@@ -117,20 +117,21 @@ def with_faults(options, place):
     import ray
     from ray.cluster_utils import Cluster
 
-    from mincurate.ranking import score_shards
     from mincurate.runs import shards
 
     memory = {"object_store_memory": 100 * 2**20}
     machines = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False, **memory})
     nodes = [machines.add_node(num_cpus=1, **memory) for _ in range(2)]
     machines.wait_for_nodes()
+    from mincurate.ranking import score_shards
+
     deaths = place / "deaths"
     deaths.mkdir()
     score_shards.build_work = partial(frail, folder=str(deaths), work=score_shards.build_work)
     written = shards.write_shard
 
-    def write_shard(run, index, table, lost):
-        written(run, index, table, lost)
+    def write_shard(run, kind, index, table, lost):
+        written(run, kind, index, table, lost)
         if len(list((run.path / "shards").glob("*.done"))) == 3:
             machines.remove_node(nodes[1], allow_graceful=False)
 
@@ -167,11 +168,12 @@ def main():
     import ray
 
     from mincurate.compute.device import keep_freed_memory
-    from mincurate.ranking import score_shards
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     keep_freed_memory()
-    score_shards.SHARD_IMAGES = options.shard
+    from mincurate.ranking import shard_loop
+
+    shard_loop.SHARD_IMAGES = options.shard
     rates = {"local": [], "ray": []}
     trained = {engine: [] for engine in rates}
     with tempfile.TemporaryDirectory() as name:

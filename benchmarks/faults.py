@@ -191,10 +191,11 @@ def load() -> None:
     import torch
 
     from mincurate.diffusion import train_denoiser, training_loop
-    from mincurate.ranking import score_shards
 
     torch.set_num_threads(1)
-    score_shards.SHARD_IMAGES = 8
+    from mincurate.ranking import shard_loop
+
+    shard_loop.SHARD_IMAGES = 8
     training_loop.CHECKPOINT_SECONDS = 0.3
     network = train_denoiser.new_unet
     train_denoiser.new_unet = lambda size, channels: network(size, (32, 32, 64))

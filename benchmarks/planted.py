@@ -155,23 +155,15 @@ def pool(data: Path, embedding: str, per_class: int, cache: Path | None) -> Pool
     return result
 
 
-def embed(pixels: np.ndarray, embedding: str) -> np.ndarray:
+def embed(pixels: np.ndarray, embedding: str, denoiser=None) -> np.ndarray:
     """Vectors ``(N, d)`` of length 1 for ``(N, 3, H, W)`` uint8, by mincurate's embedding."""
-    import torch
-
-    from mincurate.diffusion.denoiser import to_tensor
     from mincurate.features import embedder as embedders
+    from mincurate.ranking import vectors
 
-    embedder = embedders.load_embedder(embedding, None)
-    with torch.inference_mode():
-        return np.concatenate(
-            [
-                torch.nn.functional.normalize(
-                    embedder.embed(to_tensor(pixels[i : i + 64])).float(), dim=1
-                ).numpy()
-                for i in range(0, len(pixels), 64)
-            ]
-        )
+    embedder = embedders.load_embedder(embedding, denoiser)
+    batches = (pixels[i : i + 64] for i in range(0, len(pixels), 64))
+    parts = list(vectors.embed_batches(embedder, "cpu", None, batches))
+    return np.concatenate(parts).astype(np.float32)
 
 
 def spoil(image: Image.Image, how: str) -> Image.Image:

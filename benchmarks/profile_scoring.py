@@ -15,7 +15,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-STAGES = ("decode", "noise", "unet", "perceptual", "embed", "distance", "write")
+STAGES = ("decode", "noise", "unet", "perceptual", "distance", "write")
 
 
 class Clock:
@@ -55,27 +55,23 @@ def profile(options):
 
     from mincurate.compute import device
     from mincurate.diffusion.load import load_denoiser
-    from mincurate.features import embedder as embedders
     from mincurate.features import perceptual
     from mincurate.images import collection, decode_pool
-    from mincurate.ranking import minority_score, score_shards, table_file
+    from mincurate.ranking import minority_score, score_shards, shard_loop, table_file
     from mincurate.ranking.minority_score import Scorer
-    from mincurate.ranking.score_shards import Reading
+    from mincurate.ranking.shard_loop import Reading
     from mincurate.runs import shards, store
 
     device.keep_freed_memory()
     model = load_denoiser(options.model)
     distance = perceptual.load_perceptual(options.perceptual, model)
-    embedder = embedders.load_embedder(
-        embedders.choose_embedding("auto", options.perceptual), model
-    )
     images = collection.open_collection(options.source, max_images=options.images)
     files = [(name, source.path) for name, (source, _) in images.unique.items()]
     dtype = device.reduced_precision("cpu")
     sigma = model.nearest_sigma(0.005 * model.image_size)
-    scorer = Scorer(model, distance, embedder.embed, sigma, options.draws, 0, dtype)
+    scorer = Scorer(model, distance, sigma, options.draws, 0, dtype)
     reading = Reading(model.image_size, "crop", 32, 2)
-    score_shards.score_files(scorer, files[:32], reading)
+    score_shards.score_files(scorer, reading, files[:32])
     before = peak()
     clock = Clock()
     patched = [
@@ -88,19 +84,18 @@ def profile(options):
     for owner, name, stage in (
         (model, "denoise", "unet"),
         (distance, "features", "perceptual"),
-        (scorer, "embed", "embed"),
     ):
         object.__setattr__(owner, name, clock.timed(stage, getattr(owner, name)))
     with tempfile.TemporaryDirectory() as folder:
         run = store.Run(Path(folder))
         started = time.perf_counter()
-        for index in range(0, len(files), score_shards.SHARD_IMAGES):
+        for index in range(0, len(files), shard_loop.SHARD_IMAGES):
             rows = score_shards.score_files(
-                scorer, files[index : index + score_shards.SHARD_IMAGES], reading
+                scorer, reading, files[index : index + shard_loop.SHARD_IMAGES]
             )
             writing = time.perf_counter()
             shards.write_shard(
-                run, index, table_file.shard_table(rows.hashes, rows.parts), rows.lost
+                run, "scores", index, table_file.shard_table(rows.hashes, rows.parts), rows.lost
             )
             clock.seconds["write"] += time.perf_counter() - writing
         wall = time.perf_counter() - started

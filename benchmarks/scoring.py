@@ -96,8 +96,7 @@ def side(name, folder, spec, n_draws, batch):
     else:
         device.keep_freed_memory()  # as the command line does
         dtype = device.reduced_precision("cpu")
-        embed = lambda x: x.mean((2, 3))  # noqa: E731 - embedding is no part of this comparison
-        scorer = Scorer(model, distance, embed, sigma, n_draws, 0, dtype)
+        scorer = Scorer(model, distance, sigma, n_draws, 0, dtype)
         scorer(pixels[:batch], names[:batch])
         started = time.perf_counter()
         parts = [
@@ -141,7 +140,7 @@ def arithmetic(folder, spec, n_draws):
     model = load_denoiser(str(folder / "model"))
     sigma = model.nearest_sigma(0.005 * model.image_size)
     distance = perceptual.load_perceptual(spec, model)
-    scorer = Scorer(model, distance, lambda x: x.mean((2, 3)), sigma, n_draws, 0)
+    scorer = Scorer(model, distance, sigma, n_draws, 0)
     with FlopCounterMode(display=False) as counter:
         scorer(np.load(folder / "pixels.npy")[:8], [str(i) for i in range(8)])
     a = torch.randn(2048, 2048)

@@ -35,7 +35,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from planted import SPOILED, Planted, Pool, cases, pool
+from planted import SPOILED, Planted, Pool, cases, embed, pool
 from provenance import provenance
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -175,12 +175,11 @@ def trained(images: Pool, case: Planted, steps: int, seed: int, sigmas="around")
 
 def scorer_of(model, spec: str, n_draws: int, seed: int, sigma: float = SIGMA):
     """A scorer as `mincurate score` makes it."""
-    from mincurate.features import embedder, perceptual
+    from mincurate.features import perceptual
     from mincurate.ranking import minority_score
 
     distance = perceptual.load_perceptual(spec, model)
-    embed = embedder.load_embedder("unet", model).embed
-    return minority_score.Scorer(model, distance, embed, model.nearest_sigma(sigma), n_draws, seed)
+    return minority_score.Scorer(model, distance, model.nearest_sigma(sigma), n_draws, seed)
 
 
 def scored(scorer, pixels, names):
@@ -213,7 +212,7 @@ def denoised(images: Pool, case: Planted, vectors_say, options: argparse.Namespa
         yield f"minority{end}", score, seconds
         yield f"semantic surprise{end}", surprise, seconds
         if spec == "unet":
-            own = np.concatenate([p.embeddings for p in parts])
+            own = embed(images.pixels[case.rows], "unet", model)
             vectors_say = outliers.rarity(own, reference(case))
             yield "embedding (unet)", vectors_say, seconds
             yield "AvgkNN (unet)", neighbors.neighbor_distance(own), seconds

@@ -96,7 +96,7 @@ def feature_passes(given):
         return distance.trunk(x)
 
     counted = replace(distance, trunk=trunk)
-    scorer = Scorer(model, counted, lambda x: x.mean((2, 3)), model.nearest_sigma(0.16), 6, 0)
+    scorer = Scorer(model, counted, model.nearest_sigma(0.16), 6, 0)
     side = model.image_size
     scorer(np.zeros((4, 3, side, side), np.uint8), list("abcd"))
     return f"{sum(seen) / 4:g} for K = 6", sum(seen) / 4 <= 7

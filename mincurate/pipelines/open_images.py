@@ -6,6 +6,7 @@ from typing import Any
 from mincurate.images import collection
 from mincurate.images.collection import FIFTYONE, Collection, Place
 from mincurate.progress import SILENT, Reporter
+from mincurate.ranking import table
 
 
 def open_images(
@@ -55,3 +56,15 @@ def open_images(
     lines = [] if labels is False else [dataset.words]
     empty = Collection("fiftyone", value, [], origin=origin, lines=lines)
     return collection.identify_all(empty, files, reporter=reporter, **reading)
+
+
+def describe(images: Collection) -> str:
+    """One line on what was found."""
+    counts = table.counts(images)
+    line = f"Found {counts['images']:,} files: {counts['unique']:,} different readable images"
+    if counts["duplicates"]:
+        line += f", {counts['duplicates']:,} exact duplicates"
+    if counts["unscorable"]:
+        line += f", {counts['unscorable']:,} that cannot be read (listed in the report)"
+    labels = images.labels
+    return line + (f"; {len(labels)} labels." if labels else "; no labels.")

@@ -21,7 +21,7 @@ from mincurate.images import collection as collections
 from mincurate.images.collection import Collection, Place
 from mincurate.images.object_storage import remote
 from mincurate.pipelines import scoring_plan
-from mincurate.pipelines.open_images import open_images
+from mincurate.pipelines.open_images import describe, open_images
 from mincurate.pipelines.score_settings import ScoreSettings
 from mincurate.pipelines.scoring_plan import Networks, ScoringPlan
 from mincurate.progress import SILENT, Reporter
@@ -178,7 +178,7 @@ def _open(path: Place, settings: ScoreSettings, reporter: Reporter) -> Collectio
         workers=settings.workers,
         reporter=reporter,
     )
-    for line in (describe(table.counts(images), images), *images.lines):
+    for line in (describe(images), *images.lines):
         reporter.say(line)
     return images
 
@@ -378,17 +378,6 @@ def _store(run: Run, dataset: str | None, reporter: Reporter) -> tuple[str | Non
         ) from error
     run.update(dataset=written.name)
     return written.name, f"{written.added} samples added, {written.updated} updated"
-
-
-def describe(counts: dict[str, int], images: Collection) -> str:
-    """One line on what was found."""
-    line = f"Found {counts['images']:,} files: {counts['unique']:,} different readable images"
-    if counts["duplicates"]:
-        line += f", {counts['duplicates']:,} exact duplicates"
-    if counts["unscorable"]:
-        line += f", {counts['unscorable']:,} that cannot be read (listed in the report)"
-    labels = images.labels
-    return line + (f"; {len(labels)} labels." if labels else "; no labels.")
 
 
 def versions() -> dict[str, str]:

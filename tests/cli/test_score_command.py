@@ -416,10 +416,10 @@ def test_a_killed_run_goes_on_to_the_same_table(shapes, tmp_path):
 KILLABLE = """
 import os, signal
 from mincurate.diffusion import train_denoiser, trainer
-from mincurate.ranking import score_shards, umap_map
+from mincurate.ranking import shard_loop, umap_map
 from mincurate.runs import shards
 
-score_shards.SHARD_IMAGES = 10
+shard_loop.SHARD_IMAGES = 10
 trainer.CHECKPOINT_SECONDS = 0.0
 where = os.environ.get("KILL_AT", "")
 

@@ -13,7 +13,7 @@ from mincurate.compute import ray_map
 from mincurate.compute.ray_map import Cluster, Mapped
 from mincurate.errors import UserError
 from mincurate.pipelines import score
-from mincurate.ranking import score_shards
+from mincurate.ranking import score_shards, shard_loop
 from mincurate.runs import shards
 
 ray = pytest.importorskip("ray")
@@ -147,19 +147,19 @@ def build_frail(recipe, reading, folder):
     """The real work, whose worker dies before three of the shards, once each."""
     work = BUILD(recipe, reading)
 
-    def frail(items):
+    def frail(items, advance=None):
         seen = Path(folder) / items[0][0]
         if len(list(Path(folder).iterdir())) < 3 and not seen.exists():
             seen.touch()
             os._exit(1)
-        return work(items)
+        return work(items, advance)
 
     return frail
 
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr(score_shards, "SHARD_IMAGES", 10)
+    monkeypatch.setattr(shard_loop, "SHARD_IMAGES", 10)
 
 
 def same_table(a, b):
@@ -178,9 +178,9 @@ def test_a_lost_node_and_dying_workers_give_the_table_of_the_local_engine(
     )
     written = shards.write_shard
 
-    def write_shard(run, index, table, lost):
-        written(run, index, table, lost)
-        if len(list((run.path / "shards").glob("*.done"))) == 2:
+    def write_shard(run, kind, index, table, lost):
+        written(run, kind, index, table, lost)
+        if len(list((run.path / "shards").glob("scores-*.done"))) == 2:
             machines.remove_node(nodes[1], allow_graceful=False)
 
     monkeypatch.setattr(shards, "write_shard", write_shard)
@@ -201,16 +201,18 @@ def test_a_run_begun_here_is_finished_on_ray(small_shards, shapes, tmp_path, mon
     whole = score.score(shapes, output=tmp_path / "whole", **plain)
     written = shards.write_shard
 
-    def stop_after_two(run, index, table, lost):
-        if index == 2:
+    def stop_after_two(run, kind, index, table, lost):
+        if kind == "scores" and index == 2:
             raise KeyboardInterrupt
-        written(run, index, table, lost)
+        written(run, kind, index, table, lost)
 
     monkeypatch.setattr(shards, "write_shard", stop_after_two)
     with pytest.raises(KeyboardInterrupt):
         score.score(shapes, output=tmp_path / "half", **plain)
     monkeypatch.setattr(shards, "write_shard", written)
-    first = {p: p.stat().st_mtime_ns for p in (tmp_path / "half" / "shards").glob("*.parquet")}
+    first = {
+        p: p.stat().st_mtime_ns for p in (tmp_path / "half" / "shards").glob("scores-*.parquet")
+    }
     assert len(first) == 2
     rest = score.score(shapes, output=tmp_path / "half", engine="ray", num_workers=1, **plain)
     same_table(rest.frame, whole.frame)
@@ -220,17 +222,17 @@ def test_a_run_begun_here_is_finished_on_ray(small_shards, shapes, tmp_path, mon
 def build_allergic(recipe, reading, poison):
     work = BUILD(recipe, reading)
 
-    def allergic(items):
+    def allergic(items, advance=None):
         if any(content == poison for content, _ in items):
             os._exit(1)
-        return work(items)
+        return work(items, advance)
 
     return allergic
 
 
 @pytest.mark.long
 def test_an_image_that_kills_workers_is_unscorable_and_stays_so(shapes, tmp_path, monkeypatch):
-    monkeypatch.setattr(score_shards, "SHARD_IMAGES", 2)  # each further halving starts workers anew
+    monkeypatch.setattr(shard_loop, "SHARD_IMAGES", 2)  # each further halving starts workers anew
     plain = {"fiftyone": False, "umap": False, "n_draws": 2, "train_steps": 2, "max_images": 12}
     here = score.score(shapes, output=tmp_path / "here", **plain).frame
     poison = here["content_hash"][7]

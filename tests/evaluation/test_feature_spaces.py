@@ -30,7 +30,9 @@ def run():
         frame = pd.DataFrame({"content_hash": [f"{i:03d}" for i in range(100)]})
         frame["embedding_rarity"] = np.linspace(0, 1, 100)
         frame["minority_score"] = np.linspace(1, 0, 100)
-        base = Base(SimpleNamespace(record=record, key="mincurate_1"), frame, vectors, 16, "crop")
+        base = Base(
+            SimpleNamespace(record=record, key="mincurate_1"), frame, vectors, 16, "crop", 16
+        )
         denoiser = SimpleNamespace(device=torch.device("cpu"))
         return base, SimpleNamespace(perceptual=Perceptual(distance, "", trunk), denoiser=denoiser)
 

@@ -17,7 +17,7 @@ from mincurate.features import perceptual
 from mincurate.ranking import minority_score, score_shards
 denoiser = train_denoiser.untrained(train_denoiser.Training(32, (0.1, 1.0), channels=(64, 128)))
 scorer = minority_score.Scorer(
-    denoiser, perceptual.load_perceptual("unet", denoiser), lambda x: x.mean((2, 3)), 0.16, 4, 0
+    denoiser, perceptual.load_perceptual("unet", denoiser), 0.16, 4, 0
 )
 pixels = np.random.default_rng(0).integers(0, 256, (192, 3, 32, 32), np.uint8)
 names = [f"{i:04d}" for i in range(len(pixels))]

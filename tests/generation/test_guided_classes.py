@@ -32,7 +32,7 @@ def test_the_rarest_tenth_of_a_run_with_any_number_of_classes(home, num_classes,
     frame["rarity_class"] = classes.ordinal_classes(scores, num_classes)
     run = store.create()
     run.update(num_classes=num_classes)
-    base = Base(run, frame, np.zeros((503, 2), np.float32), 16, "crop")
+    base = Base(run, frame, np.zeros((503, 2), np.float32), 16, "crop", 16)
     target, members = targets.choose_target(
         base, target_class=None, top_fraction=0.1, label=None, like=None
     )
@@ -46,7 +46,7 @@ def test_a_label_without_images_in_the_tail_is_made_of_its_own_rarest_class(home
     frame["rarity_class"] = [0, 2, 4, 0, 1, 2]
     run = store.create()
     run.update(num_classes=5)
-    base = Base(run, frame, np.zeros((6, 2), np.float32), 16, "crop")
+    base = Base(run, frame, np.zeros((6, 2), np.float32), 16, "crop", 16)
     wanted = {"top_fraction": 0.1, "like": None}
     for label, rarest in (("disc", 4), ("cross", 2)):
         target, members = targets.choose_target(base, target_class=None, label=label, **wanted)

@@ -11,7 +11,6 @@ import pytest
 from mincurate.errors import UserError
 from mincurate.images import collection, decode, object_storage, sources
 from mincurate.pipelines import score
-from mincurate.ranking import score_shards
 
 
 class Storage:
@@ -166,7 +165,9 @@ def test_two_workers_of_a_cluster_give_objects_the_table_of_this_process(
 ):
     pytest.importorskip("ray")
     monkeypatch.setenv("RAY_worker_niceness", "0")
-    monkeypatch.setattr(score_shards, "SHARD_IMAGES", 10)
+    from mincurate.ranking import shard_loop
+
+    monkeypatch.setattr(shard_loop, "SHARD_IMAGES", 10)
     plain = {"fiftyone": False, "umap": False, "n_draws": 2, "train_steps": 20}
     here = score.score(stored, output=tmp_path / "here", **plain)
     on_ray = {"engine": "ray", "num_workers": 2, "output": tmp_path / "there"}

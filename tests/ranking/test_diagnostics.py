@@ -106,7 +106,7 @@ def words(rank_by="minority", images=200, trained=(0.1, 1.0), weak=False, **numb
     run.update(settings={"rank_by": rank_by})
     ours = scorer()
     ours = replace(ours, denoiser=replace(ours.denoiser, trained_sigmas=trained))
-    embedder = Embedder("some", "", lambda x: x, weak=weak)
+    embedder = Embedder("some", "", lambda x: x, 16, 16, weak=weak)
     return diagnostics.in_words(WELL | numbers, run, images, ours, embedder)
 
 
@@ -134,7 +134,7 @@ def test_a_ranking_by_vectors_does_not_follow_the_complexity_of_the_score():
 def test_numbers_that_are_not_known_are_not_complained_of():
     run = store.create()
     run.update(settings={"rank_by": "minority"})
-    embedder = Embedder("some", "", lambda x: x, weak=False)
+    embedder = Embedder("some", "", lambda x: x, 16, 16, weak=False)
     assert diagnostics.in_words({}, run, 200, scorer(), embedder) == []
 
 
@@ -178,7 +178,7 @@ def finished(folder, rank_by="minority", gain=2.0, draw_noise=0.01, texture=Fals
 
 def examined(run):
     ours = replace(scorer(), sigma=SIGMA)
-    embedder = Embedder("some", "", lambda x: x, weak=False)
+    embedder = Embedder("some", "", lambda x: x, 16, 16, weak=False)
     return diagnostics.examine(run, ours, embedder, size=16, fit="crop")
 
 

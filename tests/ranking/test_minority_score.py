@@ -24,7 +24,6 @@ def scorer(n_draws=3, dtype=None, **changes):
     return Scorer(
         denoiser=changes.get("denoiser", model),
         perceptual=changes.get("perceptual", perceptual.load_perceptual("unet", model)),
-        embed=lambda x: x.mean((2, 3)),
         sigma=model.nearest_sigma(0.16),
         n_draws=n_draws,
         seed=changes.get("seed", 0),
@@ -127,7 +126,7 @@ def test_a_mixture_known_in_closed_form_ranks_its_rare_mode_above_the_common_one
     raw = Perceptual("squared", "", lambda x: [x])
     object.__setattr__(raw, "features", lambda x: [x])
     exact = scorer(8, denoiser=Exact(), perceptual=raw)
-    exact = Scorer(exact.denoiser, raw, exact.embed, 2.0, 8, 0)
+    exact = Scorer(exact.denoiser, raw, 2.0, 8, 0)
     found = exact(pixels, [str(i) for i in range(400)]).draws.mean(1)
     assert found[kind == 1].min() > np.quantile(found[kind == 0], 0.9)
 

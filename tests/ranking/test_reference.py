@@ -86,7 +86,7 @@ def test_a_changed_model_is_refused(base, tmp_path):
 def test_a_missing_image_is_said(base, tmp_path):
     frame = base.frame.assign(path=[str(tmp_path / "gone.png"), *base.frame["path"][1:]])
     with pytest.raises(UserError, match="cannot be read any more"):
-        reference.Base(base.run, frame, base.vectors, base.size, base.fit).pixels()
+        reference.Base(base.run, frame, base.vectors, base.size, base.fit, base.size).pixels()
 
 
 def test_an_unfinished_run_and_one_of_another_kind_are_refused(tmp_path):
@@ -131,7 +131,7 @@ def test_vectors_that_join_a_ranking_within_labels_are_compared_with_their_label
     edges = ranks.rank(frame, "embedding_rarity", 4, True)
     run = Run(tmp_path)
     run.update(rank_by="embedding", num_classes=4, **edges)
-    base = reference.Base(run, frame, vectors, 32, "crop")
+    base = reference.Base(run, frame, vectors, 32, "crop", 32)
     draws = evidence.summary(rng.normal(size=(4, 2)).astype(np.float32))
     new = pd.DataFrame(draws | {"embedding_rarity": 0.5, "rarity": 0.5, "rarity_class": 1})
     joined = np.concatenate([like(1, 1), vectors[:1], like(1, 1), like(1, 1)])

@@ -20,7 +20,6 @@ def scorer():
     return Scorer(
         denoiser=denoiser,
         perceptual=perceptual.load_perceptual("unet", denoiser),
-        embed=lambda x: x.flatten(1),
         sigma=denoiser.nearest_sigma(0.2),
         n_draws=3,
         seed=0,
@@ -47,7 +46,7 @@ def test_where_nothing_differs_the_heat_is_cold(scorer, pixels):
         def denoise(self, x, sigma):
             return to_tensor(pixels).expand(len(x), -1, -1, -1)
 
-    perfect = Scorer(Perfect(), scorer.perceptual, scorer.embed, scorer.sigma, 3, 0)
+    perfect = Scorer(Perfect(), scorer.perceptual, scorer.sigma, 3, 0)
     assert error_map.heat_map(perfect, pixels, "any").max() < 1e-6
 
 

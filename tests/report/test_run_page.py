@@ -272,10 +272,10 @@ def test_reconstructions_stand_beside_the_originals_with_their_scores(page):
 def test_every_image_on_the_map_has_a_picture_a_name_and_a_class(usual, page):
     data, frame = points(page), usual.frame().set_index("rel_path")
     assert len(data["points"]) == data["hover"] == 200
-    for _, _, ordinal_class, picture, name, score, label in data["points"]:
+    for _, _, ordinal_class, picture, name, rarity, label in data["points"]:
         row = frame.loc[name]
         assert (ordinal_class, label) == (row.rarity_class, row.label)
-        assert score == f"{row.minority_score:.3f}"
+        assert rarity == f"{row.rarity:.3f}"
         assert picture >= 0
 
 

@@ -37,7 +37,7 @@ def test_a_run_nobody_made_is_one_sentence():
 def test_deleting_a_run_removes_its_files_and_nothing_else(tmp_path):
     run = store.create(tmp_path / "out")
     (tmp_path / "out" / "mine.txt").write_text("mine")
-    shards.write_shard(run, 0, TABLE, {})
+    shards.write_shard(run, "scores", 0, TABLE, {})
     store.delete(run)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["mine.txt"]
     assert store.all_runs() == []
@@ -48,19 +48,19 @@ def test_deleting_a_run_removes_its_files_and_nothing_else(tmp_path):
 
 def test_a_shard_counts_only_when_its_marker_fits():
     run = store.create()
-    assert not shards.shard_done(run, 0)
-    shards.write_shard(run, 0, TABLE, {})
-    assert shards.read_shard(run, 0).equals(TABLE)
+    assert not shards.shard_done(run, "scores", 0)
+    shards.write_shard(run, "scores", 0, TABLE, {})
+    assert shards.read_shard(run, "scores", 0).equals(TABLE)
     marker = run.path / "shards" / "scores-000000.done"
     content = marker.read_bytes()
     marker.unlink()
-    assert not shards.shard_done(run, 0)
+    assert not shards.shard_done(run, "scores", 0)
     marker.write_bytes(content)
     shard = marker.with_suffix(".parquet")
     shard.write_bytes(shard.read_bytes()[:-1])
-    assert not shards.shard_done(run, 0)
+    assert not shards.shard_done(run, "scores", 0)
     marker.write_text("{")
-    assert not shards.shard_done(run, 0)
+    assert not shards.shard_done(run, "scores", 0)
 
 
 def test_a_write_that_fails_leaves_the_file_that_was_there(tmp_path, monkeypatch):
