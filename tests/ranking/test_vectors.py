@@ -1,0 +1,155 @@
+"""Vectors from files: at the network's own side, the same however many threads, and kept."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from mincurate.errors import UserError
+from mincurate.features.embedder import Embedder
+from mincurate.pipelines import score
+from mincurate.ranking import reference, vectors
+from mincurate.runs import shards
+from mincurate.runs.verify import verify
+
+PLAIN = {"fiftyone": False, "umap": False, "n_draws": 2, "train_steps": 2, "image_size": 16}
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photographs")
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        pixels = rng.integers(0, 256, (9, 12, 3), np.uint8).repeat(12, 0).repeat(12, 1)
+        Image.fromarray(pixels).save(folder / f"{i:02d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """A pretrained network for vectors, as far as the pipeline can tell."""
+    from torchvision.models import squeezenet1_0
+
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("weights") / "squeezenet.safetensors"
+    save_file(squeezenet1_0(weights=None).state_dict(), file)
+    return f"torchvision:squeezenet1_0@{file}"
+
+
+@pytest.fixture
+def sides(monkeypatch):
+    """The sides of the images that networks for vectors are given."""
+    seen = set()
+    embed = Embedder.embed
+
+    def watched(self, x):
+        seen.add(tuple(x.shape[2:]))
+        return embed(self, x)
+
+    monkeypatch.setattr(Embedder, "embed", watched)
+    return seen
+
+
+def test_vectors_are_the_same_on_one_thread_and_on_two():
+    net = Embedder("", "", lambda x: x.mean((2, 3)), 8, 8, weak=False)
+    batches = [
+        np.full((2, 3, 8, 8), i + np.arange(3)[None, :, None, None], np.uint8) for i in range(9)
+    ]
+    before = torch.get_num_threads()
+    results = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        results.append(np.concatenate(list(vectors.embed_batches(net, "cpu", None, iter(batches)))))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    np.testing.assert_array_equal(*results)
+    np.testing.assert_allclose(np.linalg.norm(results[0].astype(float), axis=1), 1, atol=1e-3)
+
+
+def test_quick_ranks_by_vectors_and_the_same_command_adds_the_scores(
+    photographs, network, sides, tmp_path
+):
+    place = {"output": tmp_path / "run", "embedding": network, **PLAIN}
+    quick = score.score(photographs, quick=True, **place)
+    assert sides == {(108, 108)}, "the files' own side, not the denoiser's"
+    frame = quick.frame
+    assert frame["minority_score"].isna().all() and frame["minority_class"].isna().all()
+    assert frame["rarity"].notna().all() and frame["rarity_class"].between(0, 9).all()
+    assert verify(quick.run) == [] and quick.report.is_file()
+    with pytest.raises(UserError, match="without --quick"):
+        reference.open_base(quick.run)
+    [shard] = (tmp_path / "run" / "shards").glob("vectors-*.parquet")
+    written = shard.stat().st_mtime_ns
+    whole = score.score(photographs, **place)
+    assert whole.run.key == quick.run.key and shard.stat().st_mtime_ns == written
+    assert whole.frame["minority_score"].notna().all()
+    pd.testing.assert_series_equal(whole.frame["rarity"], frame["rarity"])
+    again = score.score(photographs, quick=True, **place)
+    assert again.frame["minority_score"].notna().all(), "what is there is not taken away"
+
+
+def test_quick_needs_a_network_and_a_ranking_by_vectors(photographs):
+    with pytest.raises(UserError, match=r"mincurate\[offline\]"):
+        score.score(photographs, quick=True, embedding="unet", **PLAIN)
+    with pytest.raises(UserError, match="--quick ranks by vectors alone"):
+        score.score(photographs, quick=True, rank_by="minority", **PLAIN)
+
+
+def test_a_first_look_is_there_before_the_training(photographs, network, tmp_path, monkeypatch):
+    seen = {}
+
+    def train(*arguments, **options):
+        run = reference.Run(tmp_path / "run")
+        seen["rarity"] = run.frame()["rarity"]
+        seen["report"] = (run.path / "report.html").read_text()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(score.models, "trained_model", train)
+    place = {"output": tmp_path / "run", "embedding": network, **PLAIN, "train_steps": None}
+    with pytest.raises(KeyboardInterrupt):
+        score.score(photographs, train_minutes=1, **place)
+    assert seen["rarity"].notna().all() and "Minority scores are not computed yet" in seen["report"]
+
+
+def test_generated_images_are_compared_with_real_ones_of_their_size(
+    photographs, network, tmp_path, sides
+):
+    done = score.score(photographs, output=tmp_path / "run", embedding=network, **PLAIN)
+    base = reference.open_base(done.run)
+    scorer = reference.scorer_of(done.run, "cpu")
+    assert (base.vector_side, base.size) == (108, 16)
+    sides.clear()
+    small = reference.at_score_size(base, scorer)
+    assert sides == {(16, 16)} and small.vector_side == 16
+    files = list(zip(base.frame["content_hash"], base.frame["path"], strict=True))
+    _, joined = reference.join(small, scorer, files)
+    np.testing.assert_allclose(joined, small.vectors, atol=1e-3)
+    sides.clear()
+    np.testing.assert_array_equal(reference.at_score_size(base, scorer).vectors, small.vectors)
+    assert not sides, "they are kept"
+
+
+def test_killed_while_embedding_goes_on(photographs, network, tmp_path, monkeypatch):
+    from mincurate.ranking import shard_loop
+
+    monkeypatch.setattr(shard_loop, "SHARD_IMAGES", 4)
+    written = shards.write_shard
+
+    def stop(run, kind, index, table, lost):
+        if index == 1:
+            raise KeyboardInterrupt
+        written(run, kind, index, table, lost)
+
+    place = {"output": tmp_path / "run", "embedding": network, "quick": True, **PLAIN}
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "write_shard", stop)
+        with pytest.raises(KeyboardInterrupt):
+            score.score(photographs, **place)
+    [first] = (tmp_path / "run" / "shards").glob("*.parquet")
+    mtime = first.stat().st_mtime_ns
+    done = score.score(photographs, **place)
+    assert first.stat().st_mtime_ns == mtime and done.frame["rarity"].notna().all()
+    other = score.score(photographs, **{**place, "output": tmp_path / "b"})
+    pd.testing.assert_series_equal(done.frame["rarity"], other.frame["rarity"])
