@@ -353,6 +353,7 @@ class DenoiserTrainer(Trainer):
             "images_seen": self.step * self.training.batch_size,
             "training_images": len(self.train_index),
             "minutes": self.seconds / 60,
+            "threads": self.threads.chosen,
             "curve": self.curve,
             "best_held_out": self.best[0],
         }

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mincurate.compute.ray_train import Team
+from mincurate.compute.threads import Threads
 from mincurate.diffusion.checkpoint import read_checkpoint, write_checkpoint
 from mincurate.diffusion.denoiser import to_tensor
 from mincurate.diffusion.split_batch import Parts
@@ -104,6 +105,7 @@ class Trainer(ABC):
         planned: steps in all.
         seconds: time spent, up to the last checkpoint.
         parts: in which batches are computed.
+        threads: the number that steps compute with.
     """
 
     what: ClassVar[str]
@@ -127,6 +129,7 @@ class Trainer(ABC):
         self.step, self.planned, self.seconds = 0, training.steps or 0, 0.0
         self.running_loss = math.nan
         self.parts = Parts(self.what, device, alone=team.world == 1)
+        self.threads = Threads(device.type)
 
     @abstractmethod
     def update(self, step: int) -> float:
@@ -238,7 +241,8 @@ class Trainer(ABC):
         return torch.Generator().manual_seed(int(mixed) >> 1)
 
     def _update(self) -> float:
-        loss = self.update(self.step)
+        with self.threads.step():
+            loss = self.update(self.step)
         self.step += 1
         before = loss if math.isnan(self.running_loss) else self.running_loss
         self.running_loss = 0.95 * before + 0.05 * loss
@@ -257,7 +261,8 @@ class Trainer(ABC):
                 return done < fewest or (done < most and time.monotonic() - since < seconds)
 
             while self.team.agree(too_few):
-                self.update(0)
+                with self.threads.step():
+                    self.update(0)
                 done += 1
             per_step = (time.monotonic() - since) / done
         return self.team.agree(lambda: max(20, int(self.training.minutes * 60 / per_step)))

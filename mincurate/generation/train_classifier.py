@@ -330,6 +330,7 @@ class HeadTrainer(Trainer):
             "label_names": self.label_names,
             "steps": self.step,
             "minutes": self.seconds / 60,
+            "threads": self.threads.chosen,
             "training_images": len(self.train_index),
             "held_out_images": len(self.held_out),
             "best_held_out": {BRANCHES[branch]: best[0] for branch, best in self.best.items()},

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mincurate.compute.device import choose_device, out_of_memory
 from mincurate.compute.ray_map import Cluster, Item
+from mincurate.compute.threads import Threads
 from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.features import perceptual as perception
@@ -119,15 +120,19 @@ def score(
     Returns:
         Reasons, by content hash, of images that have no score.
     """
+    threads = Threads(scorer.denoiser.device.type)
     work = Work(
         kind="scores",
         title="Scoring",
-        do=partial(score_files, scorer, reading),
+        do=partial(score_files, scorer, reading, threads=threads),
         build=partial(build_work, recipe, reading) if recipe else None,
         table=lambda rows: table_file.shard_table(rows.hashes, rows.parts),
         rate="images_per_second",
     )
-    return shard_loop.work_off(run, collection, work, reporter, cluster=cluster)
+    lost = shard_loop.work_off(run, collection, work, reporter, cluster=cluster)
+    if cluster is None:
+        run.update(threads=threads.chosen)
+    return lost
 
 
 def build_work(recipe: Recipe, reading: Reading) -> shard_loop.Do:
@@ -136,9 +141,19 @@ def build_work(recipe: Recipe, reading: Reading) -> shard_loop.Do:
 
 
 def score_files(
-    scorer: Scorer, reading: Reading, files: list[Item], advance: Advance | None = None
+    scorer: Scorer,
+    reading: Reading,
+    files: list[Item],
+    advance: Advance | None = None,
+    *,
+    threads: Threads | None = None,
 ) -> Rows:
-    """Decode and score files, pairs of content hash and path, in batches."""
+    """Decode and score files, pairs of content hash and path, in batches.
+
+    Args:
+        threads: chooses their number, from one call to the next.
+    """
+    threads = threads or Threads(scorer.denoiser.device.type)
     rows = Rows()
     for identities, pixels, bad in collections.read_batches(
         files,
@@ -150,7 +165,8 @@ def score_files(
     ):
         rows.lost.update(bad)
         if identities:
-            rows.parts.extend(_score_batch(scorer, pixels, identities))
+            with threads.step(len(identities)):
+                rows.parts.extend(_score_batch(scorer, pixels, identities))
             rows.hashes.extend(identities)
         if advance:
             advance(len(identities) + len(bad), "")
