@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 
 import mincurate
 from mincurate import hashing
-from mincurate.cli.console import Terminal
 from mincurate.compute.device import choose_device, choose_precision, keep_freed_memory
 from mincurate.evaluation import metrics
 from mincurate.generation import generate, samplers
@@ -27,6 +26,7 @@ from mincurate.ranking.reference import Base
 from mincurate.report import evaluation_figures
 from mincurate.runs import atomic_files, schema, store
 from mincurate.runs import manifest as manifests
+from mincurate.terminal import Terminal
 
 NAMES = {
     "minority_score": "minority score",

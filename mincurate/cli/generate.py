@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mincurate.cli import summaries
-from mincurate.cli.console import Terminal
 from mincurate.cli.options import (
     BASIC,
     METHOD,
@@ -19,9 +18,10 @@ from mincurate.cli.options import (
 from mincurate.cli.shared import settings_of
 from mincurate.errors import UserError
 from mincurate.progress import duration
+from mincurate.terminal import Terminal
 
 if TYPE_CHECKING:
-    from mincurate.runs.store import Run
+    pass
 
 TARGET = "What to generate"
 Preset = Annotated[
@@ -174,7 +174,6 @@ def augment(
     started = time.monotonic()
     from mincurate.compute.device import keep_freed_memory
     from mincurate.pipelines import augment as pipeline
-    from mincurate.runs import store
 
     if sum([settings.pop("top_decile"), target_class is not None, top_fraction is not None,
             like is not None]) > 1:  # fmt: skip
@@ -183,39 +182,20 @@ def augment(
         )
     keep_freed_memory()
     reporter = Terminal()
-    scored = store.find(settings.pop("run"), kind=store.SCORE)
-    fiftyone, dataset = settings.pop("fiftyone", True), settings.pop("dataset", None)
-    if dataset is None and (fiftyone or like is not None):
-        from mincurate.dataset import lookup
-
-        dataset = lookup.dataset_of(scored, reporter)
-    settings["like"] = _chosen(scored, dataset, like)
     settings["top_fraction"] = 0.1 if top_fraction is None else top_fraction
-    settings["dataset"] = dataset if fiftyone else None
     if settings.pop("dry_run"):
-        _show_estimate(scored, settings, reporter)
+        _show_estimate(settings, reporter)
         return
-    generated = pipeline.augment(scored, **settings, reporter=reporter)
+    generated = pipeline.augment(**settings, reporter=reporter)
     reporter.say(f"Done in {duration(time.monotonic() - started)}.")
     summaries.generated(generated, reporter)
 
 
-def _chosen(scored: "Run", dataset: str | None, like: str | None) -> list[str] | None:
-    """Content hashes of the images that ``--like`` names."""
-    if like is None:
-        return None
-    if dataset is None:
-        raise UserError(f"--like needs a FiftyOne dataset, and run {scored.key} has none.")
-    from mincurate.dataset import generated
-
-    return list(generated.selection(dataset, like))
-
-
-def _show_estimate(scored: "Run", settings: dict[str, Any], reporter: Terminal) -> None:
+def _show_estimate(settings: dict[str, Any], reporter: Terminal) -> None:
     """What `pipelines.augment.augment` would do with these settings, and how long it takes."""
     from mincurate.pipelines.preview import preview
 
-    planned = preview(scored, **settings)
+    planned = preview(**settings, reporter=reporter)
     reporter.say(
         f"Would generate {settings['n']:,} images of {planned.target} of run {planned.run}, which "
         f"has {planned.of_target:,} of {planned.images:,} images of this kind:"

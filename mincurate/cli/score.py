@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 import typer
 
 from mincurate.cli import summaries
-from mincurate.cli.console import Terminal
 from mincurate.cli.options import (
     BASIC,
     IMAGES,
@@ -21,6 +20,7 @@ from mincurate.cli.options import (
 from mincurate.cli.shared import settings_of
 from mincurate.errors import UserError
 from mincurate.progress import duration
+from mincurate.terminal import Terminal
 
 PathOption = Annotated[
     list[str],
@@ -228,9 +228,7 @@ def retry(ctx: typer.Context, run: Scored = None) -> None:
     settings = settings_of(locals())
     from mincurate.compute.device import keep_freed_memory
     from mincurate.pipelines import score_new as pipeline
-    from mincurate.runs import store
 
     keep_freed_memory()
     reporter = Terminal()
-    scored = store.find(settings.pop("run"), kind=store.SCORE)
-    reporter.say(pipeline.retry_failed(scored, **settings, reporter=reporter).words)
+    reporter.say(pipeline.retry(**settings, reporter=reporter).words)

@@ -39,18 +39,20 @@ from mincurate.generation.solvers import Sampler
 from mincurate.pipelines import inspection, new_files
 from mincurate.pipelines.augment_settings import AugmentSettings, GuideSettings
 from mincurate.pipelines.inspection import Judge
-from mincurate.progress import SILENT, Reporter
+from mincurate.pipelines.runs import AnyRun, find_run
+from mincurate.progress import Reporter
 from mincurate.ranking import reference
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
 from mincurate.runs import digests, schema, store
 from mincurate.runs.manifest import read_manifest
 from mincurate.runs.store import Run
+from mincurate.terminal import choose_reporter
 
 KIND = store.AUGMENT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Augmented:
     """The result of `augment`.
 
@@ -64,6 +66,10 @@ class Augmented:
     dataset: str | None
     counts: dict[str, int]
 
+    def __repr__(self) -> str:
+        accepted, total = self.counts["accepted"], self.run.record["counts"]["images"]
+        return f"<Augmented {self.run.key}: {accepted:,} of {total:,} images accepted>"
+
     @property
     def frame(self) -> pd.DataFrame:
         """One row per generated image; see ``docs/files.md`` for the columns."""
@@ -71,10 +77,11 @@ class Augmented:
 
 
 def guide(
-    run: str | Run | None = None,
+    run: AnyRun = None,
     settings: GuideSettings | None = None,
     *,
-    reporter: Reporter = SILENT,
+    reporter: Reporter | None = None,
+    progress: bool | None = None,
     **changes: Any,
 ) -> Classifier:
     """Train the classifier that guides, for a scored run, or load the one trained before.
@@ -82,15 +89,17 @@ def guide(
     Its held-out figures at every noise level are in ``Classifier.record["levels"]``.
 
     Args:
-        run: the scored run or its key; by default the one scored last.
+        run: the scored run (`find_run`); by default the one scored last.
         settings: see `GuideSettings`; its defaults when absent.
+        reporter: as in `score`, and ``progress`` likewise.
         changes: single settings by name, such as ``loss="cross_entropy"``.
 
     Raises:
         UserError: something the user can fix.
     """
+    reporter = choose_reporter(reporter, progress)
     settings = replace(settings or GuideSettings(), **changes)
-    base = guided_by(reference.open_base(find_scored(run)), settings.by)
+    base = guided_by(reference.open_base(find_run(run, kind=store.SCORE)), settings.by)
     _warn_of_disagreement(base, reporter)
     trainings = _plan(base, settings, settings.seed)
     denoiser = trainings.train_denoiser(reporter)
@@ -99,25 +108,30 @@ def guide(
 
 
 def augment(
-    run: str | Run | None = None,
+    run: AnyRun = None,
     settings: AugmentSettings | None = None,
     *,
-    reporter: Reporter = SILENT,
+    reporter: Reporter | None = None,
+    progress: bool | None = None,
     **changes: Any,
 ) -> Augmented:
     """Generate images of the rarest kind of a scored run, score and inspect them.
 
     Args:
-        run: the scored run or its key; by default the one scored last.
+        run: the scored run (`find_run`); by default the one scored last.
         settings: see `AugmentSettings`; its defaults when absent.
+        reporter: as in `score`, and ``progress`` likewise.
         changes: single settings by name, such as ``n=500``.
 
     Raises:
         UserError: something the user can fix.
         StoppedError: Ctrl-C; the same call goes on.
     """
+    reporter = choose_reporter(reporter, progress)
+    scored = find_run(run, kind=store.SCORE)
     settings = replace(settings or AugmentSettings(), **changes).settled()
-    base = guided_by(reference.open_base(find_scored(run)), settings.by)
+    base = guided_by(reference.open_base(scored), settings.by)
+    settings = settings.in_dataset(scored, reporter)
     _check_dataset(settings, base, reporter)
     trainings = _plan(base, settings)
     target, members = _choose_target(base, settings, reporter)
@@ -166,11 +180,6 @@ def table(run: Run) -> pd.DataFrame:
     if not (run.path / schema.SYNTHETIC).is_file():
         raise UserError(f"The run {run.key} is not finished; give its command again to go on.")
     return pd.read_parquet(run.path / schema.SYNTHETIC)
-
-
-def find_scored(run: str | Run | None) -> Run:
-    """The scored run ``run``; the one scored last when absent."""
-    return run if isinstance(run, Run) else store.find(run, kind=store.SCORE)
 
 
 def judges(sampler: str, base: Base) -> bool:

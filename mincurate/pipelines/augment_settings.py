@@ -6,12 +6,14 @@ from typing import Any
 
 from mincurate.errors import UserError
 from mincurate.generation.training_time import Budget
+from mincurate.progress import Reporter
+from mincurate.runs.store import Run
 
 PRESETS = ("paper",)
 NOT_IN_REQUEST = (
     *("target_class", "top_fraction", "model"),
     *("train_minutes", "train_steps", "guide_minutes", "guide_steps"),
-    *("device", "engine", "address", "num_workers", "resume", "dataset"),
+    *("device", "engine", "address", "num_workers", "resume", "dataset", "fiftyone"),
 )
 """Settings that do not identify a generation: the target classes and the networks that the first
 ones lead to do instead, and the last ones change no image."""
@@ -90,7 +92,8 @@ class AugmentSettings(NetworkSettings):
         target_class: one ordinal class, instead of ``top_fraction``.
         top_fraction: the classes that make up this rarest share of the images.
         label: only rare images of this label.
-        like: content hashes of images of the run to vary; implies ``init="real"``.
+        like: images of the run to vary: content hashes, or ``tag:NAME``, ``view:NAME`` or sample
+            ids of its FiftyOne dataset; implies ``init="real"``.
         sampler: one of `samplers.SAMPLERS`.
         solver: one of `solvers.SOLVERS`; ``None`` takes the sampler's own.
         steps: sampling steps, each one evaluation of the network; ``None`` takes the solver's own.
@@ -101,7 +104,8 @@ class AugmentSettings(NetworkSettings):
         batch_size: images generated together.
         precision: of the networks: ``auto``, ``float32`` or ``bfloat16``.
         resume: go on with the generation of the same settings, if there is one.
-        dataset: FiftyOne dataset to add the images to; none when absent.
+        dataset: FiftyOne dataset to add the images to; that of the run, if it has one, when absent.
+        fiftyone: add them to a dataset at all.
     """
 
     n: int = 1000
@@ -109,7 +113,7 @@ class AugmentSettings(NetworkSettings):
     target_class: int | None = None
     top_fraction: float = 0.1
     label: str | None = None
-    like: Sequence[str] | None = None
+    like: str | Sequence[str] | None = None
     sampler: str = "minority"
     solver: str | None = None
     steps: int | None = None
@@ -121,6 +125,26 @@ class AugmentSettings(NetworkSettings):
     precision: str = "auto"
     resume: bool = True
     dataset: str | None = None
+    fiftyone: bool = True
+
+    def in_dataset(self, run: Run, reporter: Reporter) -> "AugmentSettings":
+        """The same, with the run's own dataset and the hashes of what ``like`` names in it.
+
+        Raises:
+            UserError: the database does not answer, the dataset is gone, or ``like`` names nothing.
+        """
+        dataset, like = self.dataset, self.like
+        if dataset is None and (self.fiftyone or isinstance(like, str)):
+            from mincurate.dataset import lookup
+
+            dataset = lookup.dataset_of(run, reporter)
+        if isinstance(like, str):
+            if dataset is None:
+                raise UserError(f"--like needs a FiftyOne dataset, and run {run.key} has none.")
+            from mincurate.dataset import generated
+
+            like = generated.selection(dataset, like)
+        return replace(self, dataset=dataset if self.fiftyone else None, like=like)
 
     def settled(self) -> "AugmentSettings":
         """The same, checked, with the sampler's own values in place of ``None``.

@@ -30,7 +30,8 @@ from mincurate.evaluation.verdict import Verdict, conclude
 from mincurate.generation.guided_classes import guided_by
 from mincurate.images import collection
 from mincurate.pipelines import augment, new_files
-from mincurate.progress import SILENT, Reporter
+from mincurate.pipelines.runs import AnyRun, find_run
+from mincurate.progress import Reporter
 from mincurate.ranking import reference
 from mincurate.ranking.reference import Base
 from mincurate.report import evaluation_figures, evaluation_page
@@ -38,6 +39,7 @@ from mincurate.report.figures import Picture
 from mincurate.runs import atomic_files as run_files
 from mincurate.runs import digests, schema, store
 from mincurate.runs.store import Run
+from mincurate.terminal import choose_reporter
 
 SHOWN = 24
 """Pictures of every set on the page."""
@@ -75,7 +77,7 @@ class EvaluateSettings:
     resume: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """The result of `evaluate`.
 
@@ -96,27 +98,33 @@ class Evaluation:
     downstream: Downstream | None
     page: Path
 
+    def __repr__(self) -> str:
+        return f"<Evaluation of {self.run.key}: {self.verdict.headline}>"
+
 
 def evaluate(
-    run: str | Run | None = None,
+    run: AnyRun = None,
     settings: EvaluateSettings | None = None,
     *,
-    reporter: Reporter = SILENT,
+    reporter: Reporter | None = None,
+    progress: bool | None = None,
     **changes: Any,
 ) -> Evaluation:
     """Judge the images of a generation, and write ``evaluation.html``, ``.csv`` and ``.json``.
 
     Args:
-        run: the generation or its key. Default: the last one.
+        run: the generation (`find_run`). Default: the last one.
         settings: see `EvaluateSettings`.
+        reporter: as in `score`, and ``progress`` likewise.
         changes: single settings, in place of those in ``settings``.
 
     Raises:
         UserError: the images cannot be judged; the message says what to do.
         StoppedError: Ctrl-C; the same call goes on.
     """
+    reporter = choose_reporter(reporter, progress)
     settings = replace(settings or EvaluateSettings(), **changes)
-    generation = run if isinstance(run, Run) else store.find(run, kind=store.AUGMENT)
+    generation = find_run(run, kind=store.AUGMENT)
     frame = _judged(generation, settings.n)
     by = str(generation.record["settings"].get("by", "rarity"))
     base = guided_by(reference.open_base(base_of(generation)), by)

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from mincurate import paths
 from mincurate.compute.ray_map import Cluster, choose_engine
 from mincurate.diffusion import models
 from mincurate.errors import UserError
@@ -148,3 +149,21 @@ class ScoreSettings:
         """The settings a run was scored with; runs of earlier versions recorded fewer."""
         recorded = run.record.get("settings") or {}
         return cls(**{f.name: recorded[f.name] for f in fields(cls) if f.name in recorded})
+
+    @classmethod
+    def again(cls, run: Run) -> "ScoreSettings":
+        """The settings that go on with a run, as `runs.command.command` spells them out."""
+        record, folder = run.record, run.path.resolve()
+        settings = replace(cls.of(run), resume=True)
+        settings = replace(settings, rank_by=record.get("rank_by") or settings.rank_by)
+        if folder.parent != (paths.home() / "runs").resolve():
+            settings = replace(settings, output=folder)
+        if not run.finished:
+            return settings
+        name = record.get("dataset")
+        if name is not None:
+            from mincurate.dataset import database, lookup
+
+            database.check_database()
+            name = lookup.name_now(run, name)
+        return replace(settings, dataset=name, fiftyone=name is not None)

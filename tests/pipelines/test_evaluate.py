@@ -11,7 +11,6 @@ import pytest
 from conftest import SQUEEZENET, command, refused
 
 from mincurate.cli import summaries
-from mincurate.cli.console import Terminal
 from mincurate.evaluation import classifier_trial, classifier_trial_data, metric_table
 from mincurate.evaluation import image_sets as image_sets
 from mincurate.evaluation.verdict import conclude, look_up
@@ -21,6 +20,7 @@ from mincurate.pipelines import augment, evaluate, evaluate_folders
 from mincurate.report import evaluation_page
 from mincurate.runs import store
 from mincurate.runs.manifest import read_manifest, read_png
+from mincurate.terminal import Terminal
 
 pytestmark = pytest.mark.slow  # a generation and its baseline
 
