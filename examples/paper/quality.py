@@ -44,7 +44,7 @@ def compare(one: Experiment) -> None:
         table = metric_table.judge(
             features(base.frame, base.vectors),
             {name: features(s.frame, s.vectors) for name, s in generated.items()},
-            space=judge.extractor.space,
+            space=judge.space,
             tail=classes.tail_rows(base.frame[base.column]),
             seed=one.options.seed,
             advance=advance,

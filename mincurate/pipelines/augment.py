@@ -90,7 +90,7 @@ def guide(
         UserError: something the user can fix.
     """
     settings = replace(settings or GuideSettings(), **changes)
-    base = guided_by(reference.open_base(find_scored(run)), settings.by)
+    base = guided_by(reference.open_base(find_scored(run)), settings.classes_by)
     _warn_of_disagreement(base, reporter)
     trainings = _plan(base, settings, settings.seed)
     denoiser = trainings.train_denoiser(reporter)
@@ -117,7 +117,7 @@ def augment(
         StoppedError: Ctrl-C; the same call goes on.
     """
     settings = replace(settings or AugmentSettings(), **changes).settled()
-    base = guided_by(reference.open_base(find_scored(run)), settings.by)
+    base = guided_by(reference.open_base(find_scored(run)), settings.classes_by)
     _check_dataset(settings, base, reporter)
     trainings = _plan(base, settings)
     target, members = _choose_target(base, settings, reporter)
@@ -219,13 +219,13 @@ def _choose_target(
     target, members = choose_target(
         base,
         target_class=settings.target_class,
-        top_fraction=settings.top_fraction,
+        top_fraction=settings.rarest_fraction,
         label=settings.label,
         like=settings.like,
     )
     by_fraction = settings.target_class is None and settings.like is None
     if settings.label is not None and by_fraction:
-        tail = rarest_classes(base.num_classes, settings.top_fraction)
+        tail = rarest_classes(base.num_classes, settings.rarest_fraction)
         if target.classes != tail:
             reporter.warn(
                 f"No image labelled {settings.label!r} is of {Target(tail)}. The rarest images "
@@ -335,7 +335,7 @@ def _generate(
         "guidance_scale": settings.guidance_scale,
         "target_classes": list(target.classes),
         "label": settings.label,
-        "by": settings.by,
+        "by": settings.classes_by,
         "model": denoiser.content_hash(),
         "run": generation.key,
     }

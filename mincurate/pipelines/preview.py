@@ -49,11 +49,11 @@ def preview(
         UserError: something the user can fix.
     """
     settings = replace(settings or AugmentSettings(), **changes).settled()
-    base = guided_by(reference.open_base(find_scored(run)), settings.by)
+    base = guided_by(reference.open_base(find_scored(run)), settings.classes_by)
     target, members = choose_target(
         base,
         target_class=settings.target_class,
-        top_fraction=settings.top_fraction,
+        top_fraction=settings.rarest_fraction,
         label=settings.label,
         like=settings.like,
     )
