@@ -86,7 +86,7 @@ def self_guided(
     steps: int = 250,
     perturb: float = 0.8,
     every: int = 5,
-    clamp: bool = True,
+    clamp: bool | None = None,
     dtype: torch.dtype | None = None,
     paper: bool = False,
 ) -> Sampler:
@@ -95,22 +95,28 @@ def self_guided(
     With ``x0hat = D(x_t)``, noised anew to the timestep ``s = perturb * T`` as ``x_s``,
 
         g     = grad_{x_t} distance(x0hat, stopgrad D(x_s))
-        mean += w * variance * g / max|g|        every ``every`` steps
+        mean += w * variance * g / max|g|        every ``every`` steps, counted from the last
 
     so that the sample moves to where the model reconstructs it badly. The paper's w is 0.2 to 0.4.
     A guided step costs a gradient through the whole network and a second pass.
 
     Args:
         clamp: clamp both reconstructions to [-1, 1] before they are compared. Where the first one
-            is clamped, it has no gradient.
+            is clamped, it has no gradient. The published code clamps neither, and so does
+            ``paper``; the default is to clamp.
     """
+    s = int(perturb * len(denoiser.alphas_cumprod))
+    if paper:  # an index of the respaced timesteps there
+        s = solvers.timestep_grid(denoiser.alphas_cumprod, steps, "even")[::-1][
+            int(perturb * steps)
+        ]
     push = self_guidance(
         denoiser,
         perceptual,
         guidance_scale=guidance_scale,
-        perturb=perturb,
+        perturb_t=s,
         every=every,
-        clamp=clamp,
+        clamp=not paper if clamp is None else clamp,
     )
     return _sampler(denoiser, denoiser, "ancestral", steps, dtype, paper, push=push)
 
@@ -232,7 +238,7 @@ def mean_guidance(model: Guided) -> Push:
     To first order in the step it is the same as the guided denoiser.
     """
 
-    def push(x: Tensor, sigma: float, i: int, generators: list[torch.Generator]) -> Tensor:
+    def push(x: Tensor, sigma: float, left: int, generators: list[torch.Generator]) -> Tensor:
         return (1 + sigma**2) ** 0.5 * model.gradient(x, sigma)  # x_t = x / sqrt(1 + sigma^2)
 
     return push
@@ -243,18 +249,18 @@ def self_guidance(
     perceptual: Perceptual,
     *,
     guidance_scale: float,
-    perturb: float,
+    perturb_t: int,
     every: int,
     clamp: bool,
 ) -> Push:
     """The shift that `self_guided` adds to the mean."""
     reconstruct = denoiser.denoise if clamp else denoiser.reconstruct
-    alpha_bar = denoiser.alphas_cumprod
-    a = float(alpha_bar[min(int(perturb * len(alpha_bar)), len(alpha_bar) - 1)])
-    sigma_s = ((1 - a) / a) ** 0.5
+    sigma_s = float(denoiser.sigmas[perturb_t])
 
-    def push(x: Tensor, sigma: float, i: int, generators: list[torch.Generator]) -> Tensor | None:
-        if i % every:
+    def push(
+        x: Tensor, sigma: float, left: int, generators: list[torch.Generator]
+    ) -> Tensor | None:
+        if left % every:
             return None
         eps = solvers.draw(generators, tuple(x.shape[1:]), x.device)
 

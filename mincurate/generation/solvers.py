@@ -39,7 +39,7 @@ SPACINGS = ("quadratic", "even")
 STEPS = {"ancestral": 250, "ddim": 50, "dpm++": 25, "sde-dpm++": 25}
 """Default number of steps of each solver, measured by `benchmarks/sampling.py`."""
 Push = Callable[[Tensor, float, int, list[torch.Generator]], Tensor | None]
-"""``(x, sigma, index of the step, generators)`` to what the mean of the next ``x_t`` is moved by,
+"""``(x, sigma, steps that follow this one, generators)`` to what the mean of the next ``x_t`` is moved by,
 ``(N, 3, H, W)`` in units of the step's variance; ``None`` leaves the step as it is."""
 OnStep = Callable[[int, int], None]
 """Called after every step with the number done and the number in all."""
@@ -143,7 +143,7 @@ class Sampler:
             variance: float | Tensor = posterior_variance(a, previous)
             with precision(device.type, self.dtype):
                 output = self._denoise(x, sigma)
-                push = self.push and self.push(x, sigma, i, generators)
+                push = self.push and self.push(x, sigma, len(timesteps) - 1 - i, generators)
             if self.learned_variance:
                 variance = learned_variance(output[:, 3:], a, previous, alpha_bar[max(i - 1, 0)])
             noise = {"generator": generators} if self.solver in STOCHASTIC else {}

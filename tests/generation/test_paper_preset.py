@@ -110,28 +110,31 @@ def test_the_preset_is_the_published_arithmetic(out):
 
 @pytest.mark.parametrize("clamp", [True, False])
 def test_self_guidance_is_the_published_arithmetic_with_and_without_clamping(clamp):
+    """``p_ratio`` 0.8 and ``inter_rate`` 5 are of the indices of the respaced timesteps."""
     model, features = network(3), PIXELS.features
     published = Published(model, 50, seed=3)
-    a_s = model.alphas_cumprod[800].double()
+    t_s = published.timesteps[int(50 * 0.8)]
+    a_s = model.alphas_cumprod[t_s].double()
 
     def limited(x):
         return x.clamp(-1, 1) if clamp else x
 
     def shift(x_t, i):
-        if (49 - i) % 5:
+        if i % 5:
             return 0.0
         eps = published.noise()
         x_t = x_t.detach().requires_grad_()
         x0 = limited(published.predict(x_t, i)[0])
         x_s = (a_s**0.5 * x0 + (1 - a_s) ** 0.5 * eps).float()
         with torch.no_grad():
-            predicted = model.unet(x_s, torch.tensor([800])).sample
+            predicted = model.unet(x_s, torch.tensor([t_s])).sample
             again = limited((x_s - (1 - a_s) ** 0.5 * predicted) / a_s**0.5).float()
         distance = perception.distance(features(x0.float()), features(again)).sum()
         g = torch.autograd.grad(distance, x_t)[0]
         return 0.3 * g / g.abs().max()
 
-    sampler = samplers.self_guided(model, PIXELS, steps=50, clamp=clamp, paper=True)
+    more = {"clamp": True} if clamp else {}  # the published code clamps neither
+    sampler = samplers.self_guided(model, PIXELS, steps=50, paper=True, **more)
     torch.testing.assert_close(sampler([3]), published.sample(shift), atol=1e-4, rtol=0)
 
 
