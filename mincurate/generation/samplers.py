@@ -106,10 +106,9 @@ def self_guided(
             ``paper``; the default is to clamp.
     """
     s = int(perturb * len(denoiser.alphas_cumprod))
-    if paper:  # an index of the respaced timesteps there
-        s = solvers.timestep_grid(denoiser.alphas_cumprod, steps, "even")[::-1][
-            int(perturb * steps)
-        ]
+    if paper:  # it counts respaced timesteps
+        rising = solvers.timestep_grid(denoiser.alphas_cumprod, steps, "even")[::-1]
+        s = rising[int(perturb * steps)]
     push = self_guidance(
         denoiser,
         perceptual,

@@ -87,7 +87,8 @@ class AugmentSettings(NetworkSettings):
         label: only rare images of this label.
         like: content hashes of images of the run to vary; implies ``init="real"``.
         sampler: one of `samplers.SAMPLERS`.
-        solver: one of `solvers.SOLVERS`; ``None`` takes the sampler's own.
+        solver: one of `solvers.SOLVERS`; ``None`` takes the sampler's own. With a guidance scale
+            other than 1, stochastic and deterministic ones have different limits (`solvers`).
         steps: sampling steps, each one evaluation of the network; ``None`` takes the solver's own.
         guidance_scale: the paper's w; ``None`` takes the sampler's own.
         init: ``noise``, or ``real`` to start from real images of the target.

@@ -14,10 +14,10 @@ from .forms import choose, invalid, notice, try_out, value
 from .long_running import LongRunning
 
 SOLVERS = (
-    ("sde-dpm++", "sde-dpm++, few steps"),
-    ("dpm++", "dpm++, few steps"),
-    ("ddim", "ddim, few steps"),
-    ("ancestral", "ancestral"),
+    ("sde-dpm++", "sde-dpm++: stochastic, 25 steps"),
+    ("dpm++", "dpm++: deterministic, 25 steps"),
+    ("ddim", "ddim: deterministic, 50 steps"),
+    ("ancestral", "ancestral (the paper's): stochastic, 250 steps"),
 )
 SAMPLERS = (
     ("minority", "Minority guidance (the paper's)"),
