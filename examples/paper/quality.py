@@ -45,7 +45,7 @@ def compare(one: Experiment) -> None:
             features(base.frame, base.vectors),
             {name: features(s.frame, s.vectors) for name, s in generated.items()},
             space=judge.space,
-            tail=classes.tail_rows(base.frame[base.column]),
+            tail=classes.tail_rows(base.frame["minority_score"]),
             seed=one.options.seed,
             advance=advance,
         )

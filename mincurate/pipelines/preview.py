@@ -96,6 +96,6 @@ def _seconds_per_image(denoiser: Denoiser, settings: AugmentSettings) -> float:
             denoiser.denoise(x, sigma)
     evaluation = (time.monotonic() - started) / 3 / n
     share = settings.strength if settings.init == "real" else 1.0
-    spacing = "even" if settings.paper else "quadratic"
+    spacing = "even" if settings.paper and settings.solver == "ancestral" else "quadratic"
     grid = timestep_grid(denoiser.alphas_cumprod, settings.steps or 1, spacing, share)
     return evaluation * len(grid) * GUIDED_COST.get(settings.sampler, 1.0)

@@ -152,8 +152,10 @@ def test_the_preset_fills_in_the_papers_values_and_no_others():
     assert (own.by, own.top_fraction) == ("rarity", 0.1)
     plain = AugmentSettings().settled()
     assert (plain.by, plain.top_fraction) == ("rarity", 0.1)
-    with pytest.raises(UserError, match="--solver ancestral"):
-        AugmentSettings(preset="paper", solver="ddim").settled()
+    own = AugmentSettings(preset="paper", solver="ddim").settled()
+    assert (own.solver, own.steps, own.guidance_scale) == ("ddim", 50, 3.5)
+    sampler = samplers.ddpm(network(3), solver="ddim", steps=50, paper=True)
+    assert sampler.spacing == "quadratic"
     with pytest.raises(UserError, match="no preset 'published'"):
         AugmentSettings(preset="published").settled()
 
