@@ -20,15 +20,15 @@ from mincurate.cli.console import Terminal
 from mincurate.compute.device import choose_device, choose_precision, keep_freed_memory
 from mincurate.evaluation import metrics
 from mincurate.generation import generate, samplers
-from mincurate.generation.budget import Budget
+from mincurate.generation.guided_classes import Target, guided_by
+from mincurate.generation.networks import plan_trainings
 from mincurate.generation.solvers import Sampler
-from mincurate.generation.target import Target, guided_by
-from mincurate.generation.trainings import plan_trainings
+from mincurate.generation.training_time import Budget
 from mincurate.ranking import classes
 from mincurate.ranking import reference as references
 from mincurate.ranking.reference import Base
 from mincurate.report import evaluation_figures
-from mincurate.runs import files, schema, store
+from mincurate.runs import atomic_files, schema, store
 from mincurate.runs import manifest as manifests
 
 NAMES = {
@@ -197,7 +197,7 @@ class Experiment:
         """Print the table, and write it and the figure as ``name.csv`` and ``name.png``."""
         folder = Path(self.options.output)
         folder.mkdir(parents=True, exist_ok=True)
-        files.write_atomically(folder / f"{name}.csv", table.to_csv(index=False).encode())
+        atomic_files.write_atomically(folder / f"{name}.csv", table.to_csv(index=False).encode())
         evaluation_figures.save(figure, folder / f"{name}.png")
         self.show(table)
         self.reporter.say(f"Figure: {folder / f'{name}.png'}\nTable:  {folder / f'{name}.csv'}")

@@ -101,10 +101,10 @@ def dataset_now(scored: "Run", reporter: Terminal) -> dict[str, Any]:
         reporter.warn(changed)
     if not scored.record.get("dataset") and "dataset_id" not in scored.record["source"]:
         return {}
-    from mincurate.dataset import now
+    from mincurate.dataset import current_state
 
     try:
-        state = now.read(scored, reporter=reporter)
+        state = current_state.read(scored, reporter=reporter)
     except UserError as error:
         reporter.warn(f"Tags and corrected labels are not taken into account: {error}")
         return {}

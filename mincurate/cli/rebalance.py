@@ -67,7 +67,7 @@ def rebalance(
     from mincurate.curation import gather
     from mincurate.curation import rebalance as curation
     from mincurate.pipelines import rebalance as pipeline
-    from mincurate.runs import files, store
+    from mincurate.runs import atomic_files, store
 
     goal = _goal(to)
     if cap < 1:
@@ -81,7 +81,7 @@ def rebalance(
     summaries.plan(plan, by, cap, reporter)
     if weights is not None:
         table = curation.weights_for(images, by, goal)
-        files.write_atomically(weights, table.to_csv(index=False).encode())
+        atomic_files.write_atomically(weights, table.to_csv(index=False).encode())
         reporter.say(f"Weights of {len(table):,} images: {weights}")
     if dry_run or not plan["generate"].any():
         return

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-    from mincurate.evaluation.downstream import Downstream
+    from mincurate.evaluation.classifier_trial import Downstream
     from mincurate.generation.classifier import Classifier
     from mincurate.pipelines.augment import Augmented
     from mincurate.pipelines.evaluate import Evaluation

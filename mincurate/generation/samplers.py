@@ -25,8 +25,8 @@ from mincurate.features.perceptual import Perceptual
 from mincurate.generation import solvers
 from mincurate.generation.classifier import Classifier
 from mincurate.generation.guidance import Guided, gradient_of, guided
+from mincurate.generation.guided_classes import Target
 from mincurate.generation.solvers import SOLVERS, STEPS, Push, Sampler
-from mincurate.generation.target import Target
 
 GUIDANCE_SCALES = {"minority": 2.0, "self-guided": 0.3}
 """Default guidance scales; the other samplers are not guided."""

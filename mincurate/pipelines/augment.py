@@ -24,9 +24,7 @@ from mincurate.errors import UserError
 from mincurate.generation import generate, samplers
 from mincurate.generation.classifier import Classifier
 from mincurate.generation.generate import Starts
-from mincurate.generation.held_out import split
-from mincurate.generation.solvers import Sampler
-from mincurate.generation.target import (
+from mincurate.generation.guided_classes import (
     Target,
     choose_target,
     classes_of,
@@ -35,7 +33,9 @@ from mincurate.generation.target import (
     labels_of,
     rarest_classes,
 )
-from mincurate.generation.trainings import Trainings, plan_trainings
+from mincurate.generation.held_out import split
+from mincurate.generation.networks import Trainings, plan_trainings
+from mincurate.generation.solvers import Sampler
 from mincurate.pipelines import inspection, new_files
 from mincurate.pipelines.augment_settings import AugmentSettings, GuideSettings
 from mincurate.pipelines.inspection import Judge

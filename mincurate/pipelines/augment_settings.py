@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mincurate.errors import UserError
-from mincurate.generation.budget import Budget
+from mincurate.generation.training_time import Budget
 from mincurate.pipelines.preset import Preset
 
 NOT_IN_REQUEST = (

@@ -18,16 +18,16 @@ from matplotlib.figure import Figure
 from mincurate.compute.device import choose_device
 from mincurate.curation import gather
 from mincurate.errors import UserError
-from mincurate.evaluation import baseline, feature_spaces, metrics, sets
-from mincurate.evaluation import downstream as downstream_arms
-from mincurate.evaluation.downstream import Downstream
-from mincurate.evaluation.downstream_data import Trial
+from mincurate.evaluation import baseline, feature_spaces, image_sets, metrics
+from mincurate.evaluation import classifier_trial as downstream_arms
+from mincurate.evaluation.classifier_trial import Downstream
+from mincurate.evaluation.classifier_trial_data import Trial
 from mincurate.evaluation.feature_spaces import Judge
+from mincurate.evaluation.image_sets import LEAST, ImageSet, Tail
 from mincurate.evaluation.metric_table import Features
 from mincurate.evaluation.metrics.intervals import RESAMPLES, SUBSETS
-from mincurate.evaluation.sets import LEAST, ImageSet, Tail
 from mincurate.evaluation.verdict import Verdict, conclude
-from mincurate.generation.target import guided_by
+from mincurate.generation.guided_classes import guided_by
 from mincurate.images import collection
 from mincurate.pipelines import augment, new_files
 from mincurate.pipelines.preset import Preset
@@ -37,8 +37,8 @@ from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
 from mincurate.report import evaluation_figures, evaluation_page
 from mincurate.report.figures import Picture
+from mincurate.runs import atomic_files as run_files
 from mincurate.runs import digests, schema, store
-from mincurate.runs import files as run_files
 from mincurate.runs.store import Run
 
 SHOWN = 24
@@ -143,8 +143,8 @@ def evaluate(
             name: ImageSet(f, judge.extractor.features(base, f["path"].tolist(), v, reporter))
             for name, f, v in (("ddpm", plain, plain_vectors), ("guided", frame, vectors))
         }
-        tail = sets.find_tail(base, real, judge, by_minority_score=settings.paper)
-        table = sets.judge_all(base, real, compared, judge, tail, reporter)
+        tail = image_sets.find_tail(base, real, judge, by_minority_score=settings.paper)
+        table = image_sets.judge_all(base, real, compared, judge, tail, reporter)
         verdict = conclude(
             table, int(frame["accepted"].sum()), len(frame), baseline.cause(generation)
         )

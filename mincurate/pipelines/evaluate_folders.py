@@ -10,9 +10,9 @@ import pandas as pd
 from mincurate import hashing
 from mincurate.compute.device import choose_device
 from mincurate.errors import UserError
-from mincurate.evaluation import sets
+from mincurate.evaluation import image_sets
 from mincurate.evaluation.feature_spaces import Judge
-from mincurate.evaluation.sets import LEAST, ImageSet
+from mincurate.evaluation.image_sets import LEAST, ImageSet
 from mincurate.images import collection
 from mincurate.pipelines import evaluate as evaluation
 from mincurate.pipelines.evaluate import EvaluateSettings
@@ -86,8 +86,8 @@ def evaluate_folders(
     judge = evaluation.choose_judge(settings, base, scorer, None, device, reporter)
     compared = {n: _image_set(base, scorer, judge, pairs, reporter) for n, pairs in files.items()}
     real = judge.extractor.features(base, base.frame["path"].tolist(), base.vectors, reporter)
-    tail = sets.find_tail(base, real, judge, by_minority_score=settings.paper)
-    table = sets.judge_all(base, real, compared, judge, tail, reporter)
+    tail = image_sets.find_tail(base, real, judge, by_minority_score=settings.paper)
+    table = image_sets.judge_all(base, real, compared, judge, tail, reporter)
     facts = evaluation.facts_of(base, compared, judge, tail, settings)
     for name, folder in names.items():
         facts["sets"][name]["folder"] = str(folder)
@@ -111,7 +111,7 @@ def _names(folders: Sequence[str | Path]) -> dict[str, Path]:
     if len(set(paths)) < len(paths):
         raise UserError("The same folder is given twice; give each once.")
     own = [path.name for path in paths]
-    taken = {"real", "accepted", sets.EQUAL, "guided", ""}
+    taken = {"real", "accepted", image_sets.EQUAL, "guided", ""}
     return {
         name if own.count(name) == 1 and name not in taken else str(path): path
         for name, path in zip(own, paths, strict=True)

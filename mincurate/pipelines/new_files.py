@@ -89,9 +89,9 @@ def warn_of_changes(run: Run, consequence: str, reporter: Reporter) -> None:
     if changed := words_on_changes(run):
         reporter.warn(changed)
     if run.record.get("dataset") or "dataset_id" in run.record["source"]:
-        from mincurate.dataset import now
+        from mincurate.dataset import current_state
 
-        if differences := now.differences(run):
+        if differences := current_state.differences(run):
             reporter.warn(f"{differences} {consequence}")
 
 

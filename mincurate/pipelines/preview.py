@@ -8,9 +8,9 @@ import torch
 
 from mincurate.compute.device import choose_device
 from mincurate.diffusion.denoiser import Denoiser
+from mincurate.generation.guided_classes import Target, choose_target, guided_by
+from mincurate.generation.networks import plan_trainings
 from mincurate.generation.solvers import timestep_grid
-from mincurate.generation.target import Target, choose_target, guided_by
-from mincurate.generation.trainings import plan_trainings
 from mincurate.pipelines.augment import find_scored, judges
 from mincurate.pipelines.augment_settings import AugmentSettings
 from mincurate.progress import duration

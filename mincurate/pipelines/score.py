@@ -119,16 +119,16 @@ def _choose_dataset(path: Place, settings: ScoreSettings) -> str | None:
     place = collections.place_name(path)
     if remote(place):
         raise UserError("FiftyOne shows local files only: score objects with --no-fiftyone.")
-    from mincurate.dataset import database, target
+    from mincurate.dataset import database, destination
 
     database.check_database()
-    return target.choose_name(place, settings.dataset)
+    return destination.choose_name(place, settings.dataset)
 
 
 def _check_key(run: Run, dataset: str) -> None:
-    from mincurate.dataset import target
+    from mincurate.dataset import destination
 
-    target.check_run(dataset, run)
+    destination.check_run(dataset, run)
 
 
 def _open(path: Place, settings: ScoreSettings, reporter: Reporter) -> Collection:

@@ -24,8 +24,8 @@ from mincurate.ranking import classes, outliers, rarity_kind, reference, table_f
 from mincurate.ranking import table as tables
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
+from mincurate.runs import atomic_files as run_files
 from mincurate.runs import digests, schema, store
-from mincurate.runs import files as run_files
 from mincurate.runs.store import Run
 
 PORTION = 512
@@ -93,11 +93,11 @@ def score_new(
     base = reference.open_base(scored)
     name = None
     if fiftyone and (dataset or scored.record.get("dataset")):
-        from mincurate.dataset import database, lookup, target, writer
+        from mincurate.dataset import database, destination, lookup, writer
 
         database.check_database()
         name = dataset or lookup.dataset_of(scored, reporter)
-        target.check(database.load(str(name)), grouped=True)
+        destination.check(database.load(str(name)), grouped=True)
     if changed := new_files.words_on_changes(scored):
         reporter.warn(changed)
     new = new_files.find_new(scored, name)
@@ -225,8 +225,8 @@ def _score(
         )
         for name in ("rarity_kind", "rare_group"):
             if name in frame:
-                known = base.frame[name].astype(object).iloc[like].reset_index(drop=True)
-                scored[name] = known.where(like >= 0, None)
+                words = base.frame[name].astype(object).iloc[like].reset_index(drop=True)
+                scored[name] = words.where(like >= 0, None)
         numbers.append(scored[["content_hash", *copied]].astype(object))
     table = pd.DataFrame(rows).merge(pd.concat(numbers), on="content_hash", how="left")
     table["broken"] = appearance.broken(table, base.run.record["sharpness_floor"])

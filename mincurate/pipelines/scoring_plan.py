@@ -157,12 +157,16 @@ def make(
     images: Collection, networks: Networks, settings: ScoreSettings, device: str
 ) -> ScoringPlan:
     """Choose the size, the noise level and the training."""
-    given = networks.denoiser
+    denoiser = networks.denoiser
     dtype = choose_precision(settings.precision, device)
-    size = given.image_size if given else settings.image_size or models.choose_size(images, device)
+    size = (
+        denoiser.image_size
+        if denoiser
+        else settings.image_size or models.choose_size(images, device)
+    )
     sigma = float(settings.sigma or settings.sigma_per_pixel * size)
     training = None
-    if given is None:
+    if denoiser is None:
         # With steps the minutes decide nothing, and must not name another model.
         minutes = settings.minutes(TRAIN_IMAGES if settings.train_steps else len(images.unique))
         training = Training(
@@ -180,7 +184,7 @@ def make(
         precision=str(dtype or torch.float32).removeprefix("torch."),
         train_minutes=training.minutes if training else None,
     )
-    model_hash = given.content_hash() if given else str(training)
+    model_hash = denoiser.content_hash() if denoiser else str(training)
     return ScoringPlan(settings, model_hash, training, device, dtype)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mincurate.curation import gather
-from mincurate.dataset import generated, lookup, target, writer
+from mincurate.dataset import destination, generated, lookup, writer
 from mincurate.dataset.database import check_database
 from mincurate.errors import UserError
 from mincurate.pipelines import augment
@@ -63,7 +63,7 @@ def sync(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> S
         )
     check_database()
     if dataset:
-        target.check_name(dataset)
+        destination.check_name(dataset)
     written = writer.write_run(scored, dataset or _dataset_of(scored), reporter, recreate=True)
     scored.update(dataset=written.name)
     added, shown = written.added, []
@@ -81,4 +81,4 @@ def _dataset_of(scored: Run) -> str:
     if name := record.get("dataset") or record["source"].get("dataset"):
         return lookup.name_now(scored, str(name))
     place, value = record["source"]["kind"], record["source"]["value"]
-    return target.choose_name(f"fiftyone:{value}" if place == "fiftyone" else value, None)
+    return destination.choose_name(f"fiftyone:{value}" if place == "fiftyone" else value, None)

@@ -17,7 +17,7 @@ from mincurate.images.collection import Collection
 from mincurate.images.decode import Fit
 from mincurate.pipelines.open_images import open_images
 from mincurate.progress import SILENT, Reporter
-from mincurate.runs import digests, files
+from mincurate.runs import atomic_files, digests
 from mincurate.runs.store import Run
 
 
@@ -150,6 +150,6 @@ def _claim(folder: Path, identity: str) -> None:
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        files.write_atomically(marker, identity.encode())
+        atomic_files.write_atomically(marker, identity.encode())
     except OSError as error:
         raise UserError(f"Cannot write to {folder}: {error.strerror}.") from error

@@ -10,8 +10,8 @@ from conftest import refused
 from typer.testing import CliRunner
 
 from mincurate.cli import app as command_line
-from mincurate.cli import effects, shared
 from mincurate.cli import generate as generate_commands
+from mincurate.cli import option_checks, shared
 from mincurate.cli import score as scoring
 from mincurate.generation import samplers
 from mincurate.ranking import classes
@@ -69,7 +69,7 @@ def test_the_help_of_an_option_is_one_line(name, command):
 @pytest.mark.parametrize("name", ALL)
 def test_the_help_of_a_command_names_the_shared_options_it_takes(name):
     [*_, last] = help_of(*name.split()).strip().split("\n\n")
-    takes = effects.USES.get(name, "").split()
+    takes = option_checks.USES.get(name, "").split()
     assert last.startswith("Also takes") == bool(takes)
     words = last.replace(",", "").split()
     assert all({f"--{option}", f"--no-{option}"} & {*words} for option in takes)
@@ -78,8 +78,8 @@ def test_the_help_of_a_command_names_the_shared_options_it_takes(name):
 def test_every_shared_option_is_explained_once_and_taken_by_a_command():
     printed = help_of()
     names = {field.name for field in fields(shared.Shared)}
-    assert names == {p.name for p in effects.shared_parameters(GROUP)}
-    for parameter in effects.shared_parameters(GROUP):
+    assert names == {p.name for p in option_checks.shared_parameters(GROUP)}
+    for parameter in option_checks.shared_parameters(GROUP):
         assert parameter.help in printed and "Shared options" in parameter.rich_help_panel
 
 
@@ -102,8 +102,8 @@ def test_a_shared_option_may_stand_anywhere(monkeypatch):
     [
         (name, parameter)
         for name in ALL
-        for parameter in effects.shared_parameters(GROUP)
-        if parameter not in effects.shared_parameters(GROUP, name)
+        for parameter in option_checks.shared_parameters(GROUP)
+        if parameter not in option_checks.shared_parameters(GROUP, name)
     ],
 )
 def test_a_shared_option_without_effect_is_refused(name, parameter, monkeypatch, capsys):

@@ -9,7 +9,7 @@ import torch
 from conftest import SQUEEZENET
 
 from mincurate.errors import UserError
-from mincurate.evaluation import feature_spaces, sets
+from mincurate.evaluation import feature_spaces, image_sets
 from mincurate.evaluation.metric_table import Features
 from mincurate.features.perceptual import Perceptual
 from mincurate.ranking import classes, outliers
@@ -73,15 +73,15 @@ def test_the_tail_is_ranked_in_the_features_that_judge_unless_these_guided(run):
     base, scorer = run(RESNET, "lpips-vgg")
     judge = feature_spaces.choose("auto", base, scorer, "rarity", "cpu")
     other = np.random.default_rng(1).normal(size=(100, 4)).astype(np.float32)
-    tail = sets.find_tail(base, Features(other), judge)
+    tail = image_sets.find_tail(base, Features(other), judge)
     expected = outliers.rarity(other, outliers.reference(base.frame["content_hash"]))
     assert tail.rows.tolist() == classes.tail_rows(expected).tolist()
     assert tail.ranked_by == "rarity in lpips-vgg at 16 px"
     own = feature_spaces.choose("run", base, scorer, "rarity", "cpu")
-    tail = sets.find_tail(base, Features(base.vectors), own)
+    tail = image_sets.find_tail(base, Features(base.vectors), own)
     assert tail.rows.tolist() == list(range(90, 100))
     assert tail.ranked_by == f"ranking by embedding, {RESNET} at 16 px"
-    tail = sets.find_tail(base, Features(other), judge, by_minority_score=True)
+    tail = image_sets.find_tail(base, Features(other), judge, by_minority_score=True)
     assert tail.rows.tolist() == list(range(10))
     assert tail.ranked_by == "minority score, lpips-vgg at 16 px"
 

@@ -12,7 +12,7 @@ from mincurate.features.perceptual import Perceptual
 from mincurate.generation import classifier as classifiers
 from mincurate.generation import samplers, train_classifier
 from mincurate.generation.classifier import Classifier, ClassifierTraining
-from mincurate.generation.target import Target
+from mincurate.generation.guided_classes import Target
 from mincurate.pipelines.augment_settings import AugmentSettings, GuideSettings
 from mincurate.pipelines.score_settings import ScoreSettings
 from mincurate.progress import SILENT

@@ -18,9 +18,9 @@ from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
 from mincurate.generation import classifier as classifiers
 from mincurate.generation import train_classifier
-from mincurate.generation.budget import GUIDE_MINUTES, TRAIN_MINUTES, Budget, last_guidance
 from mincurate.generation.classifier import Classifier, ClassifierTraining
-from mincurate.generation.target import classes_of, labels_of
+from mincurate.generation.guided_classes import classes_of, labels_of
+from mincurate.generation.training_time import GUIDE_MINUTES, TRAIN_MINUTES, Budget, last_guidance
 from mincurate.progress import SILENT, Reporter
 from mincurate.ranking.reference import Base
 from mincurate.runs import digests
