@@ -24,13 +24,6 @@ if TYPE_CHECKING:
     pass
 
 TARGET = "What to generate"
-Preset = Annotated[
-    Literal["paper"] | None,
-    typer.Option(
-        help="paper: the values of ICLR 2024 for what is not given. Default: none.",
-        rich_help_panel=METHOD,
-    ),
-]
 
 
 def guide(
@@ -38,8 +31,7 @@ def guide(
     run: Scored = None,
     *,
     model: GeneratingModel = None,
-    by: Guides = "rarity",
-    preset: Preset = None,
+    by: Guides = None,
 ) -> None:
     """Train the minority guidance, a classifier of the classes.
 
@@ -72,7 +64,7 @@ TopDecile = Annotated[
     bool,
     typer.Option(
         "--top-decile",
-        help="Images of the rarest tenth; this is the default.",
+        help="Images of the rarest tenth by --by; this is the default.",
         rich_help_panel=BASIC,
     ),
 ]
@@ -97,7 +89,8 @@ TargetClass = Annotated[
 TopFraction = Annotated[
     float | None,
     typer.Option(
-        help="The rarest share, above 0, at most 1. Default: 0.1.", rich_help_panel=TARGET
+        help="The rarest share, above 0, at most 1. Default: 0.1 (--preset paper: 0.01).",
+        rich_help_panel=TARGET,
     ),
 ]
 Like = Annotated[
@@ -153,8 +146,7 @@ def augment(
     sampler: Sampler = "minority",
     solver: Solver = None,
     steps: Steps = None,
-    by: Guides = "rarity",
-    preset: Preset = None,
+    by: Guides = None,
 ) -> None:
     """Generate more of the rare images.
 
@@ -175,14 +167,15 @@ def augment(
     from mincurate.compute.device import keep_freed_memory
     from mincurate.pipelines import augment as pipeline
 
-    if sum([settings.pop("top_decile"), target_class is not None, top_fraction is not None,
+    if settings.pop("top_decile"):
+        settings["top_fraction"] = 0.1
+    if sum([top_decile, target_class is not None, top_fraction is not None,
             like is not None]) > 1:  # fmt: skip
         raise UserError(
             "Give one of --top-decile, --target-class, --top-fraction and --like, not several."
         )
     keep_freed_memory()
     reporter = Terminal()
-    settings["top_fraction"] = 0.1 if top_fraction is None else top_fraction
     if settings.pop("dry_run"):
         _show_estimate(settings, reporter)
         return

@@ -99,7 +99,7 @@ def guide(
     """
     reporter = choose_reporter(reporter, progress)
     settings = replace(settings or GuideSettings(), **changes)
-    base = guided_by(reference.open_base(find_run(run, kind=store.SCORE)), settings.by)
+    base = guided_by(reference.open_base(find_run(run, kind=store.SCORE)), settings.classes_by)
     _warn_of_disagreement(base, reporter)
     trainings = _plan(base, settings, settings.seed)
     denoiser = trainings.train_denoiser(reporter)
@@ -130,7 +130,7 @@ def augment(
     reporter = choose_reporter(reporter, progress)
     scored = find_run(run, kind=store.SCORE)
     settings = replace(settings or AugmentSettings(), **changes).settled()
-    base = guided_by(reference.open_base(scored), settings.by)
+    base = guided_by(reference.open_base(scored), settings.classes_by)
     settings = settings.in_dataset(scored, reporter)
     _check_dataset(settings, base, reporter)
     trainings = _plan(base, settings)
@@ -228,13 +228,13 @@ def _choose_target(
     target, members = choose_target(
         base,
         target_class=settings.target_class,
-        top_fraction=settings.top_fraction,
+        top_fraction=settings.rarest_fraction,
         label=settings.label,
         like=settings.like,
     )
     by_fraction = settings.target_class is None and settings.like is None
     if settings.label is not None and by_fraction:
-        tail = rarest_classes(base.num_classes, settings.top_fraction)
+        tail = rarest_classes(base.num_classes, settings.rarest_fraction)
         if target.classes != tail:
             reporter.warn(
                 f"No image labelled {settings.label!r} is of {Target(tail)}. The rarest images "
@@ -344,7 +344,7 @@ def _generate(
         "guidance_scale": settings.guidance_scale,
         "target_classes": list(target.classes),
         "label": settings.label,
-        "by": settings.by,
+        "by": settings.classes_by,
         "model": denoiser.content_hash(),
         "run": generation.key,
     }

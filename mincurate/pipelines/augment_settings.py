@@ -6,10 +6,10 @@ from typing import Any
 
 from mincurate.errors import UserError
 from mincurate.generation.training_time import Budget
+from mincurate.pipelines.preset import Preset
 from mincurate.progress import Reporter
 from mincurate.runs.store import Run
 
-PRESETS = ("paper",)
 NOT_IN_REQUEST = (
     *("target_class", "top_fraction", "model"),
     *("train_minutes", "train_steps", "guide_minutes", "guide_steps"),
@@ -20,16 +20,17 @@ ones lead to do instead, and the last ones change no image."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkSettings(Budget):
+class NetworkSettings(Budget, Preset):
     """What `guide` and `augment` share; the trainings' `Budget` besides.
 
+    The preset ``paper`` takes the classes of the minority score, of which the rarest hundredth or
+    the rarest class is the target, the loss ``cross_entropy``, timesteps drawn uniformly in the
+    classifier's training, w = 3.5, and 250 even ancestral steps with guidance of the mean and,
+    where the model has one, its learned variance.
+
     Attributes:
-        preset: ``paper`` takes the values of "Don't Play Favorites" (ICLR 2024) for what is not
-            given: the loss ``cross_entropy``, timesteps drawn uniformly in the classifier's
-            training, w = 3.5, and 250 even ancestral steps with guidance of the mean and, where the
-            model has one, its learned variance.
-        by: whose classes guide: ``rarity``, those of the ranking in force, or ``minority``, those
-            of the minority score.
+        by: whose classes guide: ``rarity``, those of the ranking in force (default), or
+            ``minority``, those of the minority score.
         model: a model of all noise levels to use as it is: folder, hub id or run; by default the
             run's own, trained on.
         loss: of the classifier, ``ordinal`` (default) or ``cross_entropy`` (the paper's).
@@ -40,8 +41,7 @@ class NetworkSettings(Budget):
         num_workers: processes on Ray; by default one per GPU, or per CPU where there is none.
     """
 
-    preset: str | None = None
-    by: str = "rarity"
+    by: str | None = None
     model: str | None = None
     loss: str | None = None
     device: str = "auto"
@@ -50,15 +50,9 @@ class NetworkSettings(Budget):
     num_workers: int | None = None
 
     @property
-    def paper(self) -> bool:
-        """Whether the paper's values stand in for what is not given.
-
-        Raises:
-            UserError: there is no such preset.
-        """
-        if self.preset not in (None, *PRESETS):
-            raise UserError(f"There is no preset {self.preset!r}: take {', '.join(PRESETS)}.")
-        return self.preset == "paper"
+    def classes_by(self) -> str:
+        """Whose classes guide: those given, or the preset's."""
+        return self.by or ("minority" if self.paper else "rarity")
 
     @property
     def classifier_loss(self) -> str:
@@ -90,12 +84,14 @@ class AugmentSettings(NetworkSettings):
         n: images to generate.
         first: how many images of this target and seed were generated before; these are others.
         target_class: one ordinal class, instead of ``top_fraction``.
-        top_fraction: the classes that make up this rarest share of the images.
+        top_fraction: the classes that make up this rarest share of the images; default 0.1, or 0.01
+            with the preset.
         label: only rare images of this label.
         like: images of the run to vary: content hashes, or ``tag:NAME``, ``view:NAME`` or sample
             ids of its FiftyOne dataset; implies ``init="real"``.
         sampler: one of `samplers.SAMPLERS`.
-        solver: one of `solvers.SOLVERS`; ``None`` takes the sampler's own.
+        solver: one of `solvers.SOLVERS`; ``None`` takes the sampler's own. With a guidance scale
+            other than 1, stochastic and deterministic ones have different limits (`solvers`).
         steps: sampling steps, each one evaluation of the network; ``None`` takes the solver's own.
         guidance_scale: the paper's w; ``None`` takes the sampler's own.
         init: ``noise``, or ``real`` to start from real images of the target.
@@ -111,7 +107,7 @@ class AugmentSettings(NetworkSettings):
     n: int = 1000
     first: int = 0
     target_class: int | None = None
-    top_fraction: float = 0.1
+    top_fraction: float | None = None
     label: str | None = None
     like: str | Sequence[str] | None = None
     sampler: str = "minority"
@@ -146,6 +142,13 @@ class AugmentSettings(NetworkSettings):
             like = generated.selection(dataset, like)
         return replace(self, dataset=dataset if self.fiftyone else None, like=like)
 
+    @property
+    def rarest_fraction(self) -> float:
+        """The rarest share to generate: the one given, or the preset's, which has 100 classes."""
+        if self.top_fraction is not None:
+            return self.top_fraction
+        return 0.01 if self.paper else 0.1
+
     def settled(self) -> "AugmentSettings":
         """The same, checked, with the sampler's own values in place of ``None``.
 
@@ -172,6 +175,8 @@ class AugmentSettings(NetworkSettings):
             steps=steps,
             guidance_scale=scale,
             loss=self.classifier_loss,
+            by=self.classes_by,
+            top_fraction=self.rarest_fraction,
             init=init,
         )
 

@@ -30,9 +30,11 @@ from mincurate.evaluation.verdict import Verdict, conclude
 from mincurate.generation.guided_classes import guided_by
 from mincurate.images import collection
 from mincurate.pipelines import augment, new_files
+from mincurate.pipelines.preset import Preset
 from mincurate.pipelines.runs import AnyRun, find_run
 from mincurate.progress import Reporter
 from mincurate.ranking import reference
+from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
 from mincurate.report import evaluation_figures, evaluation_page
 from mincurate.report.figures import Picture
@@ -53,8 +55,10 @@ CAPTIONS = {
 
 
 @dataclass(frozen=True)
-class EvaluateSettings:
+class EvaluateSettings(Preset):
     """The settings of `evaluate`, as ``evaluation.json`` records them.
+
+    The preset ``paper`` takes the rarest tenth by the minority score as the tail.
 
     Attributes:
         n: judge the first ``n`` images, against as many plain ones. Default: all.
@@ -139,7 +143,7 @@ def evaluate(
         if not settings.resume:
             shutil.rmtree(generation.path / baseline.FOLDER, ignore_errors=True)
         scorer = reference.scorer_of(base.run, device)
-        judge = feature_spaces.choose(settings.features, base, scorer, by, device, reporter)
+        judge = choose_judge(settings, base, scorer, by, device, reporter)
         plain, plain_vectors = baseline.make(generation, base, scorer, len(frame), device, reporter)
         vectors = np.load(generation.path / schema.VECTORS, allow_pickle=False)[: len(frame)]
         real = judge.extractor.features(base, base.frame["path"].tolist(), base.vectors, reporter)
@@ -147,7 +151,7 @@ def evaluate(
             name: ImageSet(f, judge.extractor.features(base, f["path"].tolist(), v, reporter))
             for name, f, v in (("ddpm", plain, plain_vectors), ("guided", frame, vectors))
         }
-        tail = image_sets.find_tail(base, real, judge)
+        tail = image_sets.find_tail(base, real, judge, by_minority_score=settings.paper)
         table = image_sets.judge_all(base, real, compared, judge, tail, reporter)
         verdict = conclude(
             table, int(frame["accepted"].sum()), len(frame), baseline.cause(generation)
@@ -162,6 +166,24 @@ def evaluate(
             generation, base.run, table, verdict, trained, facts, drawn
         )
     return Evaluation(generation, table, verdict, trained, page)
+
+
+def choose_judge(
+    settings: EvaluateSettings,
+    base: Base,
+    scorer: Scorer,
+    by: str | None,
+    device: str,
+    reporter: Reporter,
+) -> Judge:
+    """The features that judge; see `feature_spaces.choose`."""
+    judge = feature_spaces.choose(settings.features, base, scorer, by, device, reporter)
+    if settings.paper and settings.features == feature_spaces.AUTO and not judge.space.inception:
+        reporter.warn(
+            f"The paper measures in features of Inception, which are not here: {judge.space.name} "
+            "judges. `mincurate evaluate --features FILE` takes the Inception weights of FID."
+        )
+    return judge
 
 
 def _judged(generation: Run, n: int | None) -> pd.DataFrame:
@@ -227,7 +249,7 @@ def draw(
     pictures |= {
         name: _pictures(base, images.frame.head(SHOWN)) for name, images in compared.items()
     }
-    space = judge.extractor.space.name
+    space = judge.space.name
     return _save(
         folder,
         rarity=evaluation_figures.rarity_plot(rarity, feature_space=space),
@@ -273,7 +295,7 @@ def facts_of(
     settings: EvaluateSettings,
 ) -> dict[str, Any]:
     """What was compared, and how: the head of ``evaluation.json``."""
-    space = judge.extractor.space
+    space = judge.space
     return {
         "base": base.run.key,
         "base_identity": gather.identity(base.run),

@@ -10,7 +10,7 @@ import pandas as pd
 from mincurate import hashing
 from mincurate.compute.device import choose_device
 from mincurate.errors import UserError
-from mincurate.evaluation import feature_spaces, image_sets
+from mincurate.evaluation import image_sets
 from mincurate.evaluation.feature_spaces import Judge
 from mincurate.evaluation.image_sets import LEAST, ImageSet
 from mincurate.images import collection
@@ -92,10 +92,10 @@ def evaluate_folders(
     files = {name: _files(folder, settings.n, reporter) for name, folder in names.items()}
     device = choose_device(settings.device)
     scorer = reference.scorer_of(base.run, device)
-    judge = feature_spaces.choose(settings.features, base, scorer, None, device, reporter)
+    judge = evaluation.choose_judge(settings, base, scorer, None, device, reporter)
     compared = {n: _image_set(base, scorer, judge, pairs, reporter) for n, pairs in files.items()}
     real = judge.extractor.features(base, base.frame["path"].tolist(), base.vectors, reporter)
-    tail = image_sets.find_tail(base, real, judge)
+    tail = image_sets.find_tail(base, real, judge, by_minority_score=settings.paper)
     table = image_sets.judge_all(base, real, compared, judge, tail, reporter)
     facts = evaluation.facts_of(base, compared, judge, tail, settings)
     for name, folder in names.items():

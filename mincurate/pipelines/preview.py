@@ -55,12 +55,12 @@ def preview(
     """
     scored = find_run(run, kind=store.SCORE)
     settings = replace(settings or AugmentSettings(), **changes).settled()
-    base = guided_by(reference.open_base(scored), settings.by)
+    base = guided_by(reference.open_base(scored), settings.classes_by)
     settings = settings.in_dataset(scored, reporter)
     target, members = choose_target(
         base,
         target_class=settings.target_class,
-        top_fraction=settings.top_fraction,
+        top_fraction=settings.rarest_fraction,
         label=settings.label,
         like=settings.like,
     )
@@ -103,6 +103,6 @@ def _seconds_per_image(denoiser: Denoiser, settings: AugmentSettings) -> float:
             denoiser.denoise(x, sigma)
     evaluation = (time.monotonic() - started) / 3 / n
     share = settings.strength if settings.init == "real" else 1.0
-    spacing = "even" if settings.paper else "quadratic"
+    spacing = "even" if settings.paper and settings.solver == "ancestral" else "quadratic"
     grid = timestep_grid(denoiser.alphas_cumprod, settings.steps or 1, spacing, share)
     return evaluation * len(grid) * GUIDED_COST.get(settings.sampler, 1.0)

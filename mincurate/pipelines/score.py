@@ -105,8 +105,7 @@ def score(
     reporter = choose_reporter(reporter, progress)
     before = run_of(path)
     settings = settings or (ScoreSettings.again(before) if before else ScoreSettings())
-    settings = replace(settings, **changes).with_lasting_paths()
-    settings.check()
+    settings = replace(settings, **changes).settled().with_lasting_paths()
     cluster = settings.cluster
     path = place_of(
         path,
@@ -212,10 +211,10 @@ def _build_scorer(
     reading: Reading,
     reporter: Reporter,
 ) -> Scorer:
-    scorer = networks.scorer(plan.sigma, plan.settings.n_draws, plan.settings.seed, plan.dtype)
+    scorer = networks.scorer(plan.sigma, plan.n_draws, plan.settings.seed, plan.dtype)
     if not plan.settings.adaptive:
         return scorer
-    edge = score_shards.pilot(run, images, scorer, reading, plan.settings.num_classes, reporter)
+    edge = score_shards.pilot(run, images, scorer, reading, plan.ranking.num_classes, reporter)
     return replace(scorer, edge=edge)
 
 
@@ -262,7 +261,7 @@ def _rank(
         run,
         images,
         unreadable,
-        table.Ranking(settings.rank_by, settings.num_classes, settings.within_label),
+        plan.ranking,
         map_seed=settings.seed if settings.umap else None,
         shard_images=score_shards.SHARD_IMAGES,
         reporter=reporter,
@@ -276,8 +275,8 @@ def _record_outcome(run: Run, networks: Networks, scorer: Scorer, plan: ScoringP
     run.update(model=models.model_record(denoiser, trained_here=plan.training is not None))
     table.record_outcome(
         run,
-        rank_by=settings.rank_by,
-        num_classes=settings.num_classes,
+        rank_by=plan.ranking.rank_by,
+        num_classes=plan.ranking.num_classes,
         seed=settings.seed,
         version=version("mincurate"),
         sigma=scorer.sigma,

@@ -110,6 +110,9 @@ def test_again_nothing_is_generated_or_scored_and_the_numbers_are_the_same(evalu
     evaluate.evaluate()
     assert (folder / "evaluation.csv").read_bytes() == before
     assert (folder / "evaluation.html").read_bytes() == page
+    evaluate.evaluate(preset="paper")
+    tail = json.loads((folder / "evaluation.json").read_text())["tail"]
+    assert tail == {"n": 6, "ranked_by": "minority score, unet at 16 px"}
     fewer = evaluate.evaluate(n=7)  # the first ones of both
     assert (fewer.table["n"][fewer.table["set"] == "guided"] == 7).all()
 
