@@ -31,7 +31,6 @@ def rate(threads, seconds):
 
     import torch
 
-    from mincurate.compute.ray_train import Team
     from mincurate.diffusion import train_denoiser
 
     if threads:
@@ -40,7 +39,7 @@ def rate(threads, seconds):
     training = train_denoiser.Training(32, train_denoiser.around(0.16), steps=10**6)
     with tempfile.TemporaryDirectory() as folder:
         trainer = train_denoiser.DenoiserTrainer(
-            images, Path(folder), torch.device("cpu"), training, Team(), train_denoiser.SILENT
+            images, Path(folder), training, None, "cpu", train_denoiser.SILENT
         )
         trainer._resume_or_begin()
         if threads:

@@ -152,7 +152,6 @@ def main():
     from rich.table import Table
 
     from mincurate import hashing
-    from mincurate.cli.console import Terminal
     from mincurate.compute import device as devices
     from mincurate.errors import UserError
     from mincurate.evaluation import metrics
@@ -161,6 +160,7 @@ def main():
     from mincurate.ranking import reference as references
     from mincurate.runs import store
     from mincurate.runs.manifest import read_manifest
+    from mincurate.terminal import Terminal
 
     devices.keep_freed_memory()
     reporter = Terminal()

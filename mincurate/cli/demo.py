@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mincurate.cli import summaries
-from mincurate.cli.console import Terminal
 from mincurate.cli.options import BASIC
 from mincurate.cli.shared import settings_of
 from mincurate.progress import duration
+from mincurate.terminal import Terminal
 
 if TYPE_CHECKING:
-    from mincurate.pipelines.score import Result
+    from mincurate.pipelines.result import Result
 
 COMMON, RARE, PLANTED = 7, 0, 12
 """Digits that are common and rare in the demo, and how many of the rare are planted."""

@@ -109,6 +109,7 @@ def _add_facts(
         frame[name] = facts[name].to_numpy()
     frame["start"] = facts["start"].map(paths).to_numpy() if "start" in facts else None
     frame["target_class"] = target.classes[-1]
+    frame["by"] = base.guided_by
 
 
 def _write(generation: Run, frame: pd.DataFrame, vectors: NDArray[np.float32], gate: Gate) -> None:

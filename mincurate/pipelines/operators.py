@@ -119,7 +119,7 @@ class Counts:
     """Images of a scored run.
 
     Attributes:
-        classes: by ``rarity_class``, the rarest first.
+        classes: by ordinal class, the rarest first.
         labels: by label, in alphabetical order.
     """
 
@@ -127,12 +127,35 @@ class Counts:
     labels: dict[str, int]
 
 
-def counts(run: Run) -> Counts:
-    """How many images of a scored run are of each class and label."""
-    columns = ["label", "rarity_class", "status"]
+def guides(run: Run) -> dict[str, str]:
+    """Whose classes can guide, with a title for each: ``rarity`` and ``minority``.
+
+    ``rarity`` alone where the ranking is that of the minority score.
+    """
+    tail = tails.look(run)
+    titles = {"rarity": f"the ranking that is shown ({tail.rank_by})"}
+    if tail.rank_by != "minority" or tail.within_label:
+        titles["minority"] = "the minority score (the paper's)"
+    return titles
+
+
+def counts(run: Run, by: str = "rarity") -> Counts:
+    """How many images of a scored run are of each class and label.
+
+    Args:
+        run: the run.
+        by: whose classes, ``rarity`` or ``minority``.
+
+    Raises:
+        UserError: there are no such classes.
+    """
+    if by not in ("rarity", "minority"):
+        raise UserError(f"Images are rare by rarity or by minority, not by {by!r}.")
+    column = f"{by}_class"
+    columns = ["label", column, "status"]
     frame = pd.read_parquet(run.path / schema.SCORES, columns=columns)
     scored = frame[frame["status"] == "ok"]
-    classes = scored["rarity_class"].astype("int64").value_counts().sort_index(ascending=False)
+    classes = scored[column].astype("int64").value_counts().sort_index(ascending=False)
     names = scored["label"].value_counts().sort_index()
     return Counts(
         {int(number): int(n) for number, n in zip(classes.index, classes, strict=True)},

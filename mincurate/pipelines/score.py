@@ -9,10 +9,9 @@ rank          ordinal classes, other evidence of rarity: the table
 store         report, FiftyOne dataset
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mincurate.compute.device import choose_device
 from mincurate.diffusion import models
@@ -21,10 +20,11 @@ from mincurate.images import collection as collections
 from mincurate.images.collection import Collection, Place
 from mincurate.images.object_storage import remote
 from mincurate.pipelines import scoring_plan
-from mincurate.pipelines.open_images import describe, open_images
+from mincurate.pipelines.open_images import Images, describe, open_images, place_of, run_of
+from mincurate.pipelines.result import Result
 from mincurate.pipelines.score_settings import ScoreSettings
 from mincurate.pipelines.scoring_plan import Networks, ScoringPlan
-from mincurate.progress import SILENT, Reporter
+from mincurate.progress import Reporter
 from mincurate.ranking import (
     diagnostics,
     reconstructions,
@@ -39,65 +39,47 @@ from mincurate.ranking.score_shards import Recipe
 from mincurate.ranking.shard_loop import Reading
 from mincurate.runs import digests, store
 from mincurate.runs.store import Run
-
-if TYPE_CHECKING:
-    import pandas as pd
-
+from mincurate.terminal import choose_reporter
 
 MUCH = 30.0
 """Seconds of scoring from which a first look by vectors is worth its time."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """What `score` leaves.
-
-    Attributes:
-        run: the folder with everything.
-        dataset: name of the FiftyOne dataset, or ``None`` when none was written.
-        report: the HTML report.
-        stored: how many samples were added and updated in FiftyOne, in words; may be empty.
-    """
-
-    run: Run
-    dataset: str | None
-    report: Path
-    stored: str = ""
-
-    @property
-    def frame(self) -> "pd.DataFrame":
-        """One row per file; see `docs/files.md` for the columns. Higher scores are rarer."""
-        return self.run.frame()
-
-    @property
-    def warnings(self) -> list[str]:
-        """What to know before trusting the ranking, in words."""
-        return list(self.run.record.get("warnings", []))
-
-
 def score(
-    path: Place,
+    path: Images,
     settings: ScoreSettings | None = None,
     *,
-    reporter: Reporter = SILENT,
+    reporter: Reporter | None = None,
+    progress: bool | None = None,
     **changes: Any,
 ) -> Result:
     """Score every image of ``path``, rank them, and store the result.
 
     Args:
         path: a folder, a URL such as ``s3://bucket/folder``, a CSV, JSON Lines or Parquet table,
-            ``fiftyone:NAME[/VIEW]``, or a list of files and folders.
-        settings: all settings at once.
-        reporter: hears of progress.
+            ``fiftyone:NAME[/VIEW]``, or several files and folders; a pandas data frame with a
+            column of paths; a FiftyOne dataset or view; or a scored run or its `Result`, to go on
+            with it or to score its images with other settings.
+        settings: all settings at once; those of the run where ``path`` is one.
+        reporter: hears of progress; see `terminal.choose_reporter`, also for ``progress``.
+        progress: show progress (True), or only log it (False).
         changes: single settings by name, such as ``n_draws=3``; see `ScoreSettings`.
 
     Raises:
         UserError: something the user can mend.
         trainer.TrainingInterruptedError: Ctrl-C while training; nothing is lost.
     """
-    settings = replace(settings or ScoreSettings(), **changes).with_lasting_paths()
-    settings.check()
+    reporter = choose_reporter(reporter, progress)
+    before = run_of(path)
+    settings = settings or (ScoreSettings.again(before) if before else ScoreSettings())
+    settings = replace(settings, **changes).settled().with_lasting_paths()
     cluster = settings.cluster
+    path = place_of(
+        path,
+        labels=settings.labels,
+        label_field=settings.label_field,
+        path_column=settings.path_column,
+    )
     collections.check_place(path)
     dataset = _choose_dataset(path, settings)
 
@@ -257,10 +239,10 @@ def _build_scorer(
     reading: Reading,
     reporter: Reporter,
 ) -> Scorer:
-    scorer = networks.scorer(plan.sigma, plan.settings.n_draws, plan.settings.seed, plan.dtype)
+    scorer = networks.scorer(plan.sigma, plan.n_draws, plan.settings.seed, plan.dtype)
     if not plan.settings.adaptive:
         return scorer
-    edge = score_shards.pilot(run, images, scorer, reading, plan.settings.num_classes, reporter)
+    edge = score_shards.pilot(run, images, scorer, reading, plan.ranking.num_classes, reporter)
     return replace(scorer, edge=edge)
 
 
@@ -305,7 +287,7 @@ def _rank(
         run,
         images,
         unreadable,
-        table.Ranking(settings.rank_by, settings.num_classes, settings.within_label),
+        plan.ranking,
         scores=scores,
         map_seed=settings.seed if settings.umap else None,
         shard_images=shard_loop.SHARD_IMAGES,
@@ -335,8 +317,8 @@ def _record_outcome(run: Run, networks: Networks, scorer: Scorer, plan: ScoringP
     run.update(model=models.model_record(denoiser, trained_here=plan.training is not None))
     table.record_outcome(
         run,
-        rank_by=settings.rank_by,
-        num_classes=settings.num_classes,
+        rank_by=plan.ranking.rank_by,
+        num_classes=plan.ranking.num_classes,
         seed=settings.seed,
         version=version("mincurate"),
         sigma=scorer.sigma,

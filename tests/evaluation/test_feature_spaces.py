@@ -26,6 +26,7 @@ def run():
 
     def make(embedding, distance, rank_by="embedding"):
         record = {"embedding": embedding, "rank_by": rank_by, "settings": {"seed": 0}}
+        record["perceptual"] = distance
         vectors = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
         frame = pd.DataFrame({"content_hash": [f"{i:03d}" for i in range(100)]})
         frame["embedding_rarity"] = np.linspace(0, 1, 100)
@@ -65,9 +66,9 @@ def test_another_network_judges_than_the_one_that_guided_where_there_is_one(
     run, embedding, distance, rank_by, by, judge, circular
 ):
     chosen = feature_spaces.choose("auto", *run(embedding, distance, rank_by), by, "cpu")
-    assert chosen.extractor.space.name == f"{judge} at 16 px" and chosen.circular == circular
-    assert chosen.extractor.space.spatial == f"{distance}, layer 2 of 3 at 4 x 4"
-    assert chosen.extractor.space.frechet == "frechet_distance"
+    assert chosen.space.name == f"{judge} at 16 px" and chosen.circular == circular
+    assert chosen.space.spatial == f"{distance}, layer 2 of 3 at 4 x 4"
+    assert chosen.space.frechet == "frechet_distance"
 
 
 def test_the_tail_is_ranked_in_the_features_that_judge_unless_these_guided(run):
@@ -82,6 +83,9 @@ def test_the_tail_is_ranked_in_the_features_that_judge_unless_these_guided(run):
     tail = image_sets.find_tail(base, Features(base.vectors), own)
     assert tail.rows.tolist() == list(range(90, 100))
     assert tail.ranked_by == f"ranking by embedding, {RESNET} at 16 px"
+    tail = image_sets.find_tail(base, Features(other), judge, by_minority_score=True)
+    assert tail.rows.tolist() == list(range(10))
+    assert tail.ranked_by == "minority score, lpips-vgg at 16 px"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +109,7 @@ def test_an_embedding_can_be_named(run, shapes):
     base, scorer = run("unet", "unet")
     spec = f"torchvision:squeezenet1_0@{SQUEEZENET}"
     judge = feature_spaces.choose(spec, base, scorer, "rarity", "cpu")
-    assert judge.extractor.space.name == "torchvision:squeezenet1_0 at 16 px" and not judge.circular
+    assert judge.space.name == "torchvision:squeezenet1_0 at 16 px" and not judge.circular
     paths = sorted(str(path) for path in shapes.rglob("*.png"))[:5]
     features = judge.extractor.features(base, paths, base.vectors[:5])
     assert features.vectors.shape == (5, 1024) and features.spatial.shape == (5, 3 * 4 * 4)

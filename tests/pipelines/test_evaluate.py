@@ -11,7 +11,6 @@ import pytest
 from conftest import SQUEEZENET, command, refused
 
 from mincurate.cli import summaries
-from mincurate.cli.console import Terminal
 from mincurate.evaluation import classifier_trial, classifier_trial_data, metric_table
 from mincurate.evaluation import image_sets as image_sets
 from mincurate.evaluation.verdict import conclude, look_up
@@ -21,6 +20,7 @@ from mincurate.pipelines import augment, evaluate, evaluate_folders
 from mincurate.report import evaluation_page
 from mincurate.runs import store
 from mincurate.runs.manifest import read_manifest, read_png
+from mincurate.terminal import Terminal
 
 pytestmark = pytest.mark.slow  # a generation and its baseline
 
@@ -110,6 +110,9 @@ def test_again_nothing_is_generated_or_scored_and_the_numbers_are_the_same(evalu
     evaluate.evaluate()
     assert (folder / "evaluation.csv").read_bytes() == before
     assert (folder / "evaluation.html").read_bytes() == page
+    evaluate.evaluate(preset="paper")
+    tail = json.loads((folder / "evaluation.json").read_text())["tail"]
+    assert tail == {"n": 6, "ranked_by": "minority score, unet at 16 px"}
     fewer = evaluate.evaluate(n=7)  # the first ones of both
     assert (fewer.table["n"][fewer.table["set"] == "guided"] == 7).all()
 
