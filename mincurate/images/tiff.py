@@ -116,7 +116,7 @@ def read(data: bytes, found: Directory) -> tuple[Samples, str | None]:
     if bands * found.width * found.height > MAX_SAMPLES:
         raise UnreadableImage(f"too large: {bands} bands of {found.width} x {found.height} pixels")
     values = _values(page, data, dtype)
-    extras = page.extrasamples or ()
+    extras = page.extrasamples or ((2,) if space == "rgb" and bands == 4 else ())  # as viewers do
     color = bands - sum(meaning in (1, 2) for meaning in extras)
     if space == "grey" and color >= 3:
         space = "rgb"

@@ -281,6 +281,19 @@ def test_the_alpha_of_a_tiff_is_transparency(tmp_path: Path, grey: bool) -> None
         assert_alike(seen(tmp_path / "x.tif"), expected, 3)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_fourth_band_of_rgb_that_nothing_is_said_of_is_transparency(
+    tmp_path: Path, dtype: Any
+) -> None:
+    values = np.dstack([RGB, HALF]).astype(dtype) * (257 if dtype is np.uint16 else 1)
+    tifffile.imwrite(tmp_path / "x.tif", values, photometric="rgb", extrasamples=["unspecified"])
+    assert_alike(seen(tmp_path / "x.tif"), RGB)
+    data = (tmp_path / "x.tif").read_bytes()
+    data = data.replace(struct.pack("<HH", 338, 3), struct.pack("<HH", 65000, 3))
+    (tmp_path / "x.tif").write_bytes(data)
+    assert_alike(seen(tmp_path / "x.tif"), over(RGB, HALF, 255))
+
+
 def lab() -> NDArray[np.float64]:
     """The scene in CIE Lab, D50."""
     srgb, space = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
