@@ -92,8 +92,10 @@ def directory(data: bytes) -> Directory:
 
 def _plain(page: Any) -> bool:
     bits, kind = page.bitspersample, page.sampleformat
-    # Pillow takes grey and its alpha in planes for one, and small numbers of a palette for black.
+    # Pillow takes grey and its alpha in planes for one, small numbers of a palette for black, and
+    # leaves out further bands unsaid.
     here = page.planarconfig == 2 or page.photometric == PHOTOMETRIC.PALETTE
+    here |= 0 in (page.extrasamples or ())
     if here and page.compression in _UNPACKED_HERE:
         return False
     return bits in (1, 2, 4, 8) and kind in (1, 4) and page.photometric != PHOTOMETRIC.ICCLAB

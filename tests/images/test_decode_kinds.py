@@ -288,6 +288,7 @@ def test_a_fourth_band_of_rgb_that_nothing_is_said_of_is_transparency(
     values = np.dstack([RGB, HALF]).astype(dtype) * (257 if dtype is np.uint16 else 1)
     tifffile.imwrite(tmp_path / "x.tif", values, photometric="rgb", extrasamples=["unspecified"])
     assert_alike(seen(tmp_path / "x.tif"), RGB)
+    assert look(tmp_path / "x.tif").warning == "1 of 4 bands not shown"
     data = (tmp_path / "x.tif").read_bytes()
     data = data.replace(struct.pack("<HH", 338, 3), struct.pack("<HH", 65000, 3))
     (tmp_path / "x.tif").write_bytes(data)
