@@ -105,13 +105,13 @@ def main():
     from scipy.stats import rankdata, spearmanr
     from sklearn.neighbors import LocalOutlierFactor
 
-    from mincurate.cli.console import Terminal
     from mincurate.compute import device
     from mincurate.diffusion import models, train_denoiser
     from mincurate.features import embedder as embedders
     from mincurate.features import perceptual
     from mincurate.images import collection
     from mincurate.ranking import minority_score, neighbors
+    from mincurate.terminal import Terminal
 
     device.keep_freed_memory()  # as the command line does
     rows = []

@@ -190,12 +190,12 @@ def load() -> None:
     import sklearn.neighbors  # noqa: F401
     import torch
 
-    from mincurate.diffusion import train_denoiser, trainer
+    from mincurate.diffusion import train_denoiser, training_loop
     from mincurate.ranking import score_shards
 
     torch.set_num_threads(1)
     score_shards.SHARD_IMAGES = 8
-    trainer.CHECKPOINT_SECONDS = 0.3
+    training_loop.CHECKPOINT_SECONDS = 0.3
     network = train_denoiser.new_unet
     train_denoiser.new_unet = lambda size, channels: network(size, (32, 32, 64))
 

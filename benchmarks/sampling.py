@@ -56,8 +56,8 @@ class Networks:
 
     def __init__(self, base, options, reporter):
         from mincurate.compute.device import choose_device, choose_precision
-        from mincurate.generation.budget import Budget
-        from mincurate.generation.trainings import plan_trainings
+        from mincurate.generation.networks import plan_trainings
+        from mincurate.generation.training_time import Budget
 
         names = ("train_minutes", "train_steps", "guide_minutes", "guide_steps")
         budget = Budget(**{name: getattr(options, name) for name in names})
@@ -152,15 +152,15 @@ def main():
     from rich.table import Table
 
     from mincurate import hashing
-    from mincurate.cli.console import Terminal
     from mincurate.compute import device as devices
     from mincurate.errors import UserError
     from mincurate.evaluation import metrics
     from mincurate.generation import generate
-    from mincurate.generation.target import Target, choose_target
+    from mincurate.generation.guided_classes import Target, choose_target
     from mincurate.ranking import reference as references
     from mincurate.runs import store
     from mincurate.runs.manifest import read_manifest
+    from mincurate.terminal import Terminal
 
     devices.keep_freed_memory()
     reporter = Terminal()

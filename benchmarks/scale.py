@@ -74,7 +74,7 @@ def partitions(n, folder):
     import pyarrow.parquet as pq
     from quantiles import class_tops
 
-    from mincurate.runs import files
+    from mincurate.runs import atomic_files
 
     def write(piece):
         first = piece * PIECE
@@ -89,7 +89,7 @@ def partitions(n, folder):
                 "score": made_up(piece),
             }
         )
-        files.write_table(folder / f"{piece:04d}.parquet", table)
+        atomic_files.write_table(folder / f"{piece:04d}.parquet", table)
 
     def missing():
         return [p for p in range(n // PIECE) if not (folder / f"{p:04d}.parquet").is_file()]

@@ -163,8 +163,8 @@ def trained(images: Pool, case: Planted, steps: int, seed: int, sigmas="around")
     """A denoiser of the images of a case, trained for ``sigmas``: by default, for scoring."""
     import tempfile
 
-    from mincurate.cli.console import Terminal
     from mincurate.diffusion import train_denoiser
+    from mincurate.terminal import Terminal
 
     with tempfile.TemporaryDirectory() as folder:
         levels = train_denoiser.around(SIGMA) if sigmas == "around" else sigmas

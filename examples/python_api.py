@@ -21,7 +21,7 @@ result = mincurate.score(
     output=folder / "run",
 )
 
-frame = result.frame.sort_values("rarity", ascending=False)
+frame = result.rarest(len(result.frame))
 print(frame[["rel_path", "minority_score", "minority_score_se", "rarity_class"]].head(10))
 print(*result.warnings, sep="\n")
 print("Report:", result.report)

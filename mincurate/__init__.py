@@ -1,5 +1,6 @@
 """mincurate: what is rare in my images, and can I have more of it?"""
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -7,36 +8,74 @@ if TYPE_CHECKING:
     from mincurate.diffusion.denoiser import Denoiser
     from mincurate.errors import UserError
     from mincurate.pipelines.augment import augment, guide
-    from mincurate.pipelines.evaluate import evaluate
+    from mincurate.pipelines.augment_settings import AugmentSettings, GuideSettings
+    from mincurate.pipelines.evaluate import EvaluateSettings, evaluate
+    from mincurate.pipelines.evaluate_folders import evaluate_folders
+    from mincurate.pipelines.export import export
+    from mincurate.pipelines.launch import launch
+    from mincurate.pipelines.rebalance import rebalance
+    from mincurate.pipelines.runs import compare, delete, find_run, verify
     from mincurate.pipelines.score import Result, score
-    from mincurate.pipelines.score_new import score_new
-    from mincurate.pipelines.train import train
+    from mincurate.pipelines.score_new import retry, score_new
+    from mincurate.pipelines.score_settings import ScoreSettings
+    from mincurate.pipelines.sync import sync
+    from mincurate.pipelines.train import TrainSettings, train
     from mincurate.runs.store import Run
 
 __all__ = [
+    "AugmentSettings",
     "Denoiser",
+    "EvaluateSettings",
+    "GuideSettings",
     "Result",
     "Run",
+    "ScoreSettings",
+    "TrainSettings",
     "UserError",
     "augment",
+    "compare",
+    "delete",
     "evaluate",
+    "evaluate_folders",
+    "export",
+    "find_run",
     "guide",
+    "launch",
+    "rebalance",
+    "retry",
     "score",
     "score_new",
+    "sync",
     "train",
+    "verify",
 ]
 
 _HOMES = {
+    "AugmentSettings": "pipelines.augment_settings",
     "Denoiser": "diffusion.denoiser",
+    "EvaluateSettings": "pipelines.evaluate",
+    "GuideSettings": "pipelines.augment_settings",
     "Result": "pipelines.score",
     "Run": "runs.store",
+    "ScoreSettings": "pipelines.score_settings",
+    "TrainSettings": "pipelines.train",
     "UserError": "errors",
     "augment": "pipelines.augment",
+    "compare": "pipelines.runs",
+    "delete": "pipelines.runs",
     "evaluate": "pipelines.evaluate",
+    "evaluate_folders": "pipelines.evaluate_folders",
+    "export": "pipelines.export",
+    "find_run": "pipelines.runs",
     "guide": "pipelines.augment",
+    "launch": "pipelines.launch",
+    "rebalance": "pipelines.rebalance",
+    "retry": "pipelines.score_new",
     "score": "pipelines.score",
     "score_new": "pipelines.score_new",
+    "sync": "pipelines.sync",
     "train": "pipelines.train",
+    "verify": "pipelines.runs",
 }
 
 
@@ -44,7 +83,10 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: torch alone takes seconds."""
     if name not in _HOMES:
         raise AttributeError(f"module 'mincurate' has no attribute {name!r}")
-    return getattr(import_module(f"mincurate.{_HOMES[name]}"), name)
+    with warnings.catch_warnings():
+        # tqdm's, which diffusers imports; the progress of mincurate needs no widgets.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        return getattr(import_module(f"mincurate.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -92,6 +92,14 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def budget(minutes: float, steps: int | None, option: str) -> str:
+    """How long a training takes, and what changes it: ``--train-minutes`` for instance."""
+    if steps:
+        return f"{steps:,} steps"
+    keyword = option.removeprefix("--").replace("-", "_")
+    return f"about {minutes:g} min; {option} ({keyword} in Python) changes that"
+
+
 def per_second(rate: float) -> str:
     """``1234.5`` becomes ``1,234``; small rates keep two digits: ``4.3``, ``0.26``."""
     return f"{rate:,.0f}" if rate >= 9.95 else f"{rate:.2g}"

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import draw_shapes, shorten_training
 
-from mincurate.cli import effects, parsing
+from mincurate.cli import option_checks, parsing
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs"))
@@ -103,7 +103,7 @@ def spoken(page: Path) -> Iterator[str]:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_command_of_a_page_exists_with_its_options(page, monkeypatch):
     # Parses the options and the types of their values, refuses those without effect, and no more.
-    monkeypatch.setattr(parsing.Command, "invoke", lambda command, ctx: effects.check(ctx))
+    monkeypatch.setattr(parsing.Command, "invoke", lambda command, ctx: option_checks.check(ctx))
     group, by_name = app(), dict(commands())
     for code in spoken(page):
         _, *words = code.split()
@@ -111,7 +111,10 @@ def test_every_command_of_a_page_exists_with_its_options(page, monkeypatch):
         options = (
             {
                 option
-                for parameter in (*by_name[name].params, *effects.shared_parameters(group, name))
+                for parameter in (
+                    *by_name[name].params,
+                    *option_checks.shared_parameters(group, name),
+                )
                 for option in (*parameter.opts, *parameter.secondary_opts)
             }
             if name

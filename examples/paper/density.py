@@ -22,7 +22,7 @@ def compare(one: Experiment) -> None:
         "ddpm": one.make("ddpm"),
         "minority": one.make("minority", guidance_scale=one.options.guidance_scale),
     }
-    tail = classes.tail_rows(one.base.frame[one.base.column])
+    tail = classes.tail_rows(one.base.frame["minority_score"])
     own = {"avg_knn": metrics.neighbor_distance(real), "lof": metrics.lof(real)}
     among = {"avg_knn": metrics.neighbor_distance, "lof": metrics.lof}
     figure, axes = panels.panels(len(own), height=3.4)

@@ -7,7 +7,7 @@ one takes from there, and what was stopped goes on. Sets have the same seeds, im
 import argparse
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +16,20 @@ from matplotlib.figure import Figure
 
 import mincurate
 from mincurate import hashing
-from mincurate.cli.console import Terminal
 from mincurate.compute.device import choose_device, choose_precision, keep_freed_memory
 from mincurate.evaluation import metrics
 from mincurate.generation import generate, samplers
-from mincurate.generation.budget import Budget
-from mincurate.generation.trainings import plan_trainings
+from mincurate.generation.guided_classes import Target, guided_by
+from mincurate.generation.networks import plan_trainings
+from mincurate.generation.solvers import Sampler
+from mincurate.generation.training_time import Budget
+from mincurate.ranking import classes
 from mincurate.ranking import reference as references
 from mincurate.ranking.reference import Base
 from mincurate.report import evaluation_figures
-from mincurate.runs import files, schema, store
+from mincurate.runs import atomic_files, schema, store
 from mincurate.runs import manifest as manifests
+from mincurate.terminal import Terminal
 
 NAMES = {
     "minority_score": "minority score",
@@ -77,7 +80,8 @@ class Experiment:
             n=o.n,
             target_class=self.rarest if target_class is None else target_class,
             sampler=sampler,
-            preset=o.preset,
+            preset="paper",
+            by=self.base.guided_by,
             solver=o.solver,
             steps=o.steps,
             guidance_scale=guidance_scale,
@@ -100,25 +104,62 @@ class Experiment:
         trainings = plan_trainings(self.base, model=o.model, budget=self.budget, device=device)
         denoiser = trainings.train_denoiser(self.reporter)
         pixels = self.base.pixels(size=denoiser.image_size)
-        solver, steps, _ = samplers.settle("ddpm", o.solver, o.steps, paper=o.preset == "paper")
+        solver, steps, _ = samplers.settle("ddpm", o.solver, o.steps, paper=True)
         how = {"steps": steps, "solver": solver}
         realness = low_density.train_realness(
             denoiser, pixels, trainings.guidance, folder, reporter=self.reporter, **how
         )
         hardness = low_density.fit_hardness(denoiser, pixels, seed=trainings.guidance.seed)
         dtype = choose_precision("auto", device)
-        facts = [o.n, o.seed, how, realness.record["fingerprint"]]
-        folder = folder / f"low-density-{hashing.fingerprint(facts)}"
+        sampler = low_density.sampler(denoiser, hardness, realness, dtype=dtype, **how)
+        return self._make_files("low-density", sampler, [how, realness.record["fingerprint"]])
+
+    def make_of_classes(self, num_classes: int, guidance_scale: float) -> Made:
+        """``--n`` images of the rarest of so many classes (L): files in ``--output``."""
+        o = self.options
+        device = choose_device(o.device)
+        base = with_classes(self.base, num_classes)
+        trainings = plan_trainings(
+            base,
+            model=o.model,
+            loss="cross_entropy",
+            timesteps="uniform",
+            budget=self.budget,
+            device=device,
+        )
+        denoiser = trainings.train_denoiser(self.reporter)
+        pixels = base.pixels(size=denoiser.image_size)
+        classifier = trainings.train_classifier(denoiser, pixels, self.reporter)
+        solver, steps, _ = samplers.settle("minority", o.solver, o.steps, paper=True)
+        sampler = samplers.build(
+            "minority",
+            denoiser,
+            solver=solver,
+            steps=steps,
+            guidance_scale=guidance_scale,
+            dtype=choose_precision("auto", device),
+            target=Target((num_classes - 1,)),
+            classifier=classifier,
+            paper=True,
+        )
+        facts = [solver, steps, guidance_scale, classifier.record["fingerprint"]]
+        return self._make_files(f"classes-{num_classes}", sampler, facts)
+
+    def _make_files(self, name: str, sampler: Sampler, facts: list[object]) -> Made:
+        """``--n`` images of a sampler, as files in a folder of ``--output``."""
+        o = self.options
+        digest = hashing.fingerprint([o.n, o.seed, *facts])
+        folder = Path(o.output) / f"{name}-{digest}"
         manifest = generate.generate(
             folder,
-            low_density.sampler(denoiser, hardness, realness, dtype=dtype, **how),
+            sampler,
             o.n,
             seed=o.seed,
             batch_size=o.batch_size,
             facts={},
             reporter=self.reporter,
         )
-        scorer = references.scorer_of(self.base.run, device)
+        scorer = references.scorer_of(self.base.run, choose_device(o.device))
         files = manifests.files(folder, manifest)
         return Made(*references.join(self.base, scorer, files, reporter=self.reporter))
 
@@ -156,7 +197,7 @@ class Experiment:
         """Print the table, and write it and the figure as ``name.csv`` and ``name.png``."""
         folder = Path(self.options.output)
         folder.mkdir(parents=True, exist_ok=True)
-        files.write_atomically(folder / f"{name}.csv", table.to_csv(index=False).encode())
+        atomic_files.write_atomically(folder / f"{name}.csv", table.to_csv(index=False).encode())
         evaluation_figures.save(figure, folder / f"{name}.png")
         self.show(table)
         self.reporter.say(f"Figure: {folder / f'{name}.png'}\nTable:  {folder / f'{name}.csv'}")
@@ -184,6 +225,26 @@ class Experiment:
             self.reporter.console.print(shown)
 
 
+@dataclass(frozen=True, eq=False)
+class Regraded(Base):
+    """A run with another number of classes of the minority score."""
+
+    number: int = 0
+
+    @property
+    def num_classes(self) -> int:
+        """Number of ordinal classes, L."""
+        return self.number
+
+
+def with_classes(base: Base, number: int) -> Regraded:
+    """The run with so many quantile classes of the minority score."""
+    graded = classes.ordinal_classes(base.frame["minority_score"], number)
+    frame = base.frame.assign(minority_class=graded)
+    parts = {f.name: getattr(base, f.name) for f in fields(base)} | {"frame": frame}
+    return Regraded(**parts, number=number)
+
+
 def arguments(what: str) -> argparse.ArgumentParser:
     """The options of every experiment; their defaults are for two cores."""
     parser = argparse.ArgumentParser(description=what)
@@ -191,9 +252,8 @@ def arguments(what: str) -> argparse.ArgumentParser:
     add("run", nargs="?", help="a run of `mincurate score`; default: the last one")
     add("--n", type=int, default=128, help="images in every set")
     add("--guidance-scale", type=float, default=3.5, help="w; 3.5 is the paper's")
-    add("--preset", choices=["paper"], help="as in `mincurate augment`")
-    add("--solver", help="as in `mincurate augment`")
-    add("--steps", type=int, help="sampling steps; default: 25, or 250 with --preset paper")
+    add("--solver", default="sde-dpm++", help="as in `mincurate augment`; ancestral is the paper's")
+    add("--steps", type=int, help="sampling steps; default: 25, or 250 with --solver ancestral")
     add("--model", help="a model of all noise levels; default: the run's own, trained on")
     add("--train-minutes", type=float, default=8.0, help="for all noise levels")
     add("--train-steps", type=int, help="in place of minutes")
@@ -211,7 +271,8 @@ def main(parser: argparse.ArgumentParser, experiment: Callable[[Experiment], Non
     options = parser.parse_args()
     keep_freed_memory()
     try:
-        base = references.open_base(store.find(options.run, kind=store.SCORE))
+        run = store.find(options.run, kind=store.SCORE)
+        base = guided_by(references.open_base(run), "minority")
         experiment(Experiment(base, options, Terminal()))
     except mincurate.UserError as error:
         sys.exit(f"Error: {error}")

@@ -44,8 +44,8 @@ def compare(one: Experiment) -> None:
         table = metric_table.judge(
             features(base.frame, base.vectors),
             {name: features(s.frame, s.vectors) for name, s in generated.items()},
-            space=judge.extractor.space,
-            tail=classes.tail_rows(base.frame[base.column]),
+            space=judge.space,
+            tail=classes.tail_rows(base.frame["minority_score"]),
             seed=one.options.seed,
             advance=advance,
         )

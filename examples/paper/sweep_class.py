@@ -36,7 +36,7 @@ def sweep(one: Experiment) -> None:
         "avg_knn": metrics.neighbor_distance(real),
         "lof": metrics.lof(real),
     }
-    own = frame["rarity_class"].to_numpy(int)
+    own = frame["minority_class"].to_numpy(int)
     means = {name: [float(v[own == k].mean()) for k in classes] for name, v in values.items()}
     figure = panels.swept(
         classes, swept, NAMES, along="target class l (0 commonest)", plain=plain, real=means

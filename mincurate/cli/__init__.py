@@ -22,9 +22,10 @@ from mincurate.cli import (
     verify,
     worker,
 )
-from mincurate.cli.console import error_console, print_whatever_comes, shown
+from mincurate.cli.console import error_console, print_whatever_comes
 from mincurate.cli.parsing import Command, Group
 from mincurate.errors import StoppedError, UserError
+from mincurate.terminal import shown
 
 app = typer.Typer(
     name="mincurate",

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mincurate.cli import summaries
-from mincurate.cli.console import Terminal
 from mincurate.cli.options import BASIC
 from mincurate.cli.shared import settings_of
 from mincurate.progress import duration
+from mincurate.terminal import Terminal
 
 if TYPE_CHECKING:
     from mincurate.pipelines.score import Result

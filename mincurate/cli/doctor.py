@@ -9,8 +9,9 @@ from pathlib import Path
 
 import typer
 
-from mincurate.cli.console import Terminal, cell
+from mincurate.cli.console import cell
 from mincurate.errors import UserError
+from mincurate.terminal import Terminal
 
 Finding = tuple[str, bool, str]
 """What was checked, whether it works, and the details or how to fix it."""

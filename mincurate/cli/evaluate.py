@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from mincurate.cli import summaries
-from mincurate.cli.console import Terminal
 from mincurate.cli.options import BASIC, METHOD
 from mincurate.cli.shared import settings_of
 from mincurate.errors import UserError
 from mincurate.progress import duration
 from mincurate.runs import schema
+from mincurate.terminal import Terminal
 
 
 def evaluate(

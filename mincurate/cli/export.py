@@ -1,19 +1,12 @@
 """``mincurate export``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from mincurate.cli.console import Terminal
 from mincurate.cli.options import BASIC
-from mincurate.errors import UserError
-
-if TYPE_CHECKING:
-    from mincurate.runs.store import Run
-
-FOLDERS = "folders"
-"""The value of ``--split`` that takes an image's first folder."""
+from mincurate.terminal import Terminal
 
 
 def export(
@@ -65,19 +58,16 @@ def export(
 
         mincurate export ./balanced --format coco --copy
     """
-    from mincurate.curation import export as exports
-    from mincurate.curation import gather
-    from mincurate.runs import store
+    from mincurate.pipelines import export as pipeline
 
     reporter = Terminal()
-    scored = store.find(run, kind=store.SCORE)
-    table = gather.gather(scored, **dataset_now(scored, reporter), splits=_splits(scored, split))
-    written = exports.export(
-        table,
+    written = pipeline.export(
+        run,
         folder,
         format=format,
-        classes="label" if by == "label" else "rarity_class",
-        files="copy" if copy else "link",
+        by=by,
+        split=split,
+        copy=copy,
         include_rejected=include_rejected,
         reporter=reporter,
     )
@@ -88,48 +78,3 @@ def export(
         reporter.say(f"Left out: {n:,} {reason}")
     for note in written.notes:
         reporter.warn(note)
-
-
-def dataset_now(scored: "Run", reporter: Terminal) -> dict[str, Any]:
-    """Tags and labels of today from the run's FiftyOne dataset; none where it does not answer."""
-    from mincurate.pipelines import new_files
-    from mincurate.runs import store
-
-    if store.kind_of(scored) != store.SCORE or not scored.finished:
-        return {}  # `gather` says what is wrong
-    if changed := new_files.words_on_changes(scored):
-        reporter.warn(changed)
-    if not scored.record.get("dataset") and "dataset_id" not in scored.record["source"]:
-        return {}
-    from mincurate.dataset import now
-
-    try:
-        state = now.read(scored, reporter=reporter)
-    except UserError as error:
-        reporter.warn(f"Tags and corrected labels are not taken into account: {error}")
-        return {}
-    if state.differences:
-        reporter.say(state.differences)
-    return {
-        "tags": state.tags,
-        "frame": state.frame,
-        "labels": state.several or None,
-        "boxes": state.boxes or None,
-    }
-
-
-def _splits(scored: "Run", split: str | None) -> dict[str, str]:
-    """The split of every image, by path."""
-    from mincurate.curation import gather
-
-    if split is None:
-        return {}
-    if split == FOLDERS:
-        return gather.folder_splits(scored)
-    source = scored.record.get("source") or {}
-    if source.get("kind") == "fiftyone":
-        from mincurate.dataset import database, lookup, tags
-
-        database.check_database()
-        return tags.field(lookup.source_of(scored)[0], split)
-    return gather.table_column(scored, split)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mincurate.cli import summaries
-from mincurate.cli.console import Terminal
 from mincurate.cli.options import (
     BASIC,
     METHOD,
@@ -19,18 +18,12 @@ from mincurate.cli.options import (
 from mincurate.cli.shared import settings_of
 from mincurate.errors import UserError
 from mincurate.progress import duration
+from mincurate.terminal import Terminal
 
 if TYPE_CHECKING:
-    from mincurate.runs.store import Run
+    pass
 
 TARGET = "What to generate"
-Preset = Annotated[
-    Literal["paper"] | None,
-    typer.Option(
-        help="paper: the values of ICLR 2024 for what is not given. Default: none.",
-        rich_help_panel=METHOD,
-    ),
-]
 
 
 def guide(
@@ -38,8 +31,7 @@ def guide(
     run: Scored = None,
     *,
     model: GeneratingModel = None,
-    by: Guides = "rarity",
-    preset: Preset = None,
+    by: Guides = None,
 ) -> None:
     """Train the minority guidance, a classifier of the classes.
 
@@ -72,7 +64,7 @@ TopDecile = Annotated[
     bool,
     typer.Option(
         "--top-decile",
-        help="Images of the rarest tenth; this is the default.",
+        help="Images of the rarest tenth by --by; this is the default.",
         rich_help_panel=BASIC,
     ),
 ]
@@ -97,7 +89,8 @@ TargetClass = Annotated[
 TopFraction = Annotated[
     float | None,
     typer.Option(
-        help="The rarest share, above 0, at most 1. Default: 0.1.", rich_help_panel=TARGET
+        help="The rarest share, above 0, at most 1. Default: 0.1 (--preset paper: 0.01).",
+        rich_help_panel=TARGET,
     ),
 ]
 Like = Annotated[
@@ -153,8 +146,7 @@ def augment(
     sampler: Sampler = "minority",
     solver: Solver = None,
     steps: Steps = None,
-    by: Guides = "rarity",
-    preset: Preset = None,
+    by: Guides = None,
 ) -> None:
     """Generate more of the rare images.
 
@@ -174,48 +166,29 @@ def augment(
     started = time.monotonic()
     from mincurate.compute.device import keep_freed_memory
     from mincurate.pipelines import augment as pipeline
-    from mincurate.runs import store
 
-    if sum([settings.pop("top_decile"), target_class is not None, top_fraction is not None,
+    if settings.pop("top_decile"):
+        settings["top_fraction"] = 0.1
+    if sum([top_decile, target_class is not None, top_fraction is not None,
             like is not None]) > 1:  # fmt: skip
         raise UserError(
             "Give one of --top-decile, --target-class, --top-fraction and --like, not several."
         )
     keep_freed_memory()
     reporter = Terminal()
-    scored = store.find(settings.pop("run"), kind=store.SCORE)
-    fiftyone, dataset = settings.pop("fiftyone", True), settings.pop("dataset", None)
-    if dataset is None and (fiftyone or like is not None):
-        from mincurate.dataset import lookup
-
-        dataset = lookup.dataset_of(scored, reporter)
-    settings["like"] = _chosen(scored, dataset, like)
-    settings["top_fraction"] = 0.1 if top_fraction is None else top_fraction
-    settings["dataset"] = dataset if fiftyone else None
     if settings.pop("dry_run"):
-        _show_estimate(scored, settings, reporter)
+        _show_estimate(settings, reporter)
         return
-    generated = pipeline.augment(scored, **settings, reporter=reporter)
+    generated = pipeline.augment(**settings, reporter=reporter)
     reporter.say(f"Done in {duration(time.monotonic() - started)}.")
     summaries.generated(generated, reporter)
 
 
-def _chosen(scored: "Run", dataset: str | None, like: str | None) -> list[str] | None:
-    """Content hashes of the images that ``--like`` names."""
-    if like is None:
-        return None
-    if dataset is None:
-        raise UserError(f"--like needs a FiftyOne dataset, and run {scored.key} has none.")
-    from mincurate.dataset import generated
-
-    return list(generated.selection(dataset, like))
-
-
-def _show_estimate(scored: "Run", settings: dict[str, Any], reporter: Terminal) -> None:
+def _show_estimate(settings: dict[str, Any], reporter: Terminal) -> None:
     """What `pipelines.augment.augment` would do with these settings, and how long it takes."""
     from mincurate.pipelines.preview import preview
 
-    planned = preview(scored, **settings)
+    planned = preview(**settings, reporter=reporter)
     reporter.say(
         f"Would generate {settings['n']:,} images of {planned.target} of run {planned.run}, which "
         f"has {planned.of_target:,} of {planned.images:,} images of this kind:"

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from mincurate.cli.console import Terminal
 from mincurate.cli.options import BASIC
+from mincurate.terminal import Terminal
 
 
 def launch(
@@ -36,33 +36,17 @@ def launch(
 
     The panel Long tail, with histogram and map, stands beside them. Ctrl-C closes the App.
     """
-    from mincurate.dataset import launch as dataset_launch
-    from mincurate.dataset import lookup
-    from mincurate.errors import UserError
+    from mincurate.pipelines import launch as pipeline
 
-    reporter = Terminal()
-    dataset = dataset or lookup.last_dataset(reporter)
-    if dataset is None:
-        raise UserError("There is no dataset yet; write one with `mincurate score PATH`.")
-    panel = _install(reporter) if plugin else False
-    dataset_launch.open_app(
-        dataset, port=port, address=address, remote=remote, long_tail=panel, reporter=reporter
+    pipeline.launch(
+        dataset,
+        port=port,
+        address=address,
+        remote=remote,
+        plugin=plugin,
+        wait=True,
+        reporter=Terminal(),
     )
-
-
-def _install(reporter: Terminal) -> bool:
-    """Install or update the plugin, and return whether it is there."""
-    from mincurate.dataset import plugin as dataset_plugin
-    from mincurate.errors import UserError
-
-    try:
-        state, change = dataset_plugin.install()
-    except UserError as error:
-        reporter.warn(f"{error} The App opens without the plugin (--no-plugin skips this check).")
-        return False
-    if change != "unchanged":
-        reporter.say(f"The App's plugin is {change}: {state.link} (--no-plugin leaves it alone).")
-    return True
 
 
 def report(

@@ -25,9 +25,9 @@ GuidanceScale = Annotated[
     ),
 ]
 Guides = Annotated[
-    Literal["rarity", "minority"],
+    Literal["rarity", "minority"] | None,
     typer.Option(
-        help="Classes that guide: of the ranking, or of the minority score.",
+        help="Classes that guide: of the ranking or the minority score. Default: rarity.",
         rich_help_panel=METHOD,
     ),
 ]

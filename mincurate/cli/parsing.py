@@ -10,7 +10,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from mincurate.cli import effects
+from mincurate.cli import option_checks
 
 ANYWHERE = "--debug"
 """What may stand anywhere beside the shared options."""
@@ -24,7 +24,7 @@ class Group(TyperGroup):
         options: dict[str, Any] = {
             name: option
             for option in self.params
-            if option in effects.shared_parameters(self) or ANYWHERE in option.opts
+            if option in option_checks.shared_parameters(self) or ANYWHERE in option.opts
             for name in (*option.opts, *option.secondary_opts)
         }
         shared: list[str] = []
@@ -55,7 +55,7 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
-        effects.check(ctx)
+        option_checks.check(ctx)
         return super().invoke(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -65,7 +65,7 @@ class Command(TyperCommand):
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """One line on the shared options."""
         group = ctx.find_root().command
-        if names := shared_names(group, effects.name_of(ctx)):
+        if names := shared_names(group, option_checks.name_of(ctx)):
             line = f"Also takes {names} (`mincurate --help` explains them)."
             lines = textwrap.wrap(line, formatter.width, break_on_hyphens=False)
             formatter.write_paragraph()
@@ -77,7 +77,7 @@ class Command(TyperCommand):
         group = ctx.find_root().command
         if incomplete.startswith("-") and group is not self:
             complete = type(self)(
-                None, params=effects.shared_parameters(group, effects.name_of(ctx))
+                None, params=option_checks.shared_parameters(group, option_checks.name_of(ctx))
             )
             items += TyperCommand.shell_complete(complete, ctx, incomplete)
         return items
@@ -85,7 +85,7 @@ class Command(TyperCommand):
 
 def shared_names(group: Any, name: str) -> str:
     """The shared options of a command in one line."""
-    options = effects.shared_parameters(group, name)
+    options = option_checks.shared_parameters(group, name)
     return ", ".join((o.secondary_opts or o.opts)[0] for o in options)
 
 

@@ -2,8 +2,8 @@
 
 import typer
 
-from mincurate.cli.console import Terminal
 from mincurate.cli.parsing import Command
+from mincurate.terminal import Terminal
 
 app = typer.Typer(help="The plugin for the FiftyOne App.", no_args_is_help=True)
 

@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 import typer
 
 from mincurate.cli import summaries
-from mincurate.cli.console import Terminal, confirm
-from mincurate.cli.export import dataset_now
+from mincurate.cli.console import confirm
 from mincurate.cli.options import BASIC, GeneratingModel, GuidanceScale, Scored, Steps
 from mincurate.cli.shared import settings_of
 from mincurate.errors import UserError
 from mincurate.progress import duration
+from mincurate.terminal import Terminal
 
 PLAN_ONLY = ("run", "to", "cap", "weights", "dry_run")
 """Options that say what is missing, not how it is generated."""
@@ -64,38 +64,22 @@ def rebalance(
     settings = settings_of(locals())
     started = time.monotonic()
     from mincurate.compute.device import keep_freed_memory
-    from mincurate.curation import gather
-    from mincurate.curation import rebalance as curation
     from mincurate.pipelines import rebalance as pipeline
-    from mincurate.runs import files, store
+    from mincurate.runs import atomic_files
 
-    goal = _goal(to)
-    if cap < 1:
-        raise UserError("--cap is at least 1.")
     reporter = Terminal()
-    scored = store.find(run, kind=store.SCORE)
-    # An image with several labels counts for none of them, as in the run.
-    state = dataset_now(scored, reporter) | {"labels": None}
-    images = gather.in_use(gather.gather(scored, **state))
-    plan = curation.plan_for(images, by, goal, cap)
-    summaries.plan(plan, by, cap, reporter)
+    planned = pipeline.rebalance(run, to=_goal(to), by=by, cap=cap, dry_run=True, reporter=reporter)
+    summaries.plan(planned.plan, by, cap, reporter)
     if weights is not None:
-        table = curation.weights_for(images, by, goal)
-        files.write_atomically(weights, table.to_csv(index=False).encode())
-        reporter.say(f"Weights of {len(table):,} images: {weights}")
-    if dry_run or not plan["generate"].any():
+        atomic_files.write_atomically(weights, planned.weights.to_csv(index=False).encode())
+        reporter.say(f"Weights of {len(planned.weights):,} images: {weights}")
+    if dry_run or not planned.plan["generate"].any():
         return
     if not ctx.obj.yes:
         confirm("Generate them?")
     keep_freed_memory()
     settings = {k: v for k, v in settings.items() if k not in PLAN_ONLY}
-    fiftyone = settings.pop("fiftyone", True)
-    settings["dataset"] = None
-    if fiftyone:
-        from mincurate.dataset import lookup
-
-        settings["dataset"] = lookup.dataset_of(scored, reporter)
-    filled = pipeline.fill(scored, plan, **settings, reporter=reporter)
+    filled = pipeline.fill(planned.run, planned.plan, **settings, reporter=reporter)
     summaries.filled(filled, by, reporter)
     reporter.say(f"Done in {duration(time.monotonic() - started)}.")
 

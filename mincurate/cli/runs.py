@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from mincurate.cli import summaries
-from mincurate.cli.console import Terminal, confirm
+from mincurate.cli.console import confirm
 from mincurate.cli.parsing import Command
+from mincurate.terminal import Terminal
 
 app = typer.Typer(help="List, show, delete and compare runs.", no_args_is_help=True)
 
@@ -67,6 +68,6 @@ def compare(first: Key, second: Key) -> None:
 
         mincurate runs compare 1 2
     """
-    from mincurate.ranking import compare as ranking
+    from mincurate.pipelines import runs as pipeline
 
-    summaries.comparison(ranking.compare(first, second), MOVED, Terminal())
+    summaries.comparison(pipeline.compare(first, second), MOVED, Terminal())

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 import typer
 
 from mincurate.cli import summaries
-from mincurate.cli.console import Terminal
 from mincurate.cli.options import (
     BASIC,
     IMAGES,
@@ -21,6 +20,7 @@ from mincurate.cli.options import (
 from mincurate.cli.shared import settings_of
 from mincurate.errors import UserError
 from mincurate.progress import duration
+from mincurate.terminal import Terminal
 
 PathOption = Annotated[
     list[str],
@@ -53,9 +53,10 @@ Labels = Annotated[
     ),
 ]
 RankBy = Annotated[
-    Literal["embedding", "minority", "calibrated", "neighbors"],
+    Literal["embedding", "minority", "calibrated", "neighbors"] | None,
     typer.Option(
-        help="Score that ranks the images; minority is the paper's.", rich_help_panel=BASIC
+        help="Score that ranks; minority is the paper's. Default: embedding.",
+        rich_help_panel=BASIC,
     ),
 ]
 WithinLabel = Annotated[
@@ -67,8 +68,10 @@ WithinLabel = Annotated[
     ),
 ]
 NumClasses = Annotated[
-    int,
-    typer.Option(help="Ordinal classes (L): 0 commonest, L-1 rarest.", rich_help_panel=BASIC),
+    int | None,
+    typer.Option(
+        help="Ordinal classes (L): 0 commonest, L-1 rarest. Default: 10.", rich_help_panel=BASIC
+    ),
 ]
 LabelField = Annotated[
     str | None,
@@ -101,7 +104,9 @@ Background = Annotated[
         rich_help_panel=IMAGES,
     ),
 ]
-NDraws = Annotated[int, typer.Option(help="Noise draws per image (K).", rich_help_panel=METHOD)]
+NDraws = Annotated[
+    int | None, typer.Option(help="Noise draws per image (K). Default: 6.", rich_help_panel=METHOD)
+]
 Adaptive = Annotated[
     bool,
     typer.Option(
@@ -137,9 +142,9 @@ def score(
     model: Model = None,
     output: Output = None,
     labels: Labels = None,
-    rank_by: RankBy = "embedding",
+    rank_by: RankBy = None,
     within_label: WithinLabel = False,
-    num_classes: NumClasses = 10,
+    num_classes: NumClasses = None,
     max_images: MaxImages = None,
     image_size: ImageSize = None,
     fit: Fit = "crop",
@@ -148,7 +153,7 @@ def score(
     follow_links: FollowLinks = False,
     background: Background = "auto",
     sigma: Sigma = None,
-    n_draws: NDraws = 6,
+    n_draws: NDraws = None,
     adaptive: Adaptive = False,
     perceptual: Perceptual = "auto",
     embedding: Embedding = "auto",
@@ -171,6 +176,8 @@ def score(
         mincurate score table.csv --no-fiftyone --output results
 
         mincurate score table.csv --ray auto
+
+        mincurate score ./images --model FOLDER --preset paper
     """
     settings = settings_of(locals())
     started = time.monotonic()
@@ -228,9 +235,7 @@ def retry(ctx: typer.Context, run: Scored = None) -> None:
     settings = settings_of(locals())
     from mincurate.compute.device import keep_freed_memory
     from mincurate.pipelines import score_new as pipeline
-    from mincurate.runs import store
 
     keep_freed_memory()
     reporter = Terminal()
-    scored = store.find(settings.pop("run"), kind=store.SCORE)
-    reporter.say(pipeline.retry_failed(scored, **settings, reporter=reporter).words)
+    reporter.say(pipeline.retry(**settings, reporter=reporter).words)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+METHOD = "Shared options: method"
 COMPUTING = "Shared options: computing"
 BUDGETS = "Shared options: training budgets"
 RESULTS = "Shared options: results"
@@ -14,6 +15,7 @@ RESULTS = "Shared options: results"
 class Shared:
     """What was given of the shared options; ``None`` leaves it to the command."""
 
+    preset: str | None = None
     device: str | None = None
     precision: str | None = None
     workers: int | None = None
@@ -62,6 +64,13 @@ def _show_version(asked: bool) -> None:
         raise typer.Exit
 
 
+Preset = Annotated[
+    Literal["paper"] | None,
+    typer.Option(
+        help="paper: the values of ICLR 2024 for what is not given. Default: none.",
+        rich_help_panel=METHOD,
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option(
@@ -165,6 +174,7 @@ Version = Annotated[
 def options(
     ctx: typer.Context,
     *,
+    preset: Preset = None,
     device: Device = None,
     precision: Precision = None,
     workers: Workers = None,

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from mincurate.cli.console import Terminal, cell
+from mincurate.cli.console import cell
+from mincurate.terminal import Terminal
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-    from mincurate.evaluation.downstream import Downstream
+    from mincurate.evaluation.classifier_trial import Downstream
     from mincurate.generation.classifier import Classifier
     from mincurate.pipelines.augment import Augmented
     from mincurate.pipelines.evaluate import Evaluation
@@ -38,7 +39,7 @@ def table_of(title: str | None, columns: Iterable[str]) -> "Table":
 def scored(result: "Result", reporter: Terminal) -> None:
     """The rarest images, the warnings, and where everything is."""
     from mincurate.ranking import rarity_kind
-    from mincurate.ranking.classes import RANKINGS, rarest_first
+    from mincurate.ranking.classes import RANKINGS
     from mincurate.runs.command import quoted
 
     record = result.run.record
@@ -46,7 +47,7 @@ def scored(result: "Result", reporter: Terminal) -> None:
     scores = list(dict.fromkeys((ranked_by, "minority_score")))
     names = ("rarity", *(s.replace("_", " ") for s in scores), "class", "label", "image")
     table = table_of(f"The rarest of {record['counts']['scored']:,} scored images", names)
-    for row in rarest_first(result.frame, ranked_by).head(5).itertuples():
+    for row in result.rarest(5).itertuples():
         table.add_row(
             f"{row.rarity:.3f}",
             *(f"{getattr(row, score):.4f}" for score in scores),

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from mincurate.cli.console import Terminal
 from mincurate.cli.options import BASIC, Fit, ImageSize, MaxImages, Sigma
 from mincurate.cli.shared import settings_of
+from mincurate.terminal import Terminal
 
 
 def train(

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from mincurate.cli.console import Terminal
 from mincurate.cli.options import BASIC
 from mincurate.cli.shared import settings_of
 from mincurate.errors import UserError
+from mincurate.terminal import Terminal
 
 
 def verify(
@@ -69,8 +69,6 @@ def sync(
     """
     settings = settings_of(locals())
     from mincurate.pipelines import sync as pipeline
-    from mincurate.runs import store
 
     terminal = Terminal()
-    scored = store.find(settings.pop("run"), kind=store.SCORE)
-    terminal.say(pipeline.sync(scored, **settings, reporter=terminal).words)
+    terminal.say(pipeline.sync(**settings, reporter=terminal).words)

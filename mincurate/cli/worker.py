@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from mincurate.cli.console import Terminal
 from mincurate.cli.options import BASIC
 from mincurate.errors import UserError
+from mincurate.terminal import Terminal
 
 
 def worker(

@@ -21,7 +21,7 @@ from mincurate.curation.selection import DROP_TAG, TRAIN, select, texts
 from mincurate.errors import UserError
 from mincurate.images.file_names import on_disk
 from mincurate.progress import SILENT, Reporter
-from mincurate.runs import files as run_files
+from mincurate.runs import atomic_files as run_files
 from mincurate.runs import store
 
 __all__ = ["DROP_TAG", "FORMATS", "RECORD", "TRAIN", "Exported", "Format", "export", "select"]

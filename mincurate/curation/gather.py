@@ -69,7 +69,7 @@ def gather(
         labels: the labels that images have now, by path, in place of those of the run; a list
             where there are several, None for none.
         boxes: the boxes of images, by path; an empty list where there is nothing to see.
-        frame: the run's table as it is to count, such as `dataset.now` gives it.
+        frame: the run's table as it is to count, such as `dataset.current_state` gives it.
 
     Raises:
         UserError: the run is not a finished scored one.

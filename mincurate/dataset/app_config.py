@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mincurate.dataset import footprint, labels
+from mincurate.dataset import labels, ownership
 from mincurate.dataset import samples as parts
 from mincurate.dataset.labels import LabelField
 from mincurate.ranking import classes as ordinal
@@ -101,7 +101,7 @@ def save_views(fo: Any, dataset: Any) -> None:
 
     They show real images: generated ones have ranks among these, but are none of them.
     """
-    current = footprint.read(dataset).current
+    current = ownership.read(dataset).current
     if current is None:
         return
     shown = parts.real(parts.images(dataset)).match(fo.ViewField(RUN) == current)
@@ -126,18 +126,18 @@ def save_views(fo: Any, dataset: Any) -> None:
     if hashes:
         copies = shown.match(fo.ViewField("content_hash").is_in(hashes))
         views["duplicates"] = (copies.sort_by("content_hash"), "Exact copies, side by side")
-    ours = set(footprint.read(dataset).views)
+    ours = set(ownership.read(dataset).views)
     for name in (set(VIEWS) & ours) - set(views):
         if dataset.has_saved_view(name):
             dataset.delete_saved_view(name)
-    footprint.claim(dataset, views=list(views))
+    ownership.claim(dataset, views=list(views))
     for name, (view, description) in views.items():
         dataset.save_view(name, view, description=description, overwrite=True)
 
 
 def save_synthetic_view(dataset: Any) -> None:
     """Save the view of the generated images, rarest first."""
-    footprint.claim(dataset, views=[SYNTHETIC])
+    ownership.claim(dataset, views=[SYNTHETIC])
     view = parts.generated(dataset).sort_by("rarity", reverse=True)
     dataset.save_view(SYNTHETIC, view, description="Generated images", overwrite=True)
 
@@ -146,9 +146,9 @@ def group_fields(fo: Any, dataset: Any) -> None:
     """Show our fields in a group of their own in the side bar, and leave the others as they are."""
     config = dataset.app_config
     if config.sidebar_groups is None:
-        footprint.claim(dataset, app=["sidebar_groups"])
+        ownership.claim(dataset, app=["sidebar_groups"])
     groups = config.sidebar_groups or fo.DatasetAppConfig.default_sidebar_groups(dataset)
-    names = footprint.read(dataset).fields
+    names = ownership.read(dataset).fields
     ours = [f for f in (*FIELDS, *SYNTHETIC_FIELDS) if f in names and dataset.has_field(f)]
     others, own = [], []
     for group in groups:
@@ -189,7 +189,7 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     ranked_by = ordinal.RANKINGS[record.get("rank_by", "minority")]
     shown = [ranked_by, "rarity_class"]
     if config.active_fields is None:
-        footprint.claim(dataset, app=["active_fields"])
+        ownership.claim(dataset, app=["active_fields"])
         field = label_field(dataset, record)
         config.active_fields = fo.ActiveFields(paths=[*shown, field.name] if field else shown)
     else:
@@ -205,7 +205,7 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     }
     # Not by value: every score would have a colour of its own. The map takes the palette anyway.
     if config.color_scheme is None:
-        footprint.claim(dataset, app=["color_scheme"])
+        ownership.claim(dataset, app=["color_scheme"])
     scheme = config.color_scheme or fo.ColorScheme()
     score = {"path": ranked_by, "fieldColor": SCORE_TAG}
     others = [
@@ -213,14 +213,14 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     ]
     scheme.fields = [*others, palette, score]
     config.color_scheme = scheme
-    footprint.claim(dataset, workspaces=[WORKSPACE])
+    ownership.claim(dataset, workspaces=[WORKSPACE])
     has_map = BRAIN_KEY in dataset.list_brain_runs()
     dataset.save_workspace(WORKSPACE, workspace(fo, has_map), overwrite=True)
 
 
 def reset(fo: Any, dataset: Any, fields: list[str]) -> None:
     """Take what `configure` and `group_fields` set for these fields out of the App's settings."""
-    config, empty_before = dataset.app_config, footprint.read(dataset).app
+    config, empty_before = dataset.app_config, ownership.read(dataset).app
     if config.sidebar_groups is not None:
         for group in config.sidebar_groups:
             group.paths = [path for path in group.paths if path not in fields]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mincurate.dataset import footprint
+from mincurate.dataset import ownership
 from mincurate.dataset import samples as parts
 from mincurate.dataset.app_config import BRAIN_KEY
 from mincurate.runs import schema
@@ -19,7 +19,7 @@ def write(dataset: Any) -> None:
     """
     import fiftyone.brain as fob
 
-    record = footprint.claim(dataset, brain_runs=[BRAIN_KEY])
+    record = ownership.claim(dataset, brain_runs=[BRAIN_KEY])
     if BRAIN_KEY in dataset.list_brain_runs():
         dataset.delete_brain_run(BRAIN_KEY)
     if not dataset.has_run(record.current or ""):

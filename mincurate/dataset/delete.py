@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mincurate.dataset import footprint, generated, lookup, removal
+from mincurate.dataset import generated, lookup, ownership, removal
 from mincurate.dataset.database import check_database, fiftyone, place, quiet
 from mincurate.dataset.writer import write_run
 from mincurate.errors import UserError
@@ -81,10 +81,10 @@ def remove_from_dataset(name: str, key: str, reporter: Reporter = SILENT) -> boo
     if not fo.dataset_exists(name):
         return False
     dataset = fo.load_dataset(name)
-    entries = footprint.read(dataset)
+    entries = ownership.read(dataset)
     if key not in entries.runs:
         return False
-    footprint.save(dataset, entries)  # it may have been read from the run that goes
+    ownership.save(dataset, entries)  # it may have been read from the run that goes
     labels = removal.labels_of(dataset, key)
     others = [other for other in entries.runs if other != key]
     with quiet():
@@ -95,11 +95,11 @@ def remove_from_dataset(name: str, key: str, reporter: Reporter = SILENT) -> boo
     with quiet():
         if dataset.has_run(key):
             dataset.delete_run(key)
-        footprint.save(dataset, removal.without(footprint.read(dataset), key))
+        ownership.save(dataset, removal.without(ownership.read(dataset), key))
         if not others:
             removal.strip_scores(dataset)
             removal.delete_added(dataset, labels)
-        footprint.copy(dataset)
+        ownership.copy(dataset)
         removal.finish(dataset)
     return True
 
@@ -109,7 +109,7 @@ def _show_others(dataset: Any, keys: list[str], reporter: Reporter) -> None:
 
     Where none of them can be shown, the dataset shows no scores.
     """
-    shown = footprint.read(dataset).current
+    shown = ownership.read(dataset).current
     runs = [run for key in keys if (run := removal.files(dataset, key)) is not None]
     if shown in keys:
         if shown not in [run.key for run in runs]:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from pymongo.errors import PyMongoError
 
-from mincurate.dataset import app_config, brain_map, footprint, removal, target, writer
+from mincurate.dataset import app_config, brain_map, destination, ownership, removal, writer
 from mincurate.dataset import samples as parts
 from mincurate.dataset.app_config import FIELDS, PREDICTED, RUN, SYNTHETIC, SYNTHETIC_FIELDS
 from mincurate.dataset.database import check_database, fiftyone, load, place, quiet, writing
@@ -23,14 +23,14 @@ def check(name: str, scored: Run) -> None:
     """Raise `UserError` unless images generated from a scored run can be added to the dataset."""
     check_database()
     dataset = load(name)
-    current = footprint.read(dataset).current
+    current = ownership.read(dataset).current
     if current != scored.key:
         shows = f"shows run {current}" if current else "shows no run"
         raise UserError(
             f"The dataset {name!r} {shows}, not {scored.key}, whose ranks the images would get: "
             f"give the command of {scored.key} again first, or use --no-fiftyone."
         )
-    target.check_synthetic(dataset)
+    destination.check_synthetic(dataset)
 
 
 def selection(name: str, like: str) -> list[str]:
@@ -62,7 +62,7 @@ def selection(name: str, like: str) -> list[str]:
                 f"{(unknown or [like])[0]!r} is none of them."
             )
         samples = parts.images(dataset).select(ids)
-    scored = "content_hash" in footprint.read(dataset).fields
+    scored = "content_hash" in ownership.read(dataset).fields
     hashes = parts.real(samples).values("content_hash") if scored else []
     hashes = [content_hash for content_hash in hashes if content_hash]
     if not hashes:
@@ -90,8 +90,8 @@ def write(run: Run, frame: pd.DataFrame, name: str, reporter: Reporter = SILENT)
 def _write(run: Run, frame: pd.DataFrame, name: str, reporter: Reporter) -> int:
     fo = fiftyone()
     dataset = load(name)
-    target.check_synthetic(dataset)
-    target.check_run(name, run)
+    destination.check_synthetic(dataset)
+    destination.check_run(name, run)
     try:
         with reporter.task("Writing dataset", len(frame), "samples") as advance, quiet():
             _declare(fo, dataset)
@@ -110,7 +110,7 @@ def _write(run: Run, frame: pd.DataFrame, name: str, reporter: Reporter) -> int:
             app_config.save_synthetic_view(dataset)
             app_config.group_fields(fo, dataset)
             dataset.save()
-            footprint.copy(dataset)
+            ownership.copy(dataset)
             run.update(dataset_ids={name: str(dataset._doc.id)}, database=place())
     except PyMongoError as error:
         raise UserError(
@@ -130,16 +130,16 @@ def remove(run: Run, name: str) -> bool:
     if not fo.dataset_exists(name):
         return False
     dataset = fo.load_dataset(name)
-    entries = footprint.read(dataset)
+    entries = ownership.read(dataset)
     if run.key not in entries.generations:
         return False
-    footprint.save(dataset, entries)  # it may have been read from the run that goes
+    ownership.save(dataset, entries)  # it may have been read from the run that goes
     with quiet():
         dataset.delete_samples(parts.generated(dataset, [run.key]))
         if dataset.has_run(run.key):
             dataset.delete_run(run.key)
-        entries = removal.without(footprint.read(dataset), run.key)
-        footprint.save(dataset, entries)
+        entries = removal.without(ownership.read(dataset), run.key)
+        ownership.save(dataset, entries)
         if not entries.generations:
             removal.strip_generated(dataset)
         if entries.current:
@@ -147,7 +147,7 @@ def remove(run: Run, name: str) -> bool:
             app_config.save_views(fo, dataset)
             app_config.group_fields(fo, dataset)
             dataset.save()
-        footprint.copy(dataset)
+        ownership.copy(dataset)
         removal.finish(dataset)
     return True
 
@@ -160,7 +160,7 @@ def _declare(fo: Any, dataset: Any) -> None:
         "dict": fo.DictField,
     }
     names = [n for n in (*SYNTHETIC_FIELDS, PREDICTED) if not dataset.has_field(n)]
-    footprint.claim(dataset, fields=names)
+    ownership.claim(dataset, fields=names)
     for field, (kind, description, indexed) in SYNTHETIC_FIELDS.items():
         if field in names:
             dataset.add_sample_field(field, kinds[kind], description=description)
@@ -184,6 +184,8 @@ def _sample(fo: Any, row: dict[Any, Any], run: Run, ids: dict[str, str]) -> Any:
             ("minority_score", float),
             ("minority_score_se", float),
             ("rarity_class", int),
+            ("minority_percentile", float),
+            ("minority_class", int),
             ("neighbor_distance", float),
             ("embedding_rarity", float),
             ("minority_score_calibrated", float),
@@ -204,6 +206,7 @@ def _sample(fo: Any, row: dict[Any, Any], run: Run, ids: dict[str, str]) -> Any:
         "solver": row["solver"],
         "steps": int(row["steps"]),
         "guidance_scale": settings["guidance_scale"],
+        "by": settings.get("by"),
         "model": run.record["model"]["hash"],
         "run": run.key,
         "start": _text(row["start"]),
@@ -233,7 +236,7 @@ def _register(dataset: Any, run: Run) -> None:
         gate=record["gate"],
     )
     dataset.register_run(run.key, config, overwrite=True)
-    entries = footprint.read(dataset)
+    entries = ownership.read(dataset)
     generation = {"base": record["base"], "folder": str(run.path.resolve())}
     generations = entries.generations | {run.key: generation}
-    footprint.save(dataset, replace(entries, generations=generations))
+    ownership.save(dataset, replace(entries, generations=generations))

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from mincurate.dataset import footprint
+from mincurate.dataset import ownership
 from mincurate.errors import UserError
 from mincurate.images.labels import clean
 
@@ -52,7 +52,7 @@ class LabelField:
 def candidates(samples: Any) -> list[LabelField]:
     """The fields that can hold labels, the one that is taken first."""
     kinds = {name: _kind(field) for name, field in samples.get_field_schema().items()}
-    other = {*OF_FIFTYONE, *footprint.read(samples._root_dataset).fields} - set(USUAL)
+    other = {*OF_FIFTYONE, *ownership.read(samples._root_dataset).fields} - set(USUAL)
     usable = [
         LabelField(name, kind)
         for name, kind in kinds.items()

@@ -6,7 +6,7 @@ import socket
 import time
 from urllib.parse import quote
 
-from mincurate.dataset import database, footprint
+from mincurate.dataset import database, ownership
 from mincurate.dataset.app_config import BRAIN_KEY, WORKSPACE, workspace
 from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
@@ -42,7 +42,7 @@ def open_app(
     os.environ.setdefault("FIFTYONE_PLUGINS_CACHE_ENABLED", "true")
     database.check_database()
     dataset = database.load(name)
-    if "rarest-first" not in footprint.read(dataset).views:
+    if "rarest-first" not in ownership.read(dataset).views:
         score = command.quoted("mincurate", "score", f"fiftyone:{name}")
         raise UserError(f"The dataset {name!r} has no scores: give them with `{score}`.")
     _check_address(address, port)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mincurate import hashing
-from mincurate.dataset import database, footprint, reader
+from mincurate.dataset import database, ownership, reader
 from mincurate.dataset import samples as parts
 from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
@@ -17,18 +17,18 @@ PARTS = "scored-"
 
 def current(dataset: Any) -> Run | None:
     """The scored run whose ranks the dataset shows, if its files are here."""
-    key = footprint.read(dataset).current
+    key = ownership.read(dataset).current
     return _files(dataset, key) if key else None
 
 
 def scored(dataset: Any) -> list[Run]:
     """The scored runs that were written to the dataset and whose files are here, oldest first."""
-    return _with_files(dataset, footprint.read(dataset).runs)
+    return _with_files(dataset, ownership.read(dataset).runs)
 
 
 def generations(dataset: Any) -> list[Run]:
     """The generations whose images are in the dataset, oldest first."""
-    keys = list(footprint.read(dataset).generations)
+    keys = list(ownership.read(dataset).generations)
     return [run for run in _with_files(dataset, keys) if store.kind_of(run) == store.AUGMENT]
 
 
@@ -117,7 +117,7 @@ def place(samples: Any) -> str:
         raise UserError("There is no sample in this view to score.")
     name = PARTS + hashing.digest("".join(sorted(ids)).encode(), 4).hex()
     if not dataset.has_saved_view(name):
-        footprint.claim(dataset, views=[name])
+        ownership.claim(dataset, views=[name])
         view = parts.images(dataset).select(ids)
         dataset.save_view(name, view, description="What was scored")
     return f"fiftyone:{dataset.name}/{name}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mincurate import hashing
-from mincurate.dataset import app_config, footprint
+from mincurate.dataset import app_config, ownership
 from mincurate.dataset import samples as parts
 from mincurate.dataset.app_config import (
     FIELDS,
@@ -29,7 +29,7 @@ OF_USERS = ("description", "tags", "classes", "default_classes", "mask_targets",
 
 def contents(dataset: Any) -> str:
     """A digest of the real samples and their labels."""
-    ours = parts.GENERATION in footprint.read(dataset).fields
+    ours = parts.GENERATION in ownership.read(dataset).fields
     query = {parts.GENERATION: None} if ours else {}
     cursor = dataset._sample_collection.find(query, {"filepath": 1, LABELS: 1}).sort("_id")
     return hashing.hash_chunks(repr((s.get("filepath"), s.get(LABELS))).encode() for s in cursor)
@@ -49,7 +49,7 @@ def clear(dataset: Any, key: str) -> None:
     """Remove the values and tags of the samples whose scores are from this run."""
     from fiftyone import ViewField
 
-    entries = footprint.read(dataset)
+    entries = ownership.read(dataset)
     if RUN not in entries.fields or not dataset.has_field(RUN):
         return
     if UNSCORABLE in entries.tags:
@@ -66,7 +66,7 @@ def strip_scores(dataset: Any) -> None:
     """Remove fields, views, tags and settings of the App of the scored runs."""
     import fiftyone as fo
 
-    entries = footprint.read(dataset)
+    entries = ownership.read(dataset)
     for key in set(entries.brain_runs) & set(dataset.list_brain_runs()):
         dataset.delete_brain_run(key)
     ranked = set(entries.views) - {SYNTHETIC}
@@ -79,7 +79,7 @@ def strip_scores(dataset: Any) -> None:
     fields = [field for field in FIELDS if field in entries.fields]
     app_config.reset(fo, dataset, fields)
     dataset.delete_sample_fields([field for field in fields if dataset.has_field(field)])
-    footprint.change(
+    ownership.change(
         dataset,
         fields=[field for field in entries.fields if field not in fields],
         views=[view for view in entries.views if view not in ranked],
@@ -92,12 +92,12 @@ def strip_scores(dataset: Any) -> None:
 
 def strip_generated(dataset: Any) -> None:
     """Remove the fields and the view that generated images alone need."""
-    entries = footprint.read(dataset)
+    entries = ownership.read(dataset)
     if SYNTHETIC in entries.views and dataset.has_saved_view(SYNTHETIC):
         dataset.delete_saved_view(SYNTHETIC)
     fields = [f for f in (*SYNTHETIC_FIELDS, PREDICTED) if f in entries.fields]
     dataset.delete_sample_fields([field for field in fields if dataset.has_field(field)])
-    footprint.change(
+    ownership.change(
         dataset,
         fields=[field for field in entries.fields if field not in fields],
         views=[view for view in entries.views if view != SYNTHETIC],
@@ -112,7 +112,7 @@ def delete_added(dataset: Any, labels: dict[str, str]) -> None:
     Args:
         labels: of the run that goes, by path.
     """
-    entries = footprint.read(dataset)
+    entries = ownership.read(dataset)
     if entries.created:
         return
     fields = set(dataset.get_field_schema()) - {*OF_FIFTYONE, LABELS}
@@ -141,14 +141,14 @@ def finish(dataset: Any) -> None:
     """
     import fiftyone as fo
 
-    entries = footprint.read(dataset)
+    entries = ownership.read(dataset)
     if entries.runs or entries.generations:
         return
     if entries.created and not _holds_work(dataset):
         dataset.delete()
         return
     app_config.reset(fo, dataset, list(FIELDS))
-    footprint.forget(dataset)
+    ownership.forget(dataset)
 
 
 def labels_of(dataset: Any, key: str) -> dict[str, str]:
@@ -184,7 +184,7 @@ def _as_written(document: dict[str, Any], labels: dict[str, str]) -> bool:
 
 def _holds_work(dataset: Any) -> bool:
     """Whether the user has added or changed anything in a dataset that mincurate created."""
-    entries = footprint.read(dataset)
+    entries = ownership.read(dataset)
     own = {*OF_FIFTYONE, LABELS, *entries.fields}
     return (
         bool(set(dataset.get_field_schema()) - own)
@@ -192,13 +192,13 @@ def _holds_work(dataset: Any) -> bool:
         or bool(set(dataset.list_saved_views()) - set(entries.views))
         or bool(set(dataset.list_workspaces()) - {WORKSPACE})
         or bool(dataset.list_brain_runs() or dataset.list_runs() or dataset.list_evaluations())
-        or bool(set(dataset.info) - {footprint.KEY})
+        or bool(set(dataset.info) - {ownership.KEY})
         or any(getattr(dataset, name) for name in OF_USERS)
         or entries.contents != contents(dataset)
     )
 
 
-def without(entries: footprint.Footprint, key: str) -> footprint.Footprint:
+def without(entries: ownership.Footprint, key: str) -> ownership.Footprint:
     """The record without a run or generation."""
     return replace(
         entries,

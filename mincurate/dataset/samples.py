@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mincurate.dataset import footprint
+from mincurate.dataset import ownership
 from mincurate.errors import UserError
 
 GENERATION = "generation"
@@ -71,4 +71,4 @@ def generated(samples: Any, keys: list[str] | None = None) -> Any:
 def _may_hold_generated(samples: Any) -> bool:
     """Whether the field that only generated images have is there and ours; tags are anybody's."""
     dataset = samples._root_dataset
-    return GENERATION in footprint.read(dataset).fields and dataset.has_field(GENERATION)
+    return GENERATION in ownership.read(dataset).fields and dataset.has_field(GENERATION)

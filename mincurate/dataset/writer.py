@@ -15,7 +15,7 @@ import pandas as pd
 from bson import ObjectId
 from pymongo.errors import PyMongoError
 
-from mincurate.dataset import app_config, brain_map, footprint, removal, target
+from mincurate.dataset import app_config, brain_map, destination, ownership, removal
 from mincurate.dataset import samples as parts
 from mincurate.dataset.app_config import COLUMN_OF, FIELDS, LABELS, RUN, UNSCORABLE
 from mincurate.dataset.database import (
@@ -95,12 +95,12 @@ def _write_run(run: Run, name: str, reporter: Reporter) -> Written:
     columns = [COLUMN_OF.get(field, field) for field in FIELDS]
     frame = frame.assign(**{column: None for column in columns if column not in frame})
     dataset = _open(fo, name, record)
-    target.check_run(name, run)
+    destination.check_run(name, run)
     scored_here = record["source"].get("dataset_id") == str(dataset._doc.id)
     try:
         with reporter.task("Writing dataset", len(frame), "samples") as advance, quiet():
             frame, new = _match(dataset, frame, scored_here=scored_here)
-            before = footprint.read(dataset)
+            before = ownership.read(dataset)
             changed = bool(before.runs) and before.contents != removal.contents(dataset)
             ranking = str(record.get("rank_by", "minority"))
             fields = _declare_fields(fo, dataset, frame, ranking, labelled=not scored_here)
@@ -115,7 +115,7 @@ def _write_run(run: Run, name: str, reporter: Reporter) -> Written:
             app_config.save_views(fo, dataset)
             app_config.configure(fo, dataset, record)
             dataset.save()
-            footprint.copy(dataset)
+            ownership.copy(dataset)
             run.update(
                 datasets=sorted({*record.get("datasets", []), name}),
                 dataset_ids=record.get("dataset_ids", {}) | {name: str(dataset._doc.id)},
@@ -134,10 +134,10 @@ def _open(fo: Any, name: str, record: dict[str, Any]) -> Any:
     if fo.dataset_exists(name):
         dataset = load(name)
         own = record["source"].get("dataset_id") == str(dataset._doc.id)
-        target.check(dataset, grouped=own)
+        destination.check(dataset, grouped=own)
         return dataset
     dataset = fo.Dataset(name, persistent=True)
-    footprint.change(dataset, created=True, source=record["source"]["value"], name=name)
+    ownership.change(dataset, created=True, source=record["source"]["value"], name=name)
     return dataset
 
 
@@ -173,7 +173,7 @@ def _declare_fields(
         or bool(frame[COLUMN_OF.get(field, field)].notna().any())
     ]
     missing = [field for field in written if not dataset.has_field(field)]
-    footprint.claim(dataset, fields=missing)
+    ownership.claim(dataset, fields=missing)
     for field in written:
         kind, description, _ = FIELDS[field]
         words = description.format(ranking=ranking)
@@ -183,7 +183,7 @@ def _declare_fields(
             existing.description = words  # another ranking, or an earlier version
             existing.save()
     if labelled and frame["label"].notna().any() and not dataset.has_field(LABELS):
-        footprint.claim(dataset, fields=[LABELS])
+        ownership.claim(dataset, fields=[LABELS])
         dataset.add_sample_field(LABELS, fo.EmbeddedDocumentField, fo.Classification)
     return written
 
@@ -210,8 +210,8 @@ def _add_samples(
     sample = fo.Sample(filepath="/", **{LABELS: fo.Classification()})
     like, now = dataset._make_dict(sample), datetime.now(UTC)
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as MongoDB keeps it
-    if not footprint.read(dataset).created:
-        footprint.claim(dataset, added=[now.replace(tzinfo=None).isoformat()])
+    if not ownership.read(dataset).created:
+        ownership.claim(dataset, added=[now.replace(tzinfo=None).isoformat()])
     # FiftyOne guesses from the suffix, and refuses to mix what it guesses.
     like |= {"_media_type": "image", "created_at": now, "last_modified_at": now}
     label_like = like.pop(LABELS)
@@ -239,7 +239,7 @@ def _takes_labels(fo: Any, dataset: Any) -> bool:
 
 def _write_labels(fo: Any, dataset: Any, frame: pd.DataFrame) -> None:
     """Fill in labels where a sample has none, if the field is ours; corrected ones stay."""
-    if LABELS not in footprint.read(dataset).fields or not _takes_labels(fo, dataset):
+    if LABELS not in ownership.read(dataset).fields or not _takes_labels(fo, dataset):
         return
     missing = set(dataset.exists(LABELS, False).values("id"))
     labelled = frame[frame["label"].notna() & frame["id"].isin(missing)]
@@ -275,11 +275,11 @@ def _write_tags(dataset: Any, frame: pd.DataFrame) -> None:
     hold what the run before wrote: they tell which samples were tagged for it.
     """
     samples = parts.images(dataset)
-    ours = UNSCORABLE in footprint.read(dataset).tags
+    ours = UNSCORABLE in ownership.read(dataset).tags
     scored = frame["status"] == "ok"
     failed = sorted(set(frame.loc[~scored, "id"]))
     if failed and not ours and not len(samples.match_tags(UNSCORABLE)):
-        footprint.claim(dataset, tags=[UNSCORABLE])
+        ownership.claim(dataset, tags=[UNSCORABLE])
         ours = True
     if not ours:
         return
@@ -311,8 +311,8 @@ def _register(dataset: Any, run: Run, changed: bool) -> None:
         versions=record["versions"],
     )
     dataset.register_run(record["key"], config, overwrite=True)
-    entries = footprint.read(dataset)
+    entries = ownership.read(dataset)
     entries = replace(entries, runs=sorted({*entries.runs, record["key"]}), current=record["key"])
     if entries.created and not changed:
         entries = replace(entries, contents=removal.contents(dataset))
-    footprint.save(dataset, entries)
+    ownership.save(dataset, entries)

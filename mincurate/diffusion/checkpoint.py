@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mincurate.errors import UserError
-from mincurate.runs.files import write_atomically
+from mincurate.runs.atomic_files import write_atomically
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -188,8 +188,8 @@ def _read_schedule(parts: ModelFolder, name: str) -> tuple[Tensor, str]:
             f"one of {', '.join(PREDICTION_TYPES)}."
         )
     try:
-        known = getattr(diffusers, kind, None) if kind.endswith("Scheduler") else None
-        scheduler = (known or DDPMScheduler).from_config(config)
+        scheduler_class = getattr(diffusers, kind, None) if kind.endswith("Scheduler") else None
+        scheduler = (scheduler_class or DDPMScheduler).from_config(config)
     except Exception as error:  # whatever a strange config makes the class raise
         raise UserError(f"The noise schedule of {name} cannot be read: {reason(error)}") from error
     alphas_cumprod = getattr(scheduler, "alphas_cumprod", None)

@@ -13,7 +13,7 @@ from mincurate.errors import UserError
 from mincurate.images import collection as collections
 from mincurate.images.collection import Collection
 from mincurate.images.decode import Fit
-from mincurate.progress import Reporter
+from mincurate.progress import Reporter, budget
 from mincurate.runs import digests, store
 from mincurate.runs.store import Run
 
@@ -114,10 +114,10 @@ def training_words(plan: train_denoiser.Training, images: int, device: str) -> s
         if plan.sigmas
         else "on all noise levels"
     )
-    budget = f"{plan.steps} steps" if plan.steps else f"about {plan.minutes:g} minutes"
+    time = budget(plan.minutes, plan.steps, "--train-minutes")
     return (
-        f"Training a denoiser {levels} on {images:,} images at {plan.image_size} px on {device}: "
-        f"{budget}. Ctrl-C keeps the progress."
+        f"Training the denoiser {levels} on {images:,} images at {plan.image_size} px on {device}: "
+        f"{time}. Ctrl-C keeps the progress."
     )
 
 

@@ -30,10 +30,10 @@ from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.denoising_loss import denoising_loss
 from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.noise_levels import level_weights
-from mincurate.diffusion.trainer import GradientLimit, Trainer
+from mincurate.diffusion.training_loop import GradientLimit, Trainer
 from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
-from mincurate.runs.files import write_atomically
+from mincurate.runs.atomic_files import write_atomically
 
 RECORD = "mincurate.json"
 HELD_OUT_BATCH = 64

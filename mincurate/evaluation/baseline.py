@@ -19,7 +19,7 @@ from mincurate.progress import Reporter
 from mincurate.ranking import reference
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
-from mincurate.runs import files as run_files
+from mincurate.runs import atomic_files as run_files
 from mincurate.runs import manifest as manifests
 from mincurate.runs import schema
 from mincurate.runs.manifest import read_manifest

@@ -96,6 +96,11 @@ class Judge:
     guided_by: str
     circular: bool
 
+    @property
+    def space(self) -> FeatureSpace:
+        """What its features are."""
+        return self.extractor.space
+
 
 def choose(
     features: str,

@@ -48,7 +48,7 @@ def look_up(table: pd.DataFrame, name: str, metric: str, reference: str = "all")
 
 
 def conclude(table: pd.DataFrame, accepted: int, total: int, cause: str = "Guidance") -> Verdict:
-    """The verdict on a table of `evaluation.sets`.
+    """The verdict on a table of `evaluation.image_sets`.
 
     Args:
         accepted: guided images that the gate accepted.

@@ -23,7 +23,7 @@ from mincurate.errors import StoppedError, UserError
 from mincurate.generation.solvers import OnStep, Sampler
 from mincurate.hashing import content_hash
 from mincurate.progress import SILENT, Advance, Reporter
-from mincurate.runs.files import write_atomically
+from mincurate.runs.atomic_files import write_atomically
 from mincurate.runs.manifest import IMAGES, append, png, repair
 
 

@@ -14,6 +14,10 @@ depends on the path. In a mixture whose rare mode has the weight 0.1 and p(l | m
 0.2 of the common one, w = 2 gives the rare mode a share of 0.51 with the deterministic solvers and
 of 0.55 with the stochastic ones; the density ``p(x) p(l | x)^w`` gives it 0.64
 (``tests/generation/test_solvers.py``). Compare values of w with the same solver only.
+
+Few steps lose spread. In a direction of the images that takes shape at the level sigma, an
+ancestral step from sigma to sigma / r loses the share ln(r) of the variance: 25 steps keep 0.83 of
+the standard deviation that 250 give, 50 keep 0.92.
 """
 
 import math
@@ -39,8 +43,8 @@ SPACINGS = ("quadratic", "even")
 STEPS = {"ancestral": 250, "ddim": 50, "dpm++": 25, "sde-dpm++": 25}
 """Default number of steps of each solver, measured by `benchmarks/sampling.py`."""
 Push = Callable[[Tensor, float, int, list[torch.Generator]], Tensor | None]
-"""``(x, sigma, index of the step, generators)`` to what the mean of the next ``x_t`` is moved by,
-``(N, 3, H, W)`` in units of the step's variance; ``None`` leaves the step as it is."""
+"""``(x, sigma, steps that follow this one, generators)`` to what the mean of the next ``x_t`` is
+moved by, ``(N, 3, H, W)`` in units of the step's variance; ``None`` leaves the step as it is."""
 OnStep = Callable[[int, int], None]
 """Called after every step with the number done and the number in all."""
 
@@ -143,7 +147,7 @@ class Sampler:
             variance: float | Tensor = posterior_variance(a, previous)
             with precision(device.type, self.dtype):
                 output = self._denoise(x, sigma)
-                push = self.push and self.push(x, sigma, i, generators)
+                push = self.push and self.push(x, sigma, len(timesteps) - 1 - i, generators)
             if self.learned_variance:
                 variance = learned_variance(output[:, 3:], a, previous, alpha_bar[max(i - 1, 0)])
             noise = {"generator": generators} if self.solver in STOCHASTIC else {}

@@ -21,7 +21,7 @@ from mincurate.compute.device import reduced_precision
 from mincurate.compute.ray_map import Cluster
 from mincurate.compute.ray_train import ALONE, Team
 from mincurate.diffusion.denoiser import Denoiser
-from mincurate.diffusion.trainer import Trainer
+from mincurate.diffusion.training_loop import Trainer
 from mincurate.errors import UserError
 from mincurate.generation.classifier import (
     CHECKPOINT,
@@ -40,7 +40,7 @@ from mincurate.generation.classifier_loss import class_loss, label_loss, noised_
 from mincurate.generation.held_out import evaluate, split, temperature
 from mincurate.hashing import fingerprint
 from mincurate.progress import SILENT, Reporter
-from mincurate.runs.files import write_atomically
+from mincurate.runs.atomic_files import write_atomically
 
 T = TypeVar("T")
 Best = tuple[float, dict[str, Tensor], list[dict[str, float]]]

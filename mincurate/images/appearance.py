@@ -90,8 +90,8 @@ def _hue(red: float, green: float, blue: float) -> float | None:
 def hue_names(degrees: NDArray[np.float64]) -> NDArray[np.object_]:
     """Hues ``(N,)`` in words (`HUES`); ``grey`` for NaN."""
     names = np.array([*HUES, "red"], object)
-    found = names[np.searchsorted(list(HUES.values()), degrees, side="right").clip(0, len(HUES))]
-    return np.where(np.isnan(degrees), "grey", found)
+    words = names[np.searchsorted(list(HUES.values()), degrees, side="right").clip(0, len(HUES))]
+    return np.where(np.isnan(degrees), "grey", words)
 
 
 def _sharpness(luma: NDArray[np.floating]) -> float | None:
@@ -110,12 +110,12 @@ def sharpness_floor(sharpness: NDArray[np.float64]) -> float:
 
     `DEVIATIONS` below the median of the logarithms, by their median absolute deviation.
     """
-    known = np.log(sharpness[sharpness > 0])
-    if len(known) < FEWEST:
+    log_sharpness = np.log(sharpness[sharpness > 0])
+    if len(log_sharpness) < FEWEST:
         return 0.0
-    middle = np.median(known)
+    middle = np.median(log_sharpness)
     # Drawings may be equally sharp to the last digit; a tenth less is not blurred yet.
-    deviation = max(1.4826 * float(np.median(np.abs(known - middle))), 0.05)
+    deviation = max(1.4826 * float(np.median(np.abs(log_sharpness - middle))), 0.05)
     return float(np.exp(middle - DEVIATIONS * deviation))
 
 
@@ -129,9 +129,9 @@ def broken(frame: "pd.DataFrame", floor: float) -> NDArray[np.object_]:
     contrast, sharpness = (
         frame[name].astype("float64").to_numpy() for name in ("contrast", "sharpness")
     )
-    found = np.full(len(frame), None, object)
-    found[sharpness < floor] = BLUR
-    found[contrast < BLANK] = BLANKNESS
-    found[frame["duplicate_of"].notna().to_numpy(bool)] = COPY
-    found[(frame["status"] != "ok").to_numpy(bool)] = UNREADABLE
-    return found
+    words = np.full(len(frame), None, object)
+    words[sharpness < floor] = BLUR
+    words[contrast < BLANK] = BLANKNESS
+    words[frame["duplicate_of"].notna().to_numpy(bool)] = COPY
+    words[(frame["status"] != "ok").to_numpy(bool)] = UNREADABLE
+    return words

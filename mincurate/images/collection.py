@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from mincurate import hashing
 from mincurate.errors import UserError
-from mincurate.images import decode_pool, depth, file_names, object_storage, sources
+from mincurate.images import bit_depth, decode_pool, file_names, object_storage, sources
+from mincurate.images.bit_depth import DEFAULT, Rendering
 from mincurate.images.decode import Fit, Identity, UnreadableImage
-from mincurate.images.depth import DEFAULT, Rendering
 from mincurate.images.sources import Source
 from mincurate.progress import SILENT, Reporter
 from mincurate.text import visible
@@ -53,11 +53,11 @@ class Collection:
     @property
     def unique(self) -> dict[str, tuple[Source, Identity]]:
         """Content hash to the first file that has this content, in order."""
-        found: dict[str, tuple[Source, Identity]] = {}
+        first: dict[str, tuple[Source, Identity]] = {}
         for source, identity in self.files:
             if identity.content_hash is not None:
-                found.setdefault(identity.content_hash, (source, identity))
-        return found
+                first.setdefault(identity.content_hash, (source, identity))
+        return first
 
     @property
     def digest(self) -> str:
@@ -206,7 +206,7 @@ def identify_all(
         picks = np.random.default_rng(seed).choice(len(files), max_images, replace=False)
         files = [files[i] for i in sorted(picks.tolist())]
     identities = _identify(files, Rendering(background), workers, reporter)
-    ranges = depth.ranges_of_set(identity.range for identity in identities)
+    ranges = bit_depth.ranges_of_set(identity.range for identity in identities)
     rendering = Rendering(background, ranges)
     deep = [i for i, identity in enumerate(identities) if identity.range is not None]
     if deep:  # now that it is known what is black and white in this set

@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image, ImageCms, ImageColor
 
 from mincurate.errors import UnreadableImage
-from mincurate.images import depth
+from mincurate.images import bit_depth
 from mincurate.images.appearance import BLANK
-from mincurate.images.depth import Range, Rendering, Samples
+from mincurate.images.bit_depth import Range, Rendering, Samples
 
 HIDDEN = 2 * BLANK
 """Contrast on white below which a transparent image is laid over black instead."""
@@ -73,15 +73,15 @@ def _parts(img: Image.Image, rendering: Rendering) -> _Parts:
 
 def _levels(samples: Samples, rendering: Rendering) -> _Parts:
     """Numbers of any kind as eight bits, in the range of the set or else in their own."""
-    own, markers = (None, []) if samples.absolute else depth.measure(samples)
+    own, markers = (None, []) if samples.absolute else bit_depth.measure(samples)
     visible = samples.alpha is None or bool(samples.alpha.any())
     if own is not None:
-        black, white = depth.range_for(own, rendering)
+        black, white = bit_depth.range_for(own, rendering)
     elif samples.absolute or not visible:
-        black, white = depth.full_range(samples.values.dtype)
+        black, white = bit_depth.full_range(samples.values.dtype)
     else:
         raise UnreadableImage("pixel values that are not finite numbers")
-    levels, missing = depth.to_levels(samples, black, white, markers)
+    levels, missing = bit_depth.to_levels(samples, black, white, markers)
     bands = [Image.fromarray(levels[..., i]) for i in range(levels.shape[2])]
     mode = {"grey": "L", "rgb": "RGB", "cmyk": "CMYK", "lab": "LAB"}[samples.space]
     img = bands[0] if mode == "L" else Image.merge(mode, bands)

@@ -33,7 +33,7 @@ from mincurate import hashing
 from mincurate.errors import UnreadableImage
 from mincurate.images import bmp, colour, formats, isobmff, object_storage, tiff
 from mincurate.images.appearance import Appearance, measure
-from mincurate.images.depth import DEFAULT, Range, Rendering, Samples
+from mincurate.images.bit_depth import DEFAULT, Range, Rendering, Samples
 from mincurate.images.file_kinds import sniff, why
 from mincurate.images.file_names import on_disk
 from mincurate.images.sources import Source
@@ -147,8 +147,8 @@ def stored_size(path: str) -> tuple[int, int]:
     with formats.QUIET:
         try:
             if sniff(data[:512]) == "TIFF":
-                found = tiff.directory(data)
-                return found.width, found.height
+                tags = tiff.directory(data)
+                return tags.width, tags.height
             if sniff(data[:512]) == "BMP":
                 head = bmp.header(data)
                 return head.width, head.height
@@ -337,18 +337,18 @@ def _open_jpeg(data: bytes, size: int) -> _Opened:
 
 
 def _open_tiff(data: bytes, size: int) -> _Opened:
-    found = tiff.directory(data)
-    _check_size(found.width, found.height)
-    warning = f"the first of {found.pages} pages" if found.pages > 1 else None
-    if found.plain:
-        TiffImagePlugin.READ_LIBTIFF = found.by_libtiff
+    header = tiff.directory(data)
+    _check_size(header.width, header.height)
+    warning = f"the first of {header.pages} pages" if header.pages > 1 else None
+    if header.plain:
+        TiffImagePlugin.READ_LIBTIFF = header.by_libtiff
         with suppress(*_BORDER):
-            opened = _by_pillow(data, size, found.index)
+            opened = _by_pillow(data, size, header.index)
             opened.warnings.append(warning)
             return opened
-    samples, bands = tiff.read(data, found)
+    samples, bands = tiff.read(data, header)
     return _Opened(
-        samples, found.width, found.height, found.orientation, found.profile, [warning, bands]
+        samples, header.width, header.height, header.orientation, header.profile, [warning, bands]
     )
 
 

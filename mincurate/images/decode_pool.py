@@ -23,8 +23,8 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
+from mincurate.images.bit_depth import DEFAULT, Rendering
 from mincurate.images.decode import Fit, Identity, UnreadableImage, decode, identify
-from mincurate.images.depth import DEFAULT, Rendering
 from mincurate.images.sources import Source
 
 SECONDS = float(os.environ.get("MINCURATE_DECODE_SECONDS") or 60)

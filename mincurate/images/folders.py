@@ -260,12 +260,12 @@ def _skipped(folders: Sequence[Sequence[str]]) -> dict[int, frozenset[str]]:
 def _classes_after_all(splits: set[str], out: set[str], others: set[str]) -> set[str]:
     """A train beside cars is a vehicle, valid beside invalid and mask beside no_mask a class."""
     beside = {name.casefold() for name in others}
-    kept = splits if others and {name.casefold() for name in splits} == {"train"} else set()
+    classes = splits if others and {name.casefold() for name in splits} == {"train"} else set()
     if "invalid" in beside:
-        kept = kept | {name for name in out if name.casefold() == "valid"}
+        classes = classes | {name for name in out if name.casefold() == "valid"}
     if any("mask" in name for name in beside):
-        kept = kept | {name for name in out if name.casefold() == "mask"}
-    return kept
+        classes = classes | {name for name in out if name.casefold() == "mask"}
+    return classes
 
 
 def _why_not(

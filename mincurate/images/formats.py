@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, _imaging
 
 from mincurate.errors import UnreadableImage
-from mincurate.images.depth import Samples
+from mincurate.images.bit_depth import Samples
 
 CUT_OFF = "cut off: a part of the image is missing"
 NO_END = "the end of the file is missing; the image is complete"
@@ -40,15 +40,15 @@ def png_versions(data: bytes) -> Iterator[tuple[bytes, str | None]]:
         UnreadableImage: a chunk that the picture depends on is damaged.
     """
     chunks, warning = _chunks(data)
-    kept = [*_NEEDED, *_COLORS, *_MORE]
-    yield _png(chunks, kept), warning
+    names = [*_NEEDED, *_COLORS, *_MORE]
+    yield _png(chunks, names), warning
     present = {name for name, _ in chunks}
     for more in (_MORE, _COLORS):
         left_out = [name for name in more if name in present]
-        kept = [name for name in kept if name not in more]
+        names = [name for name in names if name not in more]
         if left_out:
-            names = ", ".join(name.decode() for name in left_out)
-            yield _png(chunks, kept), f"damaged chunk left out, one of {names}"
+            one_of = ", ".join(name.decode() for name in left_out)
+            yield _png(chunks, names), f"damaged chunk left out, one of {one_of}"
 
 
 def _chunks(data: bytes) -> tuple[list[tuple[bytes, bytes]], str | None]:

@@ -19,8 +19,8 @@ EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 
 def scheme(path: str) -> str:
     """``s3`` for ``s3://...``; empty for what is no URL."""
-    found = re.match(r"([a-z][a-z0-9+.-]+)://", path, re.IGNORECASE)
-    return found.group(1).lower() if found else ""
+    url = re.match(r"([a-z][a-z0-9+.-]+)://", path, re.IGNORECASE)
+    return url.group(1).lower() if url else ""
 
 
 def remote(path: str) -> bool:
@@ -52,7 +52,7 @@ def find(url: str) -> list[str]:
     try:
         system, root = _system(url)
         system.invalidate_cache(root)  # what came since this process listed it before
-        found = system.find(root)
+        keys = system.find(root)
     except FileNotFoundError as error:
         raise UserError(f"{url} cannot be listed: there is no such bucket or folder.") from error
     except OSError as error:
@@ -62,7 +62,7 @@ def find(url: str) -> list[str]:
     except Exception as error:
         raise UserError(f"{url} cannot be listed: {_first_line(error)}.") from error
     root = root.rstrip("/") + "/"
-    return sorted(key.removeprefix(root) for key in found if key.startswith(root))
+    return sorted(key.removeprefix(root) for key in keys if key.startswith(root))
 
 
 def read(url: str, limit: int) -> bytes:

@@ -291,15 +291,15 @@ def _read_table(
     where = f"the column {read.label_column!r}"
     counted = [source.label for source in sources.values() if source.label is not None]
     if labels is False:
-        said = "none (--no-labels)"
+        labels_from = "none (--no-labels)"
     elif read.label_column is None:
-        said = "none, because no column has a usual name; --label-column names one"
+        labels_from = "none, because no column has a usual name; --label-column names one"
     elif not counted:
-        said = f"none, because {where} is empty"
+        labels_from = f"none, because {where} is empty"
     else:
-        said = folder_labels.words(counted, len(counted), len(sources), where)
-    said += f"; paths from the column {read.path_column!r}"
-    return Listing(list(sources.values()), said, notes=notes)
+        labels_from = folder_labels.words(counted, len(counted), len(sources), where)
+    labels_from += f"; paths from the column {read.path_column!r}"
+    return Listing(list(sources.values()), labels_from, notes=notes)
 
 
 def _save(folder: Path, name: str, data: bytes) -> str:

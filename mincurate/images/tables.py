@@ -194,7 +194,7 @@ def _read_text(table: Path, path: str | None, label: str | None, labels: bool | 
         candidates, key=lambda s: (_find(headings(s), PATH_COLUMNS, path) != [], len(headings(s)))
     )
     columns = headings(separator)
-    at = _columns(table, columns, path, label, labels)
+    at = find_columns(table, columns, path, label, labels)
     width = len(columns)
     try:  # a separator at the end of a line makes one cell more
         frame = pd.read_csv(io.StringIO(body), sep=separator, names=range(width + 1), **options)
@@ -283,7 +283,7 @@ def _read_json(table: Path, path: str | None, label: str | None, labels: bool | 
             where = f"line {line}" if line else "an entry"
             raise UserError(f"{table} cannot be read as a table: {where} is no JSON object.")
     columns = list(dict.fromkeys(name for _, entry in entries for name in entry))
-    at = _columns(table, columns, path, label, labels)
+    at = find_columns(table, columns, path, label, labels)
     path_name, label_name = columns[at[0][0]], _name(columns, at[1])
     values = [(n, e.get(path_name), e.get(label_name) if label_name else None) for n, e in entries]
     return _Cells(path_name, label_name, values, [])
@@ -306,7 +306,7 @@ def _read_parquet(table: Path, path: str | None, label: str | None, labels: bool
 
     file = parquet.ParquetFile(table)
     columns = list(file.schema_arrow.names)
-    at = _columns(table, columns, path, label, labels)
+    at = find_columns(table, columns, path, label, labels)
     path_name, label_name = columns[at[0][0]], _name(columns, at[1])
     classes = _class_names(file.schema_arrow.metadata, label_name)
 
@@ -335,7 +335,7 @@ def _class_names(metadata: dict[bytes, bytes] | None, column: str | None) -> lis
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
-def _columns(
+def find_columns(
     table: Path,
     columns: Sequence[str],
     path: str | None,

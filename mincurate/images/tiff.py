@@ -19,7 +19,7 @@ from PIL import Image
 from tifffile import COMPRESSION, PHOTOMETRIC
 
 from mincurate.errors import UnreadableImage
-from mincurate.images.depth import Samples, Space
+from mincurate.images.bit_depth import Samples, Space
 
 MAX_SAMPLES = 2**30
 """Of all the bands of an image together."""
@@ -122,8 +122,8 @@ def read(data: bytes, found: Directory) -> tuple[Samples, str | None]:
     color = bands - sum(meaning in (1, 2) for meaning in extras)
     if space == "grey" and color >= 3:
         space = "rgb"
-    wanted = _BANDS[space]
-    if bands < wanted:
+    color_bands = _BANDS[space]
+    if bands < color_bands:
         raise UnreadableImage(f"unsupported TIFF: {bands} bands of {space}")
     alpha = None
     for at, meaning in enumerate(extras, start=bands - len(extras)):
@@ -132,9 +132,9 @@ def read(data: bytes, found: Directory) -> tuple[Samples, str | None]:
             if meaning == 1:
                 values = _unmultiplied(values, share)
             alpha = (share * 255).round().astype(np.uint8)
-    unused = bands - wanted - (alpha is not None)
+    unused = bands - color_bands - (alpha is not None)
     warning = f"{unused} of {bands} bands not shown" if unused else None
-    values = values[..., :wanted]
+    values = values[..., :color_bands]
     if page.photometric == PHOTOMETRIC.PALETTE:
         space, values = "rgb", _colors(values[..., 0], page.colormap)
     if space == "cmyk":  # so say some files, but ink has no sign

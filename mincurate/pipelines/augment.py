@@ -24,9 +24,7 @@ from mincurate.errors import UserError
 from mincurate.generation import generate, samplers
 from mincurate.generation.classifier import Classifier
 from mincurate.generation.generate import Starts
-from mincurate.generation.held_out import split
-from mincurate.generation.solvers import Sampler
-from mincurate.generation.target import (
+from mincurate.generation.guided_classes import (
     Target,
     choose_target,
     classes_of,
@@ -35,22 +33,26 @@ from mincurate.generation.target import (
     labels_of,
     rarest_classes,
 )
-from mincurate.generation.trainings import Trainings, plan_trainings
+from mincurate.generation.held_out import split
+from mincurate.generation.networks import Trainings, plan_trainings
+from mincurate.generation.solvers import Sampler
 from mincurate.pipelines import inspection, new_files
 from mincurate.pipelines.augment_settings import AugmentSettings, GuideSettings
 from mincurate.pipelines.inspection import Judge
-from mincurate.progress import SILENT, Reporter
+from mincurate.pipelines.runs import AnyRun, find_run
+from mincurate.progress import Reporter
 from mincurate.ranking import reference
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
 from mincurate.runs import digests, schema, store
 from mincurate.runs.manifest import read_manifest
 from mincurate.runs.store import Run
+from mincurate.terminal import choose_reporter
 
 KIND = store.AUGMENT
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Augmented:
     """The result of `augment`.
 
@@ -64,6 +66,10 @@ class Augmented:
     dataset: str | None
     counts: dict[str, int]
 
+    def __repr__(self) -> str:
+        accepted, total = self.counts["accepted"], self.run.record["counts"]["images"]
+        return f"<Augmented {self.run.key}: {accepted:,} of {total:,} images accepted>"
+
     @property
     def frame(self) -> pd.DataFrame:
         """One row per generated image; see ``docs/files.md`` for the columns."""
@@ -71,10 +77,11 @@ class Augmented:
 
 
 def guide(
-    run: str | Run | None = None,
+    run: AnyRun = None,
     settings: GuideSettings | None = None,
     *,
-    reporter: Reporter = SILENT,
+    reporter: Reporter | None = None,
+    progress: bool | None = None,
     **changes: Any,
 ) -> Classifier:
     """Train the classifier that guides, for a scored run, or load the one trained before.
@@ -82,15 +89,17 @@ def guide(
     Its held-out figures at every noise level are in ``Classifier.record["levels"]``.
 
     Args:
-        run: the scored run or its key; by default the one scored last.
+        run: the scored run (`find_run`); by default the one scored last.
         settings: see `GuideSettings`; its defaults when absent.
+        reporter: as in `score`, and ``progress`` likewise.
         changes: single settings by name, such as ``loss="cross_entropy"``.
 
     Raises:
         UserError: something the user can fix.
     """
+    reporter = choose_reporter(reporter, progress)
     settings = replace(settings or GuideSettings(), **changes)
-    base = guided_by(reference.open_base(find_scored(run)), settings.by)
+    base = guided_by(reference.open_base(find_run(run, kind=store.SCORE)), settings.classes_by)
     _warn_of_disagreement(base, reporter)
     trainings = _plan(base, settings, settings.seed)
     denoiser = trainings.train_denoiser(reporter)
@@ -99,25 +108,30 @@ def guide(
 
 
 def augment(
-    run: str | Run | None = None,
+    run: AnyRun = None,
     settings: AugmentSettings | None = None,
     *,
-    reporter: Reporter = SILENT,
+    reporter: Reporter | None = None,
+    progress: bool | None = None,
     **changes: Any,
 ) -> Augmented:
     """Generate images of the rarest kind of a scored run, score and inspect them.
 
     Args:
-        run: the scored run or its key; by default the one scored last.
+        run: the scored run (`find_run`); by default the one scored last.
         settings: see `AugmentSettings`; its defaults when absent.
+        reporter: as in `score`, and ``progress`` likewise.
         changes: single settings by name, such as ``n=500``.
 
     Raises:
         UserError: something the user can fix.
         StoppedError: Ctrl-C; the same call goes on.
     """
+    reporter = choose_reporter(reporter, progress)
+    scored = find_run(run, kind=store.SCORE)
     settings = replace(settings or AugmentSettings(), **changes).settled()
-    base = guided_by(reference.open_base(find_scored(run)), settings.by)
+    base = guided_by(reference.open_base(scored), settings.classes_by)
+    settings = settings.in_dataset(scored, reporter)
     _check_dataset(settings, base, reporter)
     trainings = _plan(base, settings)
     target, members = _choose_target(base, settings, reporter)
@@ -168,11 +182,6 @@ def table(run: Run) -> pd.DataFrame:
     return pd.read_parquet(run.path / schema.SYNTHETIC)
 
 
-def find_scored(run: str | Run | None) -> Run:
-    """The scored run ``run``; the one scored last when absent."""
-    return run if isinstance(run, Run) else store.find(run, kind=store.SCORE)
-
-
 def judges(sampler: str, base: Base) -> bool:
     """Whether a classifier takes part: it guides, or it gives the images their labels."""
     return sampler == "minority" or any(labels_of(base))
@@ -219,13 +228,13 @@ def _choose_target(
     target, members = choose_target(
         base,
         target_class=settings.target_class,
-        top_fraction=settings.top_fraction,
+        top_fraction=settings.rarest_fraction,
         label=settings.label,
         like=settings.like,
     )
     by_fraction = settings.target_class is None and settings.like is None
     if settings.label is not None and by_fraction:
-        tail = rarest_classes(base.num_classes, settings.top_fraction)
+        tail = rarest_classes(base.num_classes, settings.rarest_fraction)
         if target.classes != tail:
             reporter.warn(
                 f"No image labelled {settings.label!r} is of {Target(tail)}. The rarest images "
@@ -335,7 +344,7 @@ def _generate(
         "guidance_scale": settings.guidance_scale,
         "target_classes": list(target.classes),
         "label": settings.label,
-        "by": settings.by,
+        "by": settings.classes_by,
         "model": denoiser.content_hash(),
         "run": generation.key,
     }

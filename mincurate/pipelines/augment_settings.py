@@ -5,29 +5,32 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mincurate.errors import UserError
-from mincurate.generation.budget import Budget
+from mincurate.generation.training_time import Budget
+from mincurate.pipelines.preset import Preset
+from mincurate.progress import Reporter
+from mincurate.runs.store import Run
 
-PRESETS = ("paper",)
 NOT_IN_REQUEST = (
     *("target_class", "top_fraction", "model"),
     *("train_minutes", "train_steps", "guide_minutes", "guide_steps"),
-    *("device", "engine", "address", "num_workers", "resume", "dataset"),
+    *("device", "engine", "address", "num_workers", "resume", "dataset", "fiftyone"),
 )
 """Settings that do not identify a generation: the target classes and the networks that the first
 ones lead to do instead, and the last ones change no image."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkSettings(Budget):
+class NetworkSettings(Budget, Preset):
     """What `guide` and `augment` share; the trainings' `Budget` besides.
 
+    The preset ``paper`` takes the classes of the minority score, of which the rarest hundredth or
+    the rarest class is the target, the loss ``cross_entropy``, timesteps drawn uniformly in the
+    classifier's training, w = 3.5, and 250 even ancestral steps with guidance of the mean and,
+    where the model has one, its learned variance.
+
     Attributes:
-        preset: ``paper`` takes the values of "Don't Play Favorites" (ICLR 2024) for what is not
-            given: the loss ``cross_entropy``, timesteps drawn uniformly in the classifier's
-            training, w = 3.5, and 250 even ancestral steps with guidance of the mean and, where the
-            model has one, its learned variance.
-        by: whose classes guide: ``rarity``, those of the ranking in force, or ``minority``, those
-            of the minority score.
+        by: whose classes guide: ``rarity``, those of the ranking in force (default), or
+            ``minority``, those of the minority score.
         model: a model of all noise levels to use as it is: folder, hub id or run; by default the
             run's own, trained on.
         loss: of the classifier, ``ordinal`` (default) or ``cross_entropy`` (the paper's).
@@ -38,8 +41,7 @@ class NetworkSettings(Budget):
         num_workers: processes on Ray; by default one per GPU, or per CPU where there is none.
     """
 
-    preset: str | None = None
-    by: str = "rarity"
+    by: str | None = None
     model: str | None = None
     loss: str | None = None
     device: str = "auto"
@@ -48,15 +50,9 @@ class NetworkSettings(Budget):
     num_workers: int | None = None
 
     @property
-    def paper(self) -> bool:
-        """Whether the paper's values stand in for what is not given.
-
-        Raises:
-            UserError: there is no such preset.
-        """
-        if self.preset not in (None, *PRESETS):
-            raise UserError(f"There is no preset {self.preset!r}: take {', '.join(PRESETS)}.")
-        return self.preset == "paper"
+    def classes_by(self) -> str:
+        """Whose classes guide: those given, or the preset's."""
+        return self.by or ("minority" if self.paper else "rarity")
 
     @property
     def classifier_loss(self) -> str:
@@ -88,11 +84,14 @@ class AugmentSettings(NetworkSettings):
         n: images to generate.
         first: how many images of this target and seed were generated before; these are others.
         target_class: one ordinal class, instead of ``top_fraction``.
-        top_fraction: the classes that make up this rarest share of the images.
+        top_fraction: the classes that make up this rarest share of the images; default 0.1, or 0.01
+            with the preset.
         label: only rare images of this label.
-        like: content hashes of images of the run to vary; implies ``init="real"``.
+        like: images of the run to vary: content hashes, or ``tag:NAME``, ``view:NAME`` or sample
+            ids of its FiftyOne dataset; implies ``init="real"``.
         sampler: one of `samplers.SAMPLERS`.
-        solver: one of `solvers.SOLVERS`; ``None`` takes the sampler's own.
+        solver: one of `solvers.SOLVERS`; ``None`` takes the sampler's own. With a guidance scale
+            other than 1, stochastic and deterministic ones have different limits (`solvers`).
         steps: sampling steps, each one evaluation of the network; ``None`` takes the solver's own.
         guidance_scale: the paper's w; ``None`` takes the sampler's own.
         init: ``noise``, or ``real`` to start from real images of the target.
@@ -101,15 +100,16 @@ class AugmentSettings(NetworkSettings):
         batch_size: images generated together.
         precision: of the networks: ``auto``, ``float32`` or ``bfloat16``.
         resume: go on with the generation of the same settings, if there is one.
-        dataset: FiftyOne dataset to add the images to; none when absent.
+        dataset: FiftyOne dataset to add the images to; that of the run, if it has one, when absent.
+        fiftyone: add them to a dataset at all.
     """
 
     n: int = 1000
     first: int = 0
     target_class: int | None = None
-    top_fraction: float = 0.1
+    top_fraction: float | None = None
     label: str | None = None
-    like: Sequence[str] | None = None
+    like: str | Sequence[str] | None = None
     sampler: str = "minority"
     solver: str | None = None
     steps: int | None = None
@@ -121,6 +121,33 @@ class AugmentSettings(NetworkSettings):
     precision: str = "auto"
     resume: bool = True
     dataset: str | None = None
+    fiftyone: bool = True
+
+    def in_dataset(self, run: Run, reporter: Reporter) -> "AugmentSettings":
+        """The same, with the run's own dataset and the hashes of what ``like`` names in it.
+
+        Raises:
+            UserError: the database does not answer, the dataset is gone, or ``like`` names nothing.
+        """
+        dataset, like = self.dataset, self.like
+        if dataset is None and (self.fiftyone or isinstance(like, str)):
+            from mincurate.dataset import lookup
+
+            dataset = lookup.dataset_of(run, reporter)
+        if isinstance(like, str):
+            if dataset is None:
+                raise UserError(f"--like needs a FiftyOne dataset, and run {run.key} has none.")
+            from mincurate.dataset import generated
+
+            like = generated.selection(dataset, like)
+        return replace(self, dataset=dataset if self.fiftyone else None, like=like)
+
+    @property
+    def rarest_fraction(self) -> float:
+        """The rarest share to generate: the one given, or the preset's, which has 100 classes."""
+        if self.top_fraction is not None:
+            return self.top_fraction
+        return 0.01 if self.paper else 0.1
 
     def settled(self) -> "AugmentSettings":
         """The same, checked, with the sampler's own values in place of ``None``.
@@ -148,6 +175,8 @@ class AugmentSettings(NetworkSettings):
             steps=steps,
             guidance_scale=scale,
             loss=self.classifier_loss,
+            by=self.classes_by,
+            top_fraction=self.rarest_fraction,
             init=init,
         )
 

@@ -1,7 +1,7 @@
 """How long something takes, by the rates of earlier runs: nothing is loaded or measured."""
 
 from mincurate.curation import gather
-from mincurate.generation.budget import last_guidance
+from mincurate.generation.training_time import last_guidance
 from mincurate.progress import about
 from mincurate.runs import store
 from mincurate.runs.store import Run

@@ -18,26 +18,30 @@ from matplotlib.figure import Figure
 from mincurate.compute.device import choose_device
 from mincurate.curation import gather
 from mincurate.errors import UserError
-from mincurate.evaluation import baseline, feature_spaces, metrics, sets
-from mincurate.evaluation import downstream as downstream_arms
-from mincurate.evaluation.downstream import Downstream
-from mincurate.evaluation.downstream_data import Trial
+from mincurate.evaluation import baseline, feature_spaces, image_sets, metrics
+from mincurate.evaluation import classifier_trial as downstream_arms
+from mincurate.evaluation.classifier_trial import Downstream
+from mincurate.evaluation.classifier_trial_data import Trial
 from mincurate.evaluation.feature_spaces import Judge
+from mincurate.evaluation.image_sets import LEAST, ImageSet, Tail
 from mincurate.evaluation.metric_table import Features
 from mincurate.evaluation.metrics.intervals import RESAMPLES, SUBSETS
-from mincurate.evaluation.sets import LEAST, ImageSet, Tail
 from mincurate.evaluation.verdict import Verdict, conclude
-from mincurate.generation.target import guided_by
+from mincurate.generation.guided_classes import guided_by
 from mincurate.images import collection
 from mincurate.pipelines import augment, new_files
-from mincurate.progress import SILENT, Reporter
+from mincurate.pipelines.preset import Preset
+from mincurate.pipelines.runs import AnyRun, find_run
+from mincurate.progress import Reporter
 from mincurate.ranking import reference
+from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
 from mincurate.report import evaluation_figures, evaluation_page
 from mincurate.report.figures import Picture
+from mincurate.runs import atomic_files as run_files
 from mincurate.runs import digests, schema, store
-from mincurate.runs import files as run_files
 from mincurate.runs.store import Run
+from mincurate.terminal import choose_reporter
 
 SHOWN = 24
 """Pictures of every set on the page."""
@@ -51,8 +55,10 @@ CAPTIONS = {
 
 
 @dataclass(frozen=True)
-class EvaluateSettings:
+class EvaluateSettings(Preset):
     """The settings of `evaluate`, as ``evaluation.json`` records them.
+
+    The preset ``paper`` takes the rarest tenth by the minority score as the tail.
 
     Attributes:
         n: judge the first ``n`` images, against as many plain ones. Default: all.
@@ -75,7 +81,7 @@ class EvaluateSettings:
     resume: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """The result of `evaluate`.
 
@@ -96,27 +102,33 @@ class Evaluation:
     downstream: Downstream | None
     page: Path
 
+    def __repr__(self) -> str:
+        return f"<Evaluation of {self.run.key}: {self.verdict.headline}>"
+
 
 def evaluate(
-    run: str | Run | None = None,
+    run: AnyRun = None,
     settings: EvaluateSettings | None = None,
     *,
-    reporter: Reporter = SILENT,
+    reporter: Reporter | None = None,
+    progress: bool | None = None,
     **changes: Any,
 ) -> Evaluation:
     """Judge the images of a generation, and write ``evaluation.html``, ``.csv`` and ``.json``.
 
     Args:
-        run: the generation or its key. Default: the last one.
+        run: the generation (`find_run`). Default: the last one.
         settings: see `EvaluateSettings`.
+        reporter: as in `score`, and ``progress`` likewise.
         changes: single settings, in place of those in ``settings``.
 
     Raises:
         UserError: the images cannot be judged; the message says what to do.
         StoppedError: Ctrl-C; the same call goes on.
     """
+    reporter = choose_reporter(reporter, progress)
     settings = replace(settings or EvaluateSettings(), **changes)
-    generation = run if isinstance(run, Run) else store.find(run, kind=store.AUGMENT)
+    generation = find_run(run, kind=store.AUGMENT)
     frame = _judged(generation, settings.n)
     by = str(generation.record["settings"].get("by", "rarity"))
     base = guided_by(reference.open_base(base_of(generation)), by)
@@ -131,7 +143,7 @@ def evaluate(
         if not settings.resume:
             shutil.rmtree(generation.path / baseline.FOLDER, ignore_errors=True)
         scorer = reference.scorer_of(base.run, device)
-        judge = feature_spaces.choose(settings.features, base, scorer, by, device, reporter)
+        judge = choose_judge(settings, base, scorer, by, device, reporter)
         plain, plain_vectors = baseline.make(generation, base, scorer, len(frame), device, reporter)
         vectors = np.load(generation.path / schema.VECTORS, allow_pickle=False)[: len(frame)]
         real = judge.extractor.features(base, base.frame["path"].tolist(), base.vectors, reporter)
@@ -139,8 +151,8 @@ def evaluate(
             name: ImageSet(f, judge.extractor.features(base, f["path"].tolist(), v, reporter))
             for name, f, v in (("ddpm", plain, plain_vectors), ("guided", frame, vectors))
         }
-        tail = sets.find_tail(base, real, judge)
-        table = sets.judge_all(base, real, compared, judge, tail, reporter)
+        tail = image_sets.find_tail(base, real, judge, by_minority_score=settings.paper)
+        table = image_sets.judge_all(base, real, compared, judge, tail, reporter)
         verdict = conclude(
             table, int(frame["accepted"].sum()), len(frame), baseline.cause(generation)
         )
@@ -154,6 +166,24 @@ def evaluate(
             generation, base.run, table, verdict, trained, facts, drawn
         )
     return Evaluation(generation, table, verdict, trained, page)
+
+
+def choose_judge(
+    settings: EvaluateSettings,
+    base: Base,
+    scorer: Scorer,
+    by: str | None,
+    device: str,
+    reporter: Reporter,
+) -> Judge:
+    """The features that judge; see `feature_spaces.choose`."""
+    judge = feature_spaces.choose(settings.features, base, scorer, by, device, reporter)
+    if settings.paper and settings.features == feature_spaces.AUTO and not judge.space.inception:
+        reporter.warn(
+            f"The paper measures in features of Inception, which are not here: {judge.space.name} "
+            "judges. `mincurate evaluate --features FILE` takes the Inception weights of FID."
+        )
+    return judge
 
 
 def _judged(generation: Run, n: int | None) -> pd.DataFrame:
@@ -219,7 +249,7 @@ def draw(
     pictures |= {
         name: _pictures(base, images.frame.head(SHOWN)) for name, images in compared.items()
     }
-    space = judge.extractor.space.name
+    space = judge.space.name
     return _save(
         folder,
         rarity=evaluation_figures.rarity_plot(rarity, feature_space=space),
@@ -265,7 +295,7 @@ def facts_of(
     settings: EvaluateSettings,
 ) -> dict[str, Any]:
     """What was compared, and how: the head of ``evaluation.json``."""
-    space = judge.extractor.space
+    space = judge.space
     return {
         "base": base.run.key,
         "base_identity": gather.identity(base.run),

@@ -10,25 +10,27 @@ import pandas as pd
 from mincurate import hashing
 from mincurate.compute.device import choose_device
 from mincurate.errors import UserError
-from mincurate.evaluation import feature_spaces, sets
+from mincurate.evaluation import image_sets
 from mincurate.evaluation.feature_spaces import Judge
-from mincurate.evaluation.sets import LEAST, ImageSet
+from mincurate.evaluation.image_sets import LEAST, ImageSet
 from mincurate.images import collection
 from mincurate.pipelines import evaluate as evaluation
 from mincurate.pipelines.evaluate import EvaluateSettings
-from mincurate.progress import SILENT, Reporter
+from mincurate.pipelines.runs import AnyRun, find_run
+from mincurate.progress import Reporter
 from mincurate.ranking import reference
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
 from mincurate.report import evaluation_page
 from mincurate.runs import schema, store
 from mincurate.runs.store import Run
+from mincurate.terminal import choose_reporter
 
 FOLDER = "evaluations"
 """Where the results are, in the folder of the scored run."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FolderEvaluation:
     """The result of `evaluate_folders`.
 
@@ -43,6 +45,10 @@ class FolderEvaluation:
     table: pd.DataFrame
     folder: Path
 
+    def __repr__(self) -> str:
+        names = ", ".join(name for name in self.sets if name != "real")
+        return f"<FolderEvaluation of {names} against {self.run.key}: {self.page}>"
+
     @property
     def sets(self) -> dict[str, str]:
         """The sets in the table to their names on the page."""
@@ -56,10 +62,11 @@ class FolderEvaluation:
 
 def evaluate_folders(
     folders: Sequence[str | Path],
-    run: str | Run | None = None,
+    run: AnyRun = None,
     settings: EvaluateSettings | None = None,
     *,
-    reporter: Reporter = SILENT,
+    reporter: Reporter | None = None,
+    progress: bool | None = None,
     **changes: Any,
 ) -> FolderEvaluation:
     """Judge folders of images against a scored run, by the metrics of `evaluate`.
@@ -68,26 +75,28 @@ def evaluate_folders(
 
     Args:
         folders: each is a set of images.
-        run: the scored run or its key. Default: the one scored last.
+        run: the scored run (`find_run`). Default: the one scored last.
         settings: see `EvaluateSettings`; ``downstream`` needs a generation.
+        reporter: as in `score`, and ``progress`` likewise.
         changes: single settings, in place of those in ``settings``.
 
     Raises:
         UserError: the images cannot be judged; the message says what to do.
     """
+    reporter = choose_reporter(reporter, progress)
     settings = replace(settings or EvaluateSettings(), **changes)
     if settings.downstream:
         raise UserError("--downstream needs generated images with labels: give a run of augment.")
     names = _names(folders)
-    base = reference.open_base(run if isinstance(run, Run) else store.find(run, kind=store.SCORE))
+    base = reference.open_base(find_run(run, kind=store.SCORE))
     files = {name: _files(folder, settings.n, reporter) for name, folder in names.items()}
     device = choose_device(settings.device)
     scorer = reference.scorer_of(base.run, device)
-    judge = feature_spaces.choose(settings.features, base, scorer, None, device, reporter)
+    judge = evaluation.choose_judge(settings, base, scorer, None, device, reporter)
     compared = {n: _image_set(base, scorer, judge, pairs, reporter) for n, pairs in files.items()}
     real = judge.extractor.features(base, base.frame["path"].tolist(), base.vectors, reporter)
-    tail = sets.find_tail(base, real, judge)
-    table = sets.judge_all(base, real, compared, judge, tail, reporter)
+    tail = image_sets.find_tail(base, real, judge, by_minority_score=settings.paper)
+    table = image_sets.judge_all(base, real, compared, judge, tail, reporter)
     facts = evaluation.facts_of(base, compared, judge, tail, settings)
     for name, folder in names.items():
         facts["sets"][name]["folder"] = str(folder)
@@ -111,7 +120,7 @@ def _names(folders: Sequence[str | Path]) -> dict[str, Path]:
     if len(set(paths)) < len(paths):
         raise UserError("The same folder is given twice; give each once.")
     own = [path.name for path in paths]
-    taken = {"real", "accepted", sets.EQUAL, "guided", ""}
+    taken = {"real", "accepted", image_sets.EQUAL, "guided", ""}
     return {
         name if own.count(name) == 1 and name not in taken else str(path): path
         for name, path in zip(own, paths, strict=True)

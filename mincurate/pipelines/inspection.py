@@ -13,12 +13,12 @@ from mincurate.diffusion.denoiser import Denoiser
 from mincurate.evaluation import gate as gates
 from mincurate.evaluation.gate import Gate
 from mincurate.generation.classifier import Classifier, Predicted, predict
-from mincurate.generation.target import Target
+from mincurate.generation.guided_classes import Target
 from mincurate.progress import Reporter
 from mincurate.ranking import reference
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
-from mincurate.runs import files as run_files
+from mincurate.runs import atomic_files as run_files
 from mincurate.runs import manifest as manifests
 from mincurate.runs import schema
 from mincurate.runs.manifest import read_png
@@ -108,6 +108,7 @@ def _add_facts(
         frame[name] = facts[name].to_numpy()
     frame["start"] = facts["start"].map(paths).to_numpy() if "start" in facts else None
     frame["target_class"] = target.classes[-1]
+    frame["by"] = base.guided_by
 
 
 def _write(generation: Run, frame: pd.DataFrame, vectors: NDArray[np.float32], gate: Gate) -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 from mincurate import hashing
 from mincurate.errors import UserError
 from mincurate.images import sources
+from mincurate.images.collection import Place
 from mincurate.images.sources import Source
 from mincurate.progress import Reporter
 from mincurate.runs import store
@@ -23,13 +24,18 @@ NAMED = 3
 """Files that a message names."""
 
 
-def find_new(run: Run, dataset: str | None = None) -> list[Source]:
+def find_new(run: Run, dataset: str | None = None, images: Place | None = None) -> list[Source]:
     """The files that a run's source, and a FiftyOne dataset, hold now and the run does not.
 
     A file that was changed keeps the score it has; see `find_changed`.
 
+    Args:
+        dataset: where the user may have put samples.
+        images: further files or another table, where the run's source is files or a table.
+
     Raises:
-        UserError: the source is gone, or only a sample of it was scored.
+        UserError: the source is gone, only a sample of it was scored, or it tells itself what is
+            new.
     """
     if run.record["settings"].get("max_images") is not None:
         raise UserError(
@@ -38,7 +44,10 @@ def find_new(run: Run, dataset: str | None = None) -> list[Source]:
         )
     frame, value = run.frame(), str(run.record["source"]["value"])
     scored = set(frame[_identity(frame)])
-    new = [s for s in _present(run, frame) if (s.sample_id or s.rel_path) not in scored]
+    if images is None:
+        new = [s for s in _present(run, frame) if (s.sample_id or s.rel_path) not in scored]
+    else:
+        new = _given(run, images, set(frame["path"]), _root(frame, value))
     if dataset and "sample_id" not in frame:
         root = _root(frame, value) if run.record["source"]["kind"] == "folder" else value
         new += _added_by_hand(dataset, {*frame["path"], *(s.path for s in new)}, root)
@@ -89,9 +98,9 @@ def warn_of_changes(run: Run, consequence: str, reporter: Reporter) -> None:
     if changed := words_on_changes(run):
         reporter.warn(changed)
     if run.record.get("dataset") or "dataset_id" in run.record["source"]:
-        from mincurate.dataset import now
+        from mincurate.dataset import current_state
 
-        if differences := now.differences(run):
+        if differences := current_state.differences(run):
             reporter.warn(f"{differences} {consequence}")
 
 
@@ -147,6 +156,30 @@ def _present(run: Run, frame: pd.DataFrame) -> list[Source]:
     return listing.sources
 
 
+def _given(run: Run, images: Place, scored: set[str], root: str) -> list[Source]:
+    """The files among ``images`` that a run of files or of a table has not scored."""
+    source, settings = run.record["source"], run.record["settings"]
+    if source["kind"] not in ("files", "table"):
+        raise UserError(
+            f"Run {run.key} finds new images in {source['value']} itself: call score_new without "
+            "images, or score these as a run of their own."
+        )
+    table = isinstance(images, str | Path) and sources.is_table(Path(images))
+    listing = sources.read_place(
+        # With those of before, so that labels are taken from the same folders.
+        images if table else [*source.get("paths", []), *_listed_paths(images)],
+        settings.get("labels"),
+        path_column=settings.get("path_column") if table else None,
+        label_column=settings.get("label_field") if table else None,
+        follow_links=bool(settings.get("follow_links")),
+    )
+    return [_below(s, root) for s in listing.sources if s.path not in scored]
+
+
+def _listed_paths(images: Place) -> list[str | Path]:
+    return [images] if isinstance(images, str | Path) else [*images]
+
+
 def _without(samples: list[Source], settings: dict[str, Any]) -> list[Source]:
     """Without labels, where the run was scored with --no-labels."""
     return [replace(s, label=None) for s in samples] if settings.get("labels") is False else samples
@@ -163,10 +196,11 @@ def _added_by_hand(dataset: str, scored: set[str], root: str) -> list[Source]:
     from mincurate.dataset import reader
 
     folder = root if os.path.isdir(root) else os.path.dirname(root)
-    return [
-        replace(s, rel_path=os.path.relpath(s.path, folder), sample_id=None)
-        if Path(s.path).is_relative_to(folder)
-        else replace(s, rel_path=s.path, sample_id=None)
-        for s in reader.read_sources(dataset, None)
-        if s.path not in scored
-    ]
+    return [_below(s, folder) for s in reader.read_sources(dataset, None) if s.path not in scored]
+
+
+def _below(source: Source, folder: str) -> Source:
+    """A file as one of a run's folder; files elsewhere are known by their path."""
+    inside = Path(source.path).is_relative_to(folder)
+    rel_path = os.path.relpath(source.path, folder) if inside else source.path
+    return replace(source, rel_path=rel_path, sample_id=None)

@@ -1,11 +1,119 @@
 """Open what the user names: a folder, a URL, a table, files, or a FiftyOne dataset."""
 
+import os
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from mincurate.images import collection
+from mincurate.errors import UserError
+from mincurate.images import collection, object_storage
 from mincurate.images.collection import FIFTYONE, Collection, Place
 from mincurate.progress import SILENT, Reporter
+from mincurate.runs import store
+from mincurate.runs.store import Run
+
+Images = Any
+"""What a call from Python may name images by; see `place_of`."""
+
+
+def place_of(
+    images: Images,
+    *,
+    labels: bool | None = None,
+    label_field: str | None = None,
+    path_column: str | None = None,
+) -> Place:
+    """What a call from Python names images by, as a place that later calls can open again.
+
+    Args:
+        images: a place (`open_images`); several paths, in whatever holds them; a pandas data frame
+            (`data_frame.save`); a ``fiftyone.Dataset`` or view (`lookup.place`); or a scored run,
+            or the result of one, for the images that it scored.
+        labels: of a data frame, and ``label_field`` and ``path_column`` likewise: as for a table.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if isinstance(images, str):
+        return images
+    if isinstance(images, os.PathLike):
+        return os.fspath(images)
+    if (run := run_of(images)) is not None:
+        return _place_of_run(run)
+    if is_dataset(images):
+        from mincurate.dataset import lookup
+
+        return lookup.place(images)
+    if _is_instance(images, "pandas", "DataFrame"):
+        from mincurate.pipelines import data_frame
+
+        return data_frame.save(
+            images, labels=labels, label_column=label_field, path_column=path_column
+        )
+    if isinstance(images, Iterable) and not isinstance(images, bytes | Mapping):
+        return _paths(images)
+    raise UserError(_not_images(images))
+
+
+def run_of(value: Any) -> Run | None:
+    """The run of a `Run`, or of a result that has one."""
+    run = getattr(value, "run", value)
+    return run if isinstance(run, Run) else None
+
+
+def is_dataset(value: Any) -> bool:
+    """Whether a value is a FiftyOne dataset or view; FiftyOne is not imported for it."""
+    return _is_instance(value, "fiftyone.core.collections", "SampleCollection")
+
+
+def _is_instance(value: Any, module: str, name: str) -> bool:
+    """Whether a value is of a class that may not have been imported."""
+    return module in sys.modules and isinstance(value, getattr(sys.modules[module], name))
+
+
+def _paths(images: Iterable[Any]) -> Place:
+    """Several paths, valid from any folder; of one path, itself."""
+    paths = []
+    for path in images:
+        if not isinstance(path, str | os.PathLike):
+            raise UserError(_not_images(images, path))
+        paths.append(os.fspath(path))
+    if len(paths) == 1:
+        return paths
+    return [
+        path
+        if not path.strip() or path.startswith(FIFTYONE) or object_storage.scheme(path)
+        else os.path.abspath(os.path.expanduser(path))
+        for path in paths
+    ]
+
+
+def _not_images(images: Any, item: Any = None) -> str:
+    kind = type(images).__name__ + ("" if item is None else f" of {type(item).__name__}")
+    return (
+        "The images are a folder, paths, a table, a data frame with a column of paths, a FiftyOne "
+        f"dataset or view, or a scored run, not {kind}: save what is in memory as image files."
+    )
+
+
+def _place_of_run(run: Run) -> Place:
+    """The place that a run has scored, a FiftyOne dataset by its present name."""
+    if store.kind_of(run) != store.SCORE:
+        raise UserError(
+            f"{run.key} holds generated images; give the scored run that they were made for "
+            f"({run.record.get('base')})."
+        )
+    source = run.record.get("source")
+    if not source:
+        raise UserError(f"Run {run.key} was stopped before it had read its images: name them.")
+    if source["kind"] != "fiftyone":
+        return source.get("paths") or str(source["value"])
+    from mincurate.dataset import database, lookup
+
+    database.check_database()
+    name, view = lookup.source_of(run)
+    return FIFTYONE + (f"{name}/{view}" if view else name)
 
 
 def open_images(

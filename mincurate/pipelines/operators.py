@@ -13,14 +13,23 @@ import pandas as pd
 
 from mincurate.curation import export as exports
 from mincurate.curation import gather, rebalance, review
-from mincurate.dataset import app_config, delete, footprint, generated, labels, lookup, now, tags
+from mincurate.dataset import (
+    app_config,
+    current_state,
+    delete,
+    generated,
+    labels,
+    lookup,
+    ownership,
+    tags,
+)
 from mincurate.dataset import samples as parts
 from mincurate.errors import UserError
 from mincurate.progress import Reporter
 from mincurate.ranking import compare
 from mincurate.ranking import tail as tails
 from mincurate.ranking.compare import Comparison
-from mincurate.runs import files, schema, store
+from mincurate.runs import atomic_files, schema, store
 from mincurate.runs.store import Run
 
 if TYPE_CHECKING:
@@ -70,7 +79,7 @@ def run_exists(key: str) -> bool:
 
 def saved_views(dataset: Any) -> dict[str, str]:
     """Names and titles of the saved views that mincurate made in a dataset."""
-    ours = footprint.read(dataset).views
+    ours = ownership.read(dataset).views
     views = {n: t for n, t in VIEWS.items() if n in ours and dataset.has_saved_view(n)}
     if not views:
         lookup.find(dataset)  # tells to score it first
@@ -110,7 +119,7 @@ class Counts:
     """Images of a scored run.
 
     Attributes:
-        classes: by ``rarity_class``, the rarest first.
+        classes: by ordinal class, the rarest first.
         labels: by label, in alphabetical order.
     """
 
@@ -118,12 +127,35 @@ class Counts:
     labels: dict[str, int]
 
 
-def counts(run: Run) -> Counts:
-    """How many images of a scored run are of each class and label."""
-    columns = ["label", "rarity_class", "status"]
+def guides(run: Run) -> dict[str, str]:
+    """Whose classes can guide, with a title for each: ``rarity`` and ``minority``.
+
+    ``rarity`` alone where the ranking is that of the minority score.
+    """
+    tail = tails.look(run)
+    titles = {"rarity": f"the ranking that is shown ({tail.rank_by})"}
+    if tail.rank_by != "minority" or tail.within_label:
+        titles["minority"] = "the minority score (the paper's)"
+    return titles
+
+
+def counts(run: Run, by: str = "rarity") -> Counts:
+    """How many images of a scored run are of each class and label.
+
+    Args:
+        run: the run.
+        by: whose classes, ``rarity`` or ``minority``.
+
+    Raises:
+        UserError: there are no such classes.
+    """
+    if by not in ("rarity", "minority"):
+        raise UserError(f"Images are rare by rarity or by minority, not by {by!r}.")
+    column = f"{by}_class"
+    columns = ["label", column, "status"]
     frame = pd.read_parquet(run.path / schema.SCORES, columns=columns)
     scored = frame[frame["status"] == "ok"]
-    classes = scored["rarity_class"].astype("int64").value_counts().sort_index(ascending=False)
+    classes = scored[column].astype("int64").value_counts().sort_index(ascending=False)
     names = scored["label"].value_counts().sort_index()
     return Counts(
         {int(number): int(n) for number, n in zip(classes.index, classes, strict=True)},
@@ -189,7 +221,7 @@ def rebalance_plan(images: pd.DataFrame, by: Any, to: Any, cap: int) -> pd.DataF
 def write_weights(images: pd.DataFrame, by: Any, to: Any, path: Path) -> int:
     """Write a sampling weight for every image to a CSV file; returns the number of images."""
     weights = rebalance.weights_for(images, by, to)
-    files.write_atomically(path, weights.to_csv(index=False).encode())
+    atomic_files.write_atomically(path, weights.to_csv(index=False).encode())
     return len(weights)
 
 
@@ -296,7 +328,7 @@ def delete_run(dataset: Any, run: Run, *, keep_dataset: bool) -> bool:
 def _images(dataset: Any, split_field: str = "") -> pd.DataFrame:
     """All images of the run that a dataset shows, and of its generations; see `gather.gather`."""
     run = lookup.find(dataset)
-    state = now.read(run, dataset.name)
+    state = current_state.read(run, dataset.name)
     splits = tags.field(dataset.name, split_field) if split_field else {}
     return gather.gather(
         run, tags=state.tags, splits=splits, frame=state.frame, boxes=state.boxes or None

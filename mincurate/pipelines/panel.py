@@ -196,9 +196,18 @@ def generations(dataset: Any) -> list[Run]:
 
 
 def generated_table(dataset: Any) -> pd.DataFrame | None:
-    """One row per different image generated from the run; ``None`` if there is none."""
-    files = [run.path / SYNTHETIC for run in generations(dataset)]
-    tables = [pd.read_parquet(file) for file in files if file.is_file()]
+    """One row per different image generated from the run; ``None`` if there is none.
+
+    ``by`` says whose class was asked for, ``rarity`` or ``minority``, and ``reached`` whether the
+    image is of that class, or rarer.
+    """
+    tables = []
+    for run in generations(dataset):
+        if (run.path / SYNTHETIC).is_file():
+            frame, settings = pd.read_parquet(run.path / SYNTHETIC), run.record["settings"]
+            by = settings.get("by", "rarity")
+            reached = frame[f"{by}_class"] >= min(settings["target_classes"])
+            tables.append(frame.assign(by=by, reached=reached))
     if not tables:
         return None
     table = pd.concat(tables, ignore_index=True).drop_duplicates("content_hash")

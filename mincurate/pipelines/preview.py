@@ -8,14 +8,15 @@ import torch
 
 from mincurate.compute.device import choose_device
 from mincurate.diffusion.denoiser import Denoiser
+from mincurate.generation.guided_classes import Target, choose_target, guided_by
+from mincurate.generation.networks import plan_trainings
 from mincurate.generation.solvers import timestep_grid
-from mincurate.generation.target import Target, choose_target, guided_by
-from mincurate.generation.trainings import plan_trainings
-from mincurate.pipelines.augment import find_scored, judges
+from mincurate.pipelines.augment import judges
 from mincurate.pipelines.augment_settings import AugmentSettings
-from mincurate.progress import duration
+from mincurate.pipelines.runs import AnyRun, find_run
+from mincurate.progress import SILENT, Reporter, duration
 from mincurate.ranking import reference
-from mincurate.runs.store import Run
+from mincurate.runs import store
 
 GUIDED_COST = {"minority": 1.5, "self-guided": 4.0}
 """One evaluation of the network in plain ones (``benchmarks/sampling.py``)."""
@@ -41,19 +42,25 @@ class Preview:
 
 
 def preview(
-    run: str | Run | None = None, settings: AugmentSettings | None = None, **changes: Any
+    run: AnyRun = None,
+    settings: AugmentSettings | None = None,
+    *,
+    reporter: Reporter = SILENT,
+    **changes: Any,
 ) -> Preview:
     """What `augment` would do with the same arguments.
 
     Raises:
         UserError: something the user can fix.
     """
+    scored = find_run(run, kind=store.SCORE)
     settings = replace(settings or AugmentSettings(), **changes).settled()
-    base = guided_by(reference.open_base(find_scored(run)), settings.by)
+    base = guided_by(reference.open_base(scored), settings.classes_by)
+    settings = settings.in_dataset(scored, reporter)
     target, members = choose_target(
         base,
         target_class=settings.target_class,
-        top_fraction=settings.top_fraction,
+        top_fraction=settings.rarest_fraction,
         label=settings.label,
         like=settings.like,
     )
@@ -96,6 +103,6 @@ def _seconds_per_image(denoiser: Denoiser, settings: AugmentSettings) -> float:
             denoiser.denoise(x, sigma)
     evaluation = (time.monotonic() - started) / 3 / n
     share = settings.strength if settings.init == "real" else 1.0
-    spacing = "even" if settings.paper else "quadratic"
+    spacing = "even" if settings.paper and settings.solver == "ancestral" else "quadratic"
     grid = timestep_grid(denoiser.alphas_cumprod, settings.steps or 1, spacing, share)
     return evaluation * len(grid) * GUIDED_COST.get(settings.sampler, 1.0)

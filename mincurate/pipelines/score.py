@@ -6,6 +6,7 @@ rank          ordinal classes, other evidence of rarity, the map: the table
 store         report, FiftyOne dataset
 """
 
+import html
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,21 +19,23 @@ from mincurate.images import collection as collections
 from mincurate.images.collection import Collection, Place
 from mincurate.images.object_storage import remote
 from mincurate.pipelines import scoring_plan
-from mincurate.pipelines.open_images import open_images
+from mincurate.pipelines.open_images import Images, open_images, place_of, run_of
 from mincurate.pipelines.score_settings import ScoreSettings
 from mincurate.pipelines.scoring_plan import Networks, ScoringPlan
-from mincurate.progress import SILENT, Reporter
+from mincurate.progress import Reporter
 from mincurate.ranking import diagnostics, reconstructions, score_shards, table
+from mincurate.ranking.classes import RANKINGS, rarest_first
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.score_shards import Reading, Recipe
 from mincurate.runs import digests, shards
 from mincurate.runs.store import Run
+from mincurate.terminal import choose_reporter
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """What `score` leaves.
 
@@ -48,6 +51,22 @@ class Result:
     report: Path
     stored: str = ""
 
+    def __repr__(self) -> str:
+        scored, shown = self.run.record["counts"]["scored"], f" in {self.dataset!r}"
+        return f"<Result {self.run.key}: {scored:,} images scored{shown if self.dataset else ''}>"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the rarest images, and how far to trust that they are."""
+        columns = ["rarity", "minority_score", "rarity_class", "label", "rel_path"]
+        rarest = self.rarest(10)[columns]
+        table = rarest.to_html(index=False, na_rep="", float_format="{:.3f}".format)
+        trust = f"Trust in this ranking: {self.run.record['trust']['words']}"
+        return f"<p>{html.escape(repr(self))}<br>{html.escape(trust)}</p>{table}"
+
+    def rarest(self, n: int = 10) -> "pd.DataFrame":
+        """The rows of ``frame`` of the ``n`` rarest images, the rarest first."""
+        return rarest_first(self.frame, RANKINGS[self.run.record["rank_by"]]).head(n)
+
     @property
     def frame(self) -> "pd.DataFrame":
         """One row per file; see `docs/files.md` for the columns. Higher scores are rarer."""
@@ -60,28 +79,40 @@ class Result:
 
 
 def score(
-    path: Place,
+    path: Images,
     settings: ScoreSettings | None = None,
     *,
-    reporter: Reporter = SILENT,
+    reporter: Reporter | None = None,
+    progress: bool | None = None,
     **changes: Any,
 ) -> Result:
     """Score every image of ``path``, rank them, and store the result.
 
     Args:
         path: a folder, a URL such as ``s3://bucket/folder``, a CSV, JSON Lines or Parquet table,
-            ``fiftyone:NAME[/VIEW]``, or a list of files and folders.
-        settings: all settings at once.
-        reporter: hears of progress.
+            ``fiftyone:NAME[/VIEW]``, or several files and folders; a pandas data frame with a
+            column of paths; a FiftyOne dataset or view; or a scored run or its `Result`, to go on
+            with it or to score its images with other settings.
+        settings: all settings at once; those of the run where ``path`` is one.
+        reporter: hears of progress; see `terminal.choose_reporter`, also for ``progress``.
+        progress: show progress (True), or only log it (False).
         changes: single settings by name, such as ``n_draws=3``; see `ScoreSettings`.
 
     Raises:
         UserError: something the user can mend.
         trainer.TrainingInterruptedError: Ctrl-C while training; nothing is lost.
     """
-    settings = replace(settings or ScoreSettings(), **changes).with_lasting_paths()
-    settings.check()
+    reporter = choose_reporter(reporter, progress)
+    before = run_of(path)
+    settings = settings or (ScoreSettings.again(before) if before else ScoreSettings())
+    settings = replace(settings, **changes).settled().with_lasting_paths()
     cluster = settings.cluster
+    path = place_of(
+        path,
+        labels=settings.labels,
+        label_field=settings.label_field,
+        path_column=settings.path_column,
+    )
     collections.check_place(path)
     dataset = _choose_dataset(path, settings)
 
@@ -120,16 +151,16 @@ def _choose_dataset(path: Place, settings: ScoreSettings) -> str | None:
     place = collections.place_name(path)
     if remote(place):
         raise UserError("FiftyOne shows local files only: score objects with --no-fiftyone.")
-    from mincurate.dataset import database, target
+    from mincurate.dataset import database, destination
 
     database.check_database()
-    return target.choose_name(place, settings.dataset)
+    return destination.choose_name(place, settings.dataset)
 
 
 def _check_key(run: Run, dataset: str) -> None:
-    from mincurate.dataset import target
+    from mincurate.dataset import destination
 
-    target.check_run(dataset, run)
+    destination.check_run(dataset, run)
 
 
 def _open(path: Place, settings: ScoreSettings, reporter: Reporter) -> Collection:
@@ -180,10 +211,10 @@ def _build_scorer(
     reading: Reading,
     reporter: Reporter,
 ) -> Scorer:
-    scorer = networks.scorer(plan.sigma, plan.settings.n_draws, plan.settings.seed, plan.dtype)
+    scorer = networks.scorer(plan.sigma, plan.n_draws, plan.settings.seed, plan.dtype)
     if not plan.settings.adaptive:
         return scorer
-    edge = score_shards.pilot(run, images, scorer, reading, plan.settings.num_classes, reporter)
+    edge = score_shards.pilot(run, images, scorer, reading, plan.ranking.num_classes, reporter)
     return replace(scorer, edge=edge)
 
 
@@ -230,7 +261,7 @@ def _rank(
         run,
         images,
         unreadable,
-        table.Ranking(settings.rank_by, settings.num_classes, settings.within_label),
+        plan.ranking,
         map_seed=settings.seed if settings.umap else None,
         shard_images=score_shards.SHARD_IMAGES,
         reporter=reporter,
@@ -244,8 +275,8 @@ def _record_outcome(run: Run, networks: Networks, scorer: Scorer, plan: ScoringP
     run.update(model=models.model_record(denoiser, trained_here=plan.training is not None))
     table.record_outcome(
         run,
-        rank_by=settings.rank_by,
-        num_classes=settings.num_classes,
+        rank_by=plan.ranking.rank_by,
+        num_classes=plan.ranking.num_classes,
         seed=settings.seed,
         version=version("mincurate"),
         sigma=scorer.sigma,

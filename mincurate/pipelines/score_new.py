@@ -17,16 +17,20 @@ from numpy.typing import NDArray
 from mincurate.compute.device import choose_device
 from mincurate.errors import StoppedError
 from mincurate.images import appearance, decode_pool
+from mincurate.images.collection import Place
 from mincurate.images.sources import Source
 from mincurate.pipelines import new_files
+from mincurate.pipelines.open_images import Images, place_of
+from mincurate.pipelines.runs import AnyRun, find_run
 from mincurate.progress import SILENT, Reporter
 from mincurate.ranking import classes, outliers, rarity_kind, reference, table_file
 from mincurate.ranking import table as tables
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
+from mincurate.runs import atomic_files as run_files
 from mincurate.runs import digests, schema, store
-from mincurate.runs import files as run_files
 from mincurate.runs.store import Run
+from mincurate.terminal import choose_reporter
 
 PORTION = 512
 """Images that are scored between two writings of the table: what a killed process loses."""
@@ -34,7 +38,7 @@ NUMBERS = [name for name, column in schema.COLUMNS.items() if column.of_content]
 """Columns that an exact copy takes over, as far as the run has them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Joined:
     """What `score_new` leaves.
 
@@ -49,6 +53,9 @@ class Joined:
     dataset: str | None
     frame: pd.DataFrame
     tried: int | None = None
+
+    def __repr__(self) -> str:
+        return f"<Joined: {self.words}>"
 
     @property
     def words(self) -> str:
@@ -68,39 +75,49 @@ class Joined:
 
 
 def score_new(
-    run: str | Run | None = None,
+    run: AnyRun = None,
+    images: Images | None = None,
     *,
     dataset: str | None = None,
     batch_size: int = 32,
     workers: int = 2,
     device: str = "auto",
     fiftyone: bool = True,
-    reporter: Reporter = SILENT,
+    reporter: Reporter | None = None,
+    progress: bool | None = None,
 ) -> Joined:
     """Score the images that came since a run was scored, and add them to it.
 
     Args:
-        run: the run or its key; the one scored last when absent.
+        run: the scored run (`find_run`); the one scored last when absent.
+        images: of a run of paths, a table or a data frame, which cannot tell by itself what is new:
+            further paths, or the table or data frame as it is now. Those that are scored already
+            are left out.
         dataset: FiftyOne dataset to look for new samples in and to write to; the run's own when
             absent.
+        batch_size: images per batch; changes no score.
+        workers: processes that decode images.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
         fiftyone: look there and write there at all.
+        reporter: as in `score`, and ``progress`` likewise.
 
     Raises:
         UserError: something the user can mend.
         StoppedError: Ctrl-C; what is scored is kept, and the same call goes on.
     """
-    scored = run if isinstance(run, Run) else store.find(run, kind=store.SCORE)
+    reporter = choose_reporter(reporter, progress)
+    scored = find_run(run, kind=store.SCORE)
     base = reference.open_base(scored)
     name = None
     if fiftyone and (dataset or scored.record.get("dataset")):
-        from mincurate.dataset import database, lookup, target, writer
+        from mincurate.dataset import database, destination, lookup, writer
 
         database.check_database()
         name = dataset or lookup.dataset_of(scored, reporter)
-        target.check(database.load(str(name)), grouped=True)
+        destination.check(database.load(str(name)), grouped=True)
     if changed := new_files.words_on_changes(scored):
         reporter.warn(changed)
-    new = new_files.find_new(scored, name)
+    new = new_files.find_new(scored, name, None if images is None else _place(scored, images))
     before = len(scored.frame())
     stopped = False
     with digests.held(scored):
@@ -124,22 +141,31 @@ def score_new(
     return Joined(scored, name, added)
 
 
-def retry_failed(
-    run: Run,
+def _place(scored: Run, images: Images) -> Place:
+    settings = scored.record["settings"]
+    columns = {name: settings.get(name) for name in ("labels", "label_field", "path_column")}
+    return place_of(images, **columns)
+
+
+def retry(
+    run: AnyRun = None,
     *,
     batch_size: int = 32,
     workers: int = 2,
     device: str = "auto",
     fiftyone: bool = True,
-    reporter: Reporter = SILENT,
+    reporter: Reporter | None = None,
+    progress: bool | None = None,
 ) -> Joined:
     """Try the files again that could not be read when a run was scored; all others are kept.
 
-    Those that can be read now join the run like new ones.
+    Those that can be read now join the run like new ones. The arguments are those of `score_new`.
 
     Raises:
         UserError: something the user can mend.
     """
+    reporter = choose_reporter(reporter, progress)
+    run = find_run(run, kind=store.SCORE)
     base = reference.open_base(run)
     name = None
     if fiftyone and run.record.get("dataset"):
@@ -225,8 +251,8 @@ def _score(
         )
         for name in ("rarity_kind", "rare_group"):
             if name in frame:
-                known = base.frame[name].astype(object).iloc[like].reset_index(drop=True)
-                scored[name] = known.where(like >= 0, None)
+                words = base.frame[name].astype(object).iloc[like].reset_index(drop=True)
+                scored[name] = words.where(like >= 0, None)
         numbers.append(scored[["content_hash", *copied]].astype(object))
     table = pd.DataFrame(rows).merge(pd.concat(numbers), on="content_hash", how="left")
     table["broken"] = appearance.broken(table, base.run.record["sharpness_floor"])

@@ -4,11 +4,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from mincurate import paths
 from mincurate.compute.ray_map import Cluster, choose_engine
 from mincurate.diffusion import models
 from mincurate.errors import UserError
 from mincurate.images.decode import Fit
 from mincurate.pipelines.estimates import spares_draws
+from mincurate.pipelines.preset import Preset
 from mincurate.ranking.classes import RANKINGS
 from mincurate.runs import command
 from mincurate.runs.store import Run
@@ -17,23 +19,31 @@ TRAIN_MINUTES = 10.0
 """Training budget when there is no model, from `TRAIN_IMAGES` images on."""
 TRAIN_IMAGES = 1000
 """Fewer images get less in proportion: a longer training only memorises them."""
+DEFAULTS: dict[str, Any] = {"n_draws": 6, "num_classes": 10, "rank_by": "embedding"}
+PAPER: dict[str, Any] = {"n_draws": 5, "num_classes": 100, "rank_by": "minority"}
+"""Values in place of ``None``; those of the published code with ``preset="paper"``."""
+PAPER_SIGMA_PER_PIXEL = 6.37 / 256
+"""The published noise level, timestep 605 of 1000 of the linear schedule at 256 px, per pixel of
+the side: images of other sizes keep the same share of their information."""
 
 
 @dataclass(frozen=True)
-class ScoreSettings:
+class ScoreSettings(Preset):
     """The settings of `score`; a command-line option and a recorded setting have the same names.
+
+    The preset ``paper`` takes the distance ``lpips-vgg``, `PAPER` and `PAPER_SIGMA_PER_PIXEL`.
 
     Attributes:
         model: a diffusers pipeline or ``UNet2DModel`` folder, a hub id, or a run whose model to
             use (``mincurate_3``). Without one, a small denoiser is trained on the images.
         sigma: noise level of the score, pixels in [-1, 1]; default 0.005 per pixel of the side.
-        n_draws: noise draws per image (K).
+        n_draws: noise draws per image (K); default 6.
         adaptive: make two draws of every image, and K only of those that two draws do not put
             clearly inside or outside the rarest class of the minority score.
-        num_classes: number of ordinal classes (L); 0 is the commonest.
+        num_classes: number of ordinal classes (L), default 10; 0 is the commonest.
         within_label: rank an image among those of its own label.
-        rank_by: ``embedding``, ``minority``, ``calibrated`` or ``neighbors``: what ``rarity`` and
-            ``rarity_class`` follow.
+        rank_by: ``embedding`` (default), ``minority``, ``calibrated`` or ``neighbors``: what
+            ``rarity`` and ``rarity_class`` follow.
         perceptual: distance: ``auto``, ``lpips-vgg|lpips-alex|lpips-squeeze[@FILE]``, ``unet`` or
             ``torchvision:NAME[@FILE]``.
         embedding: vectors: ``auto``, ``unet``, ``torchvision:NAME[@FILE]`` or a hub id.
@@ -67,11 +77,11 @@ class ScoreSettings:
 
     model: str | None = None
     sigma: float | None = None
-    n_draws: int = 6
+    n_draws: int | None = None
     adaptive: bool = False
-    num_classes: int = 10
+    num_classes: int | None = None
     within_label: bool = False
-    rank_by: str = "embedding"
+    rank_by: str | None = None
     perceptual: str = "auto"
     embedding: str = "auto"
     image_size: int | None = None
@@ -98,13 +108,31 @@ class ScoreSettings:
     address: str | None = None
     num_workers: int | None = None
 
-    def check(self) -> None:
-        """Raise `UserError` for a value, or two together, that cannot be."""
-        if self.rank_by not in RANKINGS:
-            raise UserError(f"--rank-by is {', '.join(RANKINGS)}, not {self.rank_by!r}.")
-        if self.n_draws < 1 or self.num_classes < 1 or self.batch_size < 1:
+    def settled(self) -> "ScoreSettings":
+        """The same, checked, with defaults, or the preset's values, in place of ``None``.
+
+        Raises:
+            UserError: a value, or two together, that cannot be.
+        """
+        given = {name: getattr(self, name) for name in DEFAULTS}
+        defaults = PAPER if self.paper else DEFAULTS
+        values = {name: defaults[name] if v is None else v for name, v in given.items()}
+        self._check(**values)
+        if self.paper and self.perceptual == "auto":
+            values["perceptual"] = "lpips-vgg"
+        return replace(self, **values)
+
+    @property
+    def sigma_per_pixel(self) -> float:
+        """Noise level per pixel of the image's side, where no ``sigma`` is given."""
+        return PAPER_SIGMA_PER_PIXEL if self.paper else models.SIGMA_PER_PIXEL
+
+    def _check(self, n_draws: int, num_classes: int, rank_by: str) -> None:
+        if rank_by not in RANKINGS:
+            raise UserError(f"--rank-by is {', '.join(RANKINGS)}, not {rank_by!r}.")
+        if n_draws < 1 or num_classes < 1 or self.batch_size < 1:
             raise UserError("--n-draws, --num-classes and --batch-size are at least 1.")
-        if self.adaptive and not spares_draws(self.n_draws, self.num_classes, self.within_label):
+        if self.adaptive and not spares_draws(n_draws, num_classes, self.within_label):
             raise UserError(
                 "--adaptive spends draws at the edge of the rarest class of all images: it goes "
                 "with 4 or more --n-draws, 2 or more --num-classes, and not with --within-label."
@@ -148,3 +176,21 @@ class ScoreSettings:
         """The settings a run was scored with; runs of earlier versions recorded fewer."""
         recorded = run.record.get("settings") or {}
         return cls(**{f.name: recorded[f.name] for f in fields(cls) if f.name in recorded})
+
+    @classmethod
+    def again(cls, run: Run) -> "ScoreSettings":
+        """The settings that go on with a run, as `runs.command.command` spells them out."""
+        record, folder = run.record, run.path.resolve()
+        settings = replace(cls.of(run), resume=True)
+        settings = replace(settings, rank_by=record.get("rank_by") or settings.rank_by)
+        if folder.parent != (paths.home() / "runs").resolve():
+            settings = replace(settings, output=folder)
+        if not run.finished:
+            return settings
+        name = record.get("dataset")
+        if name is not None:
+            from mincurate.dataset import database, lookup
+
+            database.check_database()
+            name = lookup.name_now(run, name)
+        return replace(settings, dataset=name, fiftyone=name is not None)

@@ -102,10 +102,23 @@ class ScoringPlan:
         """Noise level of the score."""
         return float(self.settings.sigma or 0)
 
+    @property
+    def n_draws(self) -> int:
+        """Noise draws per image (K)."""
+        return int(self.settings.n_draws or 0)
+
+    @property
+    def ranking(self) -> table.Ranking:
+        """What the images are ranked by."""
+        settings = self.settings
+        return table.Ranking(
+            str(settings.rank_by), int(settings.num_classes or 0), settings.within_label
+        )
+
     def request(self, images: Collection) -> str:
         """Hash of the images and of all that decides their scores."""
         settings = self.settings
-        scoring = [self.sigma, settings.n_draws, settings.perceptual, settings.embedding, self.size]
+        scoring = [self.sigma, self.n_draws, settings.perceptual, settings.embedding, self.size]
         return hashing.fingerprint(
             {
                 "images": list(images.unique),
@@ -144,12 +157,16 @@ def make(
     images: Collection, networks: Networks, settings: ScoreSettings, device: str
 ) -> ScoringPlan:
     """Choose the size, the noise level and the training."""
-    given = networks.denoiser
+    denoiser = networks.denoiser
     dtype = choose_precision(settings.precision, device)
-    size = given.image_size if given else settings.image_size or models.choose_size(images, device)
-    sigma = float(settings.sigma or models.SIGMA_PER_PIXEL * size)
+    size = (
+        denoiser.image_size
+        if denoiser
+        else settings.image_size or models.choose_size(images, device)
+    )
+    sigma = float(settings.sigma or settings.sigma_per_pixel * size)
     training = None
-    if given is None:
+    if denoiser is None:
         # With steps the minutes decide nothing, and must not name another model.
         minutes = settings.minutes(TRAIN_IMAGES if settings.train_steps else len(images.unique))
         training = Training(
@@ -167,7 +184,7 @@ def make(
         precision=str(dtype or torch.float32).removeprefix("torch."),
         train_minutes=training.minutes if training else None,
     )
-    model_hash = given.content_hash() if given else str(training)
+    model_hash = denoiser.content_hash() if denoiser else str(training)
     return ScoringPlan(settings, model_hash, training, device, dtype)
 
 
@@ -210,7 +227,7 @@ def announcement(images: Collection, networks: Networks, plan: ScoringPlan) -> s
     """What will be done, and how long it takes about."""
     settings, count = plan.settings, len(images.unique)
     seconds = _seconds_per_image(networks, plan) * count
-    draws = f"2 to {settings.n_draws}" if settings.adaptive else str(settings.n_draws)
+    draws = f"2 to {plan.n_draws}" if settings.adaptive else str(plan.n_draws)
     return (
         f"Scoring {draws} draws of {count:,} images at sigma {plan.sigma:.3g} on {plan.device} "
         f"takes {about(seconds, 'at most' if settings.adaptive else 'about')}"
@@ -224,7 +241,7 @@ def _seconds_per_image(networks: Networks, plan: ScoringPlan) -> float:
     if denoiser is None:
         denoiser = train_denoiser.untrained(plan.training or Training(32, None), plan.device)
     networks = replace(networks, denoiser=denoiser).complete(plan.settings, plan.device)
-    scorer = networks.scorer(0.1, plan.settings.n_draws, 0, plan.dtype)
+    scorer = networks.scorer(0.1, plan.n_draws, 0, plan.dtype)
     count, side = 8, denoiser.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (count, 3, side, side), dtype=np.uint8)
     names = [str(i) for i in range(count)]

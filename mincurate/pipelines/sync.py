@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 
 from mincurate.curation import gather
-from mincurate.dataset import generated, lookup, target, writer
+from mincurate.dataset import destination, generated, lookup, writer
 from mincurate.dataset.database import check_database
 from mincurate.errors import UserError
 from mincurate.pipelines import augment
-from mincurate.progress import SILENT, Reporter
+from mincurate.pipelines.runs import AnyRun, find_run
+from mincurate.progress import Reporter
 from mincurate.ranking import migrate
 from mincurate.runs import digests, store
 from mincurate.runs.store import Run
+from mincurate.terminal import choose_reporter
 
 
 @dataclass(frozen=True)
@@ -37,19 +39,29 @@ class Synced:
         return line + (f"; with {', '.join(self.generations)}." if self.generations else ".")
 
 
-def sync(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> Synced:
+def sync(
+    run: AnyRun = None,
+    dataset: str | None = None,
+    *,
+    reporter: Reporter | None = None,
+    progress: bool | None = None,
+) -> Synced:
     """Write a scored run, and what was generated from it, into its dataset; twice changes nothing.
 
     What only the database knew is not in the files: tags and fields of the user's, and samples
     that no run holds.
 
     Args:
-        run: a scored run, or a generation, for which its scored run stands.
+        run: a scored run (`find_run`), or a generation, for which its scored run stands; the run
+            scored last when absent.
         dataset: its name; the one that the run was written to when absent.
+        reporter: as in `score`, and ``progress`` likewise.
 
     Raises:
         UserError: the run is not finished, or the database does not answer.
     """
+    reporter = choose_reporter(reporter, progress)
+    run = find_run(run, kind=store.SCORE)
     scored = run if store.kind_of(run) == store.SCORE else store.find(str(run.record["base_path"]))
     if not scored.finished:
         raise UserError(f"The run {scored.key} is not finished; give its command again to go on.")
@@ -63,7 +75,7 @@ def sync(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> S
         )
     check_database()
     if dataset:
-        target.check_name(dataset)
+        destination.check_name(dataset)
     written = writer.write_run(scored, dataset or _dataset_of(scored), reporter, recreate=True)
     scored.update(dataset=written.name)
     added, shown = written.added, []
@@ -81,4 +93,4 @@ def _dataset_of(scored: Run) -> str:
     if name := record.get("dataset") or record["source"].get("dataset"):
         return lookup.name_now(scored, str(name))
     place, value = record["source"]["kind"], record["source"]["value"]
-    return target.choose_name(f"fiftyone:{value}" if place == "fiftyone" else value, None)
+    return destination.choose_name(f"fiftyone:{value}" if place == "fiftyone" else value, None)

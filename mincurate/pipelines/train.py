@@ -15,10 +15,11 @@ from mincurate.errors import UserError
 from mincurate.images import collection
 from mincurate.images.collection import Collection
 from mincurate.images.decode import Fit
-from mincurate.pipelines.open_images import open_images
-from mincurate.progress import SILENT, Reporter
-from mincurate.runs import digests, files
+from mincurate.pipelines.open_images import Images, open_images, place_of
+from mincurate.progress import Reporter
+from mincurate.runs import atomic_files, digests
 from mincurate.runs.store import Run
+from mincurate.terminal import choose_reporter
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,12 @@ class TrainSettings:
 
 
 def train(
-    path: str | Path,
+    path: Images,
     output: str | Path,
     settings: TrainSettings | None = None,
     *,
-    reporter: Reporter = SILENT,
+    reporter: Reporter | None = None,
+    progress: bool | None = None,
     **changes: Any,
 ) -> Denoiser:
     """Train a denoiser on the images of ``path`` and save it as a diffusers pipeline in ``output``.
@@ -73,13 +75,14 @@ def train(
         path: as in `score`.
         output: folder of the model.
         settings: all settings at once.
-        reporter: hears of progress.
+        reporter: as in `score`, and ``progress`` likewise.
         changes: single settings by name, such as ``train_steps=100``; see `TrainSettings`.
 
     Raises:
         UserError: something the user can mend.
         trainer.TrainingInterruptedError: Ctrl-C; give the same command again to go on.
     """
+    reporter = choose_reporter(reporter, progress)
     settings = replace(settings or TrainSettings(), **changes)
     cluster = choose_engine(
         settings.engine, settings.address, settings.num_workers, settings.device
@@ -93,6 +96,7 @@ def train(
         workers=settings.workers,
         max_images=settings.max_images,
     )
+    path = place_of(path, labels=False)
     collection.check_place(path)
     device = choose_device(settings.device)
     start = load_denoiser(models.place(settings.model), device) if settings.model else None
@@ -150,6 +154,6 @@ def _claim(folder: Path, identity: str) -> None:
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        files.write_atomically(marker, identity.encode())
+        atomic_files.write_atomically(marker, identity.encode())
     except OSError as error:
         raise UserError(f"Cannot write to {folder}: {error.strerror}.") from error

@@ -23,9 +23,6 @@ WITHIN = {"embedding_rarity": "embedding_rarity_within_label"}
 TAIL_PARTS = 10
 """The tail is the rarest of so many equal parts."""
 
-TAIL_PARTS = 10
-"""The tail is the rarest of so many equal parts."""
-
 
 def within_column(column: str, columns: Container[str]) -> str:
     """The column that ranks within labels: the one in `WITHIN`, where the table has it."""

@@ -10,7 +10,7 @@ from mincurate.runs import store
 from mincurate.runs.store import Run
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
     """Two rankings of the images that both runs scored.
 
@@ -27,6 +27,9 @@ class Comparison:
     frame: pd.DataFrame
     correlation: float
     kept_in_tail: float
+
+    def __repr__(self) -> str:
+        return f"<Comparison: {self.words}>"
 
     @property
     def words(self) -> str:

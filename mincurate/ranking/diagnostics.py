@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from mincurate.features.embedder import Embedder
 from mincurate.images import collection
+from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit
-from mincurate.images.depth import Rendering
 from mincurate.ranking import classes, minority_score, outliers, reliability
 from mincurate.ranking.minority_score import Scorer
 from mincurate.runs import schema

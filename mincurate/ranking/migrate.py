@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from mincurate.errors import UserError
 from mincurate.ranking import classes, ranks, table_file
-from mincurate.runs import files, schema
+from mincurate.runs import atomic_files, schema
 from mincurate.runs.store import Run
 
 RENAMED = {
@@ -57,8 +57,8 @@ def _rename_in_generation(generation: Run, minority_edges: np.ndarray) -> None:
     frame = frame.rename(columns=RENAMED)
     scores = frame["minority_score"].to_numpy(np.float64)
     frame["minority_class"] = np.searchsorted(minority_edges, scores)
-    files.write_table(path, pa.Table.from_pandas(frame, preserve_index=False))
+    atomic_files.write_table(path, pa.Table.from_pandas(frame, preserve_index=False))
     flat = frame.drop(columns=["minority_score_draws", "layer_distances"])
-    files.write_atomically(
+    atomic_files.write_atomically(
         generation.path / schema.SYNTHETIC_CSV, flat.to_csv(index=False).encode()
     )

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from mincurate.images import collection
+from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit
-from mincurate.images.depth import Rendering
 from mincurate.ranking.classes import RANKINGS, rarest_first
 from mincurate.ranking.minority_score import Scorer
-from mincurate.runs import files, schema
+from mincurate.runs import atomic_files, schema
 from mincurate.runs.store import Run
 
 SHOWN_RECONSTRUCTIONS = 12
@@ -37,4 +37,4 @@ def save_reconstructions(run: Run, scorer: Scorer, *, size: int, fit: Fit) -> No
         original=np.concatenate([empty, *(p.transpose(0, 2, 3, 1) for _, p, _ in shown)]),
         reconstruction=np.concatenate([empty, *(r.transpose(0, 2, 3, 1) for _, _, r in shown)]),
     )
-    files.write_atomically(run.path / schema.RECONSTRUCTIONS, buffer.getvalue())
+    atomic_files.write_atomically(run.path / schema.RECONSTRUCTIONS, buffer.getvalue())

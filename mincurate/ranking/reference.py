@@ -18,8 +18,8 @@ from mincurate.errors import UserError
 from mincurate.features import embedder as embedders
 from mincurate.features import perceptual
 from mincurate.images import collection
+from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit
-from mincurate.images.depth import Rendering
 from mincurate.progress import SILENT, Reporter
 from mincurate.ranking import classes, evidence, minority_score, outliers, umap_map
 from mincurate.ranking.minority_score import Edge, Scorer

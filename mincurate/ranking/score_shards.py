@@ -21,9 +21,9 @@ from mincurate.errors import UserError
 from mincurate.features import embedder
 from mincurate.features import perceptual as perception
 from mincurate.images import collection as collections
+from mincurate.images.bit_depth import DEFAULT, Rendering
 from mincurate.images.collection import Collection
 from mincurate.images.decode import Fit
-from mincurate.images.depth import DEFAULT, Rendering
 from mincurate.progress import Advance, Reporter
 from mincurate.ranking import minority_score, table_file
 from mincurate.ranking.minority_score import Edge, Scorer

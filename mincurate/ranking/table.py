@@ -28,7 +28,7 @@ from mincurate.ranking import (
     tail_groups,
     umap_map,
 )
-from mincurate.runs import files, schema, shards, store
+from mincurate.runs import atomic_files, schema, shards, store
 from mincurate.runs.store import Run
 
 
@@ -146,8 +146,8 @@ def _read_shards(run: Run, count: int) -> tuple[pd.DataFrame, NDArray[np.float32
 
 
 def _save_vectors(run: Run, hashes: list[str], vectors: NDArray[np.float32]) -> None:
-    files.write_vectors(run.path / schema.VECTORS, vectors)
-    files.write_table(run.path / schema.VECTOR_HASHES, pa.table({"content_hash": hashes}))
+    atomic_files.write_vectors(run.path / schema.VECTORS, vectors)
+    atomic_files.write_table(run.path / schema.VECTOR_HASHES, pa.table({"content_hash": hashes}))
 
 
 def _add_evidence(scored: pd.DataFrame, vectors: NDArray[np.float32]) -> None:
@@ -185,7 +185,7 @@ def _fitted_map(
     points, method = umap_map.fit_map(vectors, seed)
     buffer = io.BytesIO()
     np.savez(buffer, points=points, method=method, identity=identity)
-    files.write_atomically(path, buffer.getvalue())
+    atomic_files.write_atomically(path, buffer.getvalue())
     return points, method
 
 

@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from mincurate.ranking import evidence
 from mincurate.ranking.minority_score import Scored
-from mincurate.runs import files, schema
+from mincurate.runs import atomic_files, schema
 from mincurate.runs.store import Run
 
 
 def save_table(run: Run, frame: pd.DataFrame) -> None:
     """Write ``scores.parquet``, which is what counts, and then ``scores.csv``."""
     frame = frame[[column for column in schema.COLUMNS if column in frame.columns]]
-    files.write_table(run.path / schema.SCORES, _arrow(frame))
+    atomic_files.write_table(run.path / schema.SCORES, _arrow(frame))
     flat = frame.drop(columns=schema.names("floats"))
-    files.write_atomically(
+    atomic_files.write_atomically(
         run.path / schema.SCORES_CSV, flat.to_csv(index=False).encode("utf-8", "backslashreplace")
     )
 

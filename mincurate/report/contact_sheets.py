@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mincurate.images.depth import Rendering
+from mincurate.images.bit_depth import Rendering
 from mincurate.report import figures
 from mincurate.report.figures import Picture, data_uri
 from mincurate.runs import schema

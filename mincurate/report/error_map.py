@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from mincurate.compute.device import choose_device, precision
 from mincurate.diffusion.denoiser import to_tensor
 from mincurate.errors import UserError
+from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit, UnreadableImage
 from mincurate.images.decode_pool import decode_many
-from mincurate.images.depth import Rendering
 from mincurate.ranking import minority_score, reference
 from mincurate.ranking.minority_score import Scorer
 from mincurate.report.figures import Picture

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from mincurate.generation.budget import CLASSIFIERS
+from mincurate.generation.training_time import CLASSIFIERS
 from mincurate.report.figures import GONE, INK, MUTED, Picture
-from mincurate.runs import files
+from mincurate.runs import atomic_files
 from mincurate.runs.store import Run
 
 COLORS = {"real": MUTED, "ddpm": "#4c78a8"}
@@ -149,7 +149,7 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, atomically; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-    files.write_atomically(path, buffer.getvalue())
+    atomic_files.write_atomically(path, buffer.getvalue())
 
 
 def _colored(names: list[str]) -> list[tuple[str, str]]:

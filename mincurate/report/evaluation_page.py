@@ -12,10 +12,10 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from mincurate.evaluation.downstream import Downstream
-from mincurate.evaluation.sets import EQUAL
+from mincurate.evaluation.classifier_trial import Downstream
+from mincurate.evaluation.image_sets import EQUAL
 from mincurate.evaluation.verdict import Verdict, look_up
-from mincurate.runs import command, files, schema
+from mincurate.runs import atomic_files, command, schema
 from mincurate.runs.store import Run
 from mincurate.text import short, visible
 
@@ -105,7 +105,7 @@ def write_page(
         again=command.quoted("mincurate", "evaluate", generation.key),
     )
     path = generation.path / schema.EVALUATION_PAGE
-    files.write_atomically(path, page.encode())
+    atomic_files.write_atomically(path, page.encode())
     return path
 
 
@@ -116,7 +116,7 @@ def write_folders_page(
     sets = {name: name for name in ("real", *facts["sets"])}
     page = _render("evaluation_folders.html.j2", sets, table, facts, drawn, base)
     path = folder / schema.EVALUATION_PAGE
-    files.write_atomically(path, page.encode())
+    atomic_files.write_atomically(path, page.encode())
     return path
 
 

@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from mincurate.images.bit_depth import DEFAULT, Rendering
 from mincurate.images.decode import UnreadableImage
 from mincurate.images.decode_pool import decode_many
-from mincurate.images.depth import DEFAULT, Rendering
 from mincurate.ranking.classes import RANKINGS
 from mincurate.ranking.tail import histogram
-from mincurate.runs import files
+from mincurate.runs import atomic_files
 from mincurate.runs.store import Run
 from mincurate.text import short
 
@@ -131,7 +131,7 @@ def write_figures(
         buffer = io.BytesIO()
         # Without the version of matplotlib inside, the same run gives the same bytes.
         figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-        files.write_atomically(folder / name, buffer.getvalue())
+        atomic_files.write_atomically(folder / name, buffer.getvalue())
     return [folder / name for name, figure in drawn.items() if figure is not None]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mincurate.images.depth import DEFAULT, Rendering
+from mincurate.images.bit_depth import DEFAULT, Rendering
 from mincurate.report import figures
 from mincurate.report.figures import Picture, data_uri
 from mincurate.text import short

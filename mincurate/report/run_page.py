@@ -18,7 +18,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from mincurate import hashing
-from mincurate.images.depth import Rendering
+from mincurate.images.bit_depth import Rendering
 from mincurate.ranking import classes as ordinal
 from mincurate.ranking import rarity_kind, tail_groups
 from mincurate.ranking import tail as tails
@@ -30,7 +30,7 @@ from mincurate.report import (
     figures,
     hover_map,
 )
-from mincurate.runs import command, files, schema
+from mincurate.runs import atomic_files, command, schema
 from mincurate.runs.store import Run
 from mincurate.text import short, visible
 
@@ -114,7 +114,7 @@ def write_report(run: Run) -> Path:
         )
     )
     path = run.path / schema.REPORT
-    files.write_atomically(path, page.encode())
+    atomic_files.write_atomically(path, page.encode())
     return path
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mincurate import hashing
-from mincurate.runs import files as run_files
+from mincurate.runs import atomic_files as run_files
 from mincurate.runs import schema, store
 from mincurate.runs.store import Run
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mincurate import hashing
-from mincurate.runs.files import write_atomically
+from mincurate.runs.atomic_files import write_atomically
 from mincurate.runs.schema import IMAGES as IMAGES
 from mincurate.runs.schema import MANIFEST as MANIFEST
 

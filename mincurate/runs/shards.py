@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mincurate import hashing
-from mincurate.runs import files, schema
+from mincurate.runs import atomic_files, schema
 from mincurate.runs.store import Run
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ def write_shard(run: Run, index: int, table: "pa.Table", lost: dict[str, str]) -
     """
     path = _shard(run, index)
     path.parent.mkdir(exist_ok=True)
-    files.write_table(path, table)
+    atomic_files.write_table(path, table)
     marker = {"rows": table.num_rows, "digest": hashing.file_digest(path), "lost": lost}
-    files.write_atomically(path.with_suffix(".done"), json.dumps(marker).encode())
+    atomic_files.write_atomically(path.with_suffix(".done"), json.dumps(marker).encode())
 
 
 def read_shard(run: Run, index: int) -> "pa.Table | None":

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from mincurate import paths
 from mincurate.errors import UserError
 from mincurate.progress import Reporter
-from mincurate.runs import files as run_files
+from mincurate.runs import atomic_files as run_files
 from mincurate.runs import schema
 from mincurate.runs.schema import RECORD
 

@@ -2,20 +2,20 @@
 
 from typing import Any
 
-from . import refusal
+from . import unavailable
 
 
 def register(plugin: Any) -> None:
     """Register every operator and panel that `fiftyone.yml` lists."""
-    problem = refusal.problem()
+    problem = unavailable.problem()
     if problem:
-        for cls in refusal.stand_ins(problem):
+        for cls in unavailable.stand_ins(problem):
             plugin.register(cls)
         return
-    from . import generating, judging, keeping, readiness, scoring, work
+    from . import evaluating, exporting, generating, panel_operations, preload, scoring
     from .panel import LongTail
 
-    for module in (scoring, generating, judging, keeping, readiness, work):
+    for module in (scoring, generating, evaluating, exporting, preload, panel_operations):
         for cls in module.CLASSES:
             plugin.register(cls)
     plugin.register(LongTail)

@@ -14,10 +14,10 @@ from .forms import choose, invalid, notice, try_out, value
 from .long_running import LongRunning
 
 SOLVERS = (
-    ("sde-dpm++", "sde-dpm++, few steps"),
-    ("dpm++", "dpm++, few steps"),
-    ("ddim", "ddim, few steps"),
-    ("ancestral", "ancestral"),
+    ("sde-dpm++", "sde-dpm++: stochastic, 25 steps"),
+    ("dpm++", "dpm++: deterministic, 25 steps"),
+    ("ddim", "ddim: deterministic, 50 steps"),
+    ("ancestral", "ancestral (the paper's): stochastic, 250 steps"),
 )
 SAMPLERS = (
     ("minority", "Minority guidance (the paper's)"),
@@ -39,8 +39,8 @@ class Augment(LongRunning):
     def form(self, ctx: Any, inputs: types.Object) -> None:
         """The target, the number of images, and the expected time."""
         run = operators.find_run(ctx.dataset)
-        counts = operators.counts(run)
-        of = [("top_decile", "The rarest tenth"), ("class", "One rarity class")]
+        counts = operators.counts(run, _by(ctx, inputs, run))
+        of = [("top_decile", "The rarest tenth"), ("class", "One class")]
         of += [("label", "Rare images of a label")] if counts.labels else []
         choose(inputs, "of", of, label="More of", default="top_decile", radio=True)
         target = value(ctx, "of", "top_decile")
@@ -58,7 +58,8 @@ class Augment(LongRunning):
         of = value(ctx, "of", "top_decile")
         target: dict[str, Any] = {}
         if of == "class":
-            classes = operators.counts(operators.find_run(ctx.dataset)).classes
+            run = operators.find_run(ctx.dataset)
+            classes = operators.counts(run, value(ctx, "by", "rarity")).classes
             target["target_class"] = int(value(ctx, "target_class", max(classes)))
         elif of == "label":
             target["label"] = value(ctx, "label", None)
@@ -87,6 +88,7 @@ class MoreLikeThese(LongRunning):
         like = value(ctx, "like", first)
         if like not in choices:
             raise UserError(f"There is no image to vary: {like!r} is not one of the choices.")
+        _by(ctx, inputs, run)
         inputs.float(
             "strength",
             default=0.6,
@@ -122,7 +124,10 @@ class RebalancePlan(LongRunning):
         run = operators.find_run(ctx.dataset)
         images = operators.images_in_use(ctx.dataset)
         by = [("label", "Labels")] if images["label"].notna().any() else []
-        by.append(("class", "Rarity classes, of the ranking in force"))
+        classes = {"rarity": "class", "minority": "minority"}
+        by += [
+            (classes[name], f"Classes of {title}") for name, title in operators.guides(run).items()
+        ]
         choose(inputs, "by", by, label="Rebalance", default=by[0][0], radio=True)
         goals = [
             ("uniform", "as many of each as of the largest"),
@@ -206,6 +211,14 @@ class RebalancePlan(LongRunning):
         return operators.rebalance_plan(images, self._by(ctx, images), self._to(ctx), cap)
 
 
+def _by(ctx: Any, inputs: types.Object, run: Any) -> str:
+    """A choice whose classes guide, where there is one; the choice made."""
+    guides = operators.guides(run)
+    if len(guides) > 1:
+        choose(inputs, "by", guides.items(), label="Rare by", default="rarity", radio=True)
+    return str(value(ctx, "by", "rarity"))
+
+
 def _how(ctx: Any, inputs: types.Object, run: Any, n: int) -> None:
     """How many images, how, and the expected time."""
     inputs.int("n", default=n, min=1, max=10**6, label="How many")
@@ -243,6 +256,7 @@ def _augment(ctx: Any, reporter: Reporter, n: int, **target: Any) -> dict[str, A
     augmented = operators.augment(
         ctx.dataset,
         n=int(value(ctx, "n", n)),
+        by=value(ctx, "by", "rarity"),
         sampler=value(ctx, "sampler", "minority"),
         solver=value(ctx, "solver", "sde-dpm++"),
         steps=int(value(ctx, "steps", 25)),

@@ -28,9 +28,9 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     button(buttons, "augment", "Generate more…", augment, prompt=True)
     button(buttons, "evaluate", "Evaluate…", "@mincurate/mincurate/evaluate", prompt=True)
     text(body, "words", _words(generated))
-    title = tail.column.replace("_", " ")
+    title = _column(generated, tail).replace("_", " ")
     plot(body, "spread", plots.spread_layout(f"{title}, higher is rarer"), 230)
-    best = rarest(generated)
+    best = rarest(generated, tail)
     if len(best):
         text(body, "title", "**The rarest accepted images**, and below each the nearest real image")
         strip(body, "made", best, panel.on_open)
@@ -43,9 +43,10 @@ def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
     if generated is None:
         return {}
     accepted = generated["accepted"].to_numpy(bool)
-    scores = generated[tail.column].to_numpy(np.float64)
-    real = tail.images[tail.column].to_numpy(np.float64)
-    best = rarest(generated)
+    column = _column(generated, tail)
+    scores = generated[column].to_numpy(np.float64)
+    real = tail.images[column].to_numpy(np.float64)
+    best = rarest(generated, tail)
     return {
         "spread": plots.spread(real, scores[accepted], scores[~accepted]),
         **pictures(tail, "made", best),
@@ -53,14 +54,20 @@ def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
     }
 
 
-def rarest(generated: pd.DataFrame) -> pd.DataFrame:
+def rarest(generated: pd.DataFrame, tail: LongTail) -> pd.DataFrame:
     """The rarest accepted images."""
-    return generated[generated["accepted"].astype(bool)].nlargest(RAREST, "rarity")
+    accepted = generated[generated["accepted"].astype(bool)]
+    return accepted.nlargest(RAREST, _column(generated, tail))
 
 
 def nearest(images: pd.DataFrame) -> pd.DataFrame:
     """The real image nearest to each."""
     return images.assign(path=images["nearest_real"], rel_path=images["nearest_real"])
+
+
+def _column(generated: pd.DataFrame, tail: LongTail) -> str:
+    """The score that the images were asked to be high in; if they differ, that of the ranking."""
+    return "minority_score" if (generated["by"] == "minority").all() else tail.column
 
 
 def _words(generated: pd.DataFrame) -> str:
@@ -69,7 +76,10 @@ def _words(generated: pd.DataFrame) -> str:
     words = f"{len(generated):,} images, {int(accepted.sum()):,} accepted"
     if len(reasons):
         words += "; rejected: " + ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
-    if not accepted.any():
-        return f"{words}."
-    hits = (generated["rarity_class"] >= generated["target_class"])[accepted]
-    return f"{words}. Of the accepted images, {hits.mean():.0%} are of the target class or rarer."
+    words += "."
+    for by, reached in generated[accepted].groupby("by")["reached"]:
+        words += (
+            f" Of {len(reached):,} accepted images that were asked for by {by} class, "
+            f"{reached.mean():.0%} are of that class or rarer."
+        )
+    return words

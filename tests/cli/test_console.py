@@ -9,15 +9,17 @@ import sys
 import pytest
 from conftest import command
 
+from mincurate import terminal
 from mincurate.cli import console
 from mincurate.runs import store
+from mincurate.terminal import Terminal
 
 
 def lines(monkeypatch, capsys, there, per_second, seconds, total=100_000):
     """Rates that a log shows, of work that found ``there`` done and then goes on."""
     clock = itertools.count()
-    monkeypatch.setattr(console.time, "monotonic", lambda: float(next(clock)))
-    with console.Terminal().task("Working", total) as advance:
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: float(next(clock)))
+    with Terminal().task("Working", total) as advance:
         advance(there)
         for second in range(seconds):
             advance(per_second(second))
@@ -37,8 +39,8 @@ def test_the_rate_is_that_of_the_last_minute(monkeypatch, capsys):
 
 def test_the_time_left_follows_from_the_rate(monkeypatch, capsys):
     clock = itertools.count()
-    monkeypatch.setattr(console.time, "monotonic", lambda: float(next(clock)))
-    with console.Terminal().task("Working", 700) as advance:
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: float(next(clock)))
+    with Terminal().task("Working", 700) as advance:
         advance(100)
         for _ in range(20):
             advance(10)
@@ -50,8 +52,8 @@ def test_the_time_left_follows_from_the_rate(monkeypatch, capsys):
 
 def test_before_anything_is_done_no_rate_and_no_time_is_made_up(monkeypatch, capsys):
     clock = itertools.count(step=20)
-    monkeypatch.setattr(console.time, "monotonic", lambda: float(next(clock)))
-    with console.Terminal().task("Generating", 128) as advance:
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: float(next(clock)))
+    with Terminal().task("Generating", 128) as advance:
         advance(0, "step 20 of 250")
         advance(0, "step 40 of 250")
         for _ in range(4):
@@ -71,15 +73,16 @@ def test_output_spells_out_what_its_encoding_lacks(home, monkeypatch, encoding):
 
 
 def test_a_name_cannot_steer_the_terminal(capsys):
-    console.Terminal().say("a\x1b[2Jb\u202ec\nnext")
+    Terminal().say("a\x1b[2Jb\u202ec\nnext")
     assert capsys.readouterr().out == "a\\x1b[2Jb\\u202ec\nnext\n"
 
 
 PRINT = r"""
 from mincurate.cli import console, main
 import sys
+from mincurate.terminal import Terminal
 console.print_whatever_comes()
-terminal = console.Terminal()
+terminal = Terminal()
 terminal.say("Table: \u4e2d.png")
 terminal.warn("\u00e9 \ud83d\ude00 \udce9")
 from rich.table import Table
@@ -123,15 +126,15 @@ NAMES = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_control_characters_are_spelled_out(name, capsys):
-    terminal = console.Terminal()
-    terminal.say(f"Found {name}\nand more")
-    terminal.warn(name)
+    reporter = Terminal()
+    reporter.say(f"Found {name}\nand more")
+    reporter.warn(name)
     from rich.table import Table
 
     table = Table()
     table.add_column("image")
     table.add_row(console.cell(f"x\n{name}"))
-    terminal.console.print(table)
+    reporter.console.print(table)
     said = capsys.readouterr().out
     assert said.count(NAMES[name]) == 3 and name not in said.replace(NAMES[name], "")
     assert f"Found {NAMES[name]}\nand more" in said and r"x\n" in said

@@ -10,8 +10,8 @@ from conftest import refused
 from typer.testing import CliRunner
 
 from mincurate.cli import app as command_line
-from mincurate.cli import effects, shared
 from mincurate.cli import generate as generate_commands
+from mincurate.cli import option_checks, shared
 from mincurate.cli import score as scoring
 from mincurate.generation import samplers
 from mincurate.ranking import classes
@@ -27,6 +27,7 @@ FIRST = {"score": [".", "--no-fiftyone"], "train": [".", "-o", "m"], "export": [
 FIRST |= {"runs delete": ["1"], "runs show": ["1"], "runs compare": ["1", "2"]}
 """What a command needs at least."""
 VALUES = {"--device": "cpu", "--precision": "float32", "--ray": "local", "--loss": "ordinal"}
+VALUES |= {"--preset": "paper"}
 
 
 def options_of(command):
@@ -68,7 +69,7 @@ def test_the_help_of_an_option_is_one_line(name, command):
 @pytest.mark.parametrize("name", ALL)
 def test_the_help_of_a_command_names_the_shared_options_it_takes(name):
     [*_, last] = help_of(*name.split()).strip().split("\n\n")
-    takes = effects.USES.get(name, "").split()
+    takes = option_checks.USES.get(name, "").split()
     assert last.startswith("Also takes") == bool(takes)
     words = last.replace(",", "").split()
     assert all({f"--{option}", f"--no-{option}"} & {*words} for option in takes)
@@ -77,8 +78,8 @@ def test_the_help_of_a_command_names_the_shared_options_it_takes(name):
 def test_every_shared_option_is_explained_once_and_taken_by_a_command():
     printed = help_of()
     names = {field.name for field in fields(shared.Shared)}
-    assert names == {p.name for p in effects.shared_parameters(GROUP)}
-    for parameter in effects.shared_parameters(GROUP):
+    assert names == {p.name for p in option_checks.shared_parameters(GROUP)}
+    for parameter in option_checks.shared_parameters(GROUP):
         assert parameter.help in printed and "Shared options" in parameter.rich_help_panel
 
 
@@ -101,8 +102,8 @@ def test_a_shared_option_may_stand_anywhere(monkeypatch):
     [
         (name, parameter)
         for name in ALL
-        for parameter in effects.shared_parameters(GROUP)
-        if parameter not in effects.shared_parameters(GROUP, name)
+        for parameter in option_checks.shared_parameters(GROUP)
+        if parameter not in option_checks.shared_parameters(GROUP, name)
     ],
 )
 def test_a_shared_option_without_effect_is_refused(name, parameter, monkeypatch, capsys):
@@ -181,7 +182,8 @@ def test_the_command_line_offers_every_sampler_solver_and_ranking():
     assert set(get_args(generate["sampler"])) == set(samplers.SAMPLERS)
     solver, _ = get_args(generate["solver"])
     assert set(get_args(solver)) == set(samplers.SOLVERS)
-    assert set(get_args(score["rank_by"])) == set(classes.RANKINGS)
+    rankings, _ = get_args(score["rank_by"])
+    assert set(get_args(rankings)) == set(classes.RANKINGS)
 
 
 @pytest.mark.parametrize(

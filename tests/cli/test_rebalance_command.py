@@ -12,7 +12,7 @@ import pytest
 from conftest import GENERATE, refused
 
 from mincurate.curation import export, gather, rebalance
-from mincurate.dataset import now
+from mincurate.dataset import current_state
 from mincurate.errors import UserError
 from mincurate.pipelines import rebalance as pipeline
 from mincurate.runs import store
@@ -140,7 +140,7 @@ def test_images_dropped_in_fiftyone_are_left_out(own, tmp_path, monkeypatch, cap
         boxes={},
         several={},
     )
-    monkeypatch.setattr(now, "read", lambda run, reporter: state)
+    monkeypatch.setattr(current_state, "read", lambda run, reporter: state)
     said = say(monkeypatch, capsys, "export", tmp_path / "a")
     assert "59 real" in said and f"1 tagged {export.DROP_TAG}" in said
     assert "2 labels were corrected." in said
@@ -149,7 +149,7 @@ def test_images_dropped_in_fiftyone_are_left_out(own, tmp_path, monkeypatch, cap
     def unreachable(run, reporter):
         raise UserError("FiftyOne's database does not answer.")
 
-    monkeypatch.setattr(now, "read", unreachable)
+    monkeypatch.setattr(current_state, "read", unreachable)
     said = say(monkeypatch, capsys, "export", tmp_path / "b")
     assert "60 real" in said and "Tags and corrected labels are not taken into account" in said
 

@@ -82,7 +82,7 @@ def test_a_run_without_database_leaves_table_pictures_and_report(scored):
     csv = pd.read_csv(output / "scores.csv")
     np.testing.assert_allclose(csv["minority_score"], frame["minority_score"])
     assert np.load(output / "embeddings.npy").shape[0] == 60
-    for line in ("Found 60 files", "Training a denoiser", "scores.csv", "report.html"):
+    for line in ("Found 60 files", "Training the denoiser", "scores.csv", "report.html"):
         assert line in printed
 
 

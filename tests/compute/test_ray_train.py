@@ -18,7 +18,7 @@ from mincurate.compute.ray_map import Cluster
 from mincurate.diffusion import train_denoiser
 from mincurate.diffusion.denoiser import Denoiser, linear_alphas_cumprod
 from mincurate.diffusion.train_denoiser import Training
-from mincurate.diffusion.trainer import TrainingInterruptedError
+from mincurate.diffusion.training_loop import TrainingInterruptedError
 from mincurate.errors import UserError
 from mincurate.generation import train_classifier
 from mincurate.generation.classifier import ClassifierTraining

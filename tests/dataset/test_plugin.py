@@ -17,7 +17,7 @@ import pytest
 import yaml
 from conftest import command
 
-from mincurate.dataset import footprint, plugin
+from mincurate.dataset import ownership, plugin
 from mincurate.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -182,7 +182,7 @@ def test_launch_installs_the_plugin_and_says_so_unless_it_is_told_not_to(folder,
     made = fo.Dataset("launched", persistent=True, overwrite=True)
     made.add_sample(fo.Sample(filepath=str(next(shapes.rglob("*.png")))))
     made.save_view("rarest-first", made.view())
-    footprint.change(made, views=["rarest-first"])
+    ownership.change(made, views=["rarest-first"])
     link = folder / "mincurate"
     try:
         assert "plugin" not in launched(folder, home, "--no-plugin") and not os.path.lexists(link)

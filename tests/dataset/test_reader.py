@@ -8,7 +8,7 @@ import fiftyone as fo
 import pytest
 import user_work
 
-from mincurate.dataset import labels, lookup, reader, target
+from mincurate.dataset import destination, labels, lookup, reader
 from mincurate.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -154,7 +154,7 @@ def test_what_cannot_be_scored_is_said_in_a_sentence(paths, change, words):
 def test_a_dataset_of_videos_is_refused():
     dataset = fo.Dataset("videos", persistent=True, overwrite=True)
     dataset.add_sample(fo.Sample(filepath="/a.mp4"))
-    for call in (lambda: reader.read("videos"), lambda: target.choose_name("/x", "videos")):
+    for call in (lambda: reader.read("videos"), lambda: destination.choose_name("/x", "videos")):
         with pytest.raises(UserError, match="holds video samples"):
             call()
 

@@ -12,7 +12,7 @@ from conftest import draw_shapes
 
 import mincurate
 from mincurate import paths as places
-from mincurate.dataset import app_config, delete, launch, reader, target, writer
+from mincurate.dataset import app_config, delete, destination, launch, reader, writer
 from mincurate.errors import UserError
 from mincurate.ranking import classes as ordinal
 from mincurate.ranking import table_file
@@ -213,7 +213,7 @@ def test_a_dataset_or_view_that_is_not_there_is_one_sentence(written, place):
 
 
 def test_names_of_datasets_come_from_the_source():
-    assert target.default_name("/data/My photos (2)") == "mincurate-My-photos-2"
+    assert destination.default_name("/data/My photos (2)") == "mincurate-My-photos-2"
 
 
 def test_a_database_that_does_not_answer_is_said_before_the_work(images):

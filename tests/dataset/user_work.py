@@ -7,7 +7,7 @@ import pandas as pd
 from PIL import Image
 
 from mincurate import hashing, paths
-from mincurate.dataset import generated, reader, target, writer
+from mincurate.dataset import destination, generated, reader, writer
 from mincurate.ranking import classes as ordinal
 from mincurate.runs import store
 from mincurate.runs.store import Run
@@ -63,7 +63,7 @@ def scored(
 
 def score_dataset(key: str, value: str, *, into: str | None = None, **more) -> Run:
     """A run of ``NAME[/VIEW]`` with all the checks, written to it, or to the dataset ``into``."""
-    name = target.choose_name(f"fiftyone:{value}", into)
+    name = destination.choose_name(f"fiftyone:{value}", into)
     label_field = more.pop("label_field", None)
     reading = reader.read(value, label_field)
     origin = {"kind": "fiftyone", "value": value, **reading.origin}
@@ -76,7 +76,7 @@ def score_folder(key: str, folder: Path, *, into: str | None = None, **more) -> 
     """A run of a folder of classes, written to FiftyOne."""
     from mincurate.images import sources
 
-    name = target.choose_name(str(folder), into)
+    name = destination.choose_name(str(folder), into)
     origin = {"kind": "folder", "value": str(folder)}
     run = scored(key, sources.find(folder, True), origin, dataset=name, **more)
     writer.write_run(run, name)

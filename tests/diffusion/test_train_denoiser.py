@@ -6,10 +6,10 @@ import pytest
 import torch
 from diffusers import DDPMPipeline
 
-from mincurate.diffusion import denoiser, noise_levels, train_denoiser, trainer
+from mincurate.diffusion import denoiser, noise_levels, train_denoiser, training_loop
 from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.train_denoiser import Training
-from mincurate.diffusion.trainer import TrainingInterruptedError
+from mincurate.diffusion.training_loop import TrainingInterruptedError
 from mincurate.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -74,7 +74,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path):
 
 def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     whole = train_denoiser.train(IMAGES, tmp_path / "whole", TINY)
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(training_loop, "CHECKPOINT_SECONDS", 0.0)
 
     class Killed(BaseException):
         pass
@@ -246,7 +246,7 @@ def test_minutes_become_steps(tmp_path, monkeypatch):
         clock[0] += 1.0 if step < 10 else 0.5
         return whole(self, step)
 
-    monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(training_loop, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(train_denoiser.DenoiserTrainer, "update", update)
     train_denoiser.train(IMAGES, tmp_path, replace(TINY, steps=None, minutes=40 / 60))
     record = train_denoiser.record(tmp_path)

@@ -9,7 +9,7 @@ import torch
 from conftest import SQUEEZENET
 
 from mincurate.errors import UserError
-from mincurate.evaluation import feature_spaces, sets
+from mincurate.evaluation import feature_spaces, image_sets
 from mincurate.evaluation.metric_table import Features
 from mincurate.features.perceptual import Perceptual
 from mincurate.ranking import classes, outliers
@@ -26,6 +26,7 @@ def run():
 
     def make(embedding, distance, rank_by="embedding"):
         record = {"embedding": embedding, "rank_by": rank_by, "settings": {"seed": 0}}
+        record["perceptual"] = distance
         vectors = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
         frame = pd.DataFrame({"content_hash": [f"{i:03d}" for i in range(100)]})
         frame["embedding_rarity"] = np.linspace(0, 1, 100)
@@ -63,23 +64,26 @@ def test_another_network_judges_than_the_one_that_guided_where_there_is_one(
     run, embedding, distance, rank_by, by, judge, circular
 ):
     chosen = feature_spaces.choose("auto", *run(embedding, distance, rank_by), by, "cpu")
-    assert chosen.extractor.space.name == f"{judge} at 16 px" and chosen.circular == circular
-    assert chosen.extractor.space.spatial == f"{distance}, layer 2 of 3 at 4 x 4"
-    assert chosen.extractor.space.frechet == "frechet_distance"
+    assert chosen.space.name == f"{judge} at 16 px" and chosen.circular == circular
+    assert chosen.space.spatial == f"{distance}, layer 2 of 3 at 4 x 4"
+    assert chosen.space.frechet == "frechet_distance"
 
 
 def test_the_tail_is_ranked_in_the_features_that_judge_unless_these_guided(run):
     base, scorer = run(RESNET, "lpips-vgg")
     judge = feature_spaces.choose("auto", base, scorer, "rarity", "cpu")
     other = np.random.default_rng(1).normal(size=(100, 4)).astype(np.float32)
-    tail = sets.find_tail(base, Features(other), judge)
+    tail = image_sets.find_tail(base, Features(other), judge)
     expected = outliers.rarity(other, outliers.reference(base.frame["content_hash"]))
     assert tail.rows.tolist() == classes.tail_rows(expected).tolist()
     assert tail.ranked_by == "rarity in lpips-vgg at 16 px"
     own = feature_spaces.choose("run", base, scorer, "rarity", "cpu")
-    tail = sets.find_tail(base, Features(base.vectors), own)
+    tail = image_sets.find_tail(base, Features(base.vectors), own)
     assert tail.rows.tolist() == list(range(90, 100))
     assert tail.ranked_by == f"ranking by embedding, {RESNET} at 16 px"
+    tail = image_sets.find_tail(base, Features(other), judge, by_minority_score=True)
+    assert tail.rows.tolist() == list(range(10))
+    assert tail.ranked_by == "minority score, lpips-vgg at 16 px"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +107,7 @@ def test_an_embedding_can_be_named(run, shapes):
     base, scorer = run("unet", "unet")
     spec = f"torchvision:squeezenet1_0@{SQUEEZENET}"
     judge = feature_spaces.choose(spec, base, scorer, "rarity", "cpu")
-    assert judge.extractor.space.name == "torchvision:squeezenet1_0 at 16 px" and not judge.circular
+    assert judge.space.name == "torchvision:squeezenet1_0 at 16 px" and not judge.circular
     paths = sorted(str(path) for path in shapes.rglob("*.png"))[:5]
     features = judge.extractor.features(base, paths, base.vectors[:5])
     assert features.vectors.shape == (5, 1024) and features.spatial.shape == (5, 3 * 4 * 4)

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_denoiser import tiny_unet
 
-from mincurate.diffusion import trainer
+from mincurate.diffusion import training_loop
 from mincurate.diffusion.denoiser import Denoiser, check_all_levels, linear_alphas_cumprod
-from mincurate.diffusion.trainer import TrainingInterruptedError
+from mincurate.diffusion.training_loop import TrainingInterruptedError
 from mincurate.errors import UserError
 from mincurate.generation import classifier as classifiers
 from mincurate.generation import guidance, held_out, train_classifier
@@ -251,7 +251,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, s
     class Killed(BaseException):
         pass
 
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 1e9 if stop == "ctrl-c" else 0.0)
+    monkeypatch.setattr(training_loop, "CHECKPOINT_SECONDS", 1e9 if stop == "ctrl-c" else 0.0)
     expected = TrainingInterruptedError if stop == "ctrl-c" else Killed
     reporter = StopAt(5, KeyboardInterrupt if stop == "ctrl-c" else Killed)
     with pytest.raises(expected):
@@ -300,7 +300,7 @@ def test_minutes_become_steps(tmp_path, monkeypatch):
         clock[0] += 1.0 if step < 10 else 0.5
         return whole(self, step)
 
-    monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(training_loop, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(train_classifier.HeadTrainer, "update", update)
     plan = replace(TINY, steps=None, minutes=40 / 60)
     record = train_classifier.train(denoiser(), IMAGES, CLASSES, tmp_path, plan).record

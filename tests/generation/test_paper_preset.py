@@ -12,9 +12,12 @@ from mincurate.features.perceptual import Perceptual
 from mincurate.generation import classifier as classifiers
 from mincurate.generation import samplers, train_classifier
 from mincurate.generation.classifier import Classifier, ClassifierTraining
-from mincurate.generation.target import Target
+from mincurate.generation.guided_classes import Target
 from mincurate.pipelines.augment_settings import AugmentSettings, GuideSettings
+from mincurate.pipelines.score_settings import ScoreSettings
 from mincurate.progress import SILENT
+from mincurate.ranking import minority_score
+from mincurate.ranking.minority_score import Scorer
 
 PIXELS = Perceptual("pixels", "", lambda x: [x])
 
@@ -107,28 +110,31 @@ def test_the_preset_is_the_published_arithmetic(out):
 
 @pytest.mark.parametrize("clamp", [True, False])
 def test_self_guidance_is_the_published_arithmetic_with_and_without_clamping(clamp):
+    """``p_ratio`` 0.8 and ``inter_rate`` 5 are of the indices of the respaced timesteps."""
     model, features = network(3), PIXELS.features
     published = Published(model, 50, seed=3)
-    a_s = model.alphas_cumprod[800].double()
+    t_s = published.timesteps[int(50 * 0.8)]
+    a_s = model.alphas_cumprod[t_s].double()
 
     def limited(x):
         return x.clamp(-1, 1) if clamp else x
 
     def shift(x_t, i):
-        if (49 - i) % 5:
+        if i % 5:
             return 0.0
         eps = published.noise()
         x_t = x_t.detach().requires_grad_()
         x0 = limited(published.predict(x_t, i)[0])
         x_s = (a_s**0.5 * x0 + (1 - a_s) ** 0.5 * eps).float()
         with torch.no_grad():
-            predicted = model.unet(x_s, torch.tensor([800])).sample
+            predicted = model.unet(x_s, torch.tensor([t_s])).sample
             again = limited((x_s - (1 - a_s) ** 0.5 * predicted) / a_s**0.5).float()
         distance = perception.distance(features(x0.float()), features(again)).sum()
         g = torch.autograd.grad(distance, x_t)[0]
         return 0.3 * g / g.abs().max()
 
-    sampler = samplers.self_guided(model, PIXELS, steps=50, clamp=clamp, paper=True)
+    more = {"clamp": True} if clamp else {}  # the published code clamps neither
+    sampler = samplers.self_guided(model, PIXELS, steps=50, paper=True, **more)
     torch.testing.assert_close(sampler([3]), published.sample(shift), atol=1e-4, rtol=0)
 
 
@@ -141,10 +147,59 @@ def test_the_preset_fills_in_the_papers_values_and_no_others():
     assert (own.steps, own.guidance_scale, own.loss) == (50, 2.0, "ordinal")
     assert GuideSettings(preset="paper").classifier_loss == "cross_entropy"
     assert own.identity([9])["preset"] == "paper"
-    with pytest.raises(UserError, match="--solver ancestral"):
-        AugmentSettings(preset="paper", solver="ddim").settled()
+    assert (settings.by, settings.top_fraction) == ("minority", 0.01)
+    own = AugmentSettings(preset="paper", by="rarity", top_fraction=0.1).settled()
+    assert (own.by, own.top_fraction) == ("rarity", 0.1)
+    plain = AugmentSettings().settled()
+    assert (plain.by, plain.top_fraction) == ("rarity", 0.1)
+    own = AugmentSettings(preset="paper", solver="ddim").settled()
+    assert (own.solver, own.steps, own.guidance_scale) == ("ddim", 50, 3.5)
+    sampler = samplers.ddpm(network(3), solver="ddim", steps=50, paper=True)
+    assert sampler.spacing == "quadratic"
     with pytest.raises(UserError, match="no preset 'published'"):
         AugmentSettings(preset="published").settled()
+
+
+def test_the_preset_of_a_score_fills_in_the_papers_values_and_no_others():
+    settings = ScoreSettings(preset="paper").settled()
+    assert (settings.n_draws, settings.num_classes, settings.rank_by) == (5, 100, "minority")
+    assert settings.perceptual == "lpips-vgg"
+    own = {"n_draws": 6, "num_classes": 10, "rank_by": "embedding", "perceptual": "unet"}
+    assert ScoreSettings(preset="paper", **own).settled().record().items() >= own.items()
+    plain = ScoreSettings().settled()
+    assert plain.record().items() >= (own | {"perceptual": "auto"}).items()
+    with pytest.raises(UserError, match="no preset 'published'"):
+        ScoreSettings(preset="published").settled()
+
+
+def test_the_score_of_the_preset_is_the_published_arithmetic(tmp_path):
+    """``perturb_t`` 60 of 100 respaced timesteps, ``n_iter`` 5, LPIPS, the mean."""
+    lpips = pytest.importorskip("lpips")
+    settings, model = ScoreSettings(preset="paper").settled(), network(6)
+    torch.manual_seed(0)
+    published = lpips.LPIPS(net="squeeze", pnet_rand=True, verbose=False).eval()
+    trunk = {f"features.{k.split('.', 1)[1]}": v for k, v in published.net.state_dict().items()}
+    torch.save(trunk, tmp_path / "trunk.pt")
+    distance = perception.load_perceptual(f"lpips-squeeze@{tmp_path / 'trunk.pt'}")
+    sigma = model.nearest_sigma(settings.sigma_per_pixel * 256)
+    scorer = Scorer(model, distance, lambda x: x.mean((2, 3)), sigma, settings.n_draws, seed=0)
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
+    names = ["a", "b", "c", "d"]
+
+    t = round(60 * 999 / 99)
+    a = model.alphas_cumprod.double().numpy()[t]
+    x0 = torch.tensor(pixels) / 127.5 - 1
+    losses = torch.zeros(4, 5)
+    for i in range(5):
+        eps = minority_score.noise(names, 5, (3, 32, 32), 0)[:, i]
+        x_t = (a**0.5 * x0 + (1 - a) ** 0.5 * eps).float()
+        with torch.no_grad():
+            predicted = model.unet(x_t, torch.tensor([t])).sample[:, :3]
+            x0hat = (1 / a) ** 0.5 * x_t - (1 / a - 1) ** 0.5 * predicted
+            losses[:, i] = published(x0, x0hat.clamp(-1, 1).float()).flatten()
+    scores = scorer(pixels, names).draws.mean(1)
+    np.testing.assert_allclose(scores, losses.mean(1), atol=1e-4)
+    assert scores.min() > 0.01
 
 
 @pytest.mark.parametrize(("timesteps", "below_quarter"), [("uniform", 0.25), ("quadratic", 0.5)])

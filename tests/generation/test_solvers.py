@@ -97,12 +97,11 @@ class Brightness(Exact):
         shared = of_mean / (of_mean + sigma**2 / d) * mean
         return shared + self.own**2 / (self.own**2 + sigma**2) * (x - mean)
 
-    def published_std(self, *, boosted):
-        """Standard deviation of the brightness after 250 even ancestral steps, in closed form."""
+    def ancestral_std(self, grid, gamma):
+        """Standard deviation of the brightness after ancestral steps, in closed form."""
         a, d = self.alphas_cumprod.double(), 3 * self.image_size**2
-        grid = [round(i * 999 / 249) for i in range(250)][::-1][3 * boosted :]
         of_mean = self.common**2 + self.own**2 / d
-        variance = (16.0 if boosted else 1.0) / d
+        variance = gamma**2 / d
         for t, following in zip(grid, [*grid[1:], None], strict=True):
             now, after = float(a[t]), float(a[following]) if following is not None else 1.0
             of_x0 = after**0.5 * (1 - now / after) / (1 - now)
@@ -112,18 +111,42 @@ class Brightness(Exact):
             variance = (of_x0 * shrunk + of_x) ** 2 * variance + noise
         return variance**0.5
 
+    def published(self):
+        """Plain and boosted, after the published 250 even steps."""
+        grid = [round(i * 999 / 249) for i in range(250)][::-1]
+        return self.ancestral_std(grid, 1.0), self.ancestral_std(grid[3:], 4.0)
 
-@pytest.mark.parametrize(("solver", "steps"), [("sde-dpm++", 25), ("sde-dpm++", 50)])
+
+@pytest.mark.parametrize(("solver", "steps"), [("sde-dpm++", 25), ("ancestral", 50)])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_boost_and_skip_widens_as_the_published_250_steps_do(schedule, solver, steps):
     model = Brightness(SCHEDULES[schedule])
-    expected = model.published_std(boosted=True) / model.published_std(boosted=False)
+    of_plain, of_boosted = model.published()
+    expected = of_boosted / of_plain
     assert expected > 1.03
     boosted, plain = (
         make(model, solver=solver, steps=steps)(range(600)).mean((1, 2, 3)).std().item()
         for make in (samplers.boost_and_skip, samplers.ddpm)
     )
     assert boosted / plain == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("steps", [25, 50, 250])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_ancestral_steps_keep_the_published_excess_and_lose_spread_the_fewer_they_are(
+    schedule, steps
+):
+    """What the boost adds does not depend on the grid. A step from sigma to sigma / r loses the
+    share ln(r) of the variance of what takes shape there, whether boosted or not."""
+    model = Brightness(SCHEDULES[schedule])
+    plain = model.ancestral_std(samplers.ddpm(model, steps=steps).timesteps(), 1.0)
+    sampler = samplers.boost_and_skip(model, steps=steps)
+    boosted = model.ancestral_std(sampler.timesteps(), sampler.gamma)
+    of_plain, of_boosted = model.published()
+    excess = of_boosted**2 - of_plain**2
+    assert boosted**2 - plain**2 == pytest.approx(excess, rel=0.05)
+    assert boosted / plain == pytest.approx(of_boosted / of_plain, rel=0.1)
+    assert plain / of_plain == pytest.approx({25: 0.83, 50: 0.92, 250: 1.0}[steps], abs=0.02)
 
 
 # Guidance

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, features
 
 from mincurate.errors import UserError
-from mincurate.images import collection, depth, sources
+from mincurate.images import bit_depth, collection, sources
 from mincurate.images import decode as decoding
+from mincurate.images.bit_depth import Range, Rendering
 from mincurate.images.decode import Identity, UnreadableImage, decode, identify
-from mincurate.images.depth import Range, Rendering
 from mincurate.images.sources import Source
 
 SIDE = 64
@@ -541,12 +541,12 @@ def test_files_of_other_depths_in_one_folder_have_ranges_of_their_own() -> None:
     ten = [Range("uint16 grey", 0, 1000 + i) for i in range(8)]
     sixteen = [Range("uint16 grey", 0, 60000 + i) for i in range(8)]
     floats = [Range("float32 rgb", 0, 0.9), None]
-    ranges = depth.ranges_of_set([*sixteen, *floats, *ten])
+    ranges = bit_depth.ranges_of_set([*sixteen, *floats, *ten])
     assert ranges == {"float32 rgb": [(0, 1)], "uint16 grey": [(0, 1023), (0, 65535)]}
     rendering = Rendering("auto", ranges)
-    assert depth.range_for(ten[0], rendering) == (0, 1023)
-    assert depth.range_for(sixteen[0], rendering) == (0, 65535)
-    assert depth.range_for(Range("int16 grey", -5, 70), rendering) == (-5, 70)
+    assert bit_depth.range_for(ten[0], rendering) == (0, 1023)
+    assert bit_depth.range_for(sixteen[0], rendering) == (0, 65535)
+    assert bit_depth.range_for(Range("int16 grey", -5, 70), rendering) == (-5, 70)
 
 
 # Colour profiles

@@ -17,8 +17,8 @@ from conftest import GENERATE, VARY, command, refused
 from mincurate.curation import gather
 from mincurate.errors import UserError
 from mincurate.evaluation import gate
-from mincurate.generation import budget, generate, samplers
-from mincurate.generation.trainings import plan_trainings
+from mincurate.generation import generate, samplers, training_time
+from mincurate.generation.networks import plan_trainings
 from mincurate.pipelines import augment, estimates
 from mincurate.pipelines.augment_settings import AugmentSettings
 from mincurate.ranking import reference
@@ -274,7 +274,7 @@ def test_what_was_trained_for_a_run_serves_further_generations_whatever_their_se
         augment.augment(n=4, steps=3, seed=seed)
     assert {path: path.stat().st_mtime_ns for path in own.rglob("*.safetensors")} == trained
     augment.guide(train_steps=20, guide_steps=8, seed=5)
-    assert budget.last_guidance(store.find("1"))["steps"] == 8
+    assert training_time.last_guidance(store.find("1"))["steps"] == 8
     base = reference.open_base(store.find("1"))
     guidance = plan_trainings(base).guidance
     assert guidance.seed == 5 and guidance.steps == 8

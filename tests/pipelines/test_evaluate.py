@@ -11,9 +11,8 @@ import pytest
 from conftest import SQUEEZENET, command, refused
 
 from mincurate.cli import summaries
-from mincurate.cli.console import Terminal
-from mincurate.evaluation import downstream, downstream_data, metric_table
-from mincurate.evaluation import sets as image_sets
+from mincurate.evaluation import classifier_trial, classifier_trial_data, metric_table
+from mincurate.evaluation import image_sets as image_sets
 from mincurate.evaluation.verdict import conclude, look_up
 from mincurate.generation import generate as generation
 from mincurate.generation import solvers
@@ -21,6 +20,7 @@ from mincurate.pipelines import augment, evaluate, evaluate_folders
 from mincurate.report import evaluation_page
 from mincurate.runs import store
 from mincurate.runs.manifest import read_manifest, read_png
+from mincurate.terminal import Terminal
 
 pytestmark = pytest.mark.slow  # a generation and its baseline
 
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.slow  # a generation and its baseline
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch):
     """The intervals of Fréchet distances take most of the time; their width is tested elsewhere."""
-    monkeypatch.setattr(evaluate.sets.metric_table.judge, "__kwdefaults__", {
-        **evaluate.sets.metric_table.judge.__kwdefaults__, "subsets": 3,
+    monkeypatch.setattr(evaluate.image_sets.metric_table.judge, "__kwdefaults__", {
+        **evaluate.image_sets.metric_table.judge.__kwdefaults__, "subsets": 3,
     })  # fmt: skip
 
 
@@ -110,6 +110,9 @@ def test_again_nothing_is_generated_or_scored_and_the_numbers_are_the_same(evalu
     evaluate.evaluate()
     assert (folder / "evaluation.csv").read_bytes() == before
     assert (folder / "evaluation.html").read_bytes() == page
+    evaluate.evaluate(preset="paper")
+    tail = json.loads((folder / "evaluation.json").read_text())["tail"]
+    assert tail == {"n": 6, "ranked_by": "minority score, unet at 16 px"}
     fewer = evaluate.evaluate(n=7)  # the first ones of both
     assert (fewer.table["n"][fewer.table["set"] == "guided"] == 7).all()
 
@@ -193,14 +196,14 @@ def test_none_accepted_is_judged_all_the_same_but_gives_nothing_to_train_with(ow
 
 
 def test_a_classifier_is_trained_without_and_with_the_accepted_images(own, monkeypatch, capsys):
-    monkeypatch.setattr(downstream, "STEPS", 12)
-    compare, given = downstream.compare, {}
+    monkeypatch.setattr(classifier_trial, "STEPS", 12)
+    compare, given = classifier_trial.compare, {}
 
     def look(train, synthetic, test, **more):
         given.update(train=train, synthetic=synthetic, test=test, **more)
         return compare(train, synthetic, test, **more)
 
-    monkeypatch.setattr(downstream, "compare", look)
+    monkeypatch.setattr(classifier_trial, "compare", look)
     found = evaluate.evaluate(downstream=True)
     assert found.downstream is not None and len(found.downstream.without) == 3
     assert (len(given["train"][1]), len(given["test"][1])) == (45, 15)
@@ -379,4 +382,4 @@ def test_a_fall_of_precision_within_the_intervals_is_called_uncertain():
     ],
 )
 def test_rare_labels_are_those_with_the_fewest_images(counts, rare):
-    assert downstream_data.rare_labels(counts) == rare
+    assert classifier_trial_data.rare_labels(counts) == rare

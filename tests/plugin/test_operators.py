@@ -311,6 +311,16 @@ def test_generating_of_a_class_and_of_a_label(dataset, generated):
     assert store.find(generation["run"]).record["settings"]["label"] == "cross"
 
 
+def test_the_form_and_the_images_are_of_whose_classes_are_chosen(dataset, generated):
+    shown = form("augment", dataset, of="class", by="minority")
+    assert shown["by"].type.values == ["rarity", "minority"]
+    made = run("augment", dataset, of="class", target_class="4", by="minority", **GENERATE)
+    record = store.find(made["run"]).record
+    assert record["settings"]["by"] == "minority" and record["settings"]["target_classes"] == [4]
+    sample = dataset.match_tags(made["run"]).first()
+    assert sample["generation"]["by"] == "minority" and sample["minority_class"] is not None
+
+
 def test_more_like_the_selected_and_the_tagged(dataset, generated):
     assert "Select scored images" in refusal("more_like_these", dataset)
     ids = dataset.match_tags("synthetic", bool=False).limit(3).values("id")

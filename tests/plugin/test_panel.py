@@ -456,14 +456,17 @@ def test_what_was_kept_is_varied_and_the_panel_shows_what_came_out(panel, scored
     generation = store.all_runs()[-1]
     frame = pd.read_parquet(generation.path / "synthetic.parquet")
     frame["accepted"], frame["reason"] = [True, True, False, False, False, False], "odd"
-    frame["rarity_class"], frame["target_class"] = [4, 0, 4, 4, 4, 4], 4
+    frame["rarity_class"], frame["minority_class"] = [4, 0, 4, 4, 4, 4], 4
+    generation.update(settings=generation.record["settings"] | {"target_classes": [4]})
     with digests.held(generation):
         frame.to_parquet(generation.path / "synthetic.parquet")
     panel("on_tab", tab="made")
-    assert (
-        "Of the accepted images, 50% are of the target class or rarer"
-        in panel.texts()["made.words"]
-    )
+    asked = "Of 2 accepted images that were asked for by {} class, {} are of that class or rarer."
+    assert panel.texts()["made.words"].endswith(asked.format("rarity", "50%"))
+    generation.update(settings=generation.record["settings"] | {"by": "minority"})
+    panel("on_tab", tab="made")
+    assert panel.texts()["made.words"].endswith(asked.format("minority", "100%"))
+    generation.update(settings=generation.record["settings"] | {"by": "rarity"})
     curves = panel.data["made.spread"]
     assert curves[0]["name"] == "real (120)"
     assert sum(int(c["name"].rpartition("(")[2][:-1]) for c in curves[1:]) == 6

@@ -537,10 +537,10 @@ def test_files_in_options_become_absolute_and_names_stay(tmp_path, monkeypatch):
 
 
 def test_every_repeated_setting_is_an_option_of_score():
-    from mincurate.cli import effects, score
+    from mincurate.cli import option_checks, score
 
     options = set(inspect.signature(score.score).parameters)
-    options |= set(effects.USES["score"].replace("-", "_").split())
+    options |= set(option_checks.USES["score"].replace("-", "_").split())
     assert {*command.VALUES, *command.SWITCHES} <= options
 
 

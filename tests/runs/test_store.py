@@ -10,7 +10,7 @@ import pytest
 from mincurate import paths
 from mincurate.errors import UserError
 from mincurate.progress import SILENT
-from mincurate.runs import files, shards, store
+from mincurate.runs import atomic_files, shards, store
 from mincurate.runs.store import Run
 
 TABLE = pa.table({"content_hash": ["a", "b"], "draws": [[1.0], [2.0]]})
@@ -65,14 +65,14 @@ def test_a_shard_counts_only_when_its_marker_fits():
 
 def test_a_write_that_fails_leaves_the_file_that_was_there(tmp_path, monkeypatch):
     place = tmp_path / "file"
-    files.write_atomically(place, b"old")
+    atomic_files.write_atomically(place, b"old")
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        files.write_atomically(place, b"new")
+        atomic_files.write_atomically(place, b"new")
     assert place.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from mincurate.dataset import (
     app_config,
     delete,
-    footprint,
+    destination,
     generated,
+    ownership,
     reader,
     samples,
-    target,
     writer,
 )
 from mincurate.errors import UserError
@@ -117,7 +117,7 @@ def test_a_name_in_use_is_refused_before_anything_is_written(own, kind, name):
     before = everything(own)
     for place, into in (("fiftyone:own", None), ("/some/folder", "own")):
         with pytest.raises(UserError, match=f"{name}.* of yours.*--dataset"):
-            target.choose_name(place, into)
+            destination.choose_name(place, into)
     assert everything(own) == before
 
 
@@ -179,7 +179,7 @@ def test_a_view_that_is_scored_leaves_the_ranks_of_the_others(own):
     own.reload()
     assert dict(zip(*own.values(["id", "rarity"]), strict=True)) == whole
     assert own.list_saved_views().count("some") == 1
-    assert footprint.read(own).current == first.key
+    assert ownership.read(own).current == first.key
 
 
 def test_the_ranks_of_a_run_go_with_it_though_another_one_is_shown(own):
@@ -191,7 +191,7 @@ def test_the_ranks_of_a_run_go_with_it_though_another_one_is_shown(own):
     delete.delete_run(first)
     own.reload()
     assert own.values("rarity") == kept + [None] * 7
-    assert footprint.read(own).runs == [second.key] and len(own.match_tags("unscorable")) == 0
+    assert ownership.read(own).runs == [second.key] and len(own.match_tags("unscorable")) == 0
 
 
 def test_samples_added_to_a_dataset_of_the_users_go_unless_the_user_changed_them(own, tmp_path):
@@ -251,7 +251,7 @@ def test_a_dataset_goes_with_its_last_run_unless_it_holds_work_of_the_users(tmp_
     assert fo.dataset_exists(dataset.name) is (kind is not None)
     if kind:
         dataset.reload()
-        assert footprint.KEY not in dataset.info and not dataset.has_field("rarity")
+        assert ownership.KEY not in dataset.info and not dataset.has_field("rarity")
         dataset.delete()
 
 
@@ -286,9 +286,9 @@ def test_the_record_of_the_version_before_is_taken_over(own):
     """Its ``info`` named runs alone; it had refused datasets in which our names were in use."""
     base = user_work.score_dataset("mincurate_1", "own")
     own.reload()
-    own.info[footprint.KEY] = {"created": False, "runs": [base.key], "current": base.key}
+    own.info[ownership.KEY] = {"created": False, "runs": [base.key], "current": base.key}
     own.save()
-    assert target.choose_name("fiftyone:own", None) == "own"
+    assert destination.choose_name("fiftyone:own", None) == "own"
     delete.delete_run(base)
     own.reload()
     assert not [f for f in app_config.FIELDS if own.has_field(f)] and not own.list_saved_views()
@@ -311,10 +311,10 @@ def test_the_record_outlives_an_info_that_the_user_replaces(own):
     base = user_work.score_dataset("mincurate_1", "own")
     generation = user_work.generate("mincurate_2", base, "own")
     own.reload()
-    kept = footprint.read(own)
+    kept = ownership.read(own)
     own.info = {"note": "mine"}
     own.save()
-    assert footprint.read(own) == kept
+    assert ownership.read(own) == kept
     writer.write_run(base, "own")
     for run in (generation, base):
         own.info = {"note": "mine"}

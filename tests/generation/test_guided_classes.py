@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mincurate.errors import UserError
-from mincurate.generation import target as targets
+from mincurate.generation import guided_classes as targets
 from mincurate.ranking import classes
 from mincurate.ranking.reference import Base
 from mincurate.runs import store

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mincurate.errors import UserError
-from mincurate.evaluation.downstream import compare, copies
+from mincurate.evaluation.classifier_trial import compare, copies
 
 BRIGHT = {"dark": 60, "bright": 190, "odd": 125}
 

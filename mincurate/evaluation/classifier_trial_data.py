@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from mincurate.errors import UserError
-from mincurate.evaluation import downstream
-from mincurate.evaluation.downstream import Downstream
-from mincurate.generation import held_out, target
+from mincurate.evaluation import classifier_trial
+from mincurate.evaluation.classifier_trial import Downstream
+from mincurate.generation import guided_classes, held_out
 from mincurate.images import collection
 from mincurate.progress import Reporter
 from mincurate.ranking.reference import Base
@@ -51,7 +51,7 @@ class Trial:
         codes = np.array([code_of.get(name, -1) for name in self.labels], dtype=np.int64)
         self.train, self.test = held_out.split(codes, seed, HELD_OUT, len(codes))
         self.rare = rare_labels({str(name): int(n) for name, n in counts.items()})
-        classes = target.classes_of(base)[self.train]
+        classes = guided_classes.classes_of(base)[self.train]
         self.like = np.isin(classes, settings["target_classes"])
         accepted = frame[frame["accepted"].to_numpy(bool)]
         if len(accepted) == 0:
@@ -86,14 +86,14 @@ class Trial:
             ]
         )
         with reporter.task("Training classifiers", 3 * len(self.seeds), "trainings") as advance:
-            return downstream.compare(
+            return classifier_trial.compare(
                 (pixels[self.train], self.labels[self.train].tolist()),
                 (synthetic, self.synthetic["label"].tolist()),
                 (pixels[self.test], self.labels[self.test].tolist()),
                 rare=self.rare,
                 like=self.like,
                 seeds=self.seeds,
-                steps=downstream.STEPS,
+                steps=classifier_trial.STEPS,
                 device=device,
                 advance=advance,
             )

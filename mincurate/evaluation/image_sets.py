@@ -48,13 +48,20 @@ class Tail:
     ranked_by: str
 
 
-def find_tail(base: Base, real: Features, judge: Judge) -> Tail:
-    """The rarest tenth in the features of the judge; in the run's ranking where these guided."""
+def find_tail(base: Base, real: Features, judge: Judge, *, by_minority_score: bool = False) -> Tail:
+    """The rarest tenth in the features of the judge; in the run's ranking where these guided.
+
+    Args:
+        by_minority_score: take the highest minority scores instead, as the paper does.
+    """
+    if by_minority_score:
+        rows = classes.tail_rows(base.frame["minority_score"])
+        return Tail(rows, f"minority score, {_distance(base)}")
     if judge.circular:
         return Tail(classes.tail_rows(base.frame[base.column]), _ranking(base))
     vectors = metrics.as_vectors(real.vectors, "real")
     rarity = outliers.rarity(vectors, outliers.reference(base.frame["content_hash"]))
-    return Tail(classes.tail_rows(rarity), f"rarity in {judge.extractor.space.name}")
+    return Tail(classes.tail_rows(rarity), f"rarity in {judge.space.name}")
 
 
 def judge_all(
@@ -82,7 +89,7 @@ def judge_all(
         return metric_table.judge(
             real,
             features,
-            space=judge.extractor.space,
+            space=judge.space,
             tail=tail.rows if enough else None,
             seed=seed,
             advance=advance,
@@ -119,12 +126,17 @@ def _ranking(base: Base) -> str:
     return f"ranking by {record['rank_by']}, {record['embedding']} at {base.size} px"
 
 
-def _ranks(base: Base, frames: dict[str, pd.DataFrame], seed: int) -> pd.DataFrame:
-    """`READINGS` of every set."""
+def _distance(base: Base) -> str:
+    """The distance of the minority score in words."""
     record = base.run.record
     perceptual = record.get("perceptual") or record["settings"]["perceptual"]
+    return f"{perceptual} at {base.size} px"
+
+
+def _ranks(base: Base, frames: dict[str, pd.DataFrame], seed: int) -> pd.DataFrame:
+    """`READINGS` of every set."""
     spaces = dict.fromkeys(READINGS, _ranking(base))
-    spaces["minority_score"] = f"{perceptual} at {base.size} px"
+    spaces["minority_score"] = _distance(base)
     rows: list[dict[str, Any]] = []
     for name, frame in frames.items():
         rarity = frame["rarity"].to_numpy(np.float64)

@@ -4,16 +4,17 @@ from typing import Any, NamedTuple
 
 from mincurate.errors import UserError
 
+GENERATED = "device precision workers batch-size ray seed dataset fiftyone fresh"
 BUDGETS = "train-minutes train-steps guide-minutes guide-steps loss"
 USES = {
-    "score": "device precision workers batch-size ray seed dataset fiftyone fresh "
+    "score": "preset device precision workers batch-size ray seed dataset fiftyone fresh "
     "train-minutes train-steps",
     "score-new": "device workers batch-size dataset fiftyone",
     "retry": "device workers batch-size fiftyone",
     "train": "device workers ray seed train-minutes train-steps",
-    "guide": f"device workers ray seed {BUDGETS}",
-    "augment": f"device precision workers batch-size ray seed dataset fiftyone fresh {BUDGETS}",
-    "evaluate": "device fresh",
+    "guide": f"preset device workers ray seed {BUDGETS}",
+    "augment": f"preset {GENERATED} {BUDGETS}",
+    "evaluate": "preset device fresh",
     "rebalance": f"device batch-size seed fiftyone yes {BUDGETS.removesuffix(' loss')}",
     "sync": "dataset",
     "runs delete": "fiftyone yes",

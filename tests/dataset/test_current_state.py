@@ -10,7 +10,7 @@ import pytest
 import user_work
 
 from mincurate.curation import gather
-from mincurate.dataset import delete, lookup, now, target, writer
+from mincurate.dataset import current_state, delete, destination, lookup, writer
 from mincurate.errors import UserError
 from mincurate.pipelines import evaluate, new_files, sync
 from mincurate.runs import store
@@ -50,7 +50,7 @@ def classes(names):
 
 def test_nothing_differs_right_after_scoring(folder):
     run = user_work.score_folder("mincurate_1", folder)
-    state = now.read(run)
+    state = current_state.read(run)
     assert state.differences == "" and state.label_field == "ground_truth"
     assert state.frame["label"].tolist() == run.frame()["label"].tolist()
     fo.delete_dataset(run.record["dataset"])
@@ -83,7 +83,7 @@ def test_corrected_labels_and_deleted_samples_are_followed(folder, paths, source
     else:
         dataset.select(dataset.values("id")[0]).set_values(path, ["corrected"])
     dataset.delete_samples([dataset[gone].id])
-    state = now.read(run)
+    state = current_state.read(run)
     table = gather.gather(run, frame=state.frame, tags=state.tags).set_index("path")
     assert table.loc[first, "label"] == "corrected" and table.loc[second, "label"] is not None
     assert gone not in table.index and len(table) == (run.frame()["status"] == "ok").sum() - 1
@@ -98,7 +98,7 @@ def test_several_labels_of_an_image_are_handed_on(paths):
         for names in (["b"], ["b", "a", "b"]) * 6
     ]
     own(paths, ground_truth=truth)
-    state = now.read(user_work.score_dataset("mincurate_1", "own"))
+    state = current_state.read(user_work.score_dataset("mincurate_1", "own"))
     assert state.several == {path: ["b", "a"] for path in paths[1::2]} and state.boxes == {}
     assert state.differences == ""
 
@@ -111,7 +111,7 @@ def test_files_that_were_moved_in_fiftyone_are_found(paths, tmp_path):
     sample = dataset.first()
     sample.filepath = moved
     sample.save()
-    state = now.read(run)
+    state = current_state.read(run)
     assert "1 file has another path" in state.differences
     assert moved in gather.gather(run, frame=state.frame)["path"].tolist()
 
@@ -120,23 +120,23 @@ def test_a_run_without_labels_takes_those_that_were_given_since(paths):
     dataset = own(paths)
     run = user_work.score_dataset("mincurate_1", "own")
     dataset.set_values("ground_truth", classes("ab" * 6))
-    assert now.read(run).frame["label"].tolist() == list("ab" * 6)
+    assert current_state.read(run).frame["label"].tolist() == list("ab" * 6)
     run.update(settings={"labels": False})
-    assert now.read(run).frame["label"].isna().all()
+    assert current_state.read(run).frame["label"].isna().all()
 
 
 def test_a_label_field_that_is_gone_leaves_the_labels_of_the_run(paths):
     dataset = own(paths, kind=classes("ab" * 6), other=classes("xy" * 6))
     run = user_work.score_dataset("mincurate_1", "own", label_field="kind")
-    assert now.read(run).label_field == "kind"
+    assert current_state.read(run).label_field == "kind"
     dataset.delete_sample_field("kind")
-    assert now.read(run).frame["label"].tolist() == list("ab" * 6)
+    assert current_state.read(run).frame["label"].tolist() == list("ab" * 6)
 
 
 def test_samples_of_one_file_count_once(paths):
     own([*paths, *paths[:3]])
     run = user_work.score_dataset("mincurate_1", "own")
-    table = gather.gather(run, frame=now.read(run).frame)
+    table = gather.gather(run, frame=current_state.read(run).frame)
     assert table["path"].is_unique
 
 
@@ -151,12 +151,12 @@ def test_a_renamed_dataset_is_found_again(folder, paths, kind):
     dataset = fo.load_dataset(before)
     dataset.name = "after"
     assert lookup.dataset_of(run) == lookup.last_dataset() == "after"
-    assert now.read(run).differences == ""
+    assert current_state.read(run).differences == ""
     assert len(new_files.find_new(run)) == 0
     assert sync.sync(run).name == "after" and not fo.dataset_exists(before)
     user_work.generate("mincurate_2", run, "after")
     if kind == "folder":  # the same command again, which names no dataset
-        assert target.choose_name(str(folder), None) == "after"
+        assert destination.choose_name(str(folder), None) == "after"
     delete.delete_run(run)
     dataset.reload()
     assert not dataset.has_field("rarity")
@@ -173,7 +173,7 @@ def test_a_dataset_that_is_gone_is_said_with_where_it_was(folder):
     run.update(database="/another/folder")
     with pytest.raises(UserError, match="it is in /another/folder"):
         lookup.dataset_of(run)
-    assert now.differences(run) == ""
+    assert current_state.differences(run) == ""
     run.update(database=here)
     assert sync.sync(run).added == 12
     assert lookup.dataset_of(run) == "gone"

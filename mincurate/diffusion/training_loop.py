@@ -23,7 +23,7 @@ from torch import Tensor
 from mincurate.compute.ray_train import Team
 from mincurate.diffusion.checkpoint import read_checkpoint, write_checkpoint
 from mincurate.diffusion.denoiser import to_tensor
-from mincurate.diffusion.parts import Parts
+from mincurate.diffusion.split_batch import Parts
 from mincurate.errors import StoppedError
 from mincurate.progress import Reporter
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mincurate.dataset import footprint, reader
+from mincurate.dataset import ownership, reader
 from mincurate.dataset.app_config import (
     BRAIN_KEY,
     FIELDS,
@@ -77,7 +77,7 @@ def check(dataset: Any, *, grouped: bool = False) -> None:
     _adopt(dataset)
     _check_conflicts(
         dataset,
-        footprint.conflicts(
+        ownership.conflicts(
             dataset, fields=FIELDS, views=VIEWS, workspaces=[WORKSPACE], brain_runs=[BRAIN_KEY]
         ),
     )
@@ -87,7 +87,7 @@ def check_synthetic(dataset: Any) -> None:
     """Raise `UserError` unless generated images can be added to the dataset."""
     check_kind(dataset)
     names = (*SYNTHETIC_FIELDS, PREDICTED)
-    _check_conflicts(dataset, footprint.conflicts(dataset, fields=names, views=[SYNTHETIC]))
+    _check_conflicts(dataset, ownership.conflicts(dataset, fields=names, views=[SYNTHETIC]))
 
 
 def check_run(name: str, run: Run) -> None:
@@ -136,17 +136,17 @@ def _adopt(dataset: Any) -> None:
 
     That version refused a dataset in which these names were in use.
     """
-    entries = dict(dataset.info.get(footprint.KEY) or {})
+    entries = dict(dataset.info.get(ownership.KEY) or {})
     if not entries.get("runs") or "fields" in entries:
         return
-    dataset.info[footprint.KEY] = entries | {"dataset_id": str(dataset._doc.id)}
+    dataset.info[ownership.KEY] = entries | {"dataset_id": str(dataset._doc.id)}
     fields, views = [*FIELDS], [*VIEWS]
     if entries.get("created"):
         fields.append(LABELS)
     if entries.get("generations"):
         fields += [*SYNTHETIC_FIELDS, PREDICTED]
         views.append(SYNTHETIC)
-    footprint.claim(
+    ownership.claim(
         dataset,
         fields=[field for field in fields if dataset.has_field(field)],
         views=[view for view in views if dataset.has_saved_view(view)],
@@ -176,7 +176,7 @@ def _name_problem(fo: Any, name: str) -> str | None:
 
 def _dataset_of(fo: Any, origin: str, first: str) -> str | None:
     """The dataset that mincurate made of a folder or table under a name like ``first``."""
-    record = f"info.{footprint.KEY}"
+    record = f"info.{ownership.KEY}"
     documents = fo.core.odm.get_db_conn()["datasets"].find(
         {f"{record}.source": origin, f"{record}.created": True},
         {"name": True, "created_at": True, record: True},
@@ -184,7 +184,7 @@ def _dataset_of(fo: Any, origin: str, first: str) -> str | None:
     own = [
         document
         for document in documents
-        if (entries := document["info"][footprint.KEY]).get("dataset_id") == str(document["_id"])
+        if (entries := document["info"][ownership.KEY]).get("dataset_id") == str(document["_id"])
         and str(entries.get("name") or document["name"]).startswith(first)
     ]
     return str(min(own, key=lambda d: d["created_at"])["name"]) if own else None

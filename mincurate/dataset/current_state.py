@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from mincurate.dataset import app_config, database, footprint, labels, lookup
+from mincurate.dataset import app_config, database, labels, lookup, ownership
 from mincurate.dataset import samples as parts
 from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
@@ -54,7 +54,7 @@ def read(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> N
     ids, paths, tags = samples.values(["id", "filepath", "tags"])
     tags_by_path = {path: list(words or ()) for path, words in zip(paths, tags, strict=True)}
     scored_here = (run.record.get("source") or {}).get("dataset_id") == str(loaded._doc.id)
-    if not scored_here and run.key not in footprint.read(loaded).runs:
+    if not scored_here and run.key not in ownership.read(loaded).runs:
         return Now(frame, tags_by_path, None, {}, {}, "")
     field = app_config.label_field(samples, run.record)
     present = pd.DataFrame(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mincurate import hashing, paths
+from mincurate import hashing, paths, progress
 from mincurate.compute.ray_map import Cluster
 from mincurate.diffusion import denoiser as denoisers
 from mincurate.diffusion import models, train_denoiser
@@ -18,9 +18,9 @@ from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
 from mincurate.generation import classifier as classifiers
 from mincurate.generation import train_classifier
-from mincurate.generation.budget import GUIDE_MINUTES, TRAIN_MINUTES, Budget, last_guidance
 from mincurate.generation.classifier import Classifier, ClassifierTraining
-from mincurate.generation.target import classes_of, labels_of
+from mincurate.generation.guided_classes import classes_of, labels_of
+from mincurate.generation.training_time import GUIDE_MINUTES, TRAIN_MINUTES, Budget, last_guidance
 from mincurate.progress import SILENT, Reporter
 from mincurate.ranking.reference import Base
 from mincurate.runs import digests
@@ -68,10 +68,10 @@ class Trainings:
         folder, plan = self._denoiser_folder, self.plan
         if train_denoiser.finished(folder):
             return load_denoiser(str(folder), str(self.start.device))
-        budget = f"{plan.steps} steps" if plan.steps else f"about {plan.minutes:g} minutes"
+        time = progress.budget(plan.minutes, plan.steps, "--train-minutes")
         reporter.say(
             "The model knows only the noise levels around that of the score; generating needs all "
-            f"of them. It is trained on now ({budget}, once for this run)."
+            f"of them. Training it on, once for this run: {time}. Ctrl-C keeps the progress."
         )
         folder.mkdir(parents=True, exist_ok=True)
         with digests.held(Run(folder)):
@@ -108,9 +108,11 @@ class Trainings:
         ]
         folder = self.base.run.path / "guidance" / hashing.fingerprint(facts)
         if not classifiers.finished(folder):
+            minutes, steps = self.guidance.minutes, self.guidance.steps
+            time = progress.budget(minutes, steps, "--guide-minutes")
             reporter.say(
                 f"Training the classifier of {self.base.num_classes} classes on "
-                f"{len(classes):,} images ({self.guidance.loss})."
+                f"{len(classes):,} images ({self.guidance.loss}): {time}."
             )
         folder.mkdir(parents=True, exist_ok=True)
         with digests.held(Run(folder)):
