@@ -47,6 +47,7 @@ SHOWN = (
     "content_hash",
     "duplicate_of",
     "unscorable_reason",
+    "image_warning",
 )
 """Fields with values of the table, in the order of the side bar."""
 INDEXED = (
@@ -60,7 +61,7 @@ INDEXED = (
     "embedding_rarity",
     "minority_score_calibrated",
 )
-COLUMN_OF = {"unscorable_reason": "reason"}
+COLUMN_OF = {"unscorable_reason": "reason", "image_warning": "warning"}
 """Fields that have another name in the table."""
 FIELDS: dict[str, tuple[str, str, bool]] = {
     field: (

@@ -10,6 +10,7 @@ from typing import Any
 
 from mincurate.dataset import ownership
 from mincurate.errors import UserError
+from mincurate.images.labels import clean
 
 USUAL = ("ground_truth", "label", "labels", "class", "category", "target")
 """Fields that are taken before others, and the only ones of plain text that are taken unasked."""
@@ -82,7 +83,7 @@ def choose(samples: Any, name: str | None = None) -> LabelField | None:
 
 
 def read(samples: Any, field: LabelField) -> list[str | None]:
-    """One label per sample; ``None`` where there is none, or several different ones."""
+    """One label per sample, as `clean` has it; ``None`` for none, or several different ones."""
     return [_single(value) for value in samples.values(field.path)]
 
 
@@ -111,7 +112,10 @@ def matching(samples: Any, field: LabelField, label: str | None) -> Any:
     """The samples with this label as `read` gives it, or with none."""
     from fiftyone import ViewField as F
 
-    if field.kind in (*SINGLE, "text"):
+    clear = field.kind in (*SINGLE, "text") and all(
+        clean(value) == value for value in samples.distinct(field.path)
+    )
+    if clear:
         value = F(field.path)
         return samples.match(~value.exists() if label is None else value == label)
     ids, names = samples.values("id"), read(samples, field)
@@ -164,7 +168,8 @@ def _order(field: LabelField) -> tuple[int, bool, int]:
 
 def _distinct(value: Any) -> list[str]:
     values: Iterable[Any] = value if isinstance(value, list | tuple) else [value]
-    return list(dict.fromkeys(str(item) for item in values if item not in (None, "")))
+    names = (clean(item) for item in values)
+    return list(dict.fromkeys(name for name in names if name is not None))
 
 
 def _single(value: Any) -> str | None:

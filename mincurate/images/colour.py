@@ -140,7 +140,7 @@ def _cube(mode: str) -> Image.Image:
     return Image.fromarray(np.stack([red, green, blue], -1).reshape(1, -1, 3))
 
 
-def calibration(info: dict[Any, Any], mode: str) -> bytes | None:
+def calibration(info: dict[Any, Any], *, grey: bool) -> bytes | None:
     """The profile that a PNG's gAMA and cHRM chunks describe, where they are not as good as sRGB.
 
     Args:
@@ -150,11 +150,11 @@ def calibration(info: dict[Any, Any], mode: str) -> bytes | None:
     if "srgb" in info or (not gamma and "chromaticity" not in info):
         return None
     gamma = gamma or _USUAL_GAMMA
-    usual = np.allclose(points, _SRGB, atol=0.002) or mode == "L"
+    usual = np.allclose(points, _SRGB, atol=0.002) or grey
     if not 0.1 < gamma < 10 or (usual and abs(gamma - _USUAL_GAMMA) < 0.01):
         return None
     try:
-        return _matrix_profile(1 / gamma, points, grey=mode == "L")
+        return _matrix_profile(1 / gamma, points, grey=grey)
     except (np.linalg.LinAlgError, ArithmeticError, struct.error):
         return None
 

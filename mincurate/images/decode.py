@@ -19,7 +19,6 @@ from typing import Literal
 import numpy as np
 from PIL import (  # a format is known once its plugin is imported
     AvifImagePlugin,  # noqa: F401
-    BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
     Image,
     Jpeg2KImagePlugin,  # noqa: F401
@@ -32,7 +31,7 @@ from PIL import (  # a format is known once its plugin is imported
 
 from mincurate import hashing
 from mincurate.errors import UnreadableImage
-from mincurate.images import colour, formats, object_storage, tiff
+from mincurate.images import bmp, colour, formats, isobmff, object_storage, tiff
 from mincurate.images.appearance import Appearance, measure
 from mincurate.images.bit_depth import DEFAULT, Range, Rendering, Samples
 from mincurate.images.file_kinds import sniff, why
@@ -40,7 +39,7 @@ from mincurate.images.file_names import on_disk
 from mincurate.images.sources import Source
 
 Fit = Literal["crop", "pad", "stretch"]
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
 _PILLOWS_NAMES = {"JPEG 2000": "JPEG2000", "PNM": "PPM", "PFM": "PPM", "HEIC": "HEIF"}
 MAX_PIXELS = 178_956_970
 """Where Pillow, too, speaks of a decompression bomb: half a gigabyte of RGB."""
@@ -148,8 +147,13 @@ def stored_size(path: str) -> tuple[int, int]:
     with formats.QUIET:
         try:
             if sniff(data[:512]) == "TIFF":
-                header = tiff.directory(data)
-                return header.width, header.height
+                tags = tiff.directory(data)
+                return tags.width, tags.height
+            if sniff(data[:512]) == "BMP":
+                head = bmp.header(data)
+                return head.width, head.height
+            if sniff(data[:512]) == "AVIF":
+                data = isobmff.one_association(data)
             if sniff(data[:512]) == "HEIC":
                 _register_heif()
             with Image.open(io.BytesIO(data), formats=_formats(data)) as img:
@@ -235,6 +239,7 @@ def _read_file(path: str) -> bytes:
 def _open(data: bytes, size: int) -> _Opened:
     kind = sniff(data[:512])
     own = {"PNG": _open_png, "JPEG": _open_jpeg, "TIFF": _open_tiff, "BMP": _open_bmp}
+    own["AVIF"] = _open_avif
     if kind in own:
         return own[kind](data, size)
     if kind == "HEIC":
@@ -263,7 +268,7 @@ def _by_pillow(data: bytes, size: int, page: int = 0) -> _Opened:
     img.load()
     profile = img.info.get("icc_profile")
     if img.format == "PNG" and not profile:
-        profile = colour.calibration(img.info, img.mode)
+        profile = colour.calibration(img.info, grey=formats.png_is_grey(data))
     return _Opened(
         _only(img, frame) if frame else img, width, height, _orientation(img), profile or None
     )
@@ -300,7 +305,7 @@ def _open_png(data: bytes, size: int) -> _Opened:
             assert isinstance(opened.img, Image.Image)
             if formats.png_is_short(version, opened.img):
                 raise UnreadableImage("truncated or damaged PNG file")
-            opened.img = formats.png16(version, opened.img) or opened.img
+            opened.img = formats.png16(version, opened.img, opened.profile) or opened.img
         except (Image.DecompressionBombError, *_BORDER) as error:
             damage: Exception = error
             continue
@@ -348,16 +353,15 @@ def _open_tiff(data: bytes, size: int) -> _Opened:
 
 
 def _open_bmp(data: bytes, size: int) -> _Opened:
-    try:
-        opened = _by_pillow(data, size)
-    except OSError:
-        img = formats.bmp_fields(data)
-        if img is None:
-            raise
-        _check_size(*img.size)
-        opened = _Opened(img, *img.size)
-    opened.profile = formats.bmp_profile(data)
-    return opened
+    head = bmp.header(data)
+    _check_size(head.width, head.height)
+    img, warning = bmp.read(data, head)
+    return _Opened(img, *img.size, profile=head.profile, warnings=[warning])
+
+
+def _open_avif(data: bytes, size: int) -> _Opened:
+    _check_size(*isobmff.largest_size(data))
+    return _by_pillow(isobmff.one_association(data), size)
 
 
 def _register_heif() -> None:

@@ -19,9 +19,10 @@ from mincurate.images.labels import clean, listed, words
 from mincurate.runs import schema, store
 
 _SPLIT = re.compile(
-    r"(images?[-_. ]?)?"
-    r"(train|training|val|valid|validation|dev|test|testing|eval|holdout|unlabell?ed|no[-_ ]?label)"
-    r"([-_. ]?(set|split|data|images?|imgs?))?([-_. ]?\d{1,4})?",
+    r"((images?|imgs?|photos?|data|dataset|seg)[-_. ]?)?"
+    r"(train|training|val|valid|validation|dev|test|testing|eval|holdout|train[-_]?val|pred"
+    r"|unlabell?ed|no[-_ ]?label)"
+    r"([-_. ]?(set|split|data|images?|imgs?|a|b))?([-_. ]?\d{1,4})?|(fold|split|cv)[-_. ]?\d{1,2}",
     re.IGNORECASE,
 )
 _KIND = re.compile(

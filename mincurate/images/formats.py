@@ -115,12 +115,19 @@ _ADAM7 = (
 )
 
 
-def png16(data: bytes, img: Image.Image) -> Samples | None:
+def png_is_grey(data: bytes) -> bool:
+    """Whether a PNG's header says so, with alpha or without."""
+    return data[25] in (0, 4)
+
+
+def png16(data: bytes, img: Image.Image, profile: bytes | None) -> Samples | None:
     """The numbers of a PNG of 16 bits as they are, where Pillow would keep the upper halves.
 
     Args:
         data: the file.
         img: opened by Pillow, not decoded yet.
+        profile: that is going to be applied. Where it is one of the PNG's own gamma, or of three
+            colours, the whole range of 16 bits is meant.
     """
     bits, color = data[24], data[25]
     if bits != 16:
@@ -142,8 +149,8 @@ def png16(data: bytes, img: Image.Image) -> Samples | None:
     key = img.info.get("transparency")
     if color in (0, 2) and key is not None:
         alpha = np.where((values == np.array(key)).all(-1), 0, 255).astype(np.uint8)
-    absolute = color in (2, 6) and "icc_profile" in img.info
-    return Samples(values, "grey" if color in (0, 4) else "rgb", alpha, absolute=absolute)
+    absolute = bool(profile) and (color in (2, 6) or "icc_profile" not in img.info)
+    return Samples(values, "grey" if png_is_grey(data) else "rgb", alpha, absolute=absolute)
 
 
 def _raw(data: bytes, mode: str, raw_mode: str) -> np.ndarray:
@@ -237,42 +244,6 @@ def pnm16(data: bytes) -> Samples | None:
 
 _GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
 _PNM = re.compile(rb"P([56])" + (_GAP + rb"(\d{1,9})") * 3 + rb"\s")
-
-
-def bmp_fields(data: bytes) -> Image.Image | None:
-    """A BMP of 16 or 32 bits whose colours lie in any bits; ``None`` for any other file."""
-    if len(data) < 66:
-        return None
-    offset, header, width, height, _, bits, packing = struct.unpack_from("<IIiiHHI", data, 10)
-    if packing not in (3, 6) or bits not in (16, 32) or header < 40 or width < 1 or not height:
-        return None
-    count = 4 if packing == 6 or header >= 56 else 3
-    masks = struct.unpack_from(f"<{count}I", data, 54)
-    row = (width * bits + 31) // 32 * 4
-    stored = np.frombuffer(data, np.uint8, row * abs(height), offset).reshape(abs(height), row)
-    pixels = stored.view(f"<u{bits // 8}")[:, :width].astype(np.uint32)
-    bands = [_field(pixels, mask) for mask in masks]
-    if len(bands) == 4 and (not masks[3] or not bands[3].any()):
-        bands.pop()
-    picture = np.stack(bands, -1)
-    return Image.fromarray(np.ascontiguousarray(picture[::-1] if height > 0 else picture))
-
-
-def _field(pixels: np.ndarray, mask: int) -> np.ndarray:
-    """The numbers under a mask, as 0 to 255."""
-    if not mask:
-        return np.zeros(pixels.shape, np.uint8)
-    shift = (mask & -mask).bit_length() - 1
-    field = (pixels & np.uint32(mask)) >> np.uint32(shift)
-    return (field * (255.0 / (mask >> shift))).round().astype(np.uint8)
-
-
-def bmp_profile(data: bytes) -> bytes | None:
-    """The colour profile that is embedded in a BMP of version 5."""
-    if len(data) < 138 or data[14:18] != b"\x7c\0\0\0" or data[70:74] != b"DEBM":
-        return None
-    offset, size = struct.unpack_from("<II", data, 14 + 112)
-    return data[14 + offset : 14 + offset + size] or None
 
 
 def gif_frame(img: Any) -> tuple[int, int, int, int] | None:

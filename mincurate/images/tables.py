@@ -260,6 +260,11 @@ def _read_json(table: Path, path: str | None, label: str | None, labels: bool | 
     """One object per line, or one list of objects."""
     text, _ = _decode(table.read_bytes(), table)
     entries: list[tuple[int | None, Any]] = []
+    if whole := _document(text):
+        raise UserError(
+            f"{table} is one JSON object ({', '.join(whole)}), not a table: give a list of "
+            "objects, or one object per line, each with the path of an image."
+        )
     if text.lstrip().startswith("["):
         entries = [(None, entry) for entry in json.loads(text)]
     else:
@@ -282,6 +287,17 @@ def _read_json(table: Path, path: str | None, label: str | None, labels: bool | 
     path_name, label_name = columns[at[0][0]], _name(columns, at[1])
     values = [(n, e.get(path_name), e.get(label_name) if label_name else None) for n, e in entries]
     return _Cells(path_name, label_name, values, [])
+
+
+def _document(text: str) -> list[str]:
+    """The keys of a file that is one object of lists or objects, as those of COCO are."""
+    if not text.lstrip().startswith("{"):
+        return []
+    try:
+        whole = json.loads(text)
+    except ValueError:  # one object per line
+        return []
+    return list(whole) if all(isinstance(part, list | dict) for part in whole.values()) else []
 
 
 def _read_parquet(table: Path, path: str | None, label: str | None, labels: bool | None) -> _Cells:

@@ -28,12 +28,13 @@ PAGES = 64
 _SPACES: dict[int, Space] = {
     **{PHOTOMETRIC.MINISWHITE: "grey", PHOTOMETRIC.MINISBLACK: "grey"},
     **{PHOTOMETRIC.RGB: "rgb", PHOTOMETRIC.SEPARATED: "cmyk"},
-    **{PHOTOMETRIC.CIELAB: "lab", PHOTOMETRIC.ICCLAB: "lab"},
+    **{PHOTOMETRIC.CIELAB: "lab", PHOTOMETRIC.ICCLAB: "lab", PHOTOMETRIC.PALETTE: "grey"},
 }
 _BANDS = {"grey": 1, "rgb": 3, "cmyk": 4, "lab": 3}
 _BY_LIBTIFF = {COMPRESSION.LZW: 5, COMPRESSION.PACKBITS: 32773, COMPRESSION.LZMA: 34925}
 _BY_LIBTIFF |= {COMPRESSION.ZSTD: 50000}
 _DEFLATE = (COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE)
+_UNPACKED_HERE = (COMPRESSION.NONE, *_DEFLATE, *_BY_LIBTIFF)
 _REVERSED = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], 1)[:, ::-1], 1)[:, 0]
 _GDAL_NODATA = 42113
 
@@ -91,6 +92,12 @@ def directory(data: bytes) -> Directory:
 
 def _plain(page: Any) -> bool:
     bits, kind = page.bitspersample, page.sampleformat
+    # Pillow takes grey and its alpha in planes for one, small numbers of a palette for black, and
+    # leaves out further bands unsaid.
+    here = page.planarconfig == 2 or page.photometric == PHOTOMETRIC.PALETTE
+    here |= 0 in (page.extrasamples or ())
+    if here and page.compression in _UNPACKED_HERE:
+        return False
     return bits in (1, 2, 4, 8) and kind in (1, 4) and page.photometric != PHOTOMETRIC.ICCLAB
 
 
@@ -111,7 +118,7 @@ def read(data: bytes, found: Directory) -> tuple[Samples, str | None]:
     if bands * found.width * found.height > MAX_SAMPLES:
         raise UnreadableImage(f"too large: {bands} bands of {found.width} x {found.height} pixels")
     values = _values(page, data, dtype)
-    extras = page.extrasamples or ()
+    extras = page.extrasamples or ((2,) if space == "rgb" and bands == 4 else ())  # as viewers do
     color = bands - sum(meaning in (1, 2) for meaning in extras)
     if space == "grey" and color >= 3:
         space = "rgb"
@@ -128,6 +135,10 @@ def read(data: bytes, found: Directory) -> tuple[Samples, str | None]:
     unused = bands - color_bands - (alpha is not None)
     warning = f"{unused} of {bands} bands not shown" if unused else None
     values = values[..., :color_bands]
+    if page.photometric == PHOTOMETRIC.PALETTE:
+        space, values = "rgb", _colors(values[..., 0], page.colormap)
+    if space == "cmyk":  # so say some files, but ink has no sign
+        values = values.view(values.dtype.str.replace("i", "u"))
     absolute = values.dtype == np.uint8 or space in ("cmyk", "lab")
     if space == "lab":
         values = _lab(values, page.photometric)
@@ -159,10 +170,11 @@ def _dtype(page: Any) -> np.dtype:
     if not isinstance(bits, int) or not isinstance(kind, int):
         raise UnreadableImage("unsupported TIFF: bands of different kinds")
     letter = {1: "u", 2: "i", 3: "f", 4: "u"}.get(kind)
-    whole = bits in ((16, 32, 64) if letter == "f" else (8, 16, 32, 64))
+    whole = bits in ((16, 32, 64) if letter == "f" else (8, 16, 24, 32, 64))
     if letter is None or (not whole and (letter != "u" or not 0 < bits < 16)):
         raise UnreadableImage(f"unsupported TIFF: {bits} bits of {_name(kind)}")
-    return np.dtype(f"{letter}{bits // 8 if whole else 1 if bits < 8 else 2}")
+    octets = {24: 4}.get(bits, bits // 8) if whole else 1 if bits < 8 else 2
+    return np.dtype(f"{letter}{octets}")
 
 
 def _share(alpha: NDArray[Any]) -> NDArray[np.float32]:
@@ -195,6 +207,12 @@ def _lab(values: NDArray[Any], photometric: int) -> NDArray[np.uint8]:
     lab[..., 0] *= 255 / white
     lab[..., 1:] = (lab[..., 1:] - zero) / step + 128
     return lab.round().clip(0, 255).astype(np.uint8)
+
+
+def _colors(indices: NDArray[Any], colormap: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """The colours that a palette ``(3, n)`` of 16 bits has for each index; some hold only eight."""
+    levels = (colormap if colormap.max() < 256 else colormap >> 8).astype(np.uint8)
+    return levels[:, np.minimum(indices, levels.shape[1] - 1)].transpose(1, 2, 0)
 
 
 def _values(page: Any, data: bytes, dtype: np.dtype) -> NDArray[Any]:
@@ -242,14 +260,27 @@ def _block(page: Any, raw: bytes, shape: tuple[int, int, int], dtype: np.dtype) 
     stored = np.frombuffer(raw, np.uint8, rows * row_bytes).reshape(rows, row_bytes)
     if page.predictor == 3:
         return _from_differences_of_bytes(stored, shape, dtype)
-    if bits != 8 * dtype.itemsize:
-        return _unpacked(stored, bits, columns * bands).reshape(shape).astype(dtype)
-    order = dtype.newbyteorder(page.parent.byteorder)
-    values = stored.reshape(-1).view(order).reshape(shape).astype(dtype)
+    if bits == 24:
+        values = _of_three_octets(stored, page.parent.byteorder).reshape(shape).view(dtype)
+    elif bits != 8 * dtype.itemsize:
+        values = _unpacked(stored, bits, columns * bands).reshape(shape).astype(dtype)
+    else:
+        order = dtype.newbyteorder(page.parent.byteorder)
+        values = stored.reshape(-1).view(order).reshape(shape).astype(dtype)
     if page.predictor == 2:  # of the bits, whatever they mean
         steps = values.view(f"u{dtype.itemsize}")
         np.cumsum(steps, axis=1, dtype=steps.dtype, out=steps)
+        if bits < 8 * dtype.itemsize:
+            steps &= steps.dtype.type(2**bits - 1)
+    if bits == 24 and dtype.kind == "i":
+        values = (values << 8) >> 8
     return values
+
+
+def _of_three_octets(stored: NDArray[np.uint8], byteorder: str) -> NDArray[np.uint32]:
+    octets = stored.reshape(-1, 3).astype(np.uint32)
+    weights = [1, 256, 65536] if byteorder == "<" else [65536, 256, 1]
+    return octets @ np.array(weights, np.uint32)
 
 
 def _decompressed(page: Any, raw: bytes, row_bytes: int, rows: int) -> bytes:
@@ -259,6 +290,11 @@ def _decompressed(page: Any, raw: bytes, row_bytes: int, rows: int) -> bytes:
         return zlib.decompressobj().decompress(raw, row_bytes * rows)
     if page.compression in _BY_LIBTIFF:
         return _by_libtiff(_BY_LIBTIFF[page.compression], raw, row_bytes, rows)
+    if page.compression == COMPRESSION.WEBP and page.bitspersample == 8:
+        with Image.open(io.BytesIO(raw), formats=["WEBP"]) as img:
+            mode = {3: "RGB", 4: "RGBA"}.get(row_bytes // img.width)
+            if img.height >= rows and mode and row_bytes == img.width * len(mode):
+                return img.convert(mode).tobytes()
     raise UnreadableImage(
         f"unsupported TIFF compression: {_name(page.compression)} of {page.bitspersample} bits"
     )

@@ -174,5 +174,7 @@ def describe(images: Collection) -> str:
         line += f", {counts['duplicates']:,} exact duplicates"
     if counts["unscorable"]:
         line += f", {counts['unscorable']:,} that cannot be read (listed in the report)"
+    if warned := sum(identity.warning is not None for _, identity in images.files):
+        line += f", {warned:,} with a part missing or left out (listed in the report)"
     labels = images.labels
     return line + (f"; {len(labels)} labels." if labels else "; no labels.")

@@ -17,6 +17,7 @@ from mincurate.curation.selection import DROP_TAG
 from mincurate.dataset import app_config, labels, lookup
 from mincurate.dataset import samples as parts
 from mincurate.errors import UserError
+from mincurate.images.depth import Rendering
 from mincurate.ranking import tail as tails
 from mincurate.ranking import tail_groups
 from mincurate.ranking.tail import NO_LABEL, LongTail
@@ -216,9 +217,14 @@ def generated_table(dataset: Any) -> pd.DataFrame | None:
 # Pictures, as addresses that hold them
 
 
-def thumbnails(rows: pd.DataFrame, side: int) -> list[str]:
-    """A square thumbnail of every row, ``side`` pixels; empty where the file cannot be read."""
-    drawn = figures.thumbnails(rows, side, square=True)
+def thumbnails(tail: LongTail, rows: pd.DataFrame, side: int) -> list[str]:
+    """A square thumbnail of every row, ``side`` pixels; empty where the file cannot be read.
+
+    Args:
+        tail: of the run, by whose record files become pixels.
+    """
+    rendering = Rendering.of_record(tail.record.get("rendering"))
+    drawn = figures.thumbnails(rows, side, square=True, rendering=rendering)
     return [
         "" if picture is None else figures.data_uri(picture, THUMBNAIL_QUALITY) for picture in drawn
     ]

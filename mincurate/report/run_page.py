@@ -103,7 +103,10 @@ def write_report(run: Run) -> Path:
             **_kinds(run, frame),
             labels=_labels(ranked["label"], tail, num_classes),
             duplicates=_duplicates(frame),
-            unscorable=_unscorable(frame),
+            unscorable=_by_reason(frame[frame["status"] != "ok"], "reason"),
+            warned=_by_reason(frame[frame["status"] == "ok"].dropna(subset="warning"), "warning")
+            if "warning" in frame
+            else None,
             guidance=_guidance(run),
             diagnostics=diagnostics_text.diagnostics(record.get("diagnostics") or {}),
             curve=diagnostics_text.curve(model.get("curve") or []),
@@ -326,15 +329,14 @@ def _duplicates(frame: pd.DataFrame) -> dict[str, Any] | None:
     }
 
 
-def _unscorable(frame: pd.DataFrame) -> dict[str, Any] | None:
+def _by_reason(bad: pd.DataFrame, column: str) -> dict[str, Any] | None:
     """Reasons with their counts, the commonest first, and names until `LISTED` are shown."""
-    bad = frame[frame["status"] != "ok"]
     if len(bad) == 0:
         return None
     groups = sorted(
         (
             (str(reason), group["rel_path"].tolist())
-            for reason, group in bad.groupby(bad["reason"].fillna("unknown reason"))
+            for reason, group in bad.groupby(bad[column].fillna("unknown reason"))
         ),
         key=lambda group: (-len(group[1]), group[0]),
     )
@@ -342,4 +344,4 @@ def _unscorable(frame: pd.DataFrame) -> dict[str, Any] | None:
     for reason, names in groups[:LISTED]:
         listed.append((reason, names[:left], len(names)))
         left -= len(names[:left])
-    return {"groups": listed, "more": max(0, len(groups) - LISTED)}
+    return {"groups": listed, "more": max(0, len(groups) - LISTED), "count": len(bad)}

@@ -138,7 +138,7 @@ COLUMNS = {
     "map_y": Column("float", "Vertical place on the map", of_content=True),
     "status": Column("str", "ok, or unscorable"),
     "reason": Column("str", "Why the file has no score"),
-    "warning": Column("str", "What is wrong with a file that could be read"),
+    "warning": Column("str", "What is missing or left out of an image that is scored all the same"),
     "joined": Column("str", "When the image joined the finished run"),
     "sample_id": Column("str", "Id of the FiftyOne sample"),
     "minority_score_draws": Column("floats", "Distance of every draw", "rarer", of_content=True),

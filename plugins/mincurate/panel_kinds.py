@@ -52,9 +52,9 @@ def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
     """The pictures of the groups of a page."""
     images: dict[str, Any] = {}
     for i, group in enumerate(page_of(ctx, tail)[1]):
-        images |= pictures(f"images{i}.typical", tail.images.iloc[group.members[:TYPICAL]])
+        images |= pictures(tail, f"images{i}.typical", tail.images.iloc[group.members[:TYPICAL]])
         if group.common is not None:
-            images |= pictures(f"images{i}.near.common", tail.images.iloc[[group.common]])
+            images |= pictures(tail, f"images{i}.near.common", tail.images.iloc[[group.common]])
     return images
 
 

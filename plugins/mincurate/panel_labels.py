@@ -68,7 +68,7 @@ def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
     first, _, names = page_of(ctx, tail)
     shown: dict[str, Any] = {"heat": plots.label_map(tail.labels, rows_of(first, tail.labels))}
     for i, name in enumerate(names):
-        shown |= pictures(f"strip{i}", tail.of_label(name).head(RAREST))
+        shown |= pictures(tail, f"strip{i}", tail.of_label(name).head(RAREST))
     return shown
 
 

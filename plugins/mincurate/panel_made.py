@@ -49,8 +49,8 @@ def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
     best = rarest(generated, tail)
     return {
         "spread": plots.spread(real, scores[accepted], scores[~accepted]),
-        **pictures("made", best),
-        **pictures("near", nearest(best)),
+        **pictures(tail, "made", best),
+        **pictures(tail, "near", nearest(best)),
     }
 
 

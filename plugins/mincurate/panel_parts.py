@@ -80,6 +80,7 @@ def strip(parent: Any, name: str, rows: pd.DataFrame, on_open: Any) -> None:
         )
 
 
-def pictures(name: str, rows: pd.DataFrame) -> dict[str, str]:
+def pictures(tail: look.LongTail, name: str, rows: pd.DataFrame) -> dict[str, str]:
     """The data of a `strip`."""
-    return {f"{name}.i{i}": address for i, address in enumerate(look.thumbnails(rows, THUMB))}
+    addresses = look.thumbnails(tail, rows, THUMB)
+    return {f"{name}.i{i}": address for i, address in enumerate(addresses)}

@@ -193,6 +193,14 @@ def test_labels_are_read_from_every_kind_of_field(paths, kind):
     assert len(labels.matching(dataset, field, None)) == 0
 
 
+def test_a_label_is_the_same_with_spaces_around_it_and_none_where_it_says_so(paths):
+    dataset = make(paths[:5], label=["cat", "cat ", "caf\u00e9", "cafe\u0301", "NaN"])
+    field = labels.choose(dataset)
+    assert labels.read(dataset, field) == ["cat", "cat", "caf\u00e9", "caf\u00e9", None]
+    assert len(labels.matching(dataset, field, "cat")) == 2
+    assert labels.matching(dataset, field, None).values("filepath") == paths[4:5]
+
+
 def test_several_labels_of_an_image_are_not_lost_in_silence(paths):
     truth = [boxes("a"), boxes("a", "b"), None] * 4
     make(paths, ground_truth=truth, tags_of=[several("x", "y")] * 12)

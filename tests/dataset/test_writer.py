@@ -28,6 +28,8 @@ def images(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images") / "set"
     draw_shapes(folder, discs=40, crosses=5)
     (folder / "disc" / "broken.png").write_text("broken")
+    endless = folder / "disc" / "002.png"
+    endless.write_bytes(endless.read_bytes()[:-12])
     (folder / "cross" / "copy.png").write_bytes((folder / "disc" / "001.png").read_bytes())
     return folder
 
@@ -56,6 +58,10 @@ def test_every_file_is_a_sample_with_its_numbers(written):
             assert sample.minority_score is None and sample.rarity_class is None
             assert (sample.rarity_kind, sample.broken) == ("broken", "unreadable")
             assert "unscorable" in sample.tags and sample.unscorable_reason == "not an image"
+    [warned] = dataset.exists("image_warning")
+    assert warned.filepath.endswith("disc/002.png") and warned.rarity is not None
+    assert warned.image_warning == "the end of the file is missing; the image is complete"
+    assert dataset.get_field("image_warning").description
 
 
 def test_the_rank_by_the_minority_score_stands_beside_its_interval(written):

@@ -1,6 +1,7 @@
 """Files as people bring them: whatever the kind, the same picture, or the reason why not."""
 
 import io
+import itertools
 import os
 import struct
 import zlib
@@ -190,56 +191,108 @@ def test_a_tiff_of_few_bits_is_what_libvips_says(
         assert_alike(seen(tmp_path / "x.tif"), rgb_of(theirs.reshape(SIDE, SIDE)), 0)
 
 
-def packed(values: NDArray[Any], n: int, fill_order: int = 1) -> bytes:
+def packed(values: NDArray[Any], n: int, fill_order: int = 1, predictor: int = 1) -> bytes:
     """A grey TIFF whose numbers of ``n`` bits lie side by side."""
     singles = (values[..., None] >> np.arange(n - 1, -1, -1)) & 1
     rows = np.packbits(singles.astype(np.uint8).reshape(len(values), -1), axis=1)
     if fill_order == 2:
         rows = np.packbits(np.unpackbits(rows[..., None], -1)[..., ::-1], -1)[..., 0]
-    return directory(rows.tobytes(), values.shape, n, fill_order=fill_order)
+    more = {317: predictor} if predictor > 1 else {}
+    return directory(rows.tobytes(), values.shape, n, more, fill_order=fill_order)
 
 
 def directory(
-    body: bytes, shape: tuple[int, ...], n: int, *, fill_order: int = 1, kind: int = 1
+    body: bytes,
+    shape: tuple[int, ...],
+    n: int,
+    more: dict[int, int] | None = None,
+    *,
+    fill_order: int = 1,
+    kind: int = 1,
 ) -> bytes:
     tags = {256: shape[1], 257: shape[0], 258: n, 259: 1, 262: 1, 266: fill_order, 273: 8, 277: 1}
-    tags |= {278: shape[0], 279: len(body), 339: kind}
+    tags |= {278: shape[0], 279: len(body), **(more or {}), 339: kind}
     entries = b"".join(struct.pack("<HHII", t, 4, 1, v) for t, v in tags.items())
     body += b"\0" * (len(body) % 2)
     head = struct.pack("<2sHI", b"II", 42, 8 + len(body)) + body
     return head + struct.pack("<H", len(tags)) + entries + bytes(4)
 
 
-@pytest.mark.parametrize("n", [10, 12, 14])
-@pytest.mark.parametrize("fill_order", [1, 2])
-def test_numbers_that_lie_side_by_side_are_taken_apart(
-    tmp_path: Path, n: int, fill_order: int
-) -> None:
-    (tmp_path / "x.tif").write_bytes(packed(bits(GREY, n), n, fill_order))
-    assert_alike(seen(tmp_path / "x.tif"), rgb_of(GREY))
+@pytest.mark.parametrize("n", [10, 12, 14, 24])
+def test_numbers_that_lie_side_by_side_are_taken_apart(tmp_path: Path, n: int) -> None:
+    values = bits(GREY, n).astype(int)
+    steps = np.diff(values, axis=1, prepend=0) % 2**n
+    swapped = [packed(values, n, 2)] if n < 16 else []
+    if n == 24:  # of three bytes, and in the file's order
+        values, steps = (
+            part >> 16 | part & 0xFF00 | (part & 0xFF) << 16 for part in (values, steps)
+        )
+    for data in (packed(values, n), packed(steps, n, predictor=2), *swapped):
+        (tmp_path / "x.tif").write_bytes(data)
+        assert_alike(seen(tmp_path / "x.tif"), rgb_of(GREY))
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-@pytest.mark.parametrize("premultiplied", [False, True])
-@pytest.mark.parametrize("planes", [False, True])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_palette_of_any_size_and_depth_is_the_same_picture(tmp_path: Path, dtype: Any) -> None:
+    colors = np.stack([np.arange(256), 255 - np.arange(256), np.arange(256) // 2])
+    count = 256 if dtype is np.uint8 else 65536
+    for scale, planes in itertools.product((1, 256), ("contig", "separate")):
+        palette = np.zeros((3, count), np.uint16)
+        palette[:, :256] = colors * scale
+        tifffile.imwrite(
+            tmp_path / "x.tif",
+            GREY.astype(dtype),
+            photometric="palette",
+            colormap=palette,
+            planarconfig=planes,
+            compression="zlib",
+        )
+        assert_alike(seen(tmp_path / "x.tif"), colors.T[GREY], 0)
+
+
+def test_webp_inside_of_a_tiff_is_read(tmp_path: Path) -> None:
+    body = encoded(Image.fromarray(GREY).convert("RGB"), "WEBP", lossless=True)
+    data = directory(body, GREY.shape, 8, {277: 3})
+    data = data.replace(struct.pack("<HHII", 259, 4, 1, 1), struct.pack("<HHII", 259, 4, 1, 50001))
+    data = data.replace(struct.pack("<HHII", 262, 4, 1, 1), struct.pack("<HHII", 262, 4, 1, 2))
+    (tmp_path / "x.tif").write_bytes(data)
+    assert_alike(seen(tmp_path / "x.tif"), rgb_of(GREY), 0)
+
+
 @pytest.mark.parametrize("grey", [False, True])
-def test_the_alpha_of_a_tiff_is_transparency(
-    tmp_path: Path, dtype: Any, premultiplied: bool, planes: bool, grey: bool
-) -> None:
+def test_the_alpha_of_a_tiff_is_transparency(tmp_path: Path, grey: bool) -> None:
     colors = (GREY[..., None] if grey else RGB) / 255
     alpha = HALF[..., None] / 255
-    stored = np.concatenate([colors * alpha if premultiplied else colors, alpha], -1)
-    top = 1 if dtype is np.float32 else np.iinfo(dtype).max
-    stored = stored * top if dtype is np.float32 else (stored * top).round()
-    tifffile.imwrite(
-        tmp_path / "x.tif",
-        stored.astype(dtype).transpose(2, 0, 1) if planes else stored.astype(dtype),
-        photometric="minisblack" if grey else "rgb",
-        extrasamples=["assocalpha" if premultiplied else "unassalpha"],
-        planarconfig="separate" if planes else "contig",
-    )
     expected = over(rgb_of(GREY) if grey else RGB, HALF, 255)
-    assert_alike(seen(tmp_path / "x.tif"), expected, 3)
+    for dtype, premultiplied, planes in itertools.product(
+        (np.uint8, np.uint16, np.float32), (False, True), (False, True)
+    ):
+        stored = np.concatenate([colors * alpha if premultiplied else colors, alpha], -1)
+        top = 1 if dtype is np.float32 else np.iinfo(dtype).max
+        stored = stored * top if dtype is np.float32 else (stored * top).round()
+        tifffile.imwrite(
+            tmp_path / "x.tif",
+            stored.astype(dtype).transpose(2, 0, 1) if planes else stored.astype(dtype),
+            photometric="minisblack" if grey else "rgb",
+            extrasamples=["assocalpha" if premultiplied else "unassalpha"],
+            planarconfig="separate" if planes else "contig",
+            compression="zlib" if planes else None,
+        )
+        assert_alike(seen(tmp_path / "x.tif"), expected, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_fourth_band_of_rgb_that_nothing_is_said_of_is_transparency(
+    tmp_path: Path, dtype: Any
+) -> None:
+    values = np.dstack([RGB, HALF]).astype(dtype) * (257 if dtype is np.uint16 else 1)
+    tifffile.imwrite(tmp_path / "x.tif", values, photometric="rgb", extrasamples=["unspecified"])
+    assert_alike(seen(tmp_path / "x.tif"), RGB)
+    assert look(tmp_path / "x.tif").warning == "1 of 4 bands not shown"
+    data = (tmp_path / "x.tif").read_bytes()
+    data = data.replace(struct.pack("<HH", 338, 3), struct.pack("<HH", 65000, 3))
+    (tmp_path / "x.tif").write_bytes(data)
+    assert_alike(seen(tmp_path / "x.tif"), over(RGB, HALF, 255))
 
 
 def lab() -> NDArray[np.float64]:
@@ -275,11 +328,16 @@ def test_lab_of_any_depth_is_the_same_picture(tmp_path: Path, kind: str, photome
     assert np.abs(seen(tmp_path / "x.tif") - expected).mean() < 3
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+    ("dtype", "signed"), [(np.uint8, False), (np.uint8, True), (np.uint16, False)]
+)
 @pytest.mark.parametrize("planes", [False, True])
-def test_cmyk_of_any_depth_is_the_same_picture(tmp_path: Path, dtype: Any, planes: bool) -> None:
+def test_cmyk_of_any_depth_is_the_same_picture(
+    tmp_path: Path, dtype: Any, signed: bool, planes: bool
+) -> None:
     ink = np.asarray(Image.fromarray(RGB).convert("CMYK")).astype(dtype)
     ink = ink if dtype is np.uint8 else ink * 257
+    ink = ink.view(np.int8) if signed else ink
     tifffile.imwrite(
         tmp_path / "x.tif",
         ink.transpose(2, 0, 1) if planes else ink,
@@ -366,16 +424,16 @@ def test_a_cut_tiff_has_a_reason(tmp_path: Path, kind: str) -> None:
 # Numbers wider than eight bits
 
 
-@pytest.mark.parametrize("n", [8, 9, 10, 11, 12, 13, 14, 15, 16])
 @pytest.mark.parametrize("kind", ["png", "tif", "pgm"])
-def test_the_bits_in_use_reach_from_black_to_white(tmp_path: Path, n: int, kind: str) -> None:
+def test_the_bits_in_use_reach_from_black_to_white(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"x.{kind}"
-    values = bits(GREY, n)
-    if kind == "pgm":
-        path.write_bytes(b"P5 # by hand\n64 64\n65535\n" + values.astype(">u2").tobytes())
-    else:
-        Image.fromarray(values).save(path)
-    assert_alike(seen(path), rgb_of(GREY))
+    for n in range(8, 17):
+        values = bits(GREY, n)
+        if kind == "pgm":
+            path.write_bytes(b"P5 # by hand\n64 64\n65535\n" + values.astype(">u2").tobytes())
+        else:
+            Image.fromarray(values).save(path)
+        assert_alike(seen(path), rgb_of(GREY))
 
 
 @pytest.mark.parametrize("color", [2, 4, 6])
@@ -434,20 +492,18 @@ NO_VALUES = [
 ]
 
 
-@pytest.mark.parametrize(("dtype", "marker", "options"), NO_VALUES)
 @pytest.mark.parametrize("count", [1, 20])
-def test_what_is_no_value_does_not_stretch_the_range(
-    tmp_path: Path, dtype: Any, marker: float, options: dict[str, Any], count: int
-) -> None:
-    values = (28000 + GREY.astype(float) * 8).astype(dtype)
-    values[:count, 40] = marker
-    tifffile.imwrite(tmp_path / "x.tif", values, **options)
+def test_what_is_no_value_does_not_stretch_the_range(tmp_path: Path, count: int) -> None:
     expected = (GREY / GREY.max() * 255).round()
     expected[:count, 40] = 0
-    assert_alike(seen(tmp_path / "x.tif"), rgb_of(expected), 3)
-    assert look(tmp_path / "x.tif").warning == (
-        f"{count / SIDE**2:.2g} of the values are missing, drawn black"
-    )
+    for dtype, marker, options in NO_VALUES:
+        values = (28000 + GREY.astype(float) * 8).astype(dtype)
+        values[:count, 40] = marker
+        tifffile.imwrite(tmp_path / "x.tif", values, **options)
+        assert_alike(seen(tmp_path / "x.tif"), rgb_of(expected), 3)
+        assert look(tmp_path / "x.tif").warning == (
+            f"{count / SIDE**2:.2g} of the values are missing, drawn black"
+        )
 
 
 def test_black_and_white_of_a_mask_are_values(tmp_path: Path) -> None:
@@ -535,19 +591,16 @@ def profile(name: str, gamma: float, *, grey: bool = False) -> bytes:
 SPACES = [("sRGB", 1.8), ("Display P3", 2.2), ("Adobe RGB", 2.2), ("sRGB", 1.0)]
 
 
-@pytest.mark.parametrize("kind", ["png", "tif", "jpg", "webp", "avif", "jp2"])
-@pytest.mark.parametrize(("name", "gamma"), SPACES)
-def test_an_embedded_profile_is_applied(tmp_path: Path, name: str, gamma: float, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["png", "tif", "jpg", "webp", "avif"])
+def test_an_embedded_profile_is_applied(tmp_path: Path, kind: str) -> None:
     options = {"webp": {"lossless": True}, "jpg": {"quality": 95, "subsampling": 0}}.get(kind, {})
     if kind == "avif":
         options = {"quality": 100, "subsampling": "4:4:4"}
     path = tmp_path / f"x.{kind}"
-    Image.fromarray(written_in(name, gamma)).save(path, icc_profile=profile(name, gamma), **options)
-    if kind == "jp2":  # Pillow writes no profile there
-        assert not look(path).reason
-        return
-    error = np.abs(seen(path) - MUTED)
-    assert error.mean() < 3, error.max()
+    for name, gamma in SPACES:
+        stored = Image.fromarray(written_in(name, gamma))
+        stored.save(path, icc_profile=profile(name, gamma), **options)
+        assert np.abs(seen(path) - MUTED).mean() < 3, name
 
 
 @pytest.mark.parametrize("kind", ["16 bits", "planes of 16 bits", "floats"])
@@ -592,19 +645,27 @@ def test_a_cmyk_profile_gives_what_libvips_gives(tmp_path: Path) -> None:
     assert_alike(seen(tmp_path / "x.tif"), theirs)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("mode", ["RGB", "P", "L", "LA", "I;16", "LA;16", "RGB;16"])
 def test_the_gamma_and_the_primaries_of_a_png_are_applied(tmp_path: Path, mode: str) -> None:
-    img = Image.fromarray(written_in("Display P3" if mode == "RGB" else "sRGB", 1.8)).convert(mode)
-    data = encoded(img, "PNG")
+    pyvips = pytest.importorskip("pyvips")
+    grey = mode[0] in "LI"
+    stored = written_in("sRGB" if grey else "Display P3", 1.8)
+    if grey:
+        stored = (written_in("sRGB", 1.8).mean(-1, keepdims=True)).round().astype(np.uint8)
+    expected = ((stored / 255) ** 1.8 * 255).clip(0, 255)
+    values = np.dstack([stored, np.full((SIDE, SIDE), 255, np.uint8)]) if "A" in mode else stored
+    deep = mode.endswith("16")
+    space = {(1, 0): "b-w", (1, 1): "grey16", (0, 0): "srgb", (0, 1): "rgb16"}[grey, deep]
+    img = pyvips.Image.new_from_array(bits(values, 16) if deep else values)
+    data = img.copy(interpretation=space).pngsave_buffer(palette=mode == "P")
     points = (*WHITE, *(number for point in PRIMARIES["Display P3"] for number in point))
     extra = chunk(b"gAMA", struct.pack(">I", round(100_000 / 1.8)))
-    if mode == "RGB":
+    if not grey:
         extra += chunk(b"cHRM", struct.pack(">8I", *(round(p * 100_000) for p in points)))
     (tmp_path / "x.png").write_bytes(data[:33] + extra + data[33:])
-    if mode == "RGB":
-        assert np.abs(seen(tmp_path / "x.png") - MUTED).mean() < 3
-    else:
-        assert np.abs(seen(tmp_path / "x.png") - np.asarray(img)[..., None]).mean() > 5
+    light = expected / 255
+    srgb = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055) * 255
+    assert np.abs(seen(tmp_path / "x.png") - (srgb if grey else MUTED)).mean() < 3
 
 
 @pytest.mark.parametrize("content", [ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))])
@@ -769,35 +830,32 @@ def jpeg(quality: int = 90, grey: bool = False, flat: bool = False, **options: A
 
 
 @pytest.mark.parametrize("kind", JPEGS)
-@pytest.mark.parametrize("end", [b"", b"\xff", bytes(512)])
-def test_a_jpeg_without_its_end_marker_is_read_with_a_warning(
-    tmp_path: Path, kind: str, end: bytes
-) -> None:
+def test_a_jpeg_without_its_end_marker_is_read_with_a_warning(tmp_path: Path, kind: str) -> None:
     data = jpeg(**JPEGS[kind])
     (tmp_path / "whole.jpg").write_bytes(data)
-    (tmp_path / "x.jpg").write_bytes(data[:-2] + end)
-    assert_alike(seen(tmp_path / "x.jpg"), seen(tmp_path / "whole.jpg"), 0)
-    found = look(tmp_path / "x.jpg")
-    assert found.warning == "the end of the file is missing; the image is complete"
     assert look(tmp_path / "whole.jpg").warning is None
+    for end in (b"", b"\xff", bytes(512)):
+        (tmp_path / "x.jpg").write_bytes(data[:-2] + end)
+        assert_alike(seen(tmp_path / "x.jpg"), seen(tmp_path / "whole.jpg"), 0)
+        assert look(tmp_path / "x.jpg").warning == (
+            "the end of the file is missing; the image is complete"
+        )
 
 
 @pytest.mark.parametrize("kind", [kind for kind in JPEGS if kind != "flat"])
-@pytest.mark.parametrize("kept", [0.3, 0.5, 0.8, 0.95, -10, -4])
-@pytest.mark.parametrize("end", [b"", b"\xff\xd9", bytes(4096)])
 def test_a_jpeg_whose_rows_are_missing_is_never_filled_up_in_silence(
-    tmp_path: Path, kind: str, kept: float, end: bytes
+    tmp_path: Path, kind: str
 ) -> None:
     data = jpeg(**JPEGS[kind])
-    cut = data[: int(len(data) * kept) if kept > 0 else len(data) + int(kept)]
-    (tmp_path / "x.jpg").write_bytes(cut + end)
-    found = look(tmp_path / "x.jpg")
-    if end == b"\xff\xd9" and (kept < 0 or (kind == "progressive" and kept > 0.4)):
-        return  # at most the last block, or the last refinement: no decoder can tell
-    assert found.reason in (
-        "truncated or damaged JPEG file",
-        "cut off: a part of the image is missing",
-    )
+    cuts = [*(int(len(data) * share) for share in (0.3, 0.5, 0.8, 0.95)), -10, -4]
+    for cut, end in itertools.product(cuts, (b"", b"\xff\xd9", bytes(4096))):
+        if end == b"\xff\xd9" and (cut < 0 or (kind == "progressive" and cut > cuts[0])):
+            continue  # at most the last block, or the last refinement: no decoder can tell
+        (tmp_path / "x.jpg").write_bytes(data[:cut] + end)
+        assert look(tmp_path / "x.jpg").reason in (
+            "truncated or damaged JPEG file",
+            "cut off: a part of the image is missing",
+        ), (cut, end)
 
 
 def test_a_jpeg_cut_at_a_restart_marker_is_cut(tmp_path: Path) -> None:
@@ -840,15 +898,12 @@ def test_a_damaged_chunk_that_the_picture_does_without_is_a_warning(
 
 
 @pytest.mark.parametrize("extra", ODD, ids=lambda extra: extra[4:8].decode())
-@pytest.mark.parametrize("last", [False, True])
-def test_a_chunk_whose_content_makes_no_sense_harms_nothing(
-    tmp_path: Path, extra: bytes, last: bool
-) -> None:
+def test_a_chunk_whose_content_makes_no_sense_harms_nothing(tmp_path: Path, extra: bytes) -> None:
     data = encoded(Image.fromarray(RGB), "PNG")
-    at = len(data) - 12 if last else 33
-    (tmp_path / "x.png").write_bytes(data[:at] + extra + data[at:])
-    assert_alike(seen(tmp_path / "x.png"), RGB, 0)
-    assert look(tmp_path / "x.png").reason is None
+    for at in (33, len(data) - 12):
+        (tmp_path / "x.png").write_bytes(data[:at] + extra + data[at:])
+        assert_alike(seen(tmp_path / "x.png"), RGB, 0)
+        assert look(tmp_path / "x.png").reason is None
 
 
 @pytest.mark.parametrize("end", [b"", b"\0\0\0\0IE", b"\0\0\0\0IEND\0\0\0\0"])
@@ -954,29 +1009,128 @@ def bmp(masks: tuple[int, ...], n: int, *, top_down: bool = False, packing: int 
     )
 
 
-@pytest.mark.parametrize("top_down", [False, True])
-@pytest.mark.parametrize(
-    ("masks", "n", "packing"),
-    [
-        ((0xF800, 0x7E0, 0x1F), 16, 3),
-        ((0x7C00, 0x3E0, 0x1F), 16, 3),
-        ((0xF00, 0xF0, 0xF), 16, 3),
-        ((0x1F, 0x7E0, 0xF800), 16, 3),
-        ((0xF00, 0xF0, 0xF, 0xF000), 16, 3),
-        ((0xFF, 0xFF00, 0xFF0000), 32, 3),
-        ((0x3FF, 0xFFC00, 0x3FF00000), 32, 3),
-        ((0xFF00, 0xFF0000, 0xFF000000, 0xFF), 32, 3),
-        ((0xFF0000, 0xFF00, 0xFF, 0xFF000000), 32, 6),
-        ((0xFF0000, 0xFF00, 0xFF, 0), 32, 3),
-    ],
-)
-def test_a_bmp_of_any_bit_fields_is_the_same_picture(
-    tmp_path: Path, masks: tuple[int, ...], n: int, packing: int, top_down: bool
-) -> None:
-    (tmp_path / "x.bmp").write_bytes(bmp(masks, n, top_down=top_down, packing=packing))
-    has_alpha = len(masks) == 4 and masks[3]
-    expected = over(RGB, HALF, 255) if has_alpha else RGB
-    assert_alike(seen(tmp_path / "x.bmp"), expected, 12 if n == 16 else 2)
+FIELDS = [
+    ((0xF800, 0x7E0, 0x1F), 16, 3),
+    ((0x7C00, 0x3E0, 0x1F), 16, 3),
+    ((0xF00, 0xF0, 0xF), 16, 3),
+    ((0x1F, 0x7E0, 0xF800), 16, 3),
+    ((0xF00, 0xF0, 0xF, 0xF000), 16, 3),
+    ((0xFF, 0xFF00, 0xFF0000), 32, 3),
+    ((0x3FF, 0xFFC00, 0x3FF00000), 32, 3),
+    ((0xFF00, 0xFF0000, 0xFF000000, 0xFF), 32, 3),
+    ((0xFF0000, 0xFF00, 0xFF, 0xFF000000), 32, 6),
+    ((0xFF0000, 0xFF00, 0xFF, 0), 32, 3),
+]
+
+
+def test_a_bmp_of_any_bit_fields_is_the_same_picture(tmp_path: Path) -> None:
+    for (masks, n, packing), top_down in itertools.product(FIELDS, (False, True)):
+        (tmp_path / "x.bmp").write_bytes(bmp(masks, n, top_down=top_down, packing=packing))
+        expected = over(RGB, HALF, 255) if len(masks) == 4 and masks[3] else RGB
+        assert_alike(seen(tmp_path / "x.bmp"), expected, 12 if n == 16 else 2)
+
+
+def palette_bmp(n: int, body: bytes, *, size: int = 40, packing: int = 0, colors: int = 0) -> bytes:
+    """A BMP of 64 x 64 whose palette runs from black to white."""
+    levels = np.linspace(0, 255, colors or 2**n).round().astype(np.uint8)
+    entry = 3 if size == 12 else 4
+    palette = b"".join(bytes([level] * 3 + [0] * (entry - 3)) for level in levels)
+    fields = struct.pack("<iiHHIIiiII", SIDE, SIDE, 1, n, packing, len(body), 0, 0, colors, 0)
+    if size == 12:
+        fields = struct.pack("<HHHH", SIDE, SIDE, 1, n)
+    info = struct.pack("<I", size) + fields[: size - 4].ljust(size - 4, b"\0")
+    start = 14 + len(info) + len(palette)
+    return struct.pack("<2sIHHI", b"BM", start + len(body), 7, 9, start) + info + palette + body
+
+
+@pytest.mark.parametrize("size", [12, 16, 40, 64, 108])
+def test_a_bmp_of_any_palette_is_the_same_picture(tmp_path: Path, size: int) -> None:
+    for n in (1, 2, 4, 8):
+        few = (GREY >> (8 - n)).astype(np.uint8)
+        singles = (few[::-1, :, None] >> np.arange(n - 1, -1, -1)) & 1
+        body = np.packbits(singles.astype(np.uint8).reshape(SIDE, -1), axis=1).tobytes()
+        expected = rgb_of((few * (255 / (2**n - 1))).round())
+        (tmp_path / "x.bmp").write_bytes(palette_bmp(n, body, size=size))
+        assert_alike(seen(tmp_path / "x.bmp"), expected, 0)
+    if size == 40:  # more colours than eight bits can name
+        (tmp_path / "x.bmp").write_bytes(palette_bmp(8, GREY[::-1].tobytes(), colors=300))
+        expected = np.linspace(0, 255, 300).round()[GREY]
+        assert_alike(seen(tmp_path / "x.bmp"), rgb_of(expected), 0)
+
+
+def runs(values: NDArray[Any], n: int, *, absolute: bool) -> bytes:
+    """Rows from the bottom, run-length encoded; ``values`` are palette numbers or BGR."""
+    body = b""
+    for row in values[::-1]:
+        cells = [value.tobytes() for value in row]
+        if n == 4:
+            cells = [bytes([cell[0] * 17]) for cell in cells]
+        if absolute:
+            packed = b"".join(cells)
+            if n == 4:
+                packed = bytes(
+                    a & 0xF0 | b & 15 for a, b in zip(packed[::2], packed[1::2], strict=True)
+                )
+            body += bytes([0, SIDE]) + packed
+        else:
+            body += b"".join(bytes([1]) + cell for cell in cells)
+        body += b"\0\0"
+    return body + b"\0\1"
+
+
+@pytest.mark.parametrize("n", [4, 8, 24])
+def test_the_runs_of_a_bmp_are_followed_to_the_letter(tmp_path: Path, n: int) -> None:
+    packing, size = {4: (2, 40), 8: (1, 40), 24: (4, 64)}[n]
+    values = RGB[..., ::-1] if n == 24 else (GREY >> (8 - n)).astype(np.uint8)
+    expected = RGB if n == 24 else rgb_of((values * (255 / (2**n - 1))).round())
+    colors = 1 if n == 24 else 0
+    path = tmp_path / "x.bmp"
+    for absolute in (False, True):
+        body = runs(values, n, absolute=absolute)
+        path.write_bytes(palette_bmp(n, body, size=size, packing=packing, colors=colors))
+        assert_alike(seen(path), expected, 0)
+    path.write_bytes(palette_bmp(n, body[:-80], size=size, packing=packing, colors=colors))
+    assert look(path).reason == "damaged or unsupported BMP file"
+    outside = b"\0\2\x3e\0" + bytes([0, 4, *[1] * (12 if n == 24 else 4)])
+    path.write_bytes(palette_bmp(n, outside + body, size=size, packing=packing, colors=colors))
+    assert look(path).reason == "damaged or unsupported BMP file"
+    early = body[: body.index(b"\0\0", len(body) // 2)] + b"\0\1"
+    path.write_bytes(palette_bmp(n, early, size=size, packing=packing, colors=colors))
+    assert "of the pixels are not in the file, drawn black" in (look(path).warning or "")
+
+
+@has("avif")
+def test_an_avif_whose_properties_are_assigned_item_by_item_is_read(tmp_path: Path) -> None:
+    """As early encoders wrote them, in boxes that libavif takes for a mistake."""
+    picture = Image.fromarray(np.dstack([RGB, HALF]))
+    data = encoded(picture, "AVIF", quality=100, subsampling="4:4:4")
+    (tmp_path / "x.avif").write_bytes(data)
+    expected = seen(tmp_path / "x.avif")
+    assert_alike(expected, over(RGB, HALF, 255), 6)
+    at = data.index(b"ipma") - 4
+    length, count = struct.unpack_from(">I8xI", data, at)
+    entries, cuts = data[at + 16 : at + length], [0]
+    for _ in range(count):
+        cuts.append(cuts[-1] + 3 + entries[cuts[-1] + 2])
+    boxes = [
+        struct.pack(">I4sII", 16 + end - start, b"ipma", 0, 1) + entries[start:end]
+        for start, end in itertools.pairwise(cuts)
+    ]
+    more = 16 * (count - 1)
+    apart = data[:at] + b"".join(boxes) + data[at + length :]
+    for name in (b"meta", b"iprp"):
+        place = apart.index(name) - 4
+        size = int.from_bytes(apart[place : place + 4], "big") + more
+        apart = apart[:place] + size.to_bytes(4, "big") + apart[place + 4 :]
+    places = apart.index(b"iloc") + 12  # offsets of 4 bytes, of items with one extent each
+    for item in range(count):
+        place = places + 14 * item + 6
+        offset = int.from_bytes(apart[place : place + 4], "big") + more
+        apart = apart[:place] + offset.to_bytes(4, "big") + apart[place + 4 :]
+    (tmp_path / "x.avif").write_bytes(apart)
+    with pytest.raises(OSError, match="cannot identify"):
+        Image.open(tmp_path / "x.avif")
+    assert_alike(seen(tmp_path / "x.avif"), expected, 0)
 
 
 def heic() -> Callable[[Path, Image.Image], None]:
@@ -1047,6 +1201,7 @@ def test_too_many_bands_or_pixels_are_refused_by_the_header(
         packed(bits(GREY, 12), 12),
         bmp((0xF00, 0xF0, 0xF), 16),
         b"P5\n64 64\n4095\n" + bytes(SIDE * SIDE * 2),
+        encoded(Image.fromarray(RGB), "AVIF") if features.check("avif") else bmp(FIELDS[0][0], 16),
     ):
         (tmp_path / "x").write_bytes(data)
         with pytest.raises(UnreadableImage, match="too large: 64 x 64 pixels"):

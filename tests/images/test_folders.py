@@ -1,5 +1,6 @@
 """Which folders are classes: layouts as people and programs make them."""
 
+import itertools
 import unicodedata
 
 import pytest
@@ -21,18 +22,33 @@ def spread(*folders: str, each: int = 3) -> list[str]:
 SPLITS = ["train", "training", "val", "valid", "validation", "dev", "test", "testing"]
 
 
-@pytest.mark.parametrize("split", [*SPLITS, "Train", "train2017", "test1", "val_set"])
+LAYOUTS = [
+    *("{split}/{name}", "{name}/{split}", "{split}/images/{name}", "images/{split}/{name}"),
+    *("{split}/{name}/images", "{name}/{split}/images", "set/{split}/{name}"),
+    *("a/b/{name}/{split}", "{split}/{split}/{name}"),
+]
+
+
 @pytest.mark.parametrize(
-    "layout",
-    ["{split}/{name}", "{name}/{split}", "{split}/images/{name}", "images/{split}/{name}",
-     "{split}/{name}/images", "{name}/{split}/images", "set/{split}/{name}", "a/b/{name}/{split}"],
-)  # fmt: skip
-@pytest.mark.parametrize("wanted", [None, True])
-def test_splits_and_images_are_no_level_of_classes(split, layout, wanted):
+    "split",
+    [
+        *SPLITS,
+        "Train",
+        "train2017",
+        "test1",
+        "val_set",
+        "seg_train",
+        "trainval",
+        "img_val",
+        "fold3",
+    ],
+)
+def test_splits_and_images_are_no_level_of_classes(split):
     other = "test" if split.casefold().startswith("train") else "train"
     pairs = [(s, n) for s in (split, other) for n in ("cat", "dog")]
-    paths = spread(*(layout.format(split=s, name=n) for s, n in pairs))
-    assert labels(paths, wanted) == [name for _, name in pairs for _ in range(3)]
+    for layout, wanted in itertools.product(LAYOUTS, (None, True)):
+        paths = spread(*(layout.format(split=s, name=n) for s, n in pairs))
+        assert labels(paths, wanted) == [name for _, name in pairs for _ in range(3)], layout
 
 
 @pytest.mark.parametrize(
@@ -43,6 +59,8 @@ def test_splits_and_images_are_no_level_of_classes(split, layout, wanted):
         ["images/train2017", "images/val2017"],
         ["train", "test"],
         ["Training", "Validation"],
+        ["trainA", "trainB", "testA", "testB"],
+        ["fold1", "fold2", "fold3"],
         ["JPEGImages", "SegmentationClass"],
         ["VOC2012/JPEGImages", "VOC2012/SegmentationClass", "VOC2012/SegmentationObject"],
         ["VOC2007/JPEGImages", "VOC2012/JPEGImages"],

@@ -268,7 +268,11 @@ def test_a_file_that_is_not_there_is_named_with_its_line_and_the_place_looked_at
         ('path,label\na.png,cat\nb.png,"dog\n', "t.csv", "quotation mark of line 3 is not closed"),
         ('{"path": "a.png"}\n\n{path}\n', "t.jsonl", "line 3 is no JSON"),
         ('{"path": "a.png"}\n[1]\n', "t.jsonl", "line 2 is no JSON object"),
-        ('{"images": [], "annotations": []}', "t.json", "has no column of image paths|holds list"),
+        (
+            '{\n"images": [],\n"annotations": []}',
+            "t.json",
+            r"one JSON object \(images, annotations",
+        ),
         ("a.png\nb.png\n", "t.csv", r"its columns: a.png\): name it with --path-column"),
         ("path,path\na.png,b.png\n", "t.csv", "2 different columns called 'path'"),
         ('[{"path": 5}]', "t.json", "holds int values, not paths"),

@@ -79,15 +79,17 @@ RED, GREEN = (220, 30, 30), (30, 200, 60)
 @pytest.fixture(scope="module")
 def planted(database, tmp_path_factory):
     """A made-up run of 360 pictures with 40 labels, ranked as they are numbered: the rarest seven
-    are red and lie close together, and a common one, which is green, lies near to them.
+    are red and lie close together, and a common one lies near to them: it is transparent, on the
+    green ground of the run's rendering.
     """
     rng = np.random.default_rng(0)
     folder = tmp_path_factory.mktemp("planted")
     colors = rng.integers(60, 200, (MANY, 1)).repeat(3, 1)
-    colors[:GROUP], colors[NEAR] = RED, GREEN
+    colors[:GROUP] = RED
     paths = [folder / f"{i:04d}.png" for i in range(MANY)]
     for path, color in zip(paths, colors, strict=True):
         Image.new("RGB", (16, 16), tuple(map(int, color))).save(path)
+    Image.new("RGBA", (16, 16), (0, 0, 0, 0)).save(paths[NEAR])
     vectors, centre = rng.normal(size=(MANY, 64)), rng.normal(size=64)
     vectors[:GROUP] = centre + 0.1 * rng.normal(size=(GROUP, 64))
     vectors[NEAR] = centre + 0.3 * rng.normal(size=64)
@@ -113,6 +115,7 @@ def planted(database, tmp_path_factory):
         "key": "mincurate_900", "source": {"kind": "folder", "value": str(folder)},
         "settings": {"rank_by": "minority"}, "fingerprint": "", "sigma": 0.1, "n_draws": 2,
         "num_classes": CLASSES, "seed": 0, "class_edges": [], "perceptual": "unet",
+        "rendering": {"background": "#{:02x}{:02x}{:02x}".format(*GREEN), "ranges": {}},
         "embedding": "unet", "warnings": [], "versions": {}, "model": {"name": "", "hash": ""},
         "created": "2026-01-01T00:00:00Z", "finished": "2026-01-01T00:00:00Z",
     }  # fmt: skip

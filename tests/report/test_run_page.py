@@ -132,7 +132,7 @@ def page(usual: Run) -> BeautifulSoup:
     return BeautifulSoup((usual.path / "report.html").read_text("utf-8"), "html.parser")
 
 
-TEXT = ("path", "rel_path", "content_hash", "label", "duplicate_of", "status", "reason")
+TEXT = ("path", "rel_path", "content_hash", "label", "duplicate_of", "status", "reason", "warning")
 WHOLE = ("width", "height", "rarity_class", "rarity_class_within_label")
 
 
@@ -379,6 +379,20 @@ def test_unscorable_files_are_listed_by_reason_and_then_counted(make_run):
     assert len(page.find(id="unscorable").find_all("li")) == run_page.LISTED
     assert "and 100 more" in text
     assert "and 3 more" in text
+
+
+def test_images_read_with_a_part_missing_are_listed_by_what_is_missing(make_run, page):
+    assert page.find(id="warned") is None
+
+    def warned(frame):
+        frame["warning"] = None
+        frame.loc[frame.index[:3], "warning"] = "the first of 5 pages"
+        frame.loc[frame.index[3], "warning"] = "damaged tEXt chunk left out"
+        return frame
+
+    text = words(read(make_run(20, change=warned)), "warned")
+    assert "4 files, by what is missing or left out" in text
+    assert text.index("3 × the first of 5 pages") < text.index("1 × damaged tEXt chunk left out")
 
 
 def test_a_run_in_which_nothing_was_scored_still_has_a_report(make_run):
