@@ -146,15 +146,13 @@ def stored_size(path: str) -> tuple[int, int]:
     data = _read(path)
     with formats.QUIET:
         try:
-            if sniff(data[:512]) == "TIFF":
-                tags = tiff.directory(data)
-                return tags.width, tags.height
-            if sniff(data[:512]) == "BMP":
-                head = bmp.header(data)
+            kind = sniff(data[:512])
+            if kind in ("TIFF", "BMP"):
+                head = tiff.directory(data) if kind == "TIFF" else bmp.header(data)
                 return head.width, head.height
-            if sniff(data[:512]) == "AVIF":
+            if kind == "AVIF":
                 data = isobmff.one_association(data)
-            if sniff(data[:512]) == "HEIC":
+            if kind == "HEIC":
                 _register_heif()
             with Image.open(io.BytesIO(data), formats=_formats(data)) as img:
                 return img.size
