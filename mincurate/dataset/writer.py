@@ -294,21 +294,16 @@ def _write_tags(dataset: Any, frame: pd.DataFrame) -> None:
 def _register(dataset: Any, run: Run, changed: bool) -> None:
     """Record the run; a digest tells later whether the user has ``changed`` samples or labels."""
     record = run.record
+    model = record.get("model") or {}  # none while the images are ranked by vectors alone
+    scored = ("fingerprint", "sigma", "n_draws", "perceptual")
+    ranked = ("settings", "seed", "class_edges", "embedding", "warnings", "versions")
     config = dataset.init_run(
         method="mincurate",
-        settings=record["settings"],
-        fingerprint=record["fingerprint"],
         folder=str(run.path),
-        model_hash=record["model"]["hash"],
-        model=record["model"]["name"],
-        sigma=record["sigma"],
-        n_draws=record["n_draws"],
-        seed=record["seed"],
-        class_edges=record["class_edges"],
-        perceptual=record["perceptual"],
-        embedding=record["embedding"],
-        warnings=record["warnings"],
-        versions=record["versions"],
+        model_hash=model.get("hash"),
+        model=model.get("name"),
+        **{name: record.get(name) for name in scored},
+        **{name: record[name] for name in ranked},
     )
     dataset.register_run(record["key"], config, overwrite=True)
     entries = ownership.read(dataset)

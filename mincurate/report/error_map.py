@@ -46,6 +46,8 @@ def difference(run: Run, path: str, content_hash: str) -> Difference:
     Raises:
         UserError: the file cannot be read, or the networks are not to be had any more.
     """
+    if not run.record.get("model"):
+        raise UserError(f"The run {run.key} has no minority scores yet.")
     settings = run.record["settings"]
     size, fit = int(settings["image_size"]), _fit(settings["fit"])
     rendering = Rendering.of_record(run.record.get("rendering"))

@@ -45,12 +45,20 @@ def _settings(tail: LongTail) -> str:
         f"{counts.get('duplicates', 0):,} copies and {counts.get('unscorable', 0):,} unscorable",
         "ranked by": tail.column.replace("_", " ")
         + (", within each label" if tail.within_label else ""),
-        "noise": f"sigma {record.get('sigma')}, "
-        f"{'2 to ' if settings.get('adaptive') else ''}{record.get('n_draws')} draws",
-        "distance": record.get("perceptual"),
         "embedding": record.get("embedding"),
-        "model": f"{model.get('name')} ({model.get('image_size')} px)",
+        **({} if not model else _of_score(record, settings, model)),
         "seed": settings.get("seed"),
         "folder": tail.run.path,
     }
     return "  \n".join(f"{name}: {quoted(str(value))}" for name, value in facts.items())
+
+
+def _of_score(
+    record: dict[str, Any], settings: dict[str, Any], model: dict[str, Any]
+) -> dict[str, Any]:
+    draws = f"{'2 to ' if settings.get('adaptive') else ''}{record.get('n_draws')} draws"
+    return {
+        "noise": f"sigma {record.get('sigma')}, {draws}",
+        "distance": record.get("perceptual"),
+        "model": f"{model.get('name')} ({model.get('image_size')} px)",
+    }

@@ -90,6 +90,24 @@ def test_quick_ranks_by_vectors_and_the_same_command_adds_the_scores(
     assert again.frame["minority_score"].notna().all(), "what is there is not taken away"
 
 
+def test_a_quick_run_is_shown_in_fiftyone_and_its_scores_join_it(
+    photographs, network, tmp_path, database
+):
+    import fiftyone as fo
+
+    place = {"output": tmp_path / "run", "embedding": network, "dataset": "quick", **PLAIN}
+    place |= {"fiftyone": True}
+    score.score(photographs, quick=True, **place)
+    dataset = fo.load_dataset("quick")
+    assert (
+        None not in dataset.values("rarity_class") and "rarest-first" in dataset.list_saved_views()
+    )
+    assert set(dataset.values("minority_score")) == {None}
+    score.score(photographs, **place)
+    dataset.reload()
+    assert len(dataset) == 12 and None not in dataset.values("minority_score")
+
+
 def test_quick_needs_a_network_and_a_ranking_by_vectors(photographs):
     with pytest.raises(UserError, match=r"mincurate\[offline\]"):
         score.score(photographs, quick=True, embedding="unet", **PLAIN)
