@@ -191,7 +191,7 @@ def _sample(fo: Any, row: dict[Any, Any], run: Run, ids: dict[str, str]) -> Any:
             ("minority_score_calibrated", float),
             ("content_hash", str),
         )
-        if field in FIELDS and not pd.isna(row[field])
+        if field in FIELDS and not pd.isna(row.get(field))  # earlier generations have fewer
     }
     values[RUN] = run.record["base"]
     values["source"] = SYNTHETIC

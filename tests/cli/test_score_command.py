@@ -309,7 +309,7 @@ def test_wide_pictures_are_padded_and_seen_by_the_network_of_a_file(tmp_path):
     embed = embedder.load_embedder(net, None).embed
 
     def vectors(fit):
-        pixels = np.stack([decode(path, size=16, fit=fit) for path in paths])
+        pixels = np.stack([decode(path, size=96, fit=fit) for path in paths])
         with torch.no_grad():
             return embed(to_tensor(pixels, "cpu")).numpy()
 

@@ -182,7 +182,7 @@ def test_the_score_of_the_preset_is_the_published_arithmetic(tmp_path):
     torch.save(trunk, tmp_path / "trunk.pt")
     distance = perception.load_perceptual(f"lpips-squeeze@{tmp_path / 'trunk.pt'}")
     sigma = model.nearest_sigma(settings.sigma_per_pixel * 256)
-    scorer = Scorer(model, distance, lambda x: x.mean((2, 3)), sigma, settings.n_draws, seed=0)
+    scorer = Scorer(model, distance, sigma, settings.n_draws, seed=0)
     pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
     names = ["a", "b", "c", "d"]
 
