@@ -23,7 +23,14 @@ from mincurate.pipelines import new_files
 from mincurate.pipelines.open_images import Images, place_of
 from mincurate.pipelines.runs import AnyRun, find_run
 from mincurate.progress import SILENT, Reporter
-from mincurate.ranking import classes, outliers, rarity_kind, reference, table_file
+from mincurate.ranking import (
+    classes,
+    outliers,
+    rarity_kind,
+    reference,
+    table_file,
+    vector_rarity,
+)
 from mincurate.ranking import table as tables
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
@@ -334,11 +341,7 @@ def _rarity_within(
     """``embedding_rarity_within_label`` of images that join some of a run's."""
     of_label = base.vectors[members]
     rows = outliers.reference(base.frame["content_hash"][members])
-    return classes.mean_rank_among(
-        outliers.evidence(of_label, of_label[rows], rows),
-        outliers.evidence(vectors, of_label[rows]),
-        outliers.WEIGHTS,
-    )
+    return vector_rarity.rarity_among(of_label, rows, vectors)
 
 
 def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.float32]]) -> None:

@@ -23,7 +23,15 @@ from mincurate.images import collection
 from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit
 from mincurate.progress import SILENT, Reporter
-from mincurate.ranking import classes, evidence, minority_score, outliers, umap_map, vectors
+from mincurate.ranking import (
+    classes,
+    evidence,
+    minority_score,
+    outliers,
+    small_kinds,
+    umap_map,
+    vectors,
+)
 from mincurate.ranking.minority_score import Edge, Scorer
 from mincurate.ranking.neighbors import NEIGHBORS, nearest
 from mincurate.ranking.shard_loop import Reading
@@ -333,7 +341,9 @@ def place(
         [table[name].to_numpy(np.float64) for name in outliers.NAMES]
         for table in (base.frame, frame)
     )
-    frame["embedding_rarity"] = classes.mean_rank_among(reference, joining, outliers.WEIGHTS)
+    frame["outlying"] = classes.mean_rank_among(reference, joining, outliers.WEIGHTS)
+    frame["small_kind"] = small_kinds.rarity_among(among, vectors)
+    frame["embedding_rarity"] = frame[base.run.record.get("rare_are", "outlying")]
     frame["minority_score_calibrated"] = evidence.calibrated_among(base.frame, frame)
     ranked = frame[base.column].to_numpy(np.float64)
     scores = base.frame[base.column].to_numpy(np.float64)
