@@ -63,6 +63,7 @@ def demo(
         image_size=16,
         sigma=0.2,
         rank_by="minority",
+        embedding="unet",  # the same figures with and without the extra `offline`
         dataset=None if settings.get("fiftyone") is False else "mincurate-demo",
         reporter=reporter,
         **settings,

@@ -146,15 +146,13 @@ def stored_size(path: str) -> tuple[int, int]:
     data = _read(path)
     with formats.QUIET:
         try:
-            if sniff(data[:512]) == "TIFF":
-                tags = tiff.directory(data)
-                return tags.width, tags.height
-            if sniff(data[:512]) == "BMP":
-                head = bmp.header(data)
+            kind = sniff(data[:512])
+            if kind in ("TIFF", "BMP"):
+                head = tiff.directory(data) if kind == "TIFF" else bmp.header(data)
                 return head.width, head.height
-            if sniff(data[:512]) == "AVIF":
+            if kind == "AVIF":
                 data = isobmff.one_association(data)
-            if sniff(data[:512]) == "HEIC":
+            if kind == "HEIC":
                 _register_heif()
             with Image.open(io.BytesIO(data), formats=_formats(data)) as img:
                 return img.size
@@ -239,9 +237,11 @@ def _read_file(path: str) -> bytes:
 def _open(data: bytes, size: int) -> _Opened:
     kind = sniff(data[:512])
     own = {"PNG": _open_png, "JPEG": _open_jpeg, "TIFF": _open_tiff, "BMP": _open_bmp}
-    own["AVIF"] = _open_avif
     if kind in own:
         return own[kind](data, size)
+    if kind == "AVIF":
+        _check_size(*isobmff.largest_size(data))
+        data = isobmff.one_association(data)
     if kind == "HEIC":
         _register_heif()
     samples = formats.pnm16(data) if kind == "PNM" else None
@@ -357,11 +357,6 @@ def _open_bmp(data: bytes, size: int) -> _Opened:
     _check_size(head.width, head.height)
     img, warning = bmp.read(data, head)
     return _Opened(img, *img.size, profile=head.profile, warnings=[warning])
-
-
-def _open_avif(data: bytes, size: int) -> _Opened:
-    _check_size(*isobmff.largest_size(data))
-    return _by_pillow(isobmff.one_association(data), size)
 
 
 def _register_heif() -> None:

@@ -9,6 +9,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -259,12 +260,9 @@ def _decode(data: bytes, table: Path) -> tuple[str, str]:
 def _read_json(table: Path, path: str | None, label: str | None, labels: bool | None) -> _Cells:
     """One object per line, or one list of objects."""
     text, _ = _decode(table.read_bytes(), table)
+    if keys := _document(text):
+        raise UserError(f"{table} is one JSON object ({keys}), no table: give one for each image.")
     entries: list[tuple[int | None, Any]] = []
-    if whole := _document(text):
-        raise UserError(
-            f"{table} is one JSON object ({', '.join(whole)}), not a table: give a list of "
-            "objects, or one object per line, each with the path of an image."
-        )
     if text.lstrip().startswith("["):
         entries = [(None, entry) for entry in json.loads(text)]
     else:
@@ -289,15 +287,12 @@ def _read_json(table: Path, path: str | None, label: str | None, labels: bool | 
     return _Cells(path_name, label_name, values, [])
 
 
-def _document(text: str) -> list[str]:
+def _document(text: str) -> str:
     """The keys of a file that is one object of lists or objects, as those of COCO are."""
-    if not text.lstrip().startswith("{"):
-        return []
-    try:
-        whole = json.loads(text)
-    except ValueError:  # one object per line
-        return []
-    return list(whole) if all(isinstance(part, list | dict) for part in whole.values()) else []
+    with suppress(ValueError):  # one object per line
+        whole = json.loads(text) if text.lstrip().startswith("{") else {}
+        return ", ".join(whole if all(isinstance(p, list | dict) for p in whole.values()) else ())
+    return ""
 
 
 def _read_parquet(table: Path, path: str | None, label: str | None, labels: bool | None) -> _Cells:

@@ -17,7 +17,7 @@ from mincurate.curation.selection import DROP_TAG
 from mincurate.dataset import app_config, labels, lookup
 from mincurate.dataset import samples as parts
 from mincurate.errors import UserError
-from mincurate.images.depth import Rendering
+from mincurate.images.bit_depth import Rendering
 from mincurate.ranking import tail as tails
 from mincurate.ranking import tail_groups
 from mincurate.ranking.tail import NO_LABEL, LongTail

@@ -162,16 +162,16 @@ def open_base(run: Run) -> Base:
 def at_score_size(
     base: Base, scorer: Scorer, *, workers: int = 2, reporter: Reporter = SILENT
 ) -> Base:
-    """The run with vectors of its images as small as the denoiser sees them.
+    """The run with vectors of its images at the size at which the denoiser sees them.
 
-    Generated images have that size. Beside real images that were embedded at a larger one, all
-    would look rare because they are blurred. The vectors are kept beside the run.
+    Generated images have that size. Beside real images that were embedded from their files, all of
+    them would look rare for their blur alone. The vectors are kept beside the run.
 
     Raises:
         UserError: a file cannot be read any more.
     """
-    native = base.frame[["width", "height"]].min(axis=1).median()
-    if base.vector_side <= base.size or native <= base.size:
+    of_this_size = (base.frame[["width", "height"]] == base.size).all(axis=None)
+    if base.vector_side <= base.size or of_this_size:
         return base
     file = base.run.path / schema.SMALL_VECTORS
     hashes = base.frame["content_hash"].to_numpy(str)
