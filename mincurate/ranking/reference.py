@@ -52,6 +52,7 @@ class Base:
         vector_side: side at which they are embedded, in pixels.
         guided_by: whose classes guide generation: ``rarity`` (the ranking in force) or
             ``minority`` (the minority score).
+        rare_are: the evidence that ``embedding_rarity`` follows: ``outlying`` or ``small_kind``.
     """
 
     run: Run
@@ -61,6 +62,7 @@ class Base:
     fit: Fit
     vector_side: int
     guided_by: str = "rarity"
+    rare_are: str = "outlying"
 
     @property
     def num_classes(self) -> int:
@@ -156,6 +158,7 @@ def open_base(run: Run) -> Base:
         cast(Fit, settings["fit"]),
         # Runs of before embedded what the denoiser sees.
         int(record.get("vector_side") or settings["image_size"]),
+        rare_are=record.get("rare_are", "outlying"),
     )
 
 
@@ -189,8 +192,8 @@ def at_score_size(
         atomic_files.write_atomically(file, buffer.getvalue())
     small = small.astype(np.float32)
     frame = base.frame.copy()
-    evidence.of_vectors(frame, small)
-    return replace(base, frame=frame, vectors=small, vector_side=base.size)
+    rare_are = evidence.of_vectors(frame, small)["rare_are"]
+    return replace(base, frame=frame, vectors=small, vector_side=base.size, rare_are=str(rare_are))
 
 
 def scorer_of(run: Run, device: str) -> Scorer:
@@ -343,7 +346,7 @@ def place(
     )
     frame["outlying"] = classes.mean_rank_among(reference, joining, outliers.WEIGHTS)
     frame["small_kind"] = small_kinds.rarity_among(among, vectors)
-    frame["embedding_rarity"] = frame[base.run.record.get("rare_are", "outlying")]
+    frame["embedding_rarity"] = frame[base.rare_are]
     frame["minority_score_calibrated"] = evidence.calibrated_among(base.frame, frame)
     ranked = frame[base.column].to_numpy(np.float64)
     scores = base.frame[base.column].to_numpy(np.float64)

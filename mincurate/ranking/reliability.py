@@ -11,7 +11,7 @@ from mincurate.ranking import small_kinds
 Level = Literal["strong", "fair", "weak"]
 AGREEMENT = {"strong": 0.575, "fair": 0.47}
 """Lowest `outliers.tail_agreement` of a strong and of a fair ranking by the embedding."""
-SEVERAL_KINDS = 0.31
+SEVERAL_KINDS = 0.25
 """Lowest `small_kinds.Pattern.stability` of a set of several kinds."""
 AGREEMENT_OF_SEVERAL = 0.76
 """Lowest `outliers.tail_agreement` there of a ranking that is not weak: the halves agree on the
