@@ -128,8 +128,8 @@ def _of_embeddings(run: Run, scored: pd.DataFrame) -> dict[str, float]:
         groups = labels.astype(object).fillna("")
         return {"tail_agreement": agreement_in_groups(vectors, hashes, groups)}
     agreement = agreement_in_groups(vectors, hashes, pd.Series("", index=hashes))
-    kinds = {name: run.record[name] for name in ("kind_stability", "large_kinds")}
-    return {"tail_agreement": agreement, **kinds}
+    kinds = ("kind_stability", "large_kinds")
+    return {"tail_agreement": agreement} | {n: run.record[n] for n in kinds if n in run.record}
 
 
 def _sample(scored: pd.DataFrame, size: int, fit: Fit, rendering: Rendering) -> NDArray[np.uint8]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from mincurate.ranking import outliers, small_kinds, vector_rarity
+from mincurate.ranking import outliers, vector_rarity
 
 
 def unit(vectors):
