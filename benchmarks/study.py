@@ -469,7 +469,7 @@ def main() -> None:
     parser.add_argument("--embedding", default=NETWORK)
     parser.add_argument(
         "--cases",
-        choices="reported photographs choosing spoiled mislabelled all folder".split(),
+        choices=["reported", "photographs", "choosing", "spoiled", "mislabelled", "all", "folder"],
         default="reported",
     )
     parser.add_argument("--methods", nargs="+", help="these rankings alone")
