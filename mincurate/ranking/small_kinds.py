@@ -15,8 +15,10 @@ from mincurate.ranking.classes import mean_rank, mean_rank_among
 from mincurate.ranking.outliers import Vectors
 
 AXES = 32
+"""Principal components in which kinds are sought."""
+DIRECTIONS = 16
 """Principal components in which directions are compared."""
-NEAREST = 0.02
+NEAREST = 0.01
 """Neighbours by direction, as a share of the images that an image is compared with."""
 KINDS = 32
 """Clusters that are sought to tell whether a set has many kinds."""
@@ -98,7 +100,7 @@ def isolation(
     distance = np.full(len(vectors), np.nan)
     if len(among) < 3:
         return distance
-    directions, others = (_unit(_places(part, among)) for part in (vectors, among))
+    directions, others = (_directions(part, among) for part in (vectors, among))
     for part, distances, _ in outliers.nearest_share(directions, others, rows, NEAREST):
         distance[part] = distances.mean(1)
     return distance
@@ -128,5 +130,6 @@ def _places(vectors: Vectors, among: Vectors) -> Vectors:
     return places
 
 
-def _unit(places: Vectors) -> Vectors:
+def _directions(vectors: Vectors, among: Vectors) -> Vectors:
+    places = np.ascontiguousarray(_places(vectors, among)[:, :DIRECTIONS])
     return places / np.maximum(np.linalg.norm(places, axis=1, keepdims=True), 1e-12)
