@@ -29,7 +29,6 @@ from mincurate.ranking import (
     rarity_kind,
     reference,
     table_file,
-    vector_rarity,
 )
 from mincurate.ranking import table as tables
 from mincurate.ranking.minority_score import Scorer
@@ -341,7 +340,11 @@ def _rarity_within(
     """``embedding_rarity_within_label`` of images that join some of a run's."""
     of_label = base.vectors[members]
     rows = outliers.reference(base.frame["content_hash"][members])
-    return vector_rarity.rarity_among(of_label, rows, vectors)
+    return classes.mean_rank_among(
+        outliers.evidence(of_label, of_label[rows], rows),
+        outliers.evidence(vectors, of_label[rows]),
+        outliers.WEIGHTS,
+    )
 
 
 def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.float32]]) -> None:

@@ -5,7 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mincurate.ranking import classes as ordinal
-from mincurate.ranking import outliers, vector_rarity
+from mincurate.ranking import outliers
 from mincurate.ranking.evidence import PERCENTILES, minority_percentiles
 
 
@@ -35,9 +35,10 @@ def add_ranks(
 def rank_vectors_within_labels(
     frame: pd.DataFrame, vectors: NDArray[np.float32], position: pd.Series
 ) -> None:
-    """Add ``embedding_rarity_within_label``: `vector_rarity` among the images of the same label.
+    """Add ``embedding_rarity_within_label``: `outliers.rarity` among the images of the same label.
 
-    Those without a label are compared among themselves.
+    Those without a label are compared among themselves. A label is taken for one kind, so no small
+    kinds are sought in it.
 
     Args:
         vectors: ``(N, d)``.
@@ -48,8 +49,7 @@ def rank_vectors_within_labels(
     for _, members in ordinal.members_by_label(first["label"].fillna("")):
         hashes = first["content_hash"].iloc[members]
         of_label = vectors[position[hashes].to_numpy(np.int64)]
-        measured = vector_rarity.measure(of_label, outliers.reference(hashes))
-        rarity[first.index[members]] = measured.rarity
+        rarity[first.index[members]] = outliers.rarity(of_label, outliers.reference(hashes))
     frame[ordinal.WITHIN["embedding_rarity"]] = _to_copies(frame, rarity)
 
 

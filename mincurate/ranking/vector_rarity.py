@@ -44,14 +44,3 @@ def measure(vectors: Vectors, rows: NDArray[np.int64]) -> VectorRarity:
     outlying = classes.mean_rank(*evidence, weights=outliers.WEIGHTS)
     pattern = small_kinds.pattern(among, outlying[rows])
     return VectorRarity(evidence, outlying, small_kinds.rarity(vectors, rows), pattern)
-
-
-def rarity_among(
-    vectors: Vectors, rows: NDArray[np.int64], joining: Vectors
-) -> NDArray[np.float64]:
-    """The rarity that images ``(M, d)`` would have in a set, ``(M,)``. Others as for `measure`."""
-    measured, among = measure(vectors, rows), vectors[rows]
-    if measured.pattern.column == "small_kind":
-        return small_kinds.rarity_among(among, joining)
-    new = outliers.evidence(joining, among)
-    return classes.mean_rank_among(measured.evidence, new, outliers.WEIGHTS)
