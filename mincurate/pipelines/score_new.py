@@ -23,13 +23,7 @@ from mincurate.pipelines import new_files
 from mincurate.pipelines.open_images import Images, place_of
 from mincurate.pipelines.runs import AnyRun, find_run
 from mincurate.progress import SILENT, Reporter
-from mincurate.ranking import (
-    classes,
-    outliers,
-    rarity_kind,
-    reference,
-    table_file,
-)
+from mincurate.ranking import classes, outliers, rarity_kind, reference, table_file
 from mincurate.ranking import table as tables
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
