@@ -26,7 +26,7 @@ CALLED = ("rare", "odd", "broken", "common")
 def case(images: Pool, embedding: str, common: str, rare: str, seed: int) -> pd.DataFrame:
     """The table of one case, with what was ``planted`` and the ``rarity_kind`` it is given."""
     from mincurate.images import appearance
-    from mincurate.ranking import classes, outliers, rarity_kind
+    from mincurate.ranking import classes, outliers, rarity_kind, vector_rarity
 
     rng = np.random.default_rng(seed)
 
@@ -55,7 +55,7 @@ def case(images: Pool, embedding: str, common: str, rare: str, seed: int) -> pd.
     frame["status"], frame["duplicate_of"] = "ok", None
     frame["rel_path"] = [f"{i:06d}" for i in range(len(frame))]
     reference = outliers.reference(map(str, rng.permutation(len(frame))))
-    frame["score"] = outliers.rarity(vectors, reference)
+    frame["score"] = vector_rarity.measure(vectors, reference).rarity
     frame["rarity"] = classes.percentile(frame["score"])
     copies = frame.iloc[: PLANTED["copy"]].assign(duplicate_of="first", planted="copy")
     frame = pd.concat([frame, copies], ignore_index=True)

@@ -59,6 +59,10 @@ FREQUENT = 100
 """Images that a class of a labelled folder has at least that is drawn for a pair."""
 TAIL = 0.06
 """The rarest classes of a long tail that are called rare: as many as hold this share at most."""
+CATCH_ALL = ("Not_sure", "Other", "Skip")
+"""Folders of photographs that are no kinds."""
+SMALL = 125
+"""Photographs that a rare label of the natural tail has at most."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +118,12 @@ class Planted:
             yield own, replace(self, name=name, rows=self.rows[own], rare=self.rare[own])
 
 
-def pool(data: Path, embedding: str, per_class: int, cache: Path | None) -> Pool:
-    """Read ``per_class`` images of every class folder of a zip or folder, and embed them."""
+def pool(data: Path, embedding: str, per_class: int, cache: Path | None, side: int = 32) -> Pool:
+    """Read ``per_class`` images of every class folder of a zip or folder, and embed them.
+
+    Args:
+        side: side of the central squares that are embedded, in pixels.
+    """
     if cache and cache.exists():
         with np.load(cache) as kept:
             return Pool(*(kept[name] for name in ("pixels", "labels", "vectors", "complexity")))
@@ -123,12 +131,15 @@ def pool(data: Path, embedding: str, per_class: int, cache: Path | None) -> Pool
     names = archive.namelist() if archive else [str(p) for p in data.rglob("*")]
     by_class: dict[str, list[str]] = {}
     for name in sorted(n for n in names if n.lower().endswith((".jpg", ".jpeg", ".png"))):
-        by_class.setdefault(Path(name).parent.name, []).append(name)
+        if Path(name).parent.name not in CATCH_ALL:
+            by_class.setdefault(Path(name).parent.name, []).append(name)
     rng = np.random.default_rng(0)
-    pixels, labels, complexity = [], [], []
+    pixels, seen, labels, complexity = [], [], [], []
 
     def add(image: Image.Image, label: str) -> None:
         file = io.BytesIO()
+        seen.append(np.asarray(image).transpose(2, 0, 1))
+        image = image.resize((32, 32))
         image.save(file, "PNG")
         pixels.append(np.asarray(image).transpose(2, 0, 1))
         labels.append(label)
@@ -140,28 +151,34 @@ def pool(data: Path, embedding: str, per_class: int, cache: Path | None) -> Pool
             if n >= per_class + SPOILED_OF_EACH * len(SPOILED):
                 break
             raw = archive.read(files[i]) if archive else Path(files[i]).read_bytes()
-            image = Image.open(io.BytesIO(raw)).convert("RGB").resize((32, 32))
+            image = central_square(Image.open(io.BytesIO(raw)).convert("RGB"), side)
             if n < per_class:
                 add(image, label)
             else:
                 further.append((image, label, SPOILED[(n - per_class) % len(SPOILED)]))
     for image, label, how in further:
         add(spoil(image, how), f"{label}/{how}")
-    every = np.stack(pixels)
-    vectors = embed(every, embedding)
-    result = Pool(every, np.array(labels), vectors.astype(np.float32), np.array(complexity))
+    vectors = embed(seen, embedding)
+    result = Pool(np.stack(pixels), np.array(labels), vectors, np.array(complexity))
     if cache:
         np.savez(cache, **vars(result))
     return result
 
 
-def embed(pixels: np.ndarray, embedding: str, denoiser=None) -> np.ndarray:
-    """Vectors ``(N, d)`` of length 1 for ``(N, 3, H, W)`` uint8, by mincurate's embedding."""
+def central_square(image: Image.Image, side: int) -> Image.Image:
+    """What is left when the longer sides are cut off, ``side`` pixels wide."""
+    short = min(image.size)
+    left, top = ((length - short) // 2 for length in image.size)
+    return image.resize((side, side), box=(left, top, left + short, top + short))
+
+
+def embed(pixels, embedding: str, denoiser=None) -> np.ndarray:
+    """Vectors ``(N, d)`` of length 1 for N uint8 ``(3, H, W)``, by mincurate's embedding."""
     from mincurate.features import embedder as embedders
     from mincurate.ranking import vectors
 
     embedder = embedders.load_embedder(embedding, denoiser)
-    batches = (pixels[i : i + 64] for i in range(0, len(pixels), 64))
+    batches = (np.stack(pixels[i : i + 64]) for i in range(0, len(pixels), 64))
     parts = list(vectors.embed_batches(embedder, "cpu", None, batches))
     return np.concatenate(parts).astype(np.float32)
 
@@ -204,6 +221,14 @@ def cases(images: Pool, which: str, size: int, seeds: int) -> Iterator[Planted]:
                 for seed in range(seeds):
                     case = hide(images, (common,), f"{common}/{how}", 0.02, seed, size)
                     yield replace(case, group=how, trains=False)
+        return
+    if which == "photographs":
+        for common, rare in drawn_pairs(images):
+            for share in SHARES[1:]:
+                for seed in range(seeds):
+                    case = hide(images, common, rare, share, seed, size)
+                    yield replace(case, group=f"photographs, {case.group}", trains=False)
+        yield natural_tail(images)
         return
     pairs = CHOOSING if which == "choosing" else (*REPORTED, *SEVERAL)
     for common, rare in pairs:
@@ -281,6 +306,16 @@ def long_tail(images: Pool, seed: int, size: int) -> Planted:
     order = rng.permutation(len(every))
     name = f"long tail {seed}, {tail.sum()} of {len(names)} classes, seed {seed}"
     return Planted(name, "natural long tail", every[order], rarely[order], seed, True)
+
+
+def natural_tail(images: Pool) -> Planted:
+    """All images; those of labels with at most `SMALL` are the rare ones."""
+    whole = np.flatnonzero(np.isin(images.labels, whole_classes(images)))
+    rows = np.random.default_rng(0).permutation(whole)
+    names, place, counts = np.unique(images.labels[rows], return_inverse=True, return_counts=True)
+    name = f"natural tail, {(counts <= SMALL).sum()} of {len(names)} labels"
+    rarely = (counts <= SMALL)[place]
+    return Planted(name, "photographs, natural tail", rows, rarely, 0, False)
 
 
 def mislabel(images: Pool, seed: int) -> Planted:

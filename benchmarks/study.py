@@ -1,6 +1,7 @@
 """Which ranking finds the rare? A study over pairs of classes, shares, seeds and long tails.
 
-    python benchmarks/study.py                       # the cases that are reported
+    python benchmarks/study.py                       # photographs, then CIFAR-10 as reported
+    python benchmarks/study.py --cases photographs   # clothes: planted classes, the natural tail
     python benchmarks/study.py --cases choosing      # those on which settings were chosen
     python benchmarks/study.py --cases spoiled       # blurred, stamped and turned images
     python benchmarks/study.py --cases mislabelled   # images of another class in every label
@@ -29,7 +30,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,6 +44,9 @@ DATA = SHARED / "data" / "cifar10-train.zip"
 NETWORK = (
     f"torchvision:squeezenet1_0@{SHARED / 'models' / 'squeezenet1_0-imagenet-fp16.safetensors'}"
 )
+PHOTOGRAPHS = SHARED / "data" / "clothing.zip"
+PER_LABEL = 400
+"""Photographs that are read of every label, at most."""
 SIGMA = 0.16
 DEFAULT = "embedding"
 """The ranking that is compared with the others."""
@@ -75,7 +79,10 @@ def ways(images: Pool, spoiled: bool, fiftyone_too: bool) -> dict[str, Callable]
     from sklearn.ensemble import IsolationForest
     from sklearn.neighbors import LocalOutlierFactor
 
-    from mincurate.ranking import neighbors, outliers
+    from mincurate.ranking import neighbors, outliers, small_kinds, vector_rarity
+
+    def reference_of(rows):
+        return outliers.reference(map(str, rows))
 
     def of_crowd(rows, which: int):
         vectors = images.vectors[rows]
@@ -90,8 +97,12 @@ def ways(images: Pool, spoiled: bool, fiftyone_too: bool) -> dict[str, Callable]
         return -fitted.negative_outlier_factor_
 
     methods: dict[str, Callable] = {
-        DEFAULT: lambda rows: outliers.rarity(
-            images.vectors[rows], outliers.reference(map(str, rows))
+        DEFAULT: lambda rows: (
+            vector_rarity.measure(images.vectors[rows], reference_of(rows)).rarity
+        ),
+        "outlying alone": lambda rows: outliers.rarity(images.vectors[rows], reference_of(rows)),
+        "small kind alone": lambda rows: small_kinds.rarity(
+            images.vectors[rows], reference_of(rows)
         ),
         "crowd distance alone": lambda rows: of_crowd(rows, 0),
         "outlier factor alone": lambda rows: of_crowd(rows, 1),
@@ -196,7 +207,7 @@ def denoised(images: Pool, case: Planted, vectors_say, options: argparse.Namespa
     """Rankings that need a denoiser, which is trained on the images of the case."""
     from scipy.stats import rankdata
 
-    from mincurate.ranking import minority_score, neighbors, outliers
+    from mincurate.ranking import minority_score, neighbors, vector_rarity
 
     started = time.monotonic()
     model = trained(images, case, options.steps, case.seed)
@@ -213,7 +224,7 @@ def denoised(images: Pool, case: Planted, vectors_say, options: argparse.Namespa
         yield f"semantic surprise{end}", surprise, seconds
         if spec == "unet":
             own = embed(images.pixels[case.rows], "unet", model)
-            vectors_say = outliers.rarity(own, reference(case))
+            vectors_say = vector_rarity.measure(own, reference(case)).rarity
             yield "embedding (unet)", vectors_say, seconds
             yield "AvgkNN (unet)", neighbors.neighbor_distance(own), seconds
             error = np.concatenate([p.denoising_error for p in parts])
@@ -254,11 +265,17 @@ def softness(pixels):
 
 def trusted(vectors, case: Planted) -> str:
     """What `reliability` thinks of the default ranking of a case."""
-    from mincurate.ranking import outliers, reliability
+    from mincurate.ranking import outliers, reliability, vector_rarity
 
-    agreement = outliers.tail_agreement(vectors, reference(case))
+    rows = reference(case)
+    pattern = vector_rarity.measure(vectors, rows).pattern
+    numbers = {
+        "tail_agreement": outliers.tail_agreement(vectors, rows),
+        "kind_stability": pattern.stability,
+        "large_kinds": pattern.large_kinds,
+    }
     return reliability.judge(
-        {"tail_agreement": agreement}, rank_by=DEFAULT, weak_embedding=False, images=len(vectors)
+        numbers, rank_by=DEFAULT, weak_embedding=False, images=len(vectors)
     ).level
 
 
@@ -432,13 +449,27 @@ def draw(lines: list[dict[str, object]], file: Path) -> None:
     figure.savefig(file, dpi=130)
 
 
+def all_cases(options: argparse.Namespace) -> Iterator[tuple[Pool, Planted]]:
+    """Every case, with the images that it is of: photographs first, where they are at hand."""
+    which, cache = options.cases, options.cache
+    if which in ("reported", "photographs") and PHOTOGRAPHS.exists():
+        cache_of_them = cache and cache.with_name(f"photographs-{cache.name}")
+        images = pool(PHOTOGRAPHS, "efficientnet-lite0", PER_LABEL, cache_of_them, side=224)
+        for case in cases(images, "photographs", options.images, options.seeds):
+            yield images, case
+    if which != "photographs":
+        images = pool(options.data, options.embedding, options.per_class, cache)
+        for case in cases(images, which, options.images, options.seeds):
+            yield images, case
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--embedding", default=NETWORK)
     parser.add_argument(
         "--cases",
-        choices=["reported", "choosing", "spoiled", "mislabelled", "all", "folder"],
+        choices=["reported", "photographs", "choosing", "spoiled", "mislabelled", "all", "folder"],
         default="reported",
     )
     parser.add_argument("--methods", nargs="+", help="these rankings alone")
@@ -465,9 +496,8 @@ def main() -> None:
     from mincurate.compute import device
 
     device.keep_freed_memory()  # as the command line does
-    images = pool(options.data, options.embedding, options.per_class, options.cache)
     rows: list[Found] = []
-    for case in cases(images, options.cases, options.images, options.seeds):
+    for images, case in all_cases(options):
         ranked = list(rankings(images, case, options))
         for own, part in case.by_label():
             candidates = [

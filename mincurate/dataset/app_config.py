@@ -37,6 +37,8 @@ SHOWN = (
     "neighbor_distance",
     "embedding_rarity",
     "embedding_rarity_within_label",
+    "outlying",
+    "small_kind",
     "minority_score_calibrated",
     "complexity",
     "brightness",

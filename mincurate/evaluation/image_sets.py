@@ -12,7 +12,7 @@ from mincurate.evaluation import metric_table, metrics
 from mincurate.evaluation.feature_spaces import Judge
 from mincurate.evaluation.metric_table import Features
 from mincurate.progress import SILENT, Reporter
-from mincurate.ranking import classes, outliers
+from mincurate.ranking import classes, outliers, vector_rarity
 from mincurate.ranking.reference import Base
 
 LEAST = 6
@@ -60,7 +60,8 @@ def find_tail(base: Base, real: Features, judge: Judge, *, by_minority_score: bo
     if judge.circular:
         return Tail(classes.tail_rows(base.frame[base.column]), _ranking(base))
     vectors = metrics.as_vectors(real.vectors, "real")
-    rarity = outliers.rarity(vectors, outliers.reference(base.frame["content_hash"]))
+    rows = outliers.reference(base.frame["content_hash"])
+    rarity = vector_rarity.measure(vectors, rows).rarity
     return Tail(classes.tail_rows(rarity), f"rarity in {judge.space.name}")
 
 

@@ -32,6 +32,8 @@ def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
     ``rank_stability``               `minority_score.rank_stability`
     ``mean_relative_se``             mean standard error of the minority score, as a share of it
     ``tail_agreement``               `outliers.tail_agreement` of the embeddings
+    ``kind_stability``               `small_kinds.Pattern.stability`, unless ranked within labels
+    ``large_kinds``                  `small_kinds.Pattern.large_kinds`, unless ranked within labels
     ``denoising_error``              mean squared error of the reconstructions, [-1, 1] scale
     ``denoising_gain``               error of the best linear filter over the model's
     ``still_improving``              relative fall of the held-out error in the last quarter
@@ -51,7 +53,7 @@ def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
     frame, model = run.frame(), run.record.get("model") or {}
     scored = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
     numbers = _of_scores(scored)
-    numbers["tail_agreement"] = _of_embeddings(run, scored)
+    numbers |= _of_embeddings(run, scored)
     if len(scored):
         error = float(scored["denoising_error"].mean())
         rendering = Rendering.of_record(run.record.get("rendering"))
@@ -82,7 +84,7 @@ def examine_vectors(run: Run, embedder: Embedder) -> dict[str, Any]:
     """The same of a run that is ranked by vectors and has no minority scores."""
     frame, record = run.frame(), run.record
     scored = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
-    numbers = {"tail_agreement": _of_embeddings(run, scored)}
+    numbers = _of_embeddings(run, scored)
     if rate := record.get("vectors_per_second"):
         numbers["vectors_per_second"] = float(rate)
     numbers = {name: value for name, value in numbers.items() if math.isfinite(value)}
@@ -116,15 +118,18 @@ def _of_scores(scored: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _of_embeddings(run: Run, scored: pd.DataFrame) -> float:
-    """`agreement_in_groups` of the labels where images are ranked within them, else of all."""
+def _of_embeddings(run: Run, scored: pd.DataFrame) -> dict[str, float]:
+    """`agreement_in_groups` of the labels where images are ranked within them; else of all images,
+    and the numbers of their kinds."""
     vectors = np.load(run.path / schema.VECTORS, allow_pickle=False)
     hashes = pd.read_parquet(run.path / schema.VECTOR_HASHES)["content_hash"]
-    groups = pd.Series("", index=hashes)
     if run.record["settings"].get("within_label"):
         labels = scored.set_index("content_hash")["label"].reindex(hashes)
         groups = labels.astype(object).fillna("")
-    return agreement_in_groups(vectors, hashes, groups)
+        return {"tail_agreement": agreement_in_groups(vectors, hashes, groups)}
+    agreement = agreement_in_groups(vectors, hashes, pd.Series("", index=hashes))
+    kinds = ("kind_stability", "large_kinds")
+    return {"tail_agreement": agreement} | {n: run.record[n] for n in kinds if n in run.record}
 
 
 def _sample(scored: pd.DataFrame, size: int, fit: Fit, rendering: Rendering) -> NDArray[np.uint8]:

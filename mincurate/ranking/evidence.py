@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mincurate.ranking import classes, minority_score, neighbors, outliers
+from mincurate.ranking import classes, minority_score, neighbors, outliers, vector_rarity
 
 COVERED = 0.95
 """Share of the images whose true rank, that of endless draws, its interval holds."""
@@ -46,13 +46,22 @@ def minority_percentiles(ranked: NDArray[np.float64], scored: pd.DataFrame) -> N
     return np.stack([classes.percentile_among(ranked, end) for end in ends], axis=1)
 
 
-def of_vectors(scored: pd.DataFrame, vectors: NDArray[np.float32]) -> None:
-    """Add every kind of evidence that vectors give; higher is rarer."""
+def of_vectors(scored: pd.DataFrame, vectors: NDArray[np.float32]) -> dict[str, Any]:
+    """Add every kind of evidence that vectors give, and return what decided which of it ranks.
+
+    Higher is rarer in all of them.
+    """
     scored["neighbor_distance"] = neighbors.neighbor_distance(vectors)
-    rows = outliers.reference(scored["content_hash"])
-    columns = outliers.evidence(vectors, vectors[rows], rows)
-    scored[list(outliers.NAMES)] = np.stack(columns, axis=1)
-    scored["embedding_rarity"] = classes.mean_rank(*columns, weights=outliers.WEIGHTS)
+    measured = vector_rarity.measure(vectors, outliers.reference(scored["content_hash"]))
+    scored[list(outliers.NAMES)] = np.stack(measured.evidence, axis=1)
+    scored["outlying"], scored["small_kind"] = measured.outlying, measured.small_kind
+    scored["embedding_rarity"] = measured.rarity
+    pattern = measured.pattern
+    return {
+        "rare_are": pattern.column,
+        "kind_stability": pattern.stability,
+        "large_kinds": pattern.large_kinds,
+    }
 
 
 def calibrate(scored: pd.DataFrame) -> None:

@@ -6,7 +6,7 @@ miss, and each fails somewhere: distances where common images are widely spread,
 common images are of many kinds, densities where rare images are few.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,26 +57,33 @@ def neighborhood(
     crowd_distance, factor = np.full((2, len(vectors)), np.nan)
     if len(among) < 2:
         return crowd_distance, factor
-    k = max(1, round(CROWD * (len(among) - 1)))
-    squares = _squared_lengths(among)
-    itself, own_row = np.arange(len(among)), np.full(len(vectors), -1)
-    if rows is not None:
-        own_row[rows] = itself
+    itself = np.arange(len(among))
     # Twice, because the distances of all reference images would take more memory than all else.
     reach, density = np.empty((2, len(among)))
-    for i in range(0, len(among), CHUNK):
-        own = itself[i : i + CHUNK]
-        reach[own] = _nearest(among[own], among, squares, own, k)[0].max(1)
-    for i in range(0, len(among), CHUNK):
-        own = itself[i : i + CHUNK]
-        distances, index = _nearest(among[own], among, squares, own, k)
+    for own, distances, _ in nearest_share(among, among, itself):
+        reach[own] = distances.max(1)
+    for own, distances, index in nearest_share(among, among, itself):
         density[own] = _density(distances, reach[index])
-    for i in range(0, len(vectors), CHUNK):
-        part, own = vectors[i : i + CHUNK], own_row[i : i + CHUNK]
-        distances, index = _nearest(part, among, squares, own, k)
-        crowd_distance[i : i + CHUNK] = distances.mean(1)
-        factor[i : i + CHUNK] = density[index].mean(1) / _density(distances, reach[index])
+    for part, distances, index in nearest_share(vectors, among, rows):
+        crowd_distance[part] = distances.mean(1)
+        factor[part] = density[index].mean(1) / _density(distances, reach[index])
     return crowd_distance, factor
+
+
+def nearest_share(
+    vectors: Vectors, among: Vectors, rows: NDArray[np.int64] | None, share: float = CROWD
+) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.int64]]]:
+    """The nearest ``share`` of a set, chunk by chunk: where the chunk lies, distances, their rows.
+
+    Arguments as for `neighborhood`; distances and rows are ``(n, k)`` each, in no order.
+    """
+    k = max(1, round(share * (len(among) - 1)))
+    squares, own_row = _squared_lengths(among), np.full(len(vectors), -1)
+    if rows is not None:
+        own_row[rows] = np.arange(len(among))
+    for start in range(0, len(vectors), CHUNK):
+        part = slice(start, start + CHUNK)
+        yield part, *_nearest(vectors[part], among, squares, own_row[part], k)
 
 
 def _nearest(

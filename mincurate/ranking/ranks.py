@@ -37,7 +37,8 @@ def rank_vectors_within_labels(
 ) -> None:
     """Add ``embedding_rarity_within_label``: `outliers.rarity` among the images of the same label.
 
-    Those without a label are compared among themselves.
+    Those without a label are compared among themselves. A label is taken for one kind, so no small
+    kinds are sought in it.
 
     Args:
         vectors: ``(N, d)``.

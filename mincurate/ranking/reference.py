@@ -23,7 +23,15 @@ from mincurate.images import collection
 from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit
 from mincurate.progress import SILENT, Reporter
-from mincurate.ranking import classes, evidence, minority_score, outliers, umap_map, vectors
+from mincurate.ranking import (
+    classes,
+    evidence,
+    minority_score,
+    outliers,
+    small_kinds,
+    umap_map,
+    vectors,
+)
 from mincurate.ranking.minority_score import Edge, Scorer
 from mincurate.ranking.neighbors import NEIGHBORS, nearest
 from mincurate.ranking.shard_loop import Reading
@@ -44,6 +52,7 @@ class Base:
         vector_side: side at which they are embedded, in pixels.
         guided_by: whose classes guide generation: ``rarity`` (the ranking in force) or
             ``minority`` (the minority score).
+        rare_are: the evidence that ``embedding_rarity`` follows: ``outlying`` or ``small_kind``.
     """
 
     run: Run
@@ -53,6 +62,7 @@ class Base:
     fit: Fit
     vector_side: int
     guided_by: str = "rarity"
+    rare_are: str = "outlying"
 
     @property
     def num_classes(self) -> int:
@@ -148,6 +158,7 @@ def open_base(run: Run) -> Base:
         cast(Fit, settings["fit"]),
         # Runs of before embedded what the denoiser sees.
         int(record.get("vector_side") or settings["image_size"]),
+        rare_are=record.get("rare_are", "outlying"),
     )
 
 
@@ -181,8 +192,8 @@ def at_score_size(
         atomic_files.write_atomically(file, buffer.getvalue())
     small = small.astype(np.float32)
     frame = base.frame.copy()
-    evidence.of_vectors(frame, small)
-    return replace(base, frame=frame, vectors=small, vector_side=base.size)
+    rare_are = evidence.of_vectors(frame, small)["rare_are"]
+    return replace(base, frame=frame, vectors=small, vector_side=base.size, rare_are=str(rare_are))
 
 
 def scorer_of(run: Run, device: str) -> Scorer:
@@ -333,7 +344,9 @@ def place(
         [table[name].to_numpy(np.float64) for name in outliers.NAMES]
         for table in (base.frame, frame)
     )
-    frame["embedding_rarity"] = classes.mean_rank_among(reference, joining, outliers.WEIGHTS)
+    frame["outlying"] = classes.mean_rank_among(reference, joining, outliers.WEIGHTS)
+    frame["small_kind"] = small_kinds.rarity_among(among, vectors)
+    frame["embedding_rarity"] = frame[base.rare_are]
     frame["minority_score_calibrated"] = evidence.calibrated_among(base.frame, frame)
     ranked = frame[base.column].to_numpy(np.float64)
     scores = base.frame[base.column].to_numpy(np.float64)

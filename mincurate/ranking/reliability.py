@@ -6,9 +6,16 @@ The limits were chosen on one half of the pairs of `benchmarks/study.py` and che
 from dataclasses import dataclass
 from typing import Literal
 
+from mincurate.ranking import small_kinds
+
 Level = Literal["strong", "fair", "weak"]
 AGREEMENT = {"strong": 0.575, "fair": 0.47}
 """Lowest `outliers.tail_agreement` of a strong and of a fair ranking by the embedding."""
+SEVERAL_KINDS = 0.25
+"""Lowest `small_kinds.Pattern.stability` of a set of several kinds."""
+AGREEMENT_OF_SEVERAL = 0.76
+"""Lowest `outliers.tail_agreement` there of a ranking that is not weak: the halves agree on the
+large kinds too. Every ranking of the study below chance had less."""
 HOUR = 60.0
 """Minutes of training below which a ranking by the model is weak: after ten minutes it was hardly
 better than chance on most pairs."""
@@ -20,6 +27,7 @@ MEANINGS = {
     "weak": "low confidence; check the first pages by eye",
 }
 MORE_IMAGES = "Score more images."
+WITHIN_LABELS = "With labels, rank within them (--within-label)."
 BETTER_NETWORK = "a network trained on similar images (--embedding torchvision:NAME@FILE)"
 
 
@@ -77,6 +85,12 @@ def _by_vectors(numbers: dict[str, float], weak_embedding: bool, images: int) ->
     agreement = numbers.get("tail_agreement")
     if agreement is None:
         return Trust("weak", "There are too few images to judge the ranking.", MORE_IMAGES)
+    if numbers.get("large_kinds", 0.0) > small_kinds.LIMIT:
+        why = "Outlying images are of large kinds here, so small kinds are sought, less surely."
+        return Trust("weak", why, WITHIN_LABELS)
+    if numbers.get("kind_stability", 0.0) >= SEVERAL_KINDS and agreement < AGREEMENT_OF_SEVERAL:
+        why = "The images are of several kinds, and an outlying kind need not be rare."
+        return Trust("weak", why, MORE_IMAGES if images < FEW else WITHIN_LABELS)
     level: Level = "weak"
     if agreement >= AGREEMENT["fair"]:
         level = "strong" if agreement >= AGREEMENT["strong"] else "fair"

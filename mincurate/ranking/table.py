@@ -74,7 +74,7 @@ def assemble(
     scored, vectors = _read_shards(run, -(-len(images.unique) // shard_images), scores)
     _save_vectors(run, scored["content_hash"].tolist(), vectors)
     with reporter.task("Neighbours and map", 2, "steps") as advance:
-        evidence.of_vectors(scored, vectors)
+        pattern = evidence.of_vectors(scored, vectors)
         evidence.calibrate(scored)
         advance(1, "")
         map_method = _add_map(run, scored, vectors, map_seed)
@@ -90,6 +90,7 @@ def assemble(
     table_file.save_table(run, frame)
     run.update(
         **edges,
+        **pattern,
         sharpness_floor=floor,
         map_method=map_method,
         counts=counts(images)

@@ -49,6 +49,16 @@ MEANINGS = {
         lambda v: _grade(v, AGREEMENT["strong"], AGREEMENT["fair"]),
         ".0%",
     ),
+    "kind_stability": Meaning(
+        "Kinds persist",
+        "How far two halves of the images fall into the same kinds: 1 the same, 0 by chance.",
+        "From 0.25 on there are several kinds, and an outlying one need not be rare.",
+    ),
+    "large_kinds": Meaning(
+        "Outlying kinds",
+        "That stability, times how far outlying images have outlying neighbours.",
+        "Above 0.17 the outlying images are those of large kinds; small kinds rank instead.",
+    ),
     "rank_stability": Meaning(
         "Repeatable",
         "Expected rank correlation with a second run on fresh noise.",

@@ -109,8 +109,10 @@ COLUMNS = {
         "Ordinal class of the ranking in force among images of its own label"
     ),
     "neighbor_distance": _score("Mean distance to the 5 nearest neighbours"),
-    "embedding_rarity": _score("Mean rank of crowd distance, outlier factor and deviation, 0 to 1"),
-    "embedding_rarity_within_label": _score("Embedding rarity among images of its own label"),
+    "embedding_rarity": _score("Outlying or small kind, whichever the set asks for, 0 to 1"),
+    "embedding_rarity_within_label": _score("Outlying among images of its own label, 0 to 1"),
+    "outlying": _score("Mean rank of crowd distance, outlier factor and deviation, 0 to 1"),
+    "small_kind": _score("Rank by how few neighbours there are in its direction, 0 to 1"),
     "crowd_distance": _score("Mean distance to the nearest tenth of the vectors"),
     "outlier_factor": _score("Local outlier factor: about 1 where density is even"),
     "deviation": _score("Mean deviation of the vector's coordinates, in standard deviations"),

@@ -49,6 +49,21 @@ def test_a_weak_embedding_makes_no_ranking_by_vectors_strong():
     assert trust.level == "weak" and "--embedding" in trust.better
 
 
+@pytest.mark.parametrize(
+    ("numbers", "level"),
+    [
+        ({"kind_stability": 0.2, "large_kinds": 0.1}, "strong"),
+        ({"kind_stability": 0.4, "large_kinds": 0.1}, "weak"),
+        ({"kind_stability": 0.4, "large_kinds": 0.1, "tail_agreement": 0.8}, "strong"),
+        ({"kind_stability": 0.4, "large_kinds": 0.2, "tail_agreement": 0.8}, "weak"),
+    ],
+)
+def test_among_several_kinds_a_ranking_is_trusted_less(numbers, level):
+    trust = judged({"tail_agreement": 0.7} | numbers)
+    assert trust.level == level
+    assert level == "strong" or "--within-label" in trust.better
+
+
 def test_few_images_are_never_strong():
     assert judged({"tail_agreement": 0.9}, images=100).level == "fair"
 

@@ -1,0 +1,135 @@
+"""Small kinds in the middle of the crowd, and whether it is these that are rare in a set.
+
+Rare labels of photographs often look like common ones: blazers lie among shirts, and shoes, of
+which there are many, far away. Distances then call shoes rare. Seen from the mean, a large kind
+fills its direction, and a small one has few neighbours there.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mincurate.ranking import outliers
+from mincurate.ranking.classes import mean_rank, mean_rank_among
+from mincurate.ranking.outliers import Vectors
+
+AXES = 32
+"""Principal components in which kinds are sought."""
+DIRECTIONS = 16
+"""Principal components in which directions are compared."""
+NEAREST = 0.01
+"""Neighbours by direction, as a share of the images that an image is compared with."""
+KINDS = 32
+"""Clusters that are sought to tell whether a set has many kinds."""
+HALVINGS = 10
+"""How often the set is halved for that."""
+FEWEST = 100
+"""With fewer images no kinds are told apart."""
+OUTLYING = 1 / 3
+"""Share of the images that is called outlying, to see whether large kinds make it up."""
+LIMIT = 0.145
+"""Highest `Pattern.large_kinds` of a set that is ranked by outlying (`benchmarks/study.py`: rare
+classes planted in one to six others up to 0.143, most tails of ten kinds or more above 0.149)."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Whether outlying images are rare, or only of another large kind.
+
+    Attributes:
+        stability: of the kinds: adjusted Rand index of the clusters that two halves of the set
+            give, 1 if the same, 0 by chance.
+        concentration: how far the neighbours of outlying images are outlying too, 0 by chance, 1 at
+            most.
+    """
+
+    stability: float
+    concentration: float
+
+    @property
+    def large_kinds(self) -> float:
+        """High where there are many kinds and outlying images are those of the large ones."""
+        return self.stability * max(0.0, self.concentration)
+
+    @property
+    def column(self) -> str:
+        """The evidence to rank by: ``outlying`` or ``small_kind``."""
+        return "small_kind" if self.large_kinds > LIMIT else "outlying"
+
+
+def pattern(among: Vectors, outlying: NDArray[np.float64]) -> Pattern:
+    """Measure a set.
+
+    Args:
+        among: ``(R, d)``, the `outliers.reference` images.
+        outlying: ``(R,)``, `outliers.rarity` of these.
+    """
+    if len(among) < FEWEST:
+        return Pattern(0.0, 0.0)
+    places = _places(among, among)
+    return Pattern(_stability(places), _concentration(places, outlying))
+
+
+def _stability(places: Vectors) -> float:
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_rand_score
+
+    indices = []
+    for seed in range(HALVINGS):
+        halves = np.array_split(np.random.default_rng(seed).permutation(len(places)), 2)
+        fitted = [KMeans(KINDS, n_init=1, random_state=seed).fit(places[half]) for half in halves]
+        indices.append(adjusted_rand_score(*(kinds.predict(places) for kinds in fitted)))
+    return float(np.mean(indices))
+
+
+def _concentration(places: Vectors, outlying: NDArray[np.float64]) -> float:
+    far = outlying >= np.quantile(outlying, 1 - OUTLYING)
+    neighbors = outliers.nearest_share(places, places, np.arange(len(places)))
+    shares = np.concatenate([far[index].mean(1) for _, _, index in neighbors])
+    return float((shares[far].mean() - OUTLYING) / (1 - OUTLYING))
+
+
+def isolation(
+    vectors: Vectors, among: Vectors, rows: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
+    """Mean distance to the `NEAREST` directions from the mean, ``(N,)``; higher is rarer.
+
+    NaN if there are fewer than three reference images. Arguments as for `outliers.neighborhood`.
+    """
+    distance = np.full(len(vectors), np.nan)
+    if len(among) < 3:
+        return distance
+    directions, others = (_directions(part, among) for part in (vectors, among))
+    for part, distances, _ in outliers.nearest_share(directions, others, rows, NEAREST):
+        distance[part] = distances.mean(1)
+    return distance
+
+
+def rarity(vectors: Vectors, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Rank by `isolation`, ``(N,)`` in (0, 1]. Arguments as for `outliers.rarity`."""
+    return mean_rank(isolation(vectors, vectors[rows], rows))
+
+
+def rarity_among(among: Vectors, joining: Vectors) -> NDArray[np.float64]:
+    """The `rarity` that images would have among the reference images ``(R, d)``, ``(M,)``."""
+    rows = np.arange(len(among))
+    return mean_rank_among([isolation(among, among, rows)], [isolation(joining, among)])
+
+
+def _places(vectors: Vectors, among: Vectors) -> Vectors:
+    """Place of each vector on the principal axes of the reference images, ``(N, AXES)`` or less."""
+    from sklearn.decomposition import PCA
+
+    axes = min(AXES, len(among) - 1, among.shape[1])
+    fitted = PCA(axes, random_state=0).fit(among)
+    places = np.empty((len(vectors), axes), np.float32)
+    for start in range(0, len(vectors), outliers.CHUNK):
+        part = slice(start, start + outliers.CHUNK)
+        places[part] = fitted.transform(vectors[part])
+    return places
+
+
+def _directions(vectors: Vectors, among: Vectors) -> Vectors:
+    places = np.ascontiguousarray(_places(vectors, among)[:, :DIRECTIONS])
+    return places / np.maximum(np.linalg.norm(places, axis=1, keepdims=True), 1e-12)
