@@ -313,7 +313,7 @@ def test_wide_pictures_are_padded_and_seen_by_the_network_of_a_file(tmp_path):
         with torch.no_grad():
             return embed(to_tensor(pixels, "cpu")).numpy()
 
-    np.testing.assert_allclose(found, vectors("pad"), atol=1e-3)
+    np.testing.assert_allclose(found, vectors("pad"), atol=5e-3)  # bfloat16 where it is fast
     assert abs(found - vectors("crop")).max() > 0.01
 
 
