@@ -46,6 +46,7 @@ def test_a_sound_machine_is_told_so_line_by_line(tmp_path):
     assert printed.rstrip().endswith("Scoring works here.")
 
 
+@pytest.mark.slow
 def test_what_the_main_job_can_do_without_does_not_fail(tmp_path, monkeypatch):
     """No database, and weights neither here nor to be downloaded."""
     monkeypatch.setenv("FIFTYONE_DATABASE_URI", "mongodb://user:secret@127.0.0.1:1/")
@@ -57,6 +58,7 @@ def test_what_the_main_job_can_do_without_does_not_fail(tmp_path, monkeypatch):
     assert printed.rstrip().endswith("Scoring works here with --no-fiftyone.")
 
 
+@pytest.mark.slow
 def test_a_home_that_cannot_be_written_fails_and_says_how_to_mend_it(tmp_path):
     (tmp_path / "home").write_text("a file")
     printed = doctor(tmp_path / "home", code=1)

@@ -340,6 +340,7 @@ def test_a_table_of_paths_is_a_source(shapes, tmp_path):
     assert (frame["status"] == "unscorable").sum() == 1
 
 
+@pytest.mark.slow
 def test_output_inside_the_folder_that_is_scored_spoils_nothing(tmp_path):
     folder = tmp_path / "images"
     draw_shapes(folder, discs=14, crosses=4)
@@ -355,6 +356,7 @@ def test_output_inside_the_folder_that_is_scored_spoils_nothing(tmp_path):
     assert source["passed_over"] == {".txt": 1} and len(table(folder / "results")) == 18
 
 
+@pytest.mark.slow
 def test_a_glob_is_scored_without_a_home_and_on_any_terminal(scored, tmp_path):
     from mincurate.pipelines import new_files
     from mincurate.runs import command as commands
@@ -378,6 +380,7 @@ def test_a_glob_is_scored_without_a_home_and_on_any_terminal(scored, tmp_path):
     assert words[5] == str(files[3]) and not new_files.find_new(run)
 
 
+@pytest.mark.slow
 def test_a_home_that_cannot_be_used_is_named_where_it_is_needed(shapes, tmp_path):
     (tmp_path / "file").touch()
     broken = {"MINCURATE_HOME": str(tmp_path / "file" / "home")}
@@ -498,6 +501,7 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path, monkeypatch, capsys, ar
     assert len(said.strip().splitlines()) <= 4
 
 
+@pytest.mark.slow
 def test_an_empty_folder_and_a_folder_of_broken_files(tmp_path):
     (tmp_path / "none").mkdir()
     assert "image" in score(tmp_path / "none", tmp_path / "run", code=1)

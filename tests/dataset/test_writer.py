@@ -216,6 +216,7 @@ def test_names_of_datasets_come_from_the_source():
     assert destination.default_name("/data/My photos (2)") == "mincurate-My-photos-2"
 
 
+@pytest.mark.slow
 def test_a_database_that_does_not_answer_is_said_before_the_work(images):
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("FIFTYONE")}
     wrong = {"FIFTYONE_DATABASE_URI": "mongodb://user:secret@127.0.0.1:1/"}

@@ -232,7 +232,7 @@ def test_the_frechet_interval_is_as_wide_as_fresh_images_scatter(n, d):
     assert 0.8 < np.mean(deviations) / np.std(fresh) < 1.5
 
 
-@pytest.mark.parametrize("n", [128, 512])
+@pytest.mark.parametrize("n", [128, pytest.param(512, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("metric", ["recall", "coverage"])
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.7, 0.3)])
 def test_intervals_of_recall_and_coverage_hold_what_fresh_images_have(metric, n, scale, shift):

@@ -47,7 +47,9 @@ def learned(truth, loss):
     return logits.detach().log_softmax(1).numpy()
 
 
-@pytest.mark.parametrize(("correlation", "ideal"), [(0.6, 0.370), (0.9, 0.737)])
+@pytest.mark.parametrize(
+    ("correlation", "ideal"), [(0.6, 0.370), pytest.param(0.9, 0.737, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_scale_of_two_makes_the_same_share_of_the_top_decile_with_either_loss(
     loss, correlation, ideal
