@@ -31,11 +31,12 @@ TIMES = frozenset(
     [
         *("created", "finished", "started", "scored_last", "base_created"),
         *("minutes", "trained_minutes", "seconds", "images_per_second"),
+        *("vectors_per_second", "threads"),
     ]
 )
 """Keys whose values are times or rates, wherever they stand."""
 TIMES_IN_A_PAGE = re.compile(
-    rb"<time>.*?</time>|[\d.]+ min(utes|\b)|images_per_second</small></th><td><b>[\d.,]+"
+    rb"<time>.*?</time>|[\d.]+ min(utes|\b)|(images|vectors)_per_second</small></th><td><b>[\d.,]+"
     rb"|trained_minutes</th><td>[\d.e-]+"
 )
 KILLS_PER_COMMAND = 12

@@ -107,7 +107,7 @@ def work_off(
         Reasons, by content hash, of images without a result.
     """
     for index in shards.damaged_shards(run, work.kind):
-        reporter.say(f"Shard {index} of the {work.kind} of run {run.key} is damaged: made again.")
+        reporter.say(f"Shard {index} of the {work.kind} of {run.key} is damaged and is made again.")
     files = files_of(collection)
     lost: dict[str, str] = {}
     todo: list[tuple[int, list[Item]]] = []

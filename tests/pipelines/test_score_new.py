@@ -94,7 +94,7 @@ def test_stopped_it_keeps_what_is_scored_and_goes_on(place, monkeypatch):
 
         @contextmanager
         def task(self, title, total, unit="images"):
-            self.portions += 1
+            self.portions += title == "Scoring"
             if self.portions == 3:
                 raise KeyboardInterrupt
             yield lambda n, note="", total=None: None

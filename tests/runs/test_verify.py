@@ -79,7 +79,7 @@ def test_the_cure_that_is_named_mends(own):
     [cure] = {d.repair for d in verify(run)}
     words = shlex.split(cure.split("`")[1])
     output = command(own, *words[1:])
-    assert "Shard 0 of run mincurate_1 is damaged and is scored again." in output
+    assert "Shard 0 of the scores of mincurate_1 is damaged and is made again." in output
     assert verify(run) == []
     assert {name: (run.path / name).read_bytes() for name in before} == before
 
