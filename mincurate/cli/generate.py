@@ -1,7 +1,7 @@
 """``mincurate guide`` and ``mincurate augment``."""
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -19,9 +19,6 @@ from mincurate.cli.shared import settings_of
 from mincurate.errors import UserError
 from mincurate.progress import duration
 from mincurate.terminal import Terminal
-
-if TYPE_CHECKING:
-    pass
 
 TARGET = "What to generate"
 

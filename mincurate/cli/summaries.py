@@ -195,7 +195,7 @@ def filled(parts: "list[Filled]", by: str, reporter: Terminal) -> None:
 
 
 def _state(run: "Run") -> str:
-    if (run.record.get("settings") or {}).get("quick"):
+    if run.quick:
         return "by vectors"
     return "finished" if run.finished else "unfinished"
 

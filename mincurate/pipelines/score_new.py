@@ -5,7 +5,6 @@ would have had, the class between whose stored edges it falls, and a place on th
 part in the ranks of others, nor in what is generated from the run.
 """
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -347,13 +346,11 @@ def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.flo
     The vectors go first: without their rows nothing reads them.
     """
     hashes, found = read_vectors(run)
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
+    run_files.write_arrays(
+        run.path / schema.JOINED,
         content_hash=np.array([*hashes, *vectors[0]], dtype=str),
         vectors=np.concatenate([*([found] if len(found) else []), vectors[1]]),
     )
-    run_files.write_atomically(run.path / schema.JOINED, buffer.getvalue())
     frame = run.frame()
     if "joined" not in frame:
         frame["joined"] = pd.Series(pd.NA, index=frame.index, dtype="string")

@@ -257,7 +257,7 @@ def _seconds_per_image(networks: Networks, plan: ScoringPlan) -> float:
 
 def record(run: Run, images: Collection, plan: ScoringPlan) -> None:
     """Write source, settings and counts into the run's record."""
-    if (run.record.get("settings") or {}).get("quick") and not plan.settings.quick:
+    if run.quick and not plan.settings.quick:
         run.update(finished=None)  # the minority scores are still to come
     run.update(
         source=images.source,

@@ -65,40 +65,35 @@ def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
     for rate in ("images_per_second", "vectors_per_second"):
         if run.record.get(rate):
             numbers[rate] = float(run.record[rate])
+    minutes = model.get("trained_minutes") if model.get("trained_here") else None
+    outcome = _outcome(numbers, run, embedder, len(scored), minutes)
+    words = in_words(outcome["diagnostics"], run, len(scored), scorer, embedder)
+    return outcome | {"warnings": words}
+
+
+def examine_vectors(run: Run, embedder: Embedder) -> dict[str, Any]:
+    """The same of a run that is ranked by vectors and has no minority scores."""
+    frame = run.frame()
+    scored = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
+    numbers = _of_embeddings(run, scored)
+    if rate := run.record.get("vectors_per_second"):
+        numbers["vectors_per_second"] = float(rate)
+    return _outcome(numbers, run, embedder, len(scored), None) | {"warnings": _few(len(scored))}
+
+
+def _outcome(
+    numbers: dict[str, float], run: Run, embedder: Embedder, images: int, minutes: float | None
+) -> dict[str, Any]:
+    """``diagnostics``, without what could not be computed, and ``trust``."""
     numbers = {name: value for name, value in numbers.items() if math.isfinite(value)}
     trust = reliability.judge(
         numbers,
         rank_by=run.record["settings"]["rank_by"],
         weak_embedding=embedder.weak,
-        images=len(scored),
-        minutes=model.get("trained_minutes") if model.get("trained_here") else None,
+        images=images,
+        minutes=minutes,
     )
-    return {
-        "diagnostics": numbers,
-        "warnings": in_words(numbers, run, len(scored), scorer, embedder),
-        "trust": {"level": trust.level, "words": trust.words},
-    }
-
-
-def examine_vectors(run: Run, embedder: Embedder) -> dict[str, Any]:
-    """The same of a run that is ranked by vectors and has no minority scores."""
-    frame, record = run.frame(), run.record
-    scored = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
-    numbers = _of_embeddings(run, scored)
-    if rate := record.get("vectors_per_second"):
-        numbers["vectors_per_second"] = float(rate)
-    numbers = {name: value for name, value in numbers.items() if math.isfinite(value)}
-    trust = reliability.judge(
-        numbers,
-        rank_by=record["settings"]["rank_by"],
-        weak_embedding=embedder.weak,
-        images=len(scored),
-    )
-    return {
-        "diagnostics": numbers,
-        "warnings": _few(len(scored)),
-        "trust": {"level": trust.level, "words": trust.words},
-    }
+    return {"diagnostics": numbers, "trust": {"level": trust.level, "words": trust.words}}
 
 
 def _of_scores(scored: pd.DataFrame) -> dict[str, float]:

@@ -4,8 +4,6 @@ A joining image gets the percentiles that it would have had among the run's imag
 between whose edges its scores lie, and a place on the map among its neighbours.
 """
 
-import io
-import zipfile
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -125,7 +123,7 @@ def open_base(run: Run) -> Base:
     if not run.finished:
         raise UserError(f"The run {run.key} is not finished; give its command again to go on.")
     frame = run.frame()
-    if record["settings"].get("quick"):
+    if run.quick:
         raise UserError(
             f"The run {run.key} is ranked by vectors alone (--quick); give its command without "
             "--quick for the minority scores, then try again."
@@ -178,18 +176,12 @@ def at_score_size(
         return base
     file = base.run.path / schema.SMALL_VECTORS
     hashes = base.frame["content_hash"].to_numpy(str)
-    try:
-        with np.load(file, allow_pickle=False) as saved:
-            fits = np.array_equal(saved["content_hash"], hashes)
-            small = saved["vectors"] if fits else None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        small = None  # none yet, or not a whole one
-    if small is None:
+    saved = atomic_files.read_arrays(file) or {}
+    small = saved.get("vectors")
+    if small is None or not np.array_equal(saved.get("content_hash", []), hashes):
         files = list(zip(base.frame["content_hash"], base.frame["path"], strict=True))
         small = _vectors(replace(base, vector_side=base.size), scorer, files, 32, workers, reporter)
-        buffer = io.BytesIO()
-        np.savez(buffer, content_hash=hashes, vectors=small.astype(np.float16))
-        atomic_files.write_atomically(file, buffer.getvalue())
+        atomic_files.write_arrays(file, content_hash=hashes, vectors=small.astype(np.float16))
     small = small.astype(np.float32)
     frame = base.frame.copy()
     rare_are = evidence.of_vectors(frame, small)["rare_are"]
@@ -257,14 +249,8 @@ def join(
     parts: list[minority_score.Scored] = []
     joining = _vectors(base, scorer, files, batch_size, workers, reporter)
     with reporter.task("Scoring", len(files)) as advance:
-        for hashes, pixels, reasons in collection.read_batches(
-            files,
-            size=base.size,
-            fit=base.fit,
-            rendering=base.rendering,
-            batch_size=batch_size,
-            workers=workers,
-        ):
+        reading = Reading(base.size, base.fit, batch_size, workers, base.rendering)
+        for hashes, pixels, reasons in reading.batches(files):
             _check_readable(files, reasons)
             parts.append(scorer(pixels, hashes))
             advance(len(hashes))

@@ -13,7 +13,6 @@ from mincurate.compute.threads import Threads
 from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.features import perceptual as perception
-from mincurate.images import collection as collections
 from mincurate.images.collection import Collection
 from mincurate.progress import Advance, Reporter
 from mincurate.ranking import minority_score, shard_loop, table_file
@@ -128,11 +127,9 @@ def score(
         build=partial(build_work, recipe, reading) if recipe else None,
         table=lambda rows: table_file.shard_table(rows.hashes, rows.parts),
         rate="images_per_second",
+        threads=threads,
     )
-    lost = shard_loop.work_off(run, collection, work, reporter, cluster=cluster)
-    if cluster is None:
-        run.update(threads=threads.chosen)
-    return lost
+    return shard_loop.work_off(run, collection, work, reporter, cluster=cluster)
 
 
 def build_work(recipe: Recipe, reading: Reading) -> shard_loop.Do:
@@ -155,14 +152,7 @@ def score_files(
     """
     threads = threads or Threads(scorer.denoiser.device.type)
     rows = Rows()
-    for identities, pixels, bad in collections.read_batches(
-        files,
-        size=reading.size,
-        fit=reading.fit,
-        rendering=reading.rendering,
-        batch_size=reading.batch_size,
-        workers=reading.workers,
-    ):
+    for identities, pixels, bad in reading.batches(files):
         rows.lost.update(bad)
         if identities:
             with threads.step(len(identities)):

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from mincurate.compute import ray_map
 from mincurate.compute.device import keep_freed_memory
 from mincurate.compute.ray_map import Cluster, Item
+from mincurate.compute.threads import Threads
 from mincurate.images.bit_depth import DEFAULT, Rendering
-from mincurate.images.collection import Collection
+from mincurate.images.collection import Collection, read_batches
 from mincurate.images.decode import Fit
 from mincurate.progress import Advance, Reporter
 from mincurate.runs import shards
@@ -43,6 +44,19 @@ class Reading:
     batch_size: int
     workers: int
     rendering: Rendering = DEFAULT
+
+    def batches(
+        self, files: list[Item]
+    ) -> Iterator[tuple[list[str], NDArray[np.uint8], dict[str, str]]]:
+        """As `collection.read_batches`."""
+        return read_batches(
+            files,
+            size=self.size,
+            fit=self.fit,
+            rendering=self.rendering,
+            batch_size=self.batch_size,
+            workers=self.workers,
+        )
 
 
 @dataclass(frozen=True)
@@ -75,6 +89,7 @@ class Work:
         build: makes the same for another process.
         table: the results as a table.
         rate: where the record of the run keeps images per second.
+        threads: choose how many of them compute in this process; the record keeps the number.
     """
 
     kind: shards.Kind
@@ -83,6 +98,7 @@ class Work:
     build: Callable[[], Do] | None
     table: Callable[[Rows], pa.Table]
     rate: str
+    threads: Threads | None = None
 
 
 def files_of(collection: Collection) -> list[Item]:
@@ -127,6 +143,8 @@ def work_off(
             lost |= rows.lost
             done += len(rows.hashes)
     run.update(**{work.rate: done / (time.monotonic() - started)})
+    if work.threads and cluster is None:
+        run.update(threads=work.threads.chosen)
     return lost
 
 
@@ -157,10 +175,3 @@ def _on_worker(build: Callable[[], Do]) -> Callable[[list[Item]], Rows]:
     keep_freed_memory()
     do = build()
     return lambda files: do(files, None)
-
-
-def lists(arrays: list[NDArray[Any]]) -> pa.Array:
-    """Arrays ``(n, d)``, one below the other, as lists of length d in half or single precision."""
-    joined = np.concatenate(arrays)
-    kind = pa.float16() if joined.dtype == np.float16 else pa.float32()
-    return pa.FixedSizeListArray.from_arrays(pa.array(joined.reshape(-1), kind), joined.shape[1])

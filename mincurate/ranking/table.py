@@ -1,8 +1,5 @@
 """From shards of scores to the table of a run: evidence, ranks, classes, groups, map."""
 
-import io
-import zipfile
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,16 +180,11 @@ def _fitted_map(
     identity = hashing.fingerprint(
         [run.record.get("vectors_from"), scored["content_hash"].tolist()]
     )
-    try:
-        with np.load(path, allow_pickle=False) as saved:
-            if str(saved["identity"]) == identity:
-                return saved["points"], str(saved["method"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        pass  # none yet, or not a whole one: it is made anew
+    saved = atomic_files.read_arrays(path) or {}
+    if {"points", "method"} <= saved.keys() and str(saved.get("identity")) == identity:
+        return saved["points"], str(saved["method"])
     points, method = umap_map.fit_map(vectors, seed)
-    buffer = io.BytesIO()
-    np.savez(buffer, points=points, method=method, identity=identity)
-    atomic_files.write_atomically(path, buffer.getvalue())
+    atomic_files.write_arrays(path, points=points, method=method, identity=identity)
     return points, method
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mincurate.ranking import evidence, shard_loop
+from mincurate.ranking import evidence
 from mincurate.ranking.minority_score import Scored
 from mincurate.runs import atomic_files, schema
 from mincurate.runs.store import Run
@@ -51,8 +51,8 @@ def shard_table(hashes: Sequence[str], parts: Sequence[Scored]) -> pa.Table:
     return pa.table(
         {
             "content_hash": pa.array(hashes, pa.string()),
-            "draws": shard_loop.lists([p.draws for p in parts]),
-            "layers": shard_loop.lists([p.layers for p in parts]),
+            "draws": lists([p.draws for p in parts]),
+            "layers": lists([p.layers for p in parts]),
             "denoising_error": pa.array(
                 np.concatenate([p.denoising_error for p in parts]), pa.float32()
             ),
@@ -87,6 +87,13 @@ def unique_table(table: pa.Table) -> pd.DataFrame:
             "denoising_error": table["denoising_error"].to_numpy(),
         }
     )
+
+
+def lists(arrays: list[NDArray[Any]]) -> pa.Array:
+    """Arrays ``(n, d)``, one below the other, as lists of length d in half or single precision."""
+    joined = np.concatenate(arrays)
+    kind = pa.float16() if joined.dtype == np.float16 else pa.float32()
+    return pa.FixedSizeListArray.from_arrays(pa.array(joined.reshape(-1), kind), joined.shape[1])
 
 
 def matrix(table: pa.Table, column: str) -> NDArray[Any]:

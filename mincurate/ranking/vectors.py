@@ -22,10 +22,9 @@ from mincurate.diffusion.denoiser import to_tensor
 from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.features.embedder import Embedder, load_embedder
-from mincurate.images import collection as collections
 from mincurate.images.collection import Collection
 from mincurate.progress import Advance, Reporter
-from mincurate.ranking import shard_loop
+from mincurate.ranking import shard_loop, table_file
 from mincurate.ranking.shard_loop import Reading, Rows, Work
 from mincurate.runs.store import Run
 
@@ -100,14 +99,7 @@ def embed_files(
     rows = Rows()
 
     def pixels() -> Iterator[NDArray[np.uint8]]:
-        for hashes, batch, bad in collections.read_batches(
-            files,
-            size=reading.size,
-            fit=reading.fit,
-            rendering=reading.rendering,
-            batch_size=reading.batch_size,
-            workers=reading.workers,
-        ):
+        for hashes, batch, bad in reading.batches(files):
             rows.hashes.extend(hashes)
             rows.lost.update(bad)
             if advance:
@@ -165,4 +157,4 @@ def _table(rows: Rows) -> pa.Table:
     hashes = pa.array(rows.hashes, pa.string())
     if not rows.parts:
         return pa.table({"content_hash": hashes})
-    return pa.table({"content_hash": hashes, "embedding": shard_loop.lists(rows.parts)})
+    return pa.table({"content_hash": hashes, "embedding": table_file.lists(rows.parts)})

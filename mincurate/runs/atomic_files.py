@@ -2,8 +2,10 @@
 
 import io
 import os
+import zipfile
+import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mincurate.runs import schema
 
@@ -62,6 +64,26 @@ def write_vectors(path: Path, vectors: "NDArray[np.float32]") -> None:
     buffer = io.BytesIO()
     save(buffer, vectors)
     write_atomically(path, buffer.getvalue())
+
+
+def write_arrays(path: Path, **arrays: object) -> None:
+    """Write arrays as an ``.npz`` file atomically."""
+    from numpy import savez
+
+    buffer = io.BytesIO()
+    savez(buffer, **arrays)  # type: ignore[arg-type]
+    write_atomically(path, buffer.getvalue())
+
+
+def read_arrays(path: Path) -> "dict[str, NDArray[Any]] | None":
+    """The arrays of an ``.npz`` file; ``None`` if there is none, or not a whole one."""
+    from numpy import load
+
+    try:
+        with load(path, allow_pickle=False) as saved:
+            return {name: saved[name] for name in saved.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
 
 
 def begun(path: Path) -> set[Path]:

@@ -70,6 +70,11 @@ class Run:
         """Whether the table is written, be it by vectors alone."""
         return bool(self.record.get("rank_by"))
 
+    @property
+    def quick(self) -> bool:
+        """Whether it was asked to be ranked by vectors alone."""
+        return bool((self.record.get("settings") or {}).get("quick"))
+
     def update(self, **changes: object) -> None:
         """Change entries of ``run.json``."""
         text = json.dumps(self.record | changes, indent=1, default=str, ensure_ascii=True)

@@ -85,7 +85,7 @@ def _scores(run: Run, record: dict[str, Any]) -> Iterator[Problem]:
     csv_rows = yield from _read(run, schema.SCORES_CSV, _rows)
     vectors = yield from _read(run, schema.VECTORS, _array)
     vector_hashes = yield from _read(run, schema.VECTOR_HASHES, pq.read_table)
-    if not record["settings"].get("quick"):
+    if not run.quick:
         yield from _read(run, schema.RECONSTRUCTIONS, _arrays)
     if record.get("map_method") not in (None, "none"):
         yield from _read(run, schema.MAP, _arrays)
