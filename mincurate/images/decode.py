@@ -8,8 +8,6 @@ What harms no pixel, a missing end marker for instance, is a warning.
 """
 
 import io
-import os
-import stat
 import struct
 import zlib
 from contextlib import suppress
@@ -31,11 +29,10 @@ from PIL import (  # a format is known once its plugin is imported
 
 from mincurate import hashing
 from mincurate.errors import UnreadableImage
-from mincurate.images import bmp, colour, formats, isobmff, object_storage, tiff
+from mincurate.images import bmp, colour, file_bytes, formats, isobmff, jpeg2000, tiff
 from mincurate.images.appearance import Appearance, measure
 from mincurate.images.bit_depth import DEFAULT, Range, Rendering, Samples
-from mincurate.images.file_kinds import sniff, why
-from mincurate.images.file_names import on_disk
+from mincurate.images.file_kinds import sniff
 from mincurate.images.sources import Source
 
 Fit = Literal["crop", "pad", "stretch"]
@@ -44,7 +41,6 @@ _PILLOWS_NAMES = {"JPEG 2000": "JPEG2000", "PNM": "PPM", "PFM": "PPM", "HEIC": "
 MAX_PIXELS = 178_956_970
 """Where Pillow, too, speaks of a decompression bomb: half a gigabyte of RGB."""
 _LIMIT = f"the limit is {MAX_PIXELS // 10**6} megapixels"
-MAX_BYTES = 2**30
 _BORDER = (
     # What Pillow raises on a hostile file is whatever its parsers stumble over: there is no common
     # class and no documented list. Decoding alone runs under this net: it hides no bug elsewhere.
@@ -143,7 +139,7 @@ def decode(
 
 def stored_size(path: str) -> tuple[int, int]:
     """Width and height as a file's header has them, not upright; raises `UnreadableImage`."""
-    data = _read(path)
+    data = file_bytes.read(path)
     with formats.QUIET:
         try:
             kind = sniff(data[:512])
@@ -193,7 +189,7 @@ def _resize(img: Image.Image, target: tuple[int, int]) -> Image.Image:
 def _load(path: str, size: int, rendering: Rendering) -> tuple[bytes, _Drawn]:
     """The file's bytes and its image, reduced perhaps, never below three times ``size``."""
     try:
-        data = _read(path)
+        data = file_bytes.read(path)
         with formats.QUIET:
             try:
                 return data, _draw(_open(data, size), rendering)
@@ -205,38 +201,10 @@ def _load(path: str, size: int, rendering: Rendering) -> tuple[bytes, _Drawn]:
         raise UnreadableImage("not enough memory to decode it") from None
 
 
-def _read(path: str) -> bytes:
-    try:
-        data = (
-            object_storage.read(path, MAX_BYTES)
-            if object_storage.remote(path)
-            else _read_file(path)
-        )
-    except OSError as error:
-        raise UnreadableImage(why(error)) from None
-    except ValueError:  # a NUL character in it
-        raise UnreadableImage("not a valid path") from None
-    if not data:
-        raise UnreadableImage("empty file")
-    return data
-
-
-def _read_file(path: str) -> bytes:
-    path = on_disk(path)
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):  # opening a pipe could wait for ever
-        folder = stat.S_ISDIR(status.st_mode)
-        raise UnreadableImage("a folder, not a file" if folder else "not a regular file")
-    if status.st_size > MAX_BYTES:
-        gib = f"{status.st_size / 2**30:.1f} GiB"
-        raise UnreadableImage(f"too large: {gib}, the limit is {MAX_BYTES >> 30} GiB")
-    with open(path, "rb") as file:
-        return file.read(MAX_BYTES)
-
-
 def _open(data: bytes, size: int) -> _Opened:
     kind = sniff(data[:512])
     own = {"PNG": _open_png, "JPEG": _open_jpeg, "TIFF": _open_tiff, "BMP": _open_bmp}
+    own["JPEG 2000"] = _open_jpeg2000
     if kind in own:
         return own[kind](data, size)
     if kind == "AVIF":
@@ -357,6 +325,15 @@ def _open_bmp(data: bytes, size: int) -> _Opened:
     _check_size(head.width, head.height)
     img, warning = bmp.read(data, head)
     return _Opened(img, *img.size, profile=head.profile, warnings=[warning])
+
+
+def _open_jpeg2000(data: bytes, size: int) -> _Opened:
+    opened = _by_pillow(data, size)
+    assert isinstance(opened.img, Image.Image)
+    samples, warning = jpeg2000.read16(data, opened.img.mode)
+    opened.img = samples or opened.img
+    opened.warnings.append(warning)
+    return opened
 
 
 def _register_heif() -> None:
