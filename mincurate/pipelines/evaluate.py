@@ -34,7 +34,7 @@ from mincurate.evaluation.metrics.intervals import RESAMPLES, SUBSETS
 from mincurate.evaluation.training_advice import Advice
 from mincurate.evaluation.verdict import Verdict, conclude
 from mincurate.generation.guided_classes import guided_by
-from mincurate.images import collection
+from mincurate.images import collection, regions
 from mincurate.pipelines import augment, new_files
 from mincurate.pipelines.preset import Preset
 from mincurate.pipelines.runs import AnyRun, find_run
@@ -154,7 +154,7 @@ def evaluate(
         judge = choose_judge(settings, base, scorer, by, device, reporter)
         plain, plain_vectors = baseline.make(generation, base, scorer, len(frame), device, reporter)
         vectors = np.load(generation.path / schema.VECTORS, allow_pickle=False)[: len(frame)]
-        real = judge.extractor.features(base, base.frame["path"].tolist(), base.vectors, reporter)
+        real = judge.extractor.features(base, regions.places(base.frame), base.vectors, reporter)
         compared = {
             name: ImageSet(f, judge.extractor.features(base, f["path"].tolist(), v, reporter))
             for name, f, v in (("ddpm", plain, plain_vectors), ("guided", frame, vectors))

@@ -13,7 +13,7 @@ from mincurate.errors import UserError
 from mincurate.evaluation import image_sets
 from mincurate.evaluation.feature_spaces import Judge
 from mincurate.evaluation.image_sets import LEAST, ImageSet
-from mincurate.images import collection
+from mincurate.images import collection, regions
 from mincurate.pipelines import evaluate as evaluation
 from mincurate.pipelines.evaluate import EvaluateSettings
 from mincurate.pipelines.runs import AnyRun, find_run
@@ -95,7 +95,7 @@ def evaluate_folders(
     base = reference.at_score_size(base, scorer, reporter=reporter)
     judge = evaluation.choose_judge(settings, base, scorer, None, device, reporter)
     compared = {n: _image_set(base, scorer, judge, pairs, reporter) for n, pairs in files.items()}
-    real = judge.extractor.features(base, base.frame["path"].tolist(), base.vectors, reporter)
+    real = judge.extractor.features(base, regions.places(base.frame), base.vectors, reporter)
     tail = image_sets.find_tail(base, real, judge, by_minority_score=settings.paper)
     table = image_sets.judge_all(base, real, compared, judge, tail, reporter)
     facts = evaluation.facts_of(base, compared, judge, tail, settings)

@@ -18,6 +18,7 @@ from mincurate.dataset import app_config, labels, lookup
 from mincurate.dataset import samples as parts
 from mincurate.errors import UserError
 from mincurate.images.bit_depth import Rendering
+from mincurate.images.regions import FileOrRegion
 from mincurate.ranking import tail as tails
 from mincurate.ranking import tail_groups
 from mincurate.ranking.tail import NO_LABEL, LongTail
@@ -230,14 +231,16 @@ def thumbnails(tail: LongTail, rows: pd.DataFrame, side: int) -> list[str]:
     ]
 
 
-def score_pictures(tail: LongTail, path: str, content_hash: str, side: int) -> dict[str, str]:
+def score_pictures(
+    tail: LongTail, place: FileOrRegion, content_hash: str, side: int
+) -> dict[str, str]:
     """What the minority score compares in one image: ``original``, ``reconstruction``, ``heat``.
 
     The first call loads the run's networks, which takes seconds.
 
     Args:
         tail: of the run.
-        path: of the image's file.
+        place: the image, or the part of one.
         content_hash: of it.
         side: of the pictures in pixels; smaller images are enlarged in whole steps up to it.
 
@@ -246,7 +249,7 @@ def score_pictures(tail: LongTail, path: str, content_hash: str, side: int) -> d
     """
     from mincurate.report.error_map import difference, overlay
 
-    compared = difference(tail.run, path, content_hash)
+    compared = difference(tail.run, place, content_hash)
     pictures = {
         "original": compared.original,
         "reconstruction": compared.reconstruction,

@@ -241,7 +241,7 @@ def _score(
     numbers = [first[["content_hash", *copied]].astype(object)]
     vectors = np.zeros((0, base.vectors.shape[1]), np.float32)
     if files:
-        pairs = [(content, source.path) for content, source in files.items()]
+        pairs = [(content, source.place) for content, source in files.items()]
         scored, vectors = reference.join(
             base, scorer, pairs, batch_size=batch_size, workers=workers, reporter=reporter
         )

@@ -13,13 +13,15 @@ import torch
 from numpy.typing import NDArray
 
 from mincurate.compute.device import choose_precision
+from mincurate.compute.ray_map import Item
 from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.features import embedder as embedders
 from mincurate.features import perceptual
-from mincurate.images import collection
+from mincurate.images import collection, regions
 from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit
+from mincurate.images.regions import path_of
 from mincurate.progress import SILENT, Reporter
 from mincurate.ranking import (
     classes,
@@ -87,7 +89,7 @@ class Base:
         Raises:
             UserError: some files are gone or cannot be read.
         """
-        files = list(zip(self.frame["content_hash"], self.frame["path"], strict=True))
+        files = list(zip(self.frame["content_hash"], regions.places(self.frame), strict=True))
         parts: list[NDArray[np.uint8]] = []
         unreadable: dict[str, str] = {}
         for _, pixels, reasons in collection.read_batches(
@@ -179,7 +181,7 @@ def at_score_size(
     saved = atomic_files.read_arrays(file) or {}
     small = saved.get("vectors")
     if small is None or not np.array_equal(saved.get("content_hash", []), hashes):
-        files = list(zip(base.frame["content_hash"], base.frame["path"], strict=True))
+        files = list(zip(base.frame["content_hash"], regions.places(base.frame), strict=True))
         small = _vectors(replace(base, vector_side=base.size), scorer, files, 32, workers, reporter)
         atomic_files.write_arrays(file, content_hash=hashes, vectors=small.astype(np.float16))
     small = small.astype(np.float32)
@@ -223,7 +225,7 @@ def scorer_of(run: Run, device: str) -> Scorer:
 def join(
     base: Base,
     scorer: Scorer,
-    files: list[tuple[str, str]],
+    files: list[Item],
     *,
     batch_size: int = 32,
     workers: int = 2,
@@ -234,7 +236,7 @@ def join(
     Args:
         base: the run.
         scorer: of the run, see `scorer_of`.
-        files: M pairs of content hash and path.
+        files: M pairs of content hash and path, or region.
         batch_size: images per batch.
         workers: processes that decode.
         reporter: hears of progress.
@@ -256,7 +258,9 @@ def join(
             advance(len(hashes))
     draws = np.concatenate([p.draws for p in parts])
     layers = np.concatenate([p.layers for p in parts])
-    frame = place(base, [h for h, _ in files], [p for _, p in files], draws, layers, joining)
+    frame = place(
+        base, [h for h, _ in files], [path_of(p) for _, p in files], draws, layers, joining
+    )
     frame["denoising_error"] = np.concatenate([p.denoising_error for p in parts])
     return frame, joining
 
@@ -264,7 +268,7 @@ def join(
 def _vectors(
     base: Base,
     scorer: Scorer,
-    files: list[tuple[str, str]],
+    files: list[Item],
     batch_size: int,
     workers: int,
     reporter: Reporter,
@@ -280,7 +284,7 @@ def _vectors(
     return np.concatenate(rows.parts).astype(np.float32)
 
 
-def _check_readable(files: list[tuple[str, str]], reasons: dict[str, str]) -> None:
+def _check_readable(files: list[Item], reasons: dict[str, str]) -> None:
     for content, reason in reasons.items():
         raise UserError(f"{dict(files)[content]} cannot be read any more: {reason}.")
 
