@@ -16,7 +16,8 @@ from mincurate.compute.device import choose_precision
 from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.features import embedder as embedders
-from mincurate.features import perceptual
+from mincurate.features import own_vectors, perceptual
+from mincurate.features.own_vectors import FUNCTION
 from mincurate.images import collection
 from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit
@@ -189,7 +190,7 @@ def at_score_size(
 
 
 def scorer_of(run: Run, device: str) -> Scorer:
-    """Load the scorer that a run was scored with.
+    """Load the scorer that a run was scored with; without an embedder where a file had its vectors.
 
     Raises:
         UserError: its model or weights are gone or have changed.
@@ -206,7 +207,12 @@ def scorer_of(run: Run, device: str) -> Scorer:
         raise UserError(
             f"The model {denoiser.name} has changed since run {run.key} was scored with it."
         )
-    embedder = embedders.load_embedder(settings["embedding"], denoiser, device=device)
+    source = str(settings.get("vectors") or "")
+    embedder = None
+    if source.startswith(FUNCTION):
+        embedder = own_vectors.function_embedder(source, device, run.record["vectors"]["hash"])
+    elif not source:
+        embedder = embedders.load_embedder(settings["embedding"], denoiser, device=device)
     dtype = choose_precision(settings["precision"], device)
     return Scorer(
         denoiser=denoiser,
