@@ -8,6 +8,7 @@ import io
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mincurate.errors import UserError
-from mincurate.images.labels import clean, listed
+from mincurate.images.labels import MISSING_IN_TABLES, clean, listed
 from mincurate.text import short
 
 PARQUET = (".parquet", ".pq")
@@ -105,12 +106,13 @@ def read(
         else:
             cells = _read_text(table, *columns)
         several: list[str] = []
+        missing: Counter[str] = Counter()
         rows = []
         for number, (line, value, named) in enumerate(cells.values, start=1):
             path, data = _image(value, cells.path_column, table)
             name = "-".join(filter(None, (f"{number:06d}", re.split(r"[/\\]", path)[-1])))
             stored = None if data is None else save(name, data)
-            rows.append(Row(number, line, path, _label(named, several), stored))
+            rows.append(Row(number, line, path, _label(named, several, missing), stored))
     except OSError as error:  # Arrow's among them
         what = (error.strerror or str(error)).partition("\n")[0]
         what = "file not found" if isinstance(error, FileNotFoundError) else what
@@ -126,6 +128,11 @@ def read(
             f"{len(several):,} rows of {table.name} name several labels, of which the first "
             f"counts: {several[0]}."
         )
+    if missing:
+        notes.append(
+            f"{missing.total():,} labels of {table.name} that read {listed(sorted(missing))} count "
+            "as missing."
+        )
     return Table(rows, cells.path_column, cells.label_column, notes)
 
 
@@ -136,7 +143,7 @@ def _image(value: Any, column: str, table: Path) -> tuple[str, bytes | None]:
         return str(value.get("path") or ""), data if isinstance(data, bytes) else None
     if isinstance(value, bytes):
         return "", value
-    if clean(value) is None:
+    if clean(value, MISSING_IN_TABLES) is None:
         return "", None
     if isinstance(value, str):
         return value, None
@@ -146,18 +153,25 @@ def _image(value: Any, column: str, table: Path) -> tuple[str, bytes | None]:
     )
 
 
-def _label(value: Any, several: list[str]) -> str | None:
-    """The label in a cell; of lists the first, noted in ``several``."""
+def _label(value: Any, several: list[str], missing: Counter[str]) -> str | None:
+    """The label in a cell; of lists the first, noted in ``several``.
+
+    Args:
+        missing: counts the texts that stand for none.
+    """
     if isinstance(value, dict):  # as FiftyOne and COCO write one
         value = value.get("label", value.get("name"))
     if isinstance(value, list | tuple):
-        names = [name for item in value if (name := _label(item, several)) is not None]
+        names = [name for item in value if (name := _label(item, several, missing)) is not None]
         if len(set(names)) > 1:
             several.append(listed(names))
         return names[0] if names else None
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")
-    return clean(value)
+    label = clean(value, MISSING_IN_TABLES)
+    if label is None and isinstance(value, str) and value.strip():
+        missing[value.strip()] += 1
+    return label
 
 
 def _read_text(table: Path, path: str | None, label: str | None, labels: bool | None) -> _Cells:

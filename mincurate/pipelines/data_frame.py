@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mincurate import hashing, paths
 from mincurate.errors import UserError
 from mincurate.images import file_names, object_storage, tables
-from mincurate.images.labels import clean
+from mincurate.images.labels import MISSING_IN_TABLES, clean
 from mincurate.runs import atomic_files
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _path(value: Any, column: str) -> Any:
     if isinstance(value, bytes):
         return {"bytes": value, "path": None}
     if not isinstance(value, str):
-        if clean(value) is None:
+        if clean(value, MISSING_IN_TABLES) is None:
             return None
         raise UserError(
             f"Column {column!r} of the data frame holds {type(value).__name__} values, not paths: "
@@ -89,7 +89,7 @@ def _array(values: list[Any]) -> Any:
     try:
         return pa.array(values, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-        return pa.array([clean(value) for value in values], pa.string())
+        return pa.array([clean(value, MISSING_IN_TABLES) for value in values], pa.string())
 
 
 def _plain(values: list[Any]) -> list[Any]:

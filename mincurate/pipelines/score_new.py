@@ -34,6 +34,8 @@ from mincurate.terminal import choose_reporter
 
 PORTION = 512
 """Images that are scored between two writings of the table: what a killed process loses."""
+JOINED_REQUEST = "joined"
+"""The request of a run that images joined: no scoring of other images makes its table again."""
 NUMBERS = [name for name, column in schema.COLUMNS.items() if column.of_content]
 """Columns that an exact copy takes over, as far as the run has them."""
 
@@ -374,6 +376,7 @@ def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.flo
     table_file.save_table(run, frame)
     fine, copy = frame["status"] == "ok", frame["duplicate_of"].notna()
     run.update(
+        request=JOINED_REQUEST,
         counts=dict(run.record["counts"])
         | {
             "images": len(frame),
