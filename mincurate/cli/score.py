@@ -137,6 +137,13 @@ Embedding = Annotated[
         rich_help_panel=METHOD,
     ),
 ]
+Vectors = Annotated[
+    str | None,
+    typer.Option(
+        help="Your own vectors: FILE (npy, npz, parquet, csv), fiftyone:FIELD or brain:KEY.",
+        rich_help_panel=METHOD,
+    ),
+]
 Umap = Annotated[
     bool,
     typer.Option("--umap/--no-umap", help="Make the 2-D map, or none.", rich_help_panel=METHOD),
@@ -166,6 +173,7 @@ def score(
     adaptive: Adaptive = False,
     perceptual: Perceptual = "auto",
     embedding: Embedding = "auto",
+    vectors: Vectors = None,
     umap: Umap = True,
 ) -> None:
     """Score every image, rank them, and show what is rare.
@@ -185,6 +193,8 @@ def score(
         mincurate score fiftyone:my-dataset/my-view --rank-by calibrated
 
         mincurate score table.csv --no-fiftyone --output results
+
+        mincurate score fiftyone:my-dataset --vectors fiftyone:clip --quick
 
         mincurate score table.csv --ray auto
 

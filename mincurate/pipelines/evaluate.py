@@ -35,7 +35,7 @@ from mincurate.evaluation.training_advice import Advice
 from mincurate.evaluation.verdict import Verdict, conclude
 from mincurate.generation.guided_classes import guided_by
 from mincurate.images import collection, regions
-from mincurate.pipelines import augment, new_files
+from mincurate.pipelines import augment, new_files, own_vectors
 from mincurate.pipelines.preset import Preset
 from mincurate.pipelines.runs import AnyRun, find_run
 from mincurate.progress import Reporter
@@ -139,6 +139,7 @@ def evaluate(
     frame = _judged(generation, settings.n)
     by = str(generation.record["settings"].get("by", "rarity"))
     base = guided_by(reference.open_base(base_of(generation)), by)
+    own_vectors.refuse_generated(base.run)
     if len(base.frame) <= LEAST:
         raise UserError(f"Run {base.run.key} has {len(base.frame)} images, too few to judge by.")
     new_files.warn_of_changes(base.run, "It is judged by the labels of the run.", reporter)

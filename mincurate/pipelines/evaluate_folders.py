@@ -15,6 +15,7 @@ from mincurate.evaluation.feature_spaces import Judge
 from mincurate.evaluation.image_sets import LEAST, ImageSet
 from mincurate.images import collection, regions
 from mincurate.pipelines import evaluate as evaluation
+from mincurate.pipelines import own_vectors
 from mincurate.pipelines.evaluate import EvaluateSettings
 from mincurate.pipelines.runs import AnyRun, find_run
 from mincurate.progress import Reporter
@@ -89,6 +90,7 @@ def evaluate_folders(
         raise UserError("--downstream needs generated images with labels: give a run of augment.")
     names = _names(folders)
     base = reference.open_base(find_run(run, kind=store.SCORE))
+    own_vectors.refuse_generated(base.run)
     files = {name: _files(folder, settings.n, reporter) for name, folder in names.items()}
     device = choose_device(settings.device)
     scorer = reference.scorer_of(base.run, device)

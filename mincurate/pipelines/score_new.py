@@ -6,7 +6,7 @@ part in the ranks of others, nor in what is generated from the run.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from mincurate.compute.device import choose_device
 from mincurate.errors import StoppedError
+from mincurate.features.own_vectors import OwnVectors, match_vectors, table_embedder
 from mincurate.images import appearance, decode_pool
 from mincurate.images.collection import Place
 from mincurate.images.sources import Source
-from mincurate.pipelines import new_files
+from mincurate.pipelines import new_files, own_vectors
 from mincurate.pipelines.open_images import Images, place_of
 from mincurate.pipelines.runs import AnyRun, find_run
 from mincurate.progress import SILENT, Reporter
@@ -79,6 +80,7 @@ def score_new(
     run: AnyRun = None,
     images: Images | None = None,
     *,
+    vectors: Any = None,
     dataset: str | None = None,
     batch_size: int = 32,
     workers: int = 2,
@@ -94,6 +96,8 @@ def score_new(
         images: of a run of paths, a table or a data frame, which cannot tell by itself what is new:
             further paths, or the table or data frame as it is now. Those that are scored already
             are left out.
+        vectors: of the new images, where the run has the user's own (`own_vectors.source_of`); by
+            default they are read again from where those of the run came from.
         dataset: FiftyOne dataset to look for new samples in and to write to; the run's own when
             absent.
         batch_size: images per batch; changes no score.
@@ -119,6 +123,8 @@ def score_new(
     if changed := new_files.words_on_changes(scored):
         reporter.warn(changed)
     new = new_files.find_new(scored, name, None if images is None else _place(scored, images))
+    own = own_vectors.of_new(base, vectors)
+    new = own_vectors.with_vectors(new, own, reporter)
     before = len(scored.frame())
     stopped = False
     with digests.held(scored):
@@ -126,8 +132,9 @@ def score_new(
             reporter.say(f"{len(new):,} files are new since run {scored.key} was scored.")
             scorer = reference.scorer_of(scored, choose_device(device))
             try:
-                for rows, vectors in _portions(base, scorer, new, batch_size, workers, reporter):
-                    _keep(scored, rows, vectors)
+                portions = _portions(base, scorer, own, new, batch_size, workers, reporter)
+                for rows, joining in portions:
+                    _keep(scored, rows, joining)
             except KeyboardInterrupt:
                 stopped = True
         frame = scored.frame()
@@ -173,14 +180,15 @@ def retry(
         from mincurate.dataset import lookup, writer
 
         name = lookup.dataset_of(run, reporter)
-    failed = new_files.find_failed(run)
+    own = own_vectors.of_new(base)
+    failed = own_vectors.with_vectors(new_files.find_failed(run), own, reporter)
     nothing = run.frame().head(0)
     if not failed:
         return Joined(run, name, nothing, tried=0)
     joined = []
     with digests.held(run):
         scorer = reference.scorer_of(run, choose_device(device))
-        for rows, vectors in _portions(base, scorer, failed, batch_size, workers, reporter):
+        for rows, vectors in _portions(base, scorer, own, failed, batch_size, workers, reporter):
             rows = rows[rows["status"] == "ok"]
             if len(rows):
                 _keep(run, rows, vectors)
@@ -194,6 +202,7 @@ def retry(
 def _portions(
     base: Base,
     scorer: Scorer,
+    own: OwnVectors | None,
     files: list[Source],
     batch_size: int,
     workers: int,
@@ -202,12 +211,13 @@ def _portions(
     """What `_score` gives, for `PORTION` files at a time, which are then to be kept."""
     for start in range(0, len(files), PORTION):
         portion = files[start : start + PORTION]
-        yield _score(base, scorer, portion, batch_size, workers, reporter)
+        yield _score(base, scorer, own, portion, batch_size, workers, reporter)
 
 
 def _score(
     base: Base,
     scorer: Scorer,
+    own: OwnVectors | None,
     new: list[Source],
     batch_size: int,
     workers: int,
@@ -242,6 +252,9 @@ def _score(
     vectors = np.zeros((0, base.vectors.shape[1]), np.float32)
     if files:
         pairs = [(content, source.place) for content, source in files.items()]
+        if own is not None:
+            joining = match_vectors(own, files.items())
+            scorer = replace(scorer, embedder=table_embedder(joining))
         scored, vectors = reference.join(
             base, scorer, pairs, batch_size=batch_size, workers=workers, reporter=reporter
         )

@@ -129,6 +129,7 @@ class ScoringPlan:
                 "method": METHOD,
                 "rendering": asdict(images.rendering),
                 **({"adaptive": settings.num_classes} if settings.adaptive else {}),
+                **({"vectors": settings.vectors} if settings.vectors else {}),
             }
         )
 
@@ -141,13 +142,15 @@ def load_networks(
     perceptual, why = perception.choose_perceptual(settings.perceptual)
     if why:
         reporter.say(why)
-    embedding = embedders.choose_embedding(settings.embedding, perceptual, device)
+    embedding = "auto"
+    if settings.vectors is None:
+        embedding = embedders.choose_embedding(settings.embedding, perceptual, device)
     settings = replace(settings, perceptual=perceptual, embedding=embedding)
     networks = Networks(denoiser, None, None)
     if perceptual != "unet":
         distance = perception.load_perceptual(perceptual, denoiser, device=device)
         networks = replace(networks, perceptual=distance)
-    if embedding != "unet":
+    if embedding not in ("unet", "auto"):
         vectors = embedders.load_embedder(embedding, denoiser, device=device)
         networks = replace(networks, embedder=vectors)
     return settings, networks
@@ -326,6 +329,9 @@ def check_vectors(
             "start anew with --fresh."
         )
     run.update(vectors_from=vectors_from, vector_side=side)
+    if source := plan.settings.vectors:
+        width = embedder.table.vectors.shape[1] if embedder.table else None
+        run.update(vectors={"source": source, "hash": embedder.weights_hash, "dimensions": width})
 
 
 def _computing_versions() -> dict[str, str]:

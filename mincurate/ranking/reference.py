@@ -17,7 +17,8 @@ from mincurate.compute.ray_map import Item
 from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.features import embedder as embedders
-from mincurate.features import perceptual
+from mincurate.features import own_vectors, perceptual
+from mincurate.features.own_vectors import FUNCTION
 from mincurate.images import collection, regions
 from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit
@@ -191,7 +192,7 @@ def at_score_size(
 
 
 def scorer_of(run: Run, device: str) -> Scorer:
-    """Load the scorer that a run was scored with.
+    """Load the scorer that a run was scored with; without an embedder where a file had its vectors.
 
     Raises:
         UserError: its model or weights are gone or have changed.
@@ -208,7 +209,12 @@ def scorer_of(run: Run, device: str) -> Scorer:
         raise UserError(
             f"The model {denoiser.name} has changed since run {run.key} was scored with it."
         )
-    embedder = embedders.load_embedder(settings["embedding"], denoiser, device=device)
+    source = str(settings.get("vectors") or "")
+    embedder = None
+    if source.startswith(FUNCTION):
+        embedder = own_vectors.function_embedder(source, device, run.record["vectors"]["hash"])
+    elif not source:
+        embedder = embedders.load_embedder(settings["embedding"], denoiser, device=device)
     dtype = choose_precision(settings["precision"], device)
     return Scorer(
         denoiser=denoiser,
