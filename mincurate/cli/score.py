@@ -32,7 +32,7 @@ PathOption = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        help="Diffusion model: folder, hub id or run. Default: a small one, trained first.",
+        help="Model: folder, ADM file (.pt), hub id or run. Default: a small one, trained first.",
         rich_help_panel=BASIC,
     ),
 ]
