@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mincurate.pipelines.evaluate_folders import evaluate_folders
     from mincurate.pipelines.export import export
     from mincurate.pipelines.launch import launch
+    from mincurate.pipelines.mine import MineSettings, mine
     from mincurate.pipelines.rebalance import rebalance
     from mincurate.pipelines.result import Result
     from mincurate.pipelines.runs import compare, delete, find_run, verify
@@ -29,6 +30,7 @@ __all__ = [
     "Denoiser",
     "EvaluateSettings",
     "GuideSettings",
+    "MineSettings",
     "Result",
     "Run",
     "ScoreSettings",
@@ -44,6 +46,7 @@ __all__ = [
     "find_run",
     "guide",
     "launch",
+    "mine",
     "rebalance",
     "retry",
     "score",
@@ -58,6 +61,7 @@ _HOMES = {
     "Denoiser": "diffusion.denoiser",
     "EvaluateSettings": "pipelines.evaluate",
     "GuideSettings": "pipelines.augment_settings",
+    "MineSettings": "pipelines.mine",
     "Result": "pipelines.result",
     "Run": "runs.store",
     "ScoreSettings": "pipelines.score_settings",
@@ -73,6 +77,7 @@ _HOMES = {
     "find_run": "pipelines.runs",
     "guide": "pipelines.augment",
     "launch": "pipelines.launch",
+    "mine": "pipelines.mine",
     "rebalance": "pipelines.rebalance",
     "retry": "pipelines.score_new",
     "score": "pipelines.score",

@@ -11,6 +11,13 @@ Scored = Annotated[
     str | None,
     typer.Argument(help="Key, number or folder of a scored run. Default: the one scored last."),
 ]
+OfRun = Annotated[
+    str | None,
+    typer.Option(
+        help="Key, number or folder of a scored run. Default: the one scored last.",
+        rich_help_panel=BASIC,
+    ),
+]
 Steps = Annotated[
     int | None,
     typer.Option(

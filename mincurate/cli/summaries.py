@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mincurate.generation.classifier import Classifier
     from mincurate.pipelines.augment import Augmented
     from mincurate.pipelines.evaluate import Evaluation
+    from mincurate.pipelines.mine import Mined
     from mincurate.pipelines.rebalance import Filled
     from mincurate.pipelines.result import Result
     from mincurate.ranking.compare import Comparison
@@ -22,6 +23,9 @@ STYLES = {"good": "green", "fair": "yellow", "poor": "red"}
 MARKS = {"good": "+", "fair": "~", "poor": "-"}
 WORDS = ("label", "labels", "image", "measure", "run", "kind", "created", "state", "dataset")
 """Columns of words; all others hold numbers, and their digits stand below each other."""
+
+
+MINED = ("similarity", "label", "image")
 
 
 def table_of(title: str | None, columns: Iterable[str]) -> "Table":
@@ -108,6 +112,30 @@ def generated(augmented: "Augmented", reporter: Terminal) -> None:
     if augmented.dataset:
         reporter.say(f"Dataset:  {augmented.dataset} (saved view 'synthetic')")
         reporter.say(f"Browse:   {quoted('mincurate', 'launch', augmented.dataset)}")
+
+
+def mined(found: "Mined", reporter: Terminal) -> None:
+    """The most similar images, how similar all are, and where everything is."""
+    from mincurate.runs.command import quoted
+
+    frame, run = found.frame, found.run
+    table = table_of(f"The {len(frame):,} mined images begin with", MINED)
+    for row in frame.head(5).to_dict("records"):
+        label = row["proposed_label"] if isinstance(row["proposed_label"], str) else ""
+        table.add_row(f"{row['similarity']:.3f}", cell(label), cell(row["pool_path"]))
+    reporter.console.print(table)
+    reporter.say(
+        f"Similarity to the nearest example: {frame['similarity'].max():.2f} to "
+        f"{frame['similarity'].min():.2f}; of the examples to each other, on average: "
+        f"{run.record['examples_similarity']:.2f}."
+    )
+    reporter.say(f"Table:   {run.path / 'mined.csv'} (and .parquet)")
+    if found.dataset:
+        reporter.say(
+            f"Dataset: {found.dataset} (saved view 'mined'); tag what is right rare-keep, and what "
+            "is wrong outlier-drop"
+        )
+        reporter.say(f"Browse:  {quoted('mincurate', 'launch', found.dataset)}")
 
 
 def evaluation(evaluated: "Evaluation", reporter: Terminal) -> None:

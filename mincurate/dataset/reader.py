@@ -46,7 +46,8 @@ def split(value: str) -> tuple[str, str | None]:
 
 
 def read(value: str, label_field: str | None = None) -> Reading:
-    """The images of ``NAME[/VIEW]`` with sample ids; those that mincurate generated are left out.
+    """The images of ``NAME[/VIEW]`` with sample ids; those generated, or mined and not kept, are
+    left out.
 
     Args:
         label_field: the field that holds the labels; by default `labels.choose` finds it.
@@ -59,8 +60,8 @@ def read(value: str, label_field: str | None = None) -> Reading:
     dataset = load(name)
     samples = _view(dataset, view)
     # By id, because a view may leave out the field that generated images are known by.
-    generated = parts.generated(dataset).values("id")
-    samples = samples.exclude(generated) if generated else samples
+    others = [*parts.generated(dataset).values("id"), *parts.candidates(dataset).values("id")]
+    samples = samples.exclude(others) if others else samples
     field = labels.choose(samples, label_field)
     ids, paths = samples.values(["id", "filepath"])
     if not ids:

@@ -18,6 +18,7 @@ from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.features import embedder as embedders
 from mincurate.features import own_vectors, perceptual
+from mincurate.features.embedder import Embedder
 from mincurate.features.own_vectors import FUNCTION
 from mincurate.images import collection, regions
 from mincurate.images.bit_depth import Rendering
@@ -111,22 +112,21 @@ class Base:
         return np.concatenate(parts)
 
 
-def open_base(run: Run) -> Base:
+def open_base(run: Run, *, scores: bool = True) -> Base:
     """Read a finished scored run.
+
+    Args:
+        scores: the minority scores must be there; without them a run of ``--quick`` will do.
 
     Raises:
         UserError: the run is not one, is of an earlier version, or has damaged files.
     """
     record = run.record
-    if store.kind_of(run) != store.SCORE:
-        raise UserError(
-            f"{run.key} holds generated images; give the scored run that they were made for "
-            f"({record.get('base')})."
-        )
+    store.check_scored(run)
     if not run.finished:
         raise UserError(f"The run {run.key} is not finished; give its command again to go on.")
     frame = run.frame()
-    if run.quick:
+    if run.quick and scores:
         raise UserError(
             f"The run {run.key} is ranked by vectors alone (--quick); give its command without "
             "--quick for the minority scores, then try again."
@@ -189,6 +189,20 @@ def at_score_size(
     frame = base.frame.copy()
     rare_are = evidence.of_vectors(frame, small)["rare_are"]
     return replace(base, frame=frame, vectors=small, vector_side=base.size, rare_are=str(rare_are))
+
+
+def embedder_of(run: Run, device: str) -> Embedder:
+    """Load the network that gave a run its vectors.
+
+    Raises:
+        UserError: it is not here any more.
+    """
+    spec = run.record["settings"]["embedding"]
+    if spec != "unet":
+        return embedders.load_embedder(spec, None, device=device)
+    return embedders.load_embedder(
+        spec, load_denoiser(str(run.record["model"]["name"]), device), device=device
+    )
 
 
 def scorer_of(run: Run, device: str) -> Scorer:

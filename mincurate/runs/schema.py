@@ -22,6 +22,8 @@ MAP, RECONSTRUCTIONS, REPORT = "map.npz", "reconstructions.npz", "report.html"
 SYNTHETIC, SYNTHETIC_CSV = "synthetic.parquet", "synthetic.csv"
 """The table of generated images."""
 MANIFEST = "manifest.jsonl"
+MINED, MINED_CSV = "mined.parquet", "mined.csv"
+"""The table of mined images."""
 EVALUATION, EVALUATION_CSV = "evaluation.json", "evaluation.csv"
 EVALUATION_PAGE = "evaluation.html"
 
@@ -46,6 +48,8 @@ OUTPUTS = (
 """Files of every run."""
 GENERATED = (MANIFEST, SYNTHETIC, SYNTHETIC_CSV, EVALUATION, EVALUATION_CSV, EVALUATION_PAGE)
 """Further files of a run that generates."""
+OF_MINING = (MINED, MINED_CSV)
+"""Further files of a run that mines."""
 
 
 @dataclass(frozen=True)
