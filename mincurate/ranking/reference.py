@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mincurate.compute.device import choose_precision
 from mincurate.compute.ray_map import Item
+from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.features import embedder as embedders
@@ -191,18 +192,28 @@ def at_score_size(
     return replace(base, frame=frame, vectors=small, vector_side=base.size, rare_are=str(rare_are))
 
 
-def embedder_of(run: Run, device: str) -> Embedder:
-    """Load the network that gave a run its vectors.
+def embedder_of(run: Run, device: str, denoiser: Denoiser | None = None) -> Embedder:
+    """Load the network, or the function, that gave a run its vectors.
+
+    Args:
+        denoiser: of the run, where it is loaded already.
 
     Raises:
-        UserError: it is not here any more.
+        UserError: it is not here any more, or the vectors came from a file.
     """
-    spec = run.record["settings"]["embedding"]
-    if spec != "unet":
-        return embedders.load_embedder(spec, None, device=device)
-    return embedders.load_embedder(
-        spec, load_denoiser(str(run.record["model"]["name"]), device), device=device
-    )
+    settings = run.record["settings"]
+    source = str(settings.get("vectors") or "")
+    if source.startswith(FUNCTION):
+        return own_vectors.function_embedder(source, device, run.record["vectors"]["hash"])
+    if source:
+        raise UserError(
+            f"The vectors of run {run.key} came from {source}, so that other images cannot be "
+            "compared with them; score without --vectors."
+        )
+    spec = settings["embedding"]
+    if spec == "unet" and denoiser is None:
+        denoiser = load_denoiser(str(run.record["model"]["name"]), device)
+    return embedders.load_embedder(spec, denoiser, device=device)
 
 
 def scorer_of(run: Run, device: str) -> Scorer:
@@ -224,11 +235,8 @@ def scorer_of(run: Run, device: str) -> Scorer:
             f"The model {denoiser.name} has changed since run {run.key} was scored with it."
         )
     source = str(settings.get("vectors") or "")
-    embedder = None
-    if source.startswith(FUNCTION):
-        embedder = own_vectors.function_embedder(source, device, run.record["vectors"]["hash"])
-    elif not source:
-        embedder = embedders.load_embedder(settings["embedding"], denoiser, device=device)
+    of_file = bool(source) and not source.startswith(FUNCTION)
+    embedder = None if of_file else embedder_of(run, device, denoiser)
     dtype = choose_precision(settings["precision"], device)
     return Scorer(
         denoiser=denoiser,
