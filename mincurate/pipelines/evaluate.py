@@ -39,7 +39,7 @@ from mincurate.pipelines import augment, new_files, own_vectors
 from mincurate.pipelines.preset import Preset
 from mincurate.pipelines.runs import AnyRun, find_run
 from mincurate.progress import Reporter
-from mincurate.ranking import reference
+from mincurate.ranking import joining, reference
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
 from mincurate.report import evaluation_figures, evaluation_page
@@ -151,7 +151,7 @@ def evaluate(
         if not settings.resume:
             shutil.rmtree(generation.path / baseline.FOLDER, ignore_errors=True)
         scorer = reference.scorer_of(base.run, device)
-        base = reference.at_score_size(base, scorer, reporter=reporter)
+        base = joining.at_score_size(base, scorer, reporter=reporter)
         judge = choose_judge(settings, base, scorer, by, device, reporter)
         plain, plain_vectors = baseline.make(generation, base, scorer, len(frame), device, reporter)
         vectors = np.load(generation.path / schema.VECTORS, allow_pickle=False)[: len(frame)]

@@ -16,7 +16,7 @@ VECTORS, VECTOR_HASHES = "embeddings.npy", "embeddings.parquet"
 JOINED = "joined.npz"
 """Hashes and vectors of images that joined a finished run, which `VECTORS` lacks."""
 SMALL_VECTORS = "embeddings-small.npz"
-"""Vectors of the images at the denoiser's size (`reference.at_score_size`)."""
+"""Vectors of the images at the denoiser's size (`ranking.joining.at_score_size`)."""
 MAP, RECONSTRUCTIONS, REPORT = "map.npz", "reconstructions.npz", "report.html"
 
 SYNTHETIC, SYNTHETIC_CSV = "synthetic.parquet", "synthetic.csv"
