@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mincurate import hashing
-from mincurate.dataset import app_config, ownership
+from mincurate.dataset import app_config, object_ranks, ownership
 from mincurate.dataset import samples as parts
 from mincurate.dataset.app_config import (
     FIELDS,
@@ -32,7 +32,10 @@ def contents(dataset: Any) -> str:
     ours = parts.GENERATION in ownership.read(dataset).fields
     query = {parts.GENERATION: None} if ours else {}
     cursor = dataset._sample_collection.find(query, {"filepath": 1, LABELS: 1}).sort("_id")
-    return hashing.hash_chunks(repr((s.get("filepath"), s.get(LABELS))).encode() for s in cursor)
+    digest = hashing.hash_chunks(repr((s.get("filepath"), s.get(LABELS))).encode() for s in cursor)
+    if app_config.OBJECTS in ownership.read(dataset).fields:
+        digest += object_ranks.digest(dataset)
+    return digest
 
 
 def tagged(dataset: Any) -> Any:
@@ -49,6 +52,7 @@ def clear(dataset: Any, key: str) -> None:
     """Remove the values and tags of the samples whose scores are from this run."""
     from fiftyone import ViewField
 
+    object_ranks.clear(dataset, key)
     entries = ownership.read(dataset)
     if RUN not in entries.fields or not dataset.has_field(RUN):
         return
@@ -66,6 +70,7 @@ def strip_scores(dataset: Any) -> None:
     """Remove fields, views, tags and settings of the App of the scored runs."""
     import fiftyone as fo
 
+    object_ranks.strip(dataset)
     entries = ownership.read(dataset)
     for key in set(entries.brain_runs) & set(dataset.list_brain_runs()):
         dataset.delete_brain_run(key)

@@ -75,6 +75,12 @@ class Run:
         """Whether it was asked to be ranked by vectors alone."""
         return bool((self.record.get("settings") or {}).get("quick"))
 
+    @property
+    def objects(self) -> str | None:
+        """The field or the annotations of the objects that are its rows; ``None``: whole images."""
+        where = (self.record.get("source") or {}).get("objects")
+        return None if where is None else str(where)
+
     def update(self, **changes: object) -> None:
         """Change entries of ``run.json``."""
         text = json.dumps(self.record | changes, indent=1, default=str, ensure_ascii=True)
