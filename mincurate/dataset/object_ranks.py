@@ -24,7 +24,7 @@ ATTRIBUTES = (
     *("rarity", "rarity_class", "rarity_class_within_label", "rarity_kind", "rare_group", "broken"),
     *("embedding_rarity", "outlying", "small_kind", "neighbor_distance"),
     *("minority_score", "minority_score_calibrated", "minority_class"),
-    *("content_hash", "unscorable_reason", RUN),
+    *("content_hash", "duplicate_of", "unscorable_reason", RUN),
 )
 """Of `FIELDS`, those that an object has; most of them also where a run has no value for them."""
 BATCH = 2000
@@ -203,11 +203,16 @@ def save_view(dataset: Any, field: LabelField, key: str) -> None:
 
 def ranked(dataset: Any, field: LabelField, key: str) -> Any:
     """The objects with ranks of a run as patches, rarest first."""
+    rarity = f"{field.name}.rarity"
+    return patches(dataset, field, key).exists(rarity).sort_by(rarity, reverse=True)
+
+
+def patches(dataset: Any, field: LabelField, key: str) -> Any:
+    """The objects of a run as patches."""
     from fiftyone import ViewField as F
 
-    patches = parts.images(dataset).to_patches(field.name)
-    scored = patches.match((F(f"{field.name}.{RUN}") == key) & F(f"{field.name}.rarity").exists())
-    return scored.sort_by(f"{field.name}.rarity", reverse=True)
+    objects = parts.images(dataset).to_patches(field.name)
+    return objects.match(F(f"{field.name}.{RUN}") == key)
 
 
 def clear(dataset: Any, key: str) -> None:

@@ -122,6 +122,7 @@ def open_base(run: Run) -> Base:
             f"{run.key} holds generated images; give the scored run that they were made for "
             f"({record.get('base')})."
         )
+    run.check_whole_images()
     if not run.finished:
         raise UserError(f"The run {run.key} is not finished; give its command again to go on.")
     frame = run.frame()

@@ -81,6 +81,14 @@ class Run:
         where = (self.record.get("source") or {}).get("objects")
         return None if where is None else str(where)
 
+    def check_whole_images(self) -> None:
+        """Raise `UserError` where the rows are objects, which cannot be generated or joined."""
+        if self.objects is not None:
+            raise UserError(
+                f"The run {self.key} ranks objects, and this needs a run of whole images: score "
+                "them without --objects. (New objects: give the command of the run again.)"
+            )
+
     def update(self, **changes: object) -> None:
         """Change entries of ``run.json``."""
         text = json.dumps(self.record | changes, indent=1, default=str, ensure_ascii=True)

@@ -9,6 +9,8 @@ from PIL import Image
 
 import mincurate
 from mincurate.dataset import ownership
+from mincurate.errors import UserError
+from mincurate.pipelines import panel as look
 from mincurate.pipelines import runs
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -76,6 +78,35 @@ def labelled(scenes: Path, name: str, field: str):
     return dataset
 
 
+def check_panel(dataset, result, blue: str) -> None:
+    """What a click in the panel asks of the run: patches of the right objects, and tags on them."""
+    tail = look.shown(dataset)
+    assert tail.noun == "objects" and len(look.ranked(dataset)) == 4 * SCENES
+    assert look.ranked(dataset).first().id == blue
+    last = look.of_classes(dataset, 9, 9)
+    assert set(last.values("boxes.rarity_class")) == {9} and blue in last.values("id")
+    assert look.of_label(dataset, tail, "square").count() == 4 * SCENES
+    rows = tail.images.iloc[[3, 0]]
+    assert look.of_rows(dataset, rows).values("id") == rows["object_id"].tolist()
+    place, row = look.object_place(dataset, tail, blue)
+    assert row["rel_path"] == "07.png#3" and place.box == pytest.approx(
+        (4.8 / 96, 52.8 / 96, 38.4 / 96, 38.4 / 96), abs=1e-6
+    )
+    assert look.progress(dataset, tail).seen == 0
+    look.mark_seen(dataset, blue)
+    assert look.set_verdict(dataset, [blue], "rare-keep") == "1 object tagged rare-keep"
+    assert look.progress(dataset, tail).seen == 1
+    assert look.tagged(dataset, "rare-keep").values("id") == [blue]
+    assert blue not in look.not_seen(dataset, tail).values("id")
+    with pytest.raises(UserError, match="Select objects"):
+        look.set_verdict(dataset, [dataset.first().id], "rare-keep")
+    look.set_verdict(dataset, [blue], "")
+    with pytest.raises(UserError, match="ranks objects"):
+        mincurate.rebalance(result.run, dry_run=True, progress=False)
+    with pytest.raises(UserError, match="ranks objects"):
+        mincurate.score_new(result.run, progress=False)
+
+
 def document(dataset) -> str:
     """Everything the database holds of a dataset's samples, but for when they were changed."""
     documents = dataset._sample_collection.find({}, {"last_modified_at": 0}).sort("_id")
@@ -111,6 +142,7 @@ def test_ranks_stand_on_each_detection_and_deleting_the_run_leaves_no_trace(
     assert len(view) == 4 * SCENES and view.first().boxes.id == blue
     assert "rarity" not in dataset.get_field_schema()
     assert dataset.load_brain_results("minority_umap").config.patches_field == "boxes"
+    check_panel(dataset, result, blue)
     runs.delete(result.run, progress=False)
     dataset.reload()
     assert set(dataset.get_field_schema(flat=True)) == schema
