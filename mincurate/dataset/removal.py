@@ -8,7 +8,7 @@ from typing import Any
 from mincurate import hashing
 from mincurate.curation.review import SEEN_TAG
 from mincurate.curation.review import VERDICTS as TAGS
-from mincurate.dataset import app_config, ownership
+from mincurate.dataset import app_config, object_ranks, ownership
 from mincurate.dataset import samples as parts
 from mincurate.dataset.app_config import (
     FIELDS,
@@ -38,7 +38,10 @@ def contents(dataset: Any) -> str:
     fields = ownership.read(dataset).fields
     query = {name: None for name in (parts.GENERATION, parts.MINED_BY) if name in fields}
     cursor = dataset._sample_collection.find(query, {"filepath": 1, LABELS: 1}).sort("_id")
-    return hashing.hash_chunks(repr((s.get("filepath"), s.get(LABELS))).encode() for s in cursor)
+    digest = hashing.hash_chunks(repr((s.get("filepath"), s.get(LABELS))).encode() for s in cursor)
+    if app_config.OBJECTS in ownership.read(dataset).fields:
+        digest += object_ranks.digest(dataset)
+    return digest
 
 
 def tagged(dataset: Any) -> Any:
@@ -55,6 +58,7 @@ def clear(dataset: Any, key: str) -> None:
     """Remove the values and tags of the samples whose scores are from this run."""
     from fiftyone import ViewField
 
+    object_ranks.clear(dataset, key)
     entries = ownership.read(dataset)
     if RUN not in entries.fields or not dataset.has_field(RUN):
         return
@@ -72,6 +76,7 @@ def strip_scores(dataset: Any) -> None:
     """Remove fields, views, tags and settings of the App of the scored runs."""
     import fiftyone as fo
 
+    object_ranks.strip(dataset)
     entries = ownership.read(dataset)
     for key in set(entries.brain_runs) & set(dataset.list_brain_runs()):
         dataset.delete_brain_run(key)

@@ -52,6 +52,11 @@ class Collection:
         return {"kind": self.kind, "value": self.value, **self.origin}
 
     @property
+    def of_objects(self) -> bool:
+        """Whether its rows are objects in images."""
+        return "objects" in self.origin
+
+    @property
     def unique(self) -> dict[str, tuple[Source, Identity]]:
         """Content hash to the first file that has this content, in order."""
         first: dict[str, tuple[Source, Identity]] = {}

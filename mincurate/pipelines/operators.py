@@ -60,6 +60,17 @@ def find_run(dataset: Any, key: str | None = None) -> Run:
     return lookup.find(dataset, key)
 
 
+def find_run_of_images(dataset: Any) -> Run:
+    """The run that a dataset shows, whose rows are whole images.
+
+    Raises:
+        UserError: they are objects.
+    """
+    run = lookup.find(dataset)
+    run.check_whole_images()
+    return run
+
+
 def current_run(dataset: Any) -> Run | None:
     """The run that a dataset shows, if its files are on this machine."""
     return lookup.current(dataset)

@@ -113,6 +113,7 @@ def open_base(run: Run, *, scores: bool = True) -> Base:
     """
     record = run.record
     store.check_scored(run)
+    run.check_whole_images()
     if not run.finished:
         raise UserError(f"The run {run.key} is not finished; give its command again to go on.")
     frame = run.frame()
