@@ -385,7 +385,7 @@ def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.flo
             "duplicates": int((fine & copy).sum()),
             "unscorable": int((~fine).sum()),
             "joined": int(frame["joined"].notna().sum()),
-        }
+        },
     )
 
 

@@ -27,12 +27,12 @@ Vectors = NDArray[np.float32]
 Evidence = tuple[NDArray[np.float64], ...]
 
 
-def reference(hashes: Iterable[str]) -> NDArray[np.int64]:
-    """Rows of the images to compare with: all, or a random sample of `REFERENCE`.
+def reference(hashes: Iterable[str], count: int = REFERENCE) -> NDArray[np.int64]:
+    """Rows of the images to compare with: all, or a random sample of ``count``.
 
     The sample holds the lowest content hashes, so it does not depend on the order of the images.
     """
-    return np.argsort(np.array(list(hashes), dtype=str), kind="stable")[:REFERENCE]
+    return np.argsort(np.array(list(hashes), dtype=str), kind="stable")[:count]
 
 
 def neighborhood(
