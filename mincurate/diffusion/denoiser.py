@@ -13,17 +13,21 @@ import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 
 from mincurate import hashing
 from mincurate.errors import UserError
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DModel
+
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 """diffusers' names; ``sample`` is x0."""
@@ -78,7 +82,7 @@ class Denoiser:
         kind: what it was read from, in words.
     """
 
-    unet: UNet2DModel
+    unet: "UNet2DModel"
     alphas_cumprod: Tensor
     prediction_type: str
     name: str
@@ -236,6 +240,8 @@ class Denoiser:
 
     def save(self, folder: Path) -> None:
         """Write the model as a diffusers pipeline folder (safetensors)."""
+        from diffusers import DDPMPipeline, DDPMScheduler
+
         scheduler = DDPMScheduler(
             trained_betas=betas(self.alphas_cumprod).tolist(),
             num_train_timesteps=len(self.alphas_cumprod),

@@ -7,10 +7,9 @@ but for a bare network's noise schedule.
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import diffusers
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor
 
 from mincurate.compute.device import out_of_memory
@@ -20,6 +19,10 @@ from mincurate.diffusion.denoiser import PREDICTION_TYPES, Denoiser
 from mincurate.diffusion.model_folder import READS, WEIGHTS, ModelFolder
 from mincurate.errors import UserError, reason
 from mincurate.runs.schema import MODEL_RECORD
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DModel
+
 
 BARE_SCHEDULE: dict[str, object] = {"num_train_timesteps": 1000, "beta_schedule": "linear"}
 """Assumed for a network without a noise schedule: DDPM's own."""
@@ -91,7 +94,9 @@ def _from_hub(model: str) -> ModelFolder:
     return parts
 
 
-def _load_unet(folder: Path, name: str) -> UNet2DModel:
+def _load_unet(folder: Path, name: str) -> "UNet2DModel":
+    from diffusers import UNet2DModel
+
     variants = model_folder.variants(folder)
     whole = [p for kind in ("safetensors", "bin") for p in folder.glob(f"{WEIGHTS}.{kind}*")]
     if not whole and len(variants) > 1:
@@ -143,7 +148,7 @@ def check_finite(weights: Mapping[str, Tensor], what: str) -> None:
             )
 
 
-def _check_pixels(unet: UNet2DModel, name: str) -> None:
+def _check_pixels(unet: "UNet2DModel", name: str) -> None:
     if unet.class_embedding is not None:
         raise UserError(
             f"The model {name} is class-conditional; {READS}. Train one with `mincurate train`."
@@ -163,7 +168,7 @@ def _check_pixels(unet: UNet2DModel, name: str) -> None:
         )
 
 
-def _image_size(unet: UNet2DModel, name: str) -> int:
+def _image_size(unet: "UNet2DModel", name: str) -> int:
     """The side of the images in pixels; what ``sample_size`` counts may be blocks of pixels."""
     size = unet.config.sample_size
     sides = list(size) if isinstance(size, list | tuple) else [size]
@@ -189,6 +194,8 @@ def _image_size(unet: UNet2DModel, name: str) -> int:
 
 def _read_schedule(parts: ModelFolder, name: str) -> tuple[Tensor, str]:
     """``alphas_cumprod``, ``(T,)``, and the prediction type."""
+    import diffusers
+
     config = BARE_SCHEDULE
     if parts.schedule is not None:
         config = model_folder.read_json(parts.schedule, name)
@@ -201,7 +208,7 @@ def _read_schedule(parts: ModelFolder, name: str) -> tuple[Tensor, str]:
         )
     try:
         scheduler_class = getattr(diffusers, kind, None) if kind.endswith("Scheduler") else None
-        scheduler = (scheduler_class or DDPMScheduler).from_config(config)
+        scheduler = (scheduler_class or diffusers.DDPMScheduler).from_config(config)
     except Exception as error:  # whatever a strange config makes the class raise
         raise UserError(f"The noise schedule of {name} cannot be read: {reason(error)}") from error
     alphas_cumprod = getattr(scheduler, "alphas_cumprod", None)

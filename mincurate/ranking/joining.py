@@ -27,7 +27,7 @@ from mincurate.ranking import (
     vectors,
 )
 from mincurate.ranking.minority_score import Scorer
-from mincurate.ranking.neighbors import NEIGHBORS, nearest
+from mincurate.ranking.neighbors import NEIGHBORS, nearest, neighbors
 from mincurate.ranking.reference import Base
 from mincurate.ranking.shard_loop import Reading
 from mincurate.runs import atomic_files, schema
@@ -195,7 +195,8 @@ def at_score_size(
         atomic_files.write_arrays(file, content_hash=hashes, vectors=small.astype(np.float16))
     small = small.astype(np.float32)
     frame = base.frame.copy()
-    rare_are = evidence.of_vectors(frame, small)["rare_are"]
+    distances, _ = neighbors(small)
+    rare_are = evidence.of_vectors(frame, small, distances)["rare_are"]
     return replace(base, frame=frame, vectors=small, vector_side=base.size, rare_are=str(rare_are))
 
 

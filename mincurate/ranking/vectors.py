@@ -30,6 +30,8 @@ from mincurate.ranking.shard_loop import Reading, Rows, Work
 from mincurate.runs.store import Run
 
 Vectors = NDArray[np.float32]
+TABLE_IMAGES = 2**15
+"""Images per shard of vectors that need not be computed: they lose nothing when killed."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def embed(
         build=partial(recipe.build, reading),
         table=_table,
         rate="vectors_per_second",
+        shard_images=TABLE_IMAGES if embedder.table else None,
     )
     return shard_loop.work_off(run, images, work, reporter, cluster=cluster)
 
