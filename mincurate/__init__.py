@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mincurate.pipelines.mine import MineSettings, mine
     from mincurate.pipelines.rebalance import rebalance
     from mincurate.pipelines.result import Result
+    from mincurate.pipelines.review import review
     from mincurate.pipelines.runs import compare, delete, find_run, verify
     from mincurate.pipelines.score import score
     from mincurate.pipelines.score_new import retry, score_new
@@ -49,6 +50,7 @@ __all__ = [
     "mine",
     "rebalance",
     "retry",
+    "review",
     "score",
     "score_new",
     "sync",
@@ -80,6 +82,7 @@ _HOMES = {
     "mine": "pipelines.mine",
     "rebalance": "pipelines.rebalance",
     "retry": "pipelines.score_new",
+    "review": "pipelines.review",
     "score": "pipelines.score",
     "score_new": "pipelines.score_new",
     "sync": "pipelines.sync",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mincurate.pipelines.mine import Mined
     from mincurate.pipelines.rebalance import Filled
     from mincurate.pipelines.result import Result
+    from mincurate.pipelines.review import Reviewed
     from mincurate.ranking.compare import Comparison
     from mincurate.runs.store import Run
 
@@ -26,6 +27,7 @@ WORDS = ("label", "labels", "image", "measure", "run", "kind", "created", "state
 
 
 MINED = ("similarity", "label", "image")
+REVIEW = ("probability", "rarity", "label", "image")
 
 
 def table_of(title: str | None, columns: Iterable[str]) -> "Table":
@@ -136,6 +138,23 @@ def mined(found: "Mined", reporter: Terminal) -> None:
             "is wrong outlier-drop"
         )
         reporter.say(f"Browse:  {quoted('mincurate', 'launch', found.dataset)}")
+
+
+def reviewed(state: "Reviewed", reporter: Terminal) -> None:
+    """What to look at next, how many are left, and where the table is."""
+    from mincurate.runs import schema
+
+    table = table_of("Look at these next", REVIEW)
+    for row in state.frame[state.frame["verdict"] == ""].head(5).to_dict("records"):
+        known = row["probability"] == row["probability"]
+        chance = (
+            f"{row['probability']:.2f} ({row['low']:.2f} to {row['high']:.2f})" if known else ""
+        )
+        label = row["label"] if isinstance(row["label"], str) else ""
+        table.add_row(chance, f"{row['rarity']:.3f}", cell(label), cell(row["rel_path"]))
+    reporter.console.print(table)
+    reporter.say(state.words)
+    reporter.say(f"Table:   {state.run.path / schema.REVIEW}")
 
 
 def evaluation(evaluated: "Evaluation", reporter: Terminal) -> None:

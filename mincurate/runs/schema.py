@@ -17,6 +17,8 @@ JOINED = "joined.npz"
 """Hashes and vectors of images that joined a finished run, which `VECTORS` lacks."""
 SMALL_VECTORS = "embeddings-small.npz"
 """Vectors of the images at the denoiser's size (`ranking.joining.at_score_size`)."""
+REVIEW = "review.csv"
+"""The images in the order to review them."""
 MAP, RECONSTRUCTIONS, REPORT = "map.npz", "reconstructions.npz", "report.html"
 
 SYNTHETIC, SYNTHETIC_CSV = "synthetic.parquet", "synthetic.csv"
@@ -42,6 +44,7 @@ OUTPUTS = (
         MAP,
         RECONSTRUCTIONS,
         REPORT,
+        REVIEW,
     ),
     *(DIGESTS, RECORD),
 )
