@@ -119,6 +119,13 @@ Context = Annotated[
         rich_help_panel=IMAGES,
     ),
 ]
+Tiles = Annotated[
+    str | None,
+    typer.Option(
+        help="Rank tiles of the images: SIZE or SIZE/STRIDE in px, such as 256/128.",
+        rich_help_panel=IMAGES,
+    ),
+]
 Background = Annotated[
     str,
     typer.Option(
@@ -182,6 +189,7 @@ def score(
     path_column: PathColumn = None,
     objects: Objects = None,
     context: Context = 0.0,
+    tiles: Tiles = None,
     follow_links: FollowLinks = False,
     background: Background = "auto",
     sigma: Sigma = None,
@@ -215,6 +223,8 @@ def score(
         mincurate score ./dataset --objects auto --quick
 
         mincurate score fiftyone:my-dataset --objects ground_truth --within-label
+
+        mincurate score ./scans --tiles 256/128 --quick
 
         mincurate score table.csv --ray auto
 

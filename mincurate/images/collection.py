@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mincurate import hashing
 from mincurate.errors import UserError
-from mincurate.images import bit_depth, decode_pool, file_names, object_storage, sources
+from mincurate.images import bit_depth, decode_pool, file_names, object_storage, regions, sources
 from mincurate.images.bit_depth import DEFAULT, Rendering
 from mincurate.images.decode import Fit, Identity, UnreadableImage
 from mincurate.images.regions import FileOrRegion, path_of
@@ -54,8 +54,13 @@ class Collection:
 
     @property
     def of_objects(self) -> bool:
-        """Whether its rows are objects in images."""
+        """Whether its rows are parts of images: objects, or tiles."""
         return "objects" in self.origin
+
+    @property
+    def noun(self) -> str:
+        """What its rows are: images, objects or tiles."""
+        return regions.noun(self.origin)
 
     @cached_property
     def unique(self) -> dict[str, tuple[Source, Identity]]:

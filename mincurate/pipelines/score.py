@@ -163,6 +163,7 @@ def _open(path: Place, settings: ScoreSettings, reporter: Reporter) -> Collectio
         path_column=settings.path_column,
         follow_links=settings.follow_links,
         objects=settings.objects,
+        tiles=settings.tiles,
         context=settings.context,
         max_images=settings.max_images,
         background=settings.background,

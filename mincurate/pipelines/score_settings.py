@@ -9,6 +9,7 @@ from mincurate.compute.ray_map import Cluster, choose_engine
 from mincurate.diffusion import models
 from mincurate.errors import UserError
 from mincurate.images.decode import Fit
+from mincurate.images.tiles import Tiling
 from mincurate.pipelines import own_vectors
 from mincurate.pipelines.estimates import spares_draws
 from mincurate.pipelines.preset import Preset
@@ -62,6 +63,7 @@ class ScoreSettings(Preset):
         follow_links: read what symbolic links that leave the folder lead to.
         objects: rank the objects in the images: the label field of a FiftyOne dataset that holds
             them; of a folder a COCO file, a folder of YOLO or VOC files, or ``auto``.
+        tiles: ``SIZE[/STRIDE]`` in pixels: rank tiles of the images.
         context: what is cut out beside an object's box, as a share of its sides on each side.
         max_images: score a random sample of this many files.
         umap: make the two-dimensional map.
@@ -102,6 +104,7 @@ class ScoreSettings(Preset):
     follow_links: bool = False
     objects: str | None = None
     context: float = 0.0
+    tiles: str | None = None
     max_images: int | None = None
     umap: bool = True
     seed: int = 0
@@ -157,6 +160,11 @@ class ScoreSettings(Preset):
             )
         if not 0 <= self.context <= 10 or (self.context and self.objects is None):
             raise UserError("--context is a share of a box's sides, 0 to 10, and needs --objects.")
+        if self.tiles is not None:
+            Tiling.parse(self.tiles)
+            if self.objects is not None or self.vectors is not None:
+                other = "--vectors" if self.objects is None else "--objects"
+                raise UserError(f"{other} does not go with --tiles: leave one of them out.")
         if self.objects is not None and (self.label_field or self.path_column):
             raise UserError(
                 "--objects takes the labels of the objects: leave --label-field and --path-column "
