@@ -32,10 +32,7 @@ def contents(dataset: Any) -> str:
     ours = parts.GENERATION in ownership.read(dataset).fields
     query = {parts.GENERATION: None} if ours else {}
     cursor = dataset._sample_collection.find(query, {"filepath": 1, LABELS: 1}).sort("_id")
-    digest = hashing.hash_chunks(repr((s.get("filepath"), s.get(LABELS))).encode() for s in cursor)
-    if app_config.OBJECTS in ownership.read(dataset).fields:
-        digest += object_ranks.digest(dataset)
-    return digest
+    return hashing.hash_chunks(repr((s.get("filepath"), s.get(LABELS))).encode() for s in cursor)
 
 
 def tagged(dataset: Any) -> Any:
