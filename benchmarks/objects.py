@@ -1,7 +1,7 @@
 """Rare objects in photographs: found by their crops, and not by the whole image.
 
     python benchmarks/objects.py CLOTHING            # scenes: pasted objects, some of another class
-    python benchmarks/objects.py --boxes FOLDER      # a folder with annotations: AUROC of each label
+    python benchmarks/objects.py CLOTHING            # scenes: pasted objects, some of another class
 
 Scenes have 448 px and four objects each, photographs of one or two common classes from the folders
 of CLOTHING; in 5 % of them, one object is of another class. Everything is ranked by the command's

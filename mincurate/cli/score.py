@@ -32,7 +32,7 @@ PathOption = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        help="Diffusion model: folder, hub id or run. Default: a small one, trained first.",
+        help="Model: folder, ADM file (.pt), hub id or run. Default: a small one, trained first.",
         rich_help_panel=BASIC,
     ),
 ]
@@ -151,6 +151,13 @@ Embedding = Annotated[
         rich_help_panel=METHOD,
     ),
 ]
+Vectors = Annotated[
+    str | None,
+    typer.Option(
+        help="Your own vectors: FILE (npy, npz, parquet, csv), fiftyone:FIELD or brain:KEY.",
+        rich_help_panel=METHOD,
+    ),
+]
 Umap = Annotated[
     bool,
     typer.Option("--umap/--no-umap", help="Make the 2-D map, or none.", rich_help_panel=METHOD),
@@ -182,6 +189,7 @@ def score(
     adaptive: Adaptive = False,
     perceptual: Perceptual = "auto",
     embedding: Embedding = "auto",
+    vectors: Vectors = None,
     umap: Umap = True,
 ) -> None:
     """Score every image, rank them, and show what is rare.
@@ -201,6 +209,8 @@ def score(
         mincurate score fiftyone:my-dataset/my-view --rank-by calibrated
 
         mincurate score table.csv --no-fiftyone --output results
+
+        mincurate score fiftyone:my-dataset --vectors fiftyone:clip --quick
 
         mincurate score ./dataset --objects auto --quick
 

@@ -89,6 +89,21 @@ SYNTHETIC_FIELDS: dict[str, tuple[str, str, bool]] = {
     "generation": ("dict", "How an image was generated", False),
 }
 """The same for fields that generated images alone have."""
+MINED = "mined"
+"""Tag, and name of the saved view, of mined images."""
+MINED_FIELDS: dict[str, tuple[str, str, bool]] = {
+    "mined_by": ("str", "Run that found a mined image", True),
+    "mined_from": ("str", "Where a mined image is from", False),
+    "mined_similarity": (
+        "float",
+        "Cosine similarity of a mined image to its nearest example, -1 to 1",
+        True,
+    ),
+    "nearest_example": ("str", "Path of the example nearest to a mined image", False),
+    "nearest_example_id": ("str", "Sample of the example nearest to a mined image", False),
+    "proposed_label": ("str", "Label of that example: to be confirmed", False),
+}
+"""The same for fields that mined images alone have."""
 VIEWS = (
     "rarest-first",
     "most-minority",
@@ -147,6 +162,13 @@ def save_synthetic_view(dataset: Any) -> None:
     dataset.save_view(SYNTHETIC, view, description="Generated images", overwrite=True)
 
 
+def save_mined_view(dataset: Any) -> None:
+    """Save the view of the mined images, the most similar first."""
+    ownership.claim(dataset, views=[MINED])
+    view = parts.mined(dataset).sort_by("mined_similarity", reverse=True)
+    dataset.save_view(MINED, view, description="Mined images, for review", overwrite=True)
+
+
 def group_fields(fo: Any, dataset: Any) -> None:
     """Show our fields in a group of their own in the side bar, and leave the others as they are."""
     config = dataset.app_config
@@ -154,8 +176,8 @@ def group_fields(fo: Any, dataset: Any) -> None:
         ownership.claim(dataset, app=["sidebar_groups"])
     groups = config.sidebar_groups or fo.DatasetAppConfig.default_sidebar_groups(dataset)
     names = ownership.read(dataset).fields
-    shown = (*FIELDS, *SYNTHETIC_FIELDS, RAREST)
-    ours = [field for field in shown if field in names and dataset.has_field(field)]
+    written = (*FIELDS, *SYNTHETIC_FIELDS, *MINED_FIELDS, RAREST)
+    ours = [f for f in written if f in names and dataset.has_field(f)]
     others, own = [], []
     for group in groups:
         group.paths = [path for path in group.paths if path not in ours]
@@ -255,7 +277,7 @@ def reset(fo: Any, dataset: Any, fields: list[str]) -> None:
 
 def _is_default(fo: Any, dataset: Any, groups: list[Any]) -> bool:
     """Whether the side bar is as FiftyOne makes it by itself."""
-    ours = {GROUP, *FIELDS, *SYNTHETIC_FIELDS, PREDICTED, RAREST, OBJECTS}
+    ours = {GROUP, *FIELDS, *SYNTHETIC_FIELDS, PREDICTED, *MINED_FIELDS, RAREST, OBJECTS}
 
     def plain(groups: list[Any]) -> list[Any]:
         paths = [(g.name, [p for p in g.paths if p not in ours]) for g in groups]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from mincurate.dataset import app_config, database, labels, lookup, object_state, ownership
+from mincurate.dataset import app_config, database, labels, lookup, mined, object_state, ownership
 from mincurate.dataset import samples as parts
 from mincurate.dataset.object_state import Now
 from mincurate.errors import UserError
@@ -47,10 +47,12 @@ def read(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> N
     now, differences = _compare(frame, present, field is not None, by_id=_by_id(frame, ids))
     if differences:
         differences = f"Since {run.key} was scored, in the dataset {name}: {differences}."
+    names = dict(zip(present["path_now"], present["label_now"], strict=True))
+    kept = mined.kept_labels(loaded, names)
     if field is None:
-        return Now(now, tags_by_path, None, {}, {}, differences)
+        return Now(now, tags_by_path, None, {}, {}, differences, kept)
     several, boxes = labels.several(samples, field), labels.boxes(samples, field.name)
-    return Now(now, tags_by_path, field.name, several, boxes, differences)
+    return Now(now, tags_by_path, field.name, several, boxes, differences, kept)
 
 
 def differences(run: Run, reporter: Reporter = SILENT) -> str:

@@ -1,5 +1,6 @@
 """A run of objects as its FiftyOne dataset is now."""
 
+import dataclasses
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ class Now:
         several: all labels of the images that have more than one, by path.
         boxes: of every image, where that field holds boxes; see `labels.boxes`, and for
             objects that were ranked `gather_objects.RankedBox`.
+        mined: the mined images that were kept, by path, with the label each has now or that is
+            proposed for it.
         differences: what the user has changed since the run was scored, in a sentence; empty where
             nothing was.
     """
@@ -36,6 +39,7 @@ class Now:
     several: dict[str, list[str]]
     boxes: dict[str, list[Any]]
     differences: str
+    mined: dict[str, str | None] = dataclasses.field(default_factory=dict)
 
 
 def read(run: Run, frame: pd.DataFrame, dataset: Any, tags: dict[str, list[str]]) -> Now:

@@ -26,6 +26,7 @@ class Footprint:
         current: the run that the ranked views, the map and the panel show.
         generations: by key, the run whose ranks the generated images have (``base``) and where the
             files are (``folder``).
+        mines: the same of the runs that mined images.
         fields: sample fields.
         views: saved views.
         tags: sample tags.
@@ -44,6 +45,7 @@ class Footprint:
     runs: list[str] = field(default_factory=list)
     current: str | None = None
     generations: dict[str, dict[str, str]] = field(default_factory=dict)
+    mines: dict[str, dict[str, str]] = field(default_factory=dict)
     fields: list[str] = field(default_factory=list)
     views: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
@@ -103,7 +105,9 @@ def forget(dataset: Any) -> None:
 def copy(dataset: Any) -> None:
     """Keep a copy of the record with every run that is registered in the dataset."""
     footprint = read(dataset)
-    for key in {*footprint.runs, *footprint.generations} & set(dataset.list_runs()):
+    for key in {*footprint.runs, *footprint.generations, *footprint.mines} & set(
+        dataset.list_runs()
+    ):
         config = dataset.get_run_info(key).config
         config.footprint = asdict(footprint)
         dataset.update_run_config(key, config)

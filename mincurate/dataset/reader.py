@@ -49,7 +49,8 @@ def split(value: str) -> tuple[str, str | None]:
 
 
 def read(value: str, label_field: str | None = None) -> Reading:
-    """The images of ``NAME[/VIEW]`` with sample ids; those that mincurate generated are left out.
+    """The images of ``NAME[/VIEW]`` with sample ids; those generated, or mined and not kept, are
+    left out.
 
     Args:
         label_field: the field that holds the labels; by default `labels.choose` finds it.
@@ -77,8 +78,8 @@ def _samples(value: str) -> tuple[Any, dict[str, str | None]]:
     dataset = load(name)
     samples = _view(dataset, view)
     # By id, because a view may leave out the field that generated images are known by.
-    generated = parts.generated(dataset).values("id")
-    samples = samples.exclude(generated) if generated else samples
+    others = [*parts.generated(dataset).values("id"), *parts.candidates(dataset).values("id")]
+    samples = samples.exclude(others) if others else samples
     if not len(samples):
         raise UserError(f"There are no images in {name!r}{f' / {view!r}' if view else ''}.")
     return samples, {"dataset": name, "dataset_id": str(dataset._doc.id), "view": view}

@@ -4,6 +4,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -56,7 +57,7 @@ class Collection:
         """Whether its rows are objects in images."""
         return "objects" in self.origin
 
-    @property
+    @cached_property
     def unique(self) -> dict[str, tuple[Source, Identity]]:
         """Content hash to the first file that has this content, in order."""
         first: dict[str, tuple[Source, Identity]] = {}

@@ -29,7 +29,7 @@ from PIL import (  # a format is known once its plugin is imported
 
 from mincurate import hashing
 from mincurate.errors import UnreadableImage
-from mincurate.images import bmp, colour, file_bytes, formats, isobmff, regions, tiff
+from mincurate.images import bmp, colour, file_bytes, formats, isobmff, jpeg2000, regions, tiff
 from mincurate.images.appearance import Appearance, measure
 from mincurate.images.bit_depth import DEFAULT, Range, Rendering, Samples
 from mincurate.images.file_kinds import sniff
@@ -246,6 +246,7 @@ def _load(path: str, size: int, rendering: Rendering) -> tuple[bytes, _Drawn]:
 def _open(data: bytes, size: int) -> _Opened:
     kind = sniff(data[:512])
     own = {"PNG": _open_png, "JPEG": _open_jpeg, "TIFF": _open_tiff, "BMP": _open_bmp}
+    own["JPEG 2000"] = _open_jpeg2000
     if kind in own:
         return own[kind](data, size)
     if kind == "AVIF":
@@ -356,6 +357,15 @@ def _open_bmp(data: bytes, size: int) -> _Opened:
     _check_size(head.width, head.height)
     img, warning = bmp.read(data, head)
     return _Opened(img, *img.size, profile=head.profile, warnings=[warning])
+
+
+def _open_jpeg2000(data: bytes, size: int) -> _Opened:
+    opened = _by_pillow(data, size)
+    assert isinstance(opened.img, Image.Image)
+    samples, warning = jpeg2000.read16(data, opened.img.mode)
+    opened.img = samples or opened.img
+    opened.warnings.append(warning)
+    return opened
 
 
 def _register_heif() -> None:

@@ -101,11 +101,7 @@ def _not_images(images: Any, item: Any = None) -> str:
 
 def _place_of_run(run: Run) -> Place:
     """The place that a run has scored, a FiftyOne dataset by its present name."""
-    if store.kind_of(run) != store.SCORE:
-        raise UserError(
-            f"{run.key} holds generated images; give the scored run that they were made for "
-            f"({run.record.get('base')})."
-        )
+    store.check_scored(run)
     source = run.record.get("source")
     if not source:
         raise UserError(f"Run {run.key} was stopped before it had read its images: name them.")

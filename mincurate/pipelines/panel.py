@@ -13,6 +13,7 @@ from PIL import Image
 
 from mincurate import hashing
 from mincurate.curation import review
+from mincurate.curation.first_page import PAGE
 from mincurate.curation.selection import DROP_TAG
 from mincurate.dataset import app_config, boxes, labels, lookup, object_ranks
 from mincurate.dataset import samples as parts
@@ -21,6 +22,8 @@ from mincurate.errors import UserError
 from mincurate.images import regions
 from mincurate.images.bit_depth import Rendering
 from mincurate.images.regions import FileOrRegion
+from mincurate.pipelines import review as learning
+from mincurate.pipelines.review import Reviewed
 from mincurate.ranking import tail as tails
 from mincurate.ranking import tail_groups
 from mincurate.ranking.tail import NO_LABEL, LongTail
@@ -264,6 +267,31 @@ def progress(dataset: Any, tail: LongTail) -> review.Review:
     """How many images of the tail have been looked at, and the verdicts."""
     tags = "tags" if tail.run.objects is None else _value(dataset, "tags")
     return review.review(of_tail(dataset, tail).values(tags))
+
+
+# Review that learns
+
+
+def review_of(dataset: Any, tail: LongTail) -> Reviewed:
+    """What the verdicts on the images of the run have taught; kept while they stay the same."""
+    of_run = _of_run(dataset)
+    return learning.look(
+        tail,
+        of_run.match_tags(review.KEEP_TAG).values("filepath"),
+        of_run.match_tags(DROP_TAG).values("filepath"),
+        of_run.match_tags([review.SEEN_TAG, review.MISLABELLED_TAG]).values("filepath"),
+    )
+
+
+def mark_page(dataset: Any, page: pd.DataFrame) -> None:
+    """Tag the images of a page as looked at."""
+    dataset.select(ids_of(dataset, page["path"])).tag_samples(review.SEEN_TAG)
+
+
+def review_page(reviewed: Reviewed) -> pd.DataFrame:
+    """The images to look at next, a page of them."""
+    frame = reviewed.frame
+    return frame[frame["verdict"] == ""].head(PAGE)
 
 
 # Generated images

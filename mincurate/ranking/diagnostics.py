@@ -16,6 +16,8 @@ from mincurate.ranking.minority_score import Scorer
 from mincurate.runs import schema
 from mincurate.runs.store import Run
 
+AGREEMENT_IMAGES = 10_000
+"""Of more images `outliers.tail_agreement` takes a random sample: its tail tells to 2 points."""
 FEWEST = 50
 """Fewest images for `outliers.tail_agreement`."""
 SAMPLE = 512
@@ -153,8 +155,9 @@ def agreement_in_groups(
     agreements, sizes = [], []
     for _, rows in classes.members_by_label(groups):
         if len(rows) >= FEWEST and vectors.shape[1] > 1:
-            among = outliers.reference(hashes.iloc[rows])
-            agreements.append(outliers.tail_agreement(vectors[rows], among))
+            sample = rows[np.sort(outliers.reference(hashes.iloc[rows], AGREEMENT_IMAGES))]
+            among = outliers.reference(hashes.iloc[sample])
+            agreements.append(outliers.tail_agreement(vectors[sample], among))
             sizes.append(len(rows))
     return float(np.average(agreements, weights=sizes)) if agreements else math.nan
 

@@ -18,12 +18,16 @@ VECTORS, VECTOR_HASHES = "embeddings.npy", "embeddings.parquet"
 JOINED = "joined.npz"
 """Hashes and vectors of images that joined a finished run, which `VECTORS` lacks."""
 SMALL_VECTORS = "embeddings-small.npz"
-"""Vectors of the images at the denoiser's size (`reference.at_score_size`)."""
+"""Vectors of the images at the denoiser's size (`ranking.joining.at_score_size`)."""
+REVIEW = "review.csv"
+"""The images in the order to review them."""
 MAP, RECONSTRUCTIONS, REPORT = "map.npz", "reconstructions.npz", "report.html"
 
 SYNTHETIC, SYNTHETIC_CSV = "synthetic.parquet", "synthetic.csv"
 """The table of generated images."""
 MANIFEST = "manifest.jsonl"
+MINED, MINED_CSV = "mined.parquet", "mined.csv"
+"""The table of mined images."""
 EVALUATION, EVALUATION_CSV = "evaluation.json", "evaluation.csv"
 EVALUATION_PAGE = "evaluation.html"
 
@@ -43,12 +47,15 @@ OUTPUTS = (
         MAP,
         RECONSTRUCTIONS,
         REPORT,
+        REVIEW,
     ),
     *(DIGESTS, RECORD),
 )
 """Files of every run."""
 GENERATED = (MANIFEST, SYNTHETIC, SYNTHETIC_CSV, EVALUATION, EVALUATION_CSV, EVALUATION_PAGE)
 """Further files of a run that generates."""
+OF_MINING = (MINED, MINED_CSV)
+"""Further files of a run that mines."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def _changes_nothing(ctx: Any) -> bool:
 
 
 class LongTail(foo.Panel):
-    """Histogram, map, labels, kinds of rare, reconstructions, generated images, review."""
+    """Histogram, map, labels, kinds of rare, review, reconstructions, generated images."""
 
     @property
     def config(self) -> foo.PanelConfig:
@@ -169,6 +169,21 @@ class LongTail(foo.Panel):
         return self._show(ctx, view, "of the rarest tenth, not looked at yet")
 
     @notifying
+    def on_review(self, ctx: Any) -> Any:
+        """Show the page of the review that the tab shows."""
+        page = look.review_page(look.review_of(ctx.dataset, look.shown(ctx.dataset)))
+        view = look.of_files(ctx.dataset, page["path"])
+        return self._show(ctx, view, "to review next")
+
+    @notifying
+    def on_next_review(self, ctx: Any) -> None:
+        """Tag the images of the page that have no verdict as seen, and turn it."""
+        page = look.review_page(look.review_of(ctx.dataset, look.shown(ctx.dataset)))
+        look.mark_page(ctx.dataset, page)
+        ctx.ops.reload_samples()
+        self._draw(ctx)
+
+    @notifying
     def on_tagged(self, ctx: Any) -> Any:
         """Show the images with a verdict."""
         tag = ctx.params["tag"]
@@ -223,6 +238,8 @@ class LongTail(foo.Panel):
         ctx.ops.clear_selected_samples()
         ctx.ops.reload_samples()
         ctx.ops.notify(words, variant="success")
+        if ctx.panel.get_state("tab") == "review":
+            self._draw(ctx)
 
     # Shared by the events
 

@@ -14,6 +14,7 @@ from . import (
     panel_made,
     panel_map,
     panel_ranking,
+    panel_review,
     panel_run,
 )
 from .panel_grid import asked
@@ -24,6 +25,7 @@ TABS = {
     "map": ("Map", panel_map),
     "labels": ("Labels", panel_labels),
     "kinds": ("Kinds of rare", panel_kinds),
+    "review": ("Review", panel_review),
     "image": ("Image", panel_image),
     "made": ("Generated", panel_made),
     "run": ("Run", panel_run),
