@@ -108,7 +108,7 @@ FollowLinks = Annotated[
 Objects = Annotated[
     str | None,
     typer.Option(
-        help="Rank objects: a FiftyOne field; a COCO file, YOLO or VOC folder, or auto.",
+        help="Rank objects: FiftyOne field; COCO file, YOLO or VOC folder; auto. Default: images.",
         rich_help_panel=IMAGES,
     ),
 ]

@@ -12,7 +12,6 @@ import struct
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from PIL import (  # a format is known once its plugin is imported
@@ -33,10 +32,10 @@ from mincurate.images import bmp, colour, file_bytes, formats, isobmff, jpeg2000
 from mincurate.images.appearance import Appearance, measure
 from mincurate.images.bit_depth import DEFAULT, Range, Rendering, Samples
 from mincurate.images.file_kinds import sniff
+from mincurate.images.fit import Fit, fit_image
 from mincurate.images.regions import FileOrRegion, Region
 from mincurate.images.sources import Source
 
-Fit = Literal["crop", "pad", "stretch"]
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
 _PILLOWS_NAMES = {"JPEG 2000": "JPEG2000", "PNM": "PPM", "PFM": "PPM", "HEIC": "HEIF"}
 MAX_PIXELS = 178_956_970
@@ -184,36 +183,6 @@ def stored_size(path: str) -> tuple[int, int]:
                 return img.size
         except (Image.DecompressionBombError, *_BORDER):
             raise UnreadableImage(_what_is_wrong(data)) from None
-
-
-def fit_image(img: Image.Image, size: int, fit: Fit = "crop") -> Image.Image:
-    """An RGB image as ``size`` x ``size``; one that has this size already comes back unchanged.
-
-    ``crop`` keeps the centre square, ``pad`` adds borders in the image's mean colour (black ones
-    would be the most striking thing in the picture), ``stretch`` ignores the proportions.
-    Shrinking is antialiased (Lanczos), growing bicubic.
-    """
-    if fit == "crop":
-        side = min(img.size)
-        left, top = (img.width - side) // 2, (img.height - side) // 2
-        return _resize(img.crop((left, top, left + side, top + side)), (size, size))
-    if fit == "stretch":
-        return _resize(img, (size, size))
-    if fit != "pad":
-        raise ValueError(f"fit is crop, pad or stretch, not {fit!r}")
-    scale = size / max(img.size)
-    small = _resize(img, (max(1, round(img.width * scale)), max(1, round(img.height * scale))))
-    red, green, blue = np.asarray(small).mean((0, 1)).round().astype(int).tolist()
-    square = Image.new("RGB", (size, size), (red, green, blue))
-    square.paste(small, ((size - small.width) // 2, (size - small.height) // 2))
-    return square
-
-
-def _resize(img: Image.Image, target: tuple[int, int]) -> Image.Image:
-    if img.size == target:
-        return img
-    shrinks = target[0] < img.width or target[1] < img.height
-    return img.resize(target, Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC)
 
 
 def _cut(region: Region, rendering: Rendering, last: LastFile | None) -> tuple[str, _Drawn]:

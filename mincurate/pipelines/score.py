@@ -146,7 +146,10 @@ def _choose_dataset(path: Place, settings: ScoreSettings) -> str | None:
     from mincurate.dataset import database, destination
 
     database.check_database()
-    return destination.choose_name(place, settings.dataset)
+    name = destination.choose_name(place, settings.dataset)
+    if settings.objects is not None:
+        destination.check_objects(name, place, settings.objects)
+    return name
 
 
 def _check_key(run: Run, dataset: str) -> None:

@@ -12,6 +12,8 @@ MODEL_RECORD = "mincurate.json"
 LOCK = "lock"
 
 SCORES, SCORES_CSV = "scores.parquet", "scores.csv"
+IMAGES_CSV = "images.csv"
+"""Of a run of objects: the images, by their rarest object."""
 VECTORS, VECTOR_HASHES = "embeddings.npy", "embeddings.parquet"
 JOINED = "joined.npz"
 """Hashes and vectors of images that joined a finished run, which `VECTORS` lacks."""
@@ -37,6 +39,7 @@ OUTPUTS = (
     *(
         SCORES,
         SCORES_CSV,
+        IMAGES_CSV,
         VECTORS,
         VECTOR_HASHES,
         JOINED,
