@@ -32,7 +32,7 @@ PathOption = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        help="Diffusion model: folder, hub id or run. Default: a small one, trained first.",
+        help="Model: folder, ADM file (.pt), hub id or run. Default: a small one, trained first.",
         rich_help_panel=BASIC,
     ),
 ]
@@ -105,6 +105,20 @@ FollowLinks = Annotated[
         rich_help_panel=IMAGES,
     ),
 ]
+Objects = Annotated[
+    str | None,
+    typer.Option(
+        help="Rank objects: a FiftyOne field; a COCO file, YOLO or VOC folder, or auto.",
+        rich_help_panel=IMAGES,
+    ),
+]
+Context = Annotated[
+    float,
+    typer.Option(
+        help="Share of an object's sides to add on each side of its crop.",
+        rich_help_panel=IMAGES,
+    ),
+]
 Background = Annotated[
     str,
     typer.Option(
@@ -166,6 +180,8 @@ def score(
     fit: Fit = "crop",
     label_field: LabelField = None,
     path_column: PathColumn = None,
+    objects: Objects = None,
+    context: Context = 0.0,
     follow_links: FollowLinks = False,
     background: Background = "auto",
     sigma: Sigma = None,
@@ -195,6 +211,10 @@ def score(
         mincurate score table.csv --no-fiftyone --output results
 
         mincurate score fiftyone:my-dataset --vectors fiftyone:clip --quick
+
+        mincurate score ./dataset --objects auto --quick
+
+        mincurate score fiftyone:my-dataset --objects ground_truth --within-label
 
         mincurate score table.csv --ray auto
 

@@ -1,11 +1,12 @@
 """A scored run as its FiftyOne dataset is now: labels corrected, samples deleted, files moved."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from mincurate.dataset import app_config, database, labels, lookup, ownership
+from mincurate.dataset import app_config, database, labels, lookup, mined, ownership
 from mincurate.dataset import samples as parts
 from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
@@ -23,6 +24,8 @@ class Now:
         label_field: the field that the labels are from, if any.
         several: all labels of the images that have more than one, by path.
         boxes: of every image, where that field holds boxes; see `labels.boxes`.
+        mined: the mined images that were kept, by path, with the label each has now or that is
+            proposed for it.
         differences: what the user has changed since the run was scored, in a sentence; empty where
             nothing was.
     """
@@ -33,6 +36,7 @@ class Now:
     several: dict[str, list[str]]
     boxes: dict[str, list[tuple[str, list[float]]]]
     differences: str
+    mined: dict[str, str | None] = dataclasses.field(default_factory=dict)
 
 
 def read(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> Now:
@@ -68,10 +72,12 @@ def read(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> N
     now, differences = _compare(frame, present, field is not None, by_id=_by_id(frame, ids))
     if differences:
         differences = f"Since {run.key} was scored, in the dataset {name}: {differences}."
+    names = dict(zip(present["path_now"], present["label_now"], strict=True))
+    kept = mined.kept_labels(loaded, names)
     if field is None:
-        return Now(now, tags_by_path, None, {}, {}, differences)
+        return Now(now, tags_by_path, None, {}, {}, differences, kept)
     several, boxes = labels.several(samples, field), labels.boxes(samples, field.name)
-    return Now(now, tags_by_path, field.name, several, boxes, differences)
+    return Now(now, tags_by_path, field.name, several, boxes, differences, kept)
 
 
 def differences(run: Run, reporter: Reporter = SILENT) -> str:

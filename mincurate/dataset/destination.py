@@ -10,6 +10,8 @@ from mincurate.dataset.app_config import (
     BRAIN_KEY,
     FIELDS,
     LABELS,
+    MINED,
+    MINED_FIELDS,
     PREDICTED,
     SYNTHETIC,
     SYNTHETIC_FIELDS,
@@ -88,6 +90,13 @@ def check_synthetic(dataset: Any) -> None:
     check_kind(dataset)
     names = (*SYNTHETIC_FIELDS, PREDICTED)
     _check_conflicts(dataset, ownership.conflicts(dataset, fields=names, views=[SYNTHETIC]))
+
+
+def check_mined(dataset: Any) -> None:
+    """Raise `UserError` unless mined images can be added to the dataset."""
+    check_kind(dataset)
+    conflicts = ownership.conflicts(dataset, fields=MINED_FIELDS, views=[MINED])
+    _check_conflicts(dataset, conflicts)
 
 
 def check_run(name: str, run: Run) -> None:

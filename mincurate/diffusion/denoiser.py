@@ -79,6 +79,7 @@ class Denoiser:
         name: folder or hub name of the model, for records.
         image_size: side of the square images the model works on, in pixels.
         trained_sigmas: the range of noise levels the model was trained on; ``None`` means all.
+        kind: what it was read from, in words.
     """
 
     unet: "UNet2DModel"
@@ -87,6 +88,7 @@ class Denoiser:
     name: str
     image_size: int
     trained_sigmas: tuple[float, float] | None = None
+    kind: str = "UNet2DModel"
 
     @property
     def sigmas(self) -> Tensor:
@@ -244,6 +246,7 @@ class Denoiser:
             trained_betas=betas(self.alphas_cumprod).tolist(),
             num_train_timesteps=len(self.alphas_cumprod),
             prediction_type=self.prediction_type,
+            variance_type="learned_range" if self.learns_variance else "fixed_small",
         )
         try:
             DDPMPipeline(unet=self.unet, scheduler=scheduler).save_pretrained(folder)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mincurate.errors import UserError, reason
-from mincurate.images.tables import PARQUET, PATH_COLUMNS, find_columns
+from mincurate.images.table_columns import PATH_COLUMNS, find_columns
+from mincurate.images.tables import PARQUET
 
 SUFFIXES = (".npy", ".npz", *PARQUET, ".csv", ".tsv")
 IDS = ("sample_id", "id", "_id")

@@ -129,6 +129,7 @@ def augment(
     """
     reporter = choose_reporter(reporter, progress)
     scored = find_run(run, kind=store.SCORE)
+    scored.check_whole_images()
     settings = replace(settings or AugmentSettings(), **changes).settled()
     base = guided_by(reference.open_base(scored), settings.classes_by)
     own_vectors.refuse_generated(scored)

@@ -55,6 +55,7 @@ def preview(
         UserError: something the user can fix.
     """
     scored = find_run(run, kind=store.SCORE)
+    scored.check_whole_images()
     settings = replace(settings or AugmentSettings(), **changes).settled()
     base = guided_by(reference.open_base(scored), settings.classes_by)
     own_vectors.refuse_generated(scored)

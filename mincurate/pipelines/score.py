@@ -19,7 +19,7 @@ from mincurate.errors import UserError
 from mincurate.images import collection as collections
 from mincurate.images.collection import Collection, Place
 from mincurate.images.object_storage import remote
-from mincurate.pipelines import own_vectors, scoring_plan
+from mincurate.pipelines import open_objects, own_vectors, scoring_plan
 from mincurate.pipelines.open_images import Images, describe, open_images, place_of, run_of
 from mincurate.pipelines.result import Result
 from mincurate.pipelines.score_settings import ScoreSettings
@@ -75,6 +75,7 @@ def score(
     settings = replace(settings, **changes).settled().with_lasting_paths()
     cluster = settings.cluster
     path = _place(path, settings)
+    settings = replace(settings, objects=open_objects.lasting(path, settings.objects))
     dataset = _choose_dataset(path, settings)
 
     device = choose_device(settings.device)
@@ -161,6 +162,8 @@ def _open(path: Place, settings: ScoreSettings, reporter: Reporter) -> Collectio
         label_field=settings.label_field,
         path_column=settings.path_column,
         follow_links=settings.follow_links,
+        objects=settings.objects,
+        context=settings.context,
         max_images=settings.max_images,
         background=settings.background,
         seed=settings.seed,

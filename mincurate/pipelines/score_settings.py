@@ -60,6 +60,9 @@ class ScoreSettings(Preset):
             with a usual name when absent.
         path_column: the column of a table with the paths; one with a usual name when absent.
         follow_links: read what symbolic links that leave the folder lead to.
+        objects: rank the objects in the images: the label field of a FiftyOne dataset that holds
+            them; of a folder a COCO file, a folder of YOLO or VOC files, or ``auto``.
+        context: what is cut out beside an object's box, as a share of its sides on each side.
         max_images: score a random sample of this many files.
         umap: make the two-dimensional map.
         seed: random seed.
@@ -97,6 +100,8 @@ class ScoreSettings(Preset):
     label_field: str | None = None
     path_column: str | None = None
     follow_links: bool = False
+    objects: str | None = None
+    context: float = 0.0
     max_images: int | None = None
     umap: bool = True
     seed: int = 0
@@ -149,6 +154,13 @@ class ScoreSettings(Preset):
             raise UserError(
                 "--adaptive spends draws at the edge of the rarest class of all images: it goes "
                 "with 4 or more --n-draws, 2 or more --num-classes, and not with --within-label."
+            )
+        if not 0 <= self.context <= 10 or (self.context and self.objects is None):
+            raise UserError("--context is a share of a box's sides, 0 to 10, and needs --objects.")
+        if self.objects is not None and (self.label_field or self.path_column):
+            raise UserError(
+                "--objects takes the labels of the objects: leave --label-field and --path-column "
+                "out."
             )
         models.check_numbers(
             sigma=self.sigma,

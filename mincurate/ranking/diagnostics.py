@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mincurate.features.embedder import Embedder
-from mincurate.images import collection
+from mincurate.images import collection, regions
 from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit
 from mincurate.ranking import classes, minority_score, outliers, reliability
@@ -132,7 +132,7 @@ def _of_embeddings(run: Run, scored: pd.DataFrame) -> dict[str, float]:
 def _sample(scored: pd.DataFrame, size: int, fit: Fit, rendering: Rendering) -> NDArray[np.uint8]:
     """At most `SAMPLE` of the images, evenly spaced in the table, ``(n, 3, size, size)``."""
     step = -(-len(scored) // SAMPLE)
-    files = list(zip(scored["content_hash"], scored["path"], strict=True))[::step]
+    files = list(zip(scored["content_hash"], regions.places(scored), strict=True))[::step]
     batches = collection.read_batches(
         files, size=size, fit=fit, rendering=rendering, batch_size=64, workers=1
     )

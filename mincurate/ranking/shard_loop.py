@@ -104,8 +104,8 @@ class Work:
 
 
 def files_of(collection: Collection) -> list[Item]:
-    """Content hash and path of every different image."""
-    return [(h, source.path) for h, (source, _) in collection.unique.items()]
+    """Content hash and place of every different image."""
+    return [(h, source.place) for h, (source, _) in collection.unique.items()]
 
 
 def work_off(

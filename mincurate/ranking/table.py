@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mincurate import hashing
-from mincurate.images import appearance
+from mincurate.images import appearance, regions
 from mincurate.images.collection import Collection
 from mincurate.images.decode import Identity
 from mincurate.images.sources import Source
@@ -127,7 +127,16 @@ def file_facts(source: Source, identity: Identity) -> dict[str, Any]:
         "complexity": identity.complexity,
         "warning": identity.warning,
         **dict(zip(appearance.NAMES, looks, strict=True)),
+        **_region_facts(source),
     }
+
+
+def _region_facts(source: Source) -> dict[str, Any]:
+    """The columns of a row that is a part of an image."""
+    if source.box is None:
+        return {}
+    box = dict(zip(regions.COLUMNS, source.box, strict=True))
+    return {**box, "context": source.context, "object_id": source.object_id}
 
 
 def record_outcome(run: Run, **facts: object) -> None:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from mincurate.images import regions
 from mincurate.images.bit_depth import DEFAULT, Rendering
 from mincurate.images.decode import UnreadableImage
 from mincurate.images.decode_pool import decode_many
@@ -65,7 +66,7 @@ def thumbnails(
         sized = pd.notna(row.width) and pd.notna(row.height) and not square
         sides.append((int(row.width), int(row.height)) if sized else (size, size))
     pictures = decode_many(
-        [str(path) for path in rows["path"]],
+        regions.places(rows),
         size=[min(size, max(*pair, 1)) for pair in sides],
         fit="pad",
         rendering=rendering,

@@ -12,7 +12,7 @@ from mincurate.text import visible
 VALUES = (
     *("model", "sigma", "n_draws", "perceptual", "embedding", "image_size", "fit", "seed"),
     *("precision", "max_images", "train_minutes", "train_steps", "num_classes", "label_field"),
-    *("path_column", "vectors"),
+    *("path_column", "vectors", "objects", "context"),
 )
 """Recorded settings that are options with a value; given if the record has one."""
 SWITCHES = {
@@ -60,6 +60,8 @@ def _without_effect(settings: dict[str, Any]) -> set[str]:
     names = {"train_minutes"} if settings.get("train_steps") is not None else set()
     if settings.get("vectors") is not None:
         names |= {"embedding"}
+    if settings.get("objects") is None:
+        names |= {"context"}
     if settings.get("model") is not None:
         names |= {"train_minutes", "train_steps", "image_size"}
     return names

@@ -202,7 +202,7 @@ class ScoreNew(LongRunning):
 
     def form(self, ctx: Any, inputs: types.Object) -> None:
         """How many images are new."""
-        run = operators.find_run(ctx.dataset)
+        run = operators.find_run_of_images(ctx.dataset)
         new = new_files.find_new(run, ctx.dataset.name)
         if not new:
             raise UserError(f"No image is new since run {run.key} was scored.")

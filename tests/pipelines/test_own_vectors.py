@@ -94,6 +94,10 @@ def test_other_vectors_are_refused_and_further_ones_join(
     file = write("npz", tmp_path, NAMES, vectors)
     place = {"output": tmp_path / "run", "vectors": file, **PLAIN}
     run = score.score(pictures, **place).run
+    write("npz", tmp_path, NAMES, vectors[::-1])
+    with pytest.raises(UserError, match="vectors of another network"):
+        score.score(pictures, **place)
+    write("npz", tmp_path, NAMES, vectors)
     with pytest.raises(UserError, match="none of generated or other images"):
         mincurate.augment(run)
     sentence = refused(monkeypatch, capsys, "evaluate", pictures, "--run", run.path)
@@ -107,10 +111,6 @@ def test_other_vectors_are_refused_and_further_ones_join(
     write("npz", tmp_path, NAMES, vectors[::-1])
     with pytest.raises(UserError, match="other vectors of the images"):
         mincurate.score_new(run, fiftyone=False)
-    for name in ("a", "b"):
-        (pictures / f"{name}.png").unlink()
-    with pytest.raises(UserError, match="vectors of another network"):
-        score.score(pictures, **place)
 
 
 def test_a_function_gives_vectors_of_images(pictures, tmp_path):
