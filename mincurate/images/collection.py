@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from mincurate import hashing
 from mincurate.errors import UserError
-from mincurate.images import bit_depth, decode_pool, file_names, object_storage, regions, sources
+from mincurate.images import bit_depth, decode_pool, file_names, object_storage, sources
 from mincurate.images.bit_depth import DEFAULT, Rendering
 from mincurate.images.decode import Fit, Identity, UnreadableImage
 from mincurate.images.regions import FileOrRegion, path_of
 from mincurate.images.sources import Source
 from mincurate.progress import SILENT, Reporter
-from mincurate.text import visible
+from mincurate.text import noun, visible
 
 FIFTYONE = "fiftyone:"
 TRAINING_BYTES = 2 * 2**30
@@ -60,7 +60,7 @@ class Collection:
     @property
     def noun(self) -> str:
         """What its rows are: images, objects or tiles."""
-        return regions.noun(self.origin)
+        return noun(self.origin)
 
     @cached_property
     def unique(self) -> dict[str, tuple[Source, Identity]]:

@@ -147,7 +147,7 @@ def _choose_dataset(path: Place, settings: ScoreSettings) -> str | None:
 
     database.check_database()
     name = destination.choose_name(place, settings.dataset)
-    if settings.objects is not None:
+    if settings.objects is not None or settings.tiles is not None:
         destination.check_objects(name, place, settings.objects)
     return name
 

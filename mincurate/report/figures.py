@@ -119,7 +119,7 @@ def write_figures(
     folder.mkdir(exist_ok=True)
     record, column = run.record, RANKINGS[rank_by]
     rarest, commonest = ends(ranked)
-    noun = "images" if run.objects is None else "objects"
+    noun = run.noun
     drawn: dict[str, Figure | None] = {
         "map.png": _map(ranked, num_classes, str(record.get("map_method", "")), noun),
         "histogram.png": _histogram(ranked[column], record.get("class_edges") or [], column, noun),
