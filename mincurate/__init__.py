@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from mincurate.errors import UserError
     from mincurate.pipelines.augment import augment, guide
     from mincurate.pipelines.augment_settings import AugmentSettings, GuideSettings
+    from mincurate.pipelines.convert import convert
     from mincurate.pipelines.evaluate import EvaluateSettings, evaluate
     from mincurate.pipelines.evaluate_folders import evaluate_folders
     from mincurate.pipelines.export import export
@@ -38,6 +39,7 @@ __all__ = [
     "UserError",
     "augment",
     "compare",
+    "convert",
     "delete",
     "evaluate",
     "evaluate_folders",
@@ -69,6 +71,7 @@ _HOMES = {
     "UserError": "errors",
     "augment": "pipelines.augment",
     "compare": "pipelines.runs",
+    "convert": "pipelines.convert",
     "delete": "pipelines.runs",
     "evaluate": "pipelines.evaluate",
     "evaluate_folders": "pipelines.evaluate_folders",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import typer
 
 from mincurate.cli import (
+    convert,
     demo,
     doctor,
     evaluate,
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "score-new": score.score_new,
     "retry": score.retry,
     "train": train.train,
+    "convert": convert.convert,
     "guide": generate.guide,
     "augment": generate.augment,
     "review": review.review,

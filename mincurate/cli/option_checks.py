@@ -52,6 +52,7 @@ RULES = {
     "score": (
         *TRAINED,
         *ONE_SIZE,
+        Rule("--embedding", "--vectors"),
         Rule("--label-field", "--no-labels"),
         Rule("--within-label", "--no-labels"),
     ),

@@ -41,7 +41,7 @@ Guides = Annotated[
 GeneratingModel = Annotated[
     str | None,
     typer.Option(
-        help="Diffusion model: folder, hub id or run. Default: the run's, trained further.",
+        help="Model: folder, ADM file (.pt), hub id or run. Default: the run's, trained further.",
         rich_help_panel=BASIC,
     ),
 ]

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-    from mincurate.evaluation.classifier_trial import Downstream
     from mincurate.generation.classifier import Classifier
     from mincurate.pipelines.augment import Augmented
     from mincurate.pipelines.evaluate import Evaluation
@@ -54,7 +53,8 @@ def scored(result: "Result", reporter: Terminal) -> None:
     if ranked_by != "minority_score" and result.frame["minority_score"].notna().any():
         scores.append("minority_score")
     names = ("rarity", *(s.replace("_", " ") for s in scores), "class", "label", "image")
-    table = table_of(f"The rarest of {record['counts']['scored']:,} scored images", names)
+    noun = "images" if result.run.objects is None else "objects"
+    table = table_of(f"The rarest of {record['counts']['scored']:,} scored {noun}", names)
     for row in result.rarest(5).itertuples():
         table.add_row(
             f"{row.rarity:.3f}",
@@ -72,6 +72,8 @@ def scored(result: "Result", reporter: Terminal) -> None:
         reporter.say(f"Spearman of minority score and image complexity: {texture:.2f}")
     reporter.say(f"Trust in this ranking: {record['trust']['words']}")
     reporter.say(f"Table:   {result.run.path / 'scores.csv'} (and scores.parquet)")
+    if result.run.objects is not None:
+        reporter.say(f"Images:  {result.run.path / 'images.csv'} (by their rarest object)")
     reporter.say(f"Report:  {result.report}")
     if result.dataset:
         reporter.say(f"Dataset: {result.dataset} ({result.stored})")
@@ -164,7 +166,7 @@ def evaluation(evaluated: "Evaluation", reporter: Terminal) -> None:
 
     measures(evaluated.table, evaluation_page.SETS, reporter)
     if evaluated.downstream is not None:
-        _recall(evaluated.downstream, reporter)
+        _recall(evaluated, reporter)
     verdict = evaluated.verdict
     reporter.console.print(verdict.headline, style=f"bold {STYLES[verdict.tone]}", markup=False)
     for tone, words in verdict.points:
@@ -186,30 +188,35 @@ def measures(judged: "pd.DataFrame", sets: Mapping[str, str], reporter: Terminal
         reporter.console.print(table)
 
 
-def _recall(downstream: "Downstream", reporter: Terminal) -> None:
-    """Whether a classifier of the labels profits."""
-    names = ("labels", "without", "copies", "with", "change", "beyond copies")
-    table = table_of("Recall on held-out real images (95 % intervals)", names)
-    groups, classes = downstream.groups, downstream.classes
-    for frame, key in ((groups, "group"), (classes, "class")):
-        for numbers in frame.to_dict("records"):
-            row = {str(name): value for name, value in numbers.items()}
-            table.add_row(
-                cell(str(row[key]) + (" (rare)" if row.get("rare") else "")),
-                f"{row['recall_without']:.3f}",
-                f"{row['recall_oversampled']:.3f}",
-                f"{row['recall_with']:.3f}",
-                f"{row['change']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
-                f"{row['gain']:+.3f} [{row['gain_low']:+.3f}, {row['gain_high']:+.3f}]",
-            )
-        table.add_section()
-    reporter.console.print(table)
-    if classes["rare"].any():
-        reporter.say("Rare labels: the third of the labels with the fewest images.")
+def _recall(evaluated: "Evaluation", reporter: Terminal) -> None:
+    """How classifiers of the labels do, trained in several ways, and what to do."""
+    trial, advice = evaluated.downstream, evaluated.advice
+    assert trial is not None and advice is not None
+    for outcome in trial.outcomes:
+        groups = outcome.groups()
+        title = f"Recall on held-out real images: {outcome.student} (95 % intervals)"
+        table = table_of(title, ("trained with", *(f"{name} labels" for name in groups), "change"))
+        for arm in outcome.arms:
+            more = f", weight {outcome.weight:g}" if arm == "generated" else ""
+            cells = [_interval(outcome.interval(arm, labels)) for labels in groups.values()]
+            change = outcome.interval(arm, outcome.aim, "nothing")
+            table.add_row(arm + more, *cells, _interval(change, "+"))
+        reporter.console.print(table)
+    labels = trial.labels
+    if labels["rare"].any():
+        names = ", ".join(labels.loc[labels["rare"], "label"])
+        reporter.say(f"Rare are the third of the labels with the fewest images: {names}.")
     reporter.say(
-        f"The {classes['n_test'].sum():,} held-out images are new to these trainings only. The "
+        f"Change: of the {'rare' if labels['rare'].any() else 'mean'} recall, against nothing. The "
+        f"{labels['n_test'].sum():,} held-out images are new to these trainings only. The "
         "generating model, and the classifier that labels its images, have seen them."
     )
+    reporter.console.print(advice.words, style=f"bold {STYLES[advice.tone]}", markup=False)
+
+
+def _interval(numbers: tuple[float, float, float], sign: str = "") -> str:
+    value, low, high = (f"{number:{sign}.3f}" for number in numbers)
+    return f"{value} [{low}, {high}]"
 
 
 def plan(planned: "pd.DataFrame", by: str, cap: int, reporter: Terminal) -> None:

@@ -15,6 +15,9 @@ GROUP = "mincurate"
 LABELS = "ground_truth"
 PREDICTED = "predicted_label"
 """Field of generated images: the label that the guidance's classifier sees in them."""
+OBJECTS, RAREST = "objects", "rarest_object"
+"""Field of the detections that are made of a folder's annotations; of an image, the rarity of its
+rarest object."""
 UNSCORABLE = "unscorable"
 SYNTHETIC = "synthetic"
 """Tag, and name of the saved view, of generated images."""
@@ -173,7 +176,7 @@ def group_fields(fo: Any, dataset: Any) -> None:
         ownership.claim(dataset, app=["sidebar_groups"])
     groups = config.sidebar_groups or fo.DatasetAppConfig.default_sidebar_groups(dataset)
     names = ownership.read(dataset).fields
-    written = (*FIELDS, *SYNTHETIC_FIELDS, *MINED_FIELDS)
+    written = (*FIELDS, *SYNTHETIC_FIELDS, *MINED_FIELDS, RAREST)
     ours = [f for f in written if f in names and dataset.has_field(f)]
     others, own = [], []
     for group in groups:
@@ -212,10 +215,16 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     config = dataset.app_config
     group_fields(fo, dataset)
     ranked_by = ordinal.RANKINGS[record.get("rank_by", "minority")]
-    shown = [ranked_by, "rarity_class"]
+    source = record.get("source") or {}
+    objects = str(source["objects"]) if "objects" in source else None
+    if objects and source.get("dataset_id") != str(dataset._doc.id):
+        objects = OBJECTS
+    ranked_by = RAREST if objects else ranked_by
+    shown = [ranked_by, objects or "rarity_class"]
+    colored_by = f"{objects}.rarity_class" if objects else "rarity_class"
     if config.active_fields is None:
         ownership.claim(dataset, app=["active_fields"])
-        field = label_field(dataset, record)
+        field = None if objects else label_field(dataset, record)
         config.active_fields = fo.ActiveFields(paths=[*shown, field.name] if field else shown)
     else:
         missing = [field for field in shown if field not in config.active_fields.paths]
@@ -236,11 +245,11 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     others = [
         f for f in scheme.fields or [] if f.get("path") not in (palette["path"], score["path"])
     ]
-    scheme.fields = [*others, palette, score]
+    scheme.fields = [*others, score] if objects else [*others, palette, score]
     config.color_scheme = scheme
     ownership.claim(dataset, workspaces=[WORKSPACE])
     has_map = BRAIN_KEY in dataset.list_brain_runs()
-    dataset.save_workspace(WORKSPACE, workspace(fo, has_map), overwrite=True)
+    dataset.save_workspace(WORKSPACE, workspace(fo, has_map, colored_by), overwrite=True)
 
 
 def reset(fo: Any, dataset: Any, fields: list[str]) -> None:
@@ -268,7 +277,7 @@ def reset(fo: Any, dataset: Any, fields: list[str]) -> None:
 
 def _is_default(fo: Any, dataset: Any, groups: list[Any]) -> bool:
     """Whether the side bar is as FiftyOne makes it by itself."""
-    ours = {GROUP, *FIELDS, *SYNTHETIC_FIELDS, PREDICTED, *MINED_FIELDS}
+    ours = {GROUP, *FIELDS, *SYNTHETIC_FIELDS, PREDICTED, *MINED_FIELDS, RAREST, OBJECTS}
 
     def plain(groups: list[Any]) -> list[Any]:
         paths = [(g.name, [p for p in g.paths if p not in ours]) for g in groups]
@@ -277,12 +286,15 @@ def _is_default(fo: Any, dataset: Any, groups: list[Any]) -> bool:
     return plain(fo.DatasetAppConfig.default_sidebar_groups(dataset)) == plain(groups)
 
 
-def workspace(fo: Any, has_map: bool, *, long_tail: bool = False) -> Any:
+def workspace(
+    fo: Any, has_map: bool, colored_by: str = "rarity_class", *, long_tail: bool = False
+) -> Any:
     """The grid and, where there is a map, the Embeddings panel beside it.
 
     A space renders blank unless its ``active_child`` names a panel.
 
     Args:
+        colored_by: the field by which the map is coloured.
         long_tail: the plugin is there: its panel stands before the Embeddings panel.
     """
 
@@ -292,7 +304,7 @@ def workspace(fo: Any, has_map: bool, *, long_tail: bool = False) -> Any:
     samples = space(fo.Panel(type="Samples", pinned=True))
     beside = [fo.Panel(type="long_tail")] if long_tail else []
     # FiftyOne from 1.22 on forgets the choice when the panel opens: there it takes a click.
-    state = {"brainResult": BRAIN_KEY, "colorByField": "rarity_class"}
+    state = {"brainResult": BRAIN_KEY, "colorByField": colored_by}
     if has_map:
         beside.append(fo.Panel(type="Embeddings", state=state))
     if not beside:

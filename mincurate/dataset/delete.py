@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mincurate.dataset import generated, lookup, mined, ownership, removal
+from mincurate.dataset import generated, lookup, mined, object_ranks, ownership, removal
 from mincurate.dataset.database import check_database, fiftyone, place, quiet
 from mincurate.dataset.writer import write_run
 from mincurate.errors import UserError
@@ -93,6 +93,9 @@ def remove_from_dataset(name: str, key: str, reporter: Reporter = SILENT) -> boo
         removal.clear(dataset, key)
     # The other runs are shown before this one is forgotten: if that fails, it can be done again.
     if others:
+        if not any(_of_objects(dataset, other) for other in others):
+            with quiet():
+                object_ranks.strip(dataset)
         _show_others(dataset, others, reporter)
     with quiet():
         if dataset.has_run(key):
@@ -104,6 +107,11 @@ def remove_from_dataset(name: str, key: str, reporter: Reporter = SILENT) -> boo
         ownership.copy(dataset)
         removal.finish(dataset)
     return True
+
+
+def _of_objects(dataset: Any, key: str) -> bool:
+    """Whether a run that was written to the dataset ranked objects."""
+    return dataset.has_run(key) and bool(getattr(dataset.get_run_info(key).config, "objects", None))
 
 
 def _show_others(dataset: Any, keys: list[str], reporter: Reporter) -> None:

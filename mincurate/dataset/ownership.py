@@ -32,6 +32,7 @@ class Footprint:
         tags: sample tags.
         workspaces: saved workspaces.
         brain_runs: brain keys.
+        objects: digest of the objects in our field when they were last written.
         added: ``created_at``, ISO 8601, of the samples that were added to the user's dataset.
         app: parts of the App's settings that were empty before.
     """
@@ -50,6 +51,7 @@ class Footprint:
     tags: list[str] = field(default_factory=list)
     workspaces: list[str] = field(default_factory=list)
     brain_runs: list[str] = field(default_factory=list)
+    objects: str | None = None
     added: list[str] = field(default_factory=list)
     app: list[str] = field(default_factory=list)
 
@@ -134,7 +136,7 @@ def conflicts(
     """
     footprint = read(dataset)
     in_use = {
-        "fields": (set(dataset.get_field_schema()) - set(footprint.fields)) & set(fields),
+        "fields": (set(dataset.get_field_schema(flat=True)) - set(footprint.fields)) & set(fields),
         "saved views": (set(dataset.list_saved_views()) - set(footprint.views)) & set(views),
         "workspaces": (set(dataset.list_workspaces()) - set(footprint.workspaces))
         & set(workspaces),

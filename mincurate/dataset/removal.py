@@ -8,7 +8,7 @@ from typing import Any
 from mincurate import hashing
 from mincurate.curation.review import SEEN_TAG
 from mincurate.curation.review import VERDICTS as TAGS
-from mincurate.dataset import app_config, ownership
+from mincurate.dataset import app_config, object_ranks, ownership
 from mincurate.dataset import samples as parts
 from mincurate.dataset.app_config import (
     FIELDS,
@@ -55,6 +55,7 @@ def clear(dataset: Any, key: str) -> None:
     """Remove the values and tags of the samples whose scores are from this run."""
     from fiftyone import ViewField
 
+    object_ranks.clear(dataset, key)
     entries = ownership.read(dataset)
     if RUN not in entries.fields or not dataset.has_field(RUN):
         return
@@ -72,6 +73,7 @@ def strip_scores(dataset: Any) -> None:
     """Remove fields, views, tags and settings of the App of the scored runs."""
     import fiftyone as fo
 
+    object_ranks.strip(dataset)
     entries = ownership.read(dataset)
     for key in set(entries.brain_runs) & set(dataset.list_brain_runs()):
         dataset.delete_brain_run(key)

@@ -15,6 +15,7 @@ from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import check_finite
 from mincurate.errors import UserError, reason
 from mincurate.features import backbone, packaged
+from mincurate.features.vector_table import VectorTable
 
 UNET_SIGMA = 0.5
 """Noise level given to the denoiser with a clean image (`benchmarks/tried.py --only own`: higher
@@ -34,6 +35,7 @@ class Embedder:
         side: side of the images that the network was trained on, in pixels.
         least: images of at least this side need not be enlarged to ``side``.
         weak: the network was not trained to distinguish kinds of images.
+        table: vectors that the user brought, in place of the network's.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Embedder:
     side: int
     least: int
     weak: bool
+    table: VectorTable | None = None
 
     def side_for(self, usual: int) -> int:
         """The side to decode images at, in pixels.

@@ -8,13 +8,10 @@ What harms no pixel, a missing end marker for instance, is a warning.
 """
 
 import io
-import os
-import stat
 import struct
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from PIL import (  # a format is known once its plugin is imported
@@ -31,20 +28,21 @@ from PIL import (  # a format is known once its plugin is imported
 
 from mincurate import hashing
 from mincurate.errors import UnreadableImage
-from mincurate.images import bmp, colour, formats, isobmff, object_storage, tiff
+from mincurate.images import bmp, colour, file_bytes, formats, isobmff, jpeg2000, regions, tiff
 from mincurate.images.appearance import Appearance, measure
 from mincurate.images.bit_depth import DEFAULT, Range, Rendering, Samples
-from mincurate.images.file_kinds import sniff, why
-from mincurate.images.file_names import on_disk
+from mincurate.images.file_kinds import sniff
+from mincurate.images.fit import Fit, fit_image
+from mincurate.images.regions import FileOrRegion, Region
 from mincurate.images.sources import Source
 
-Fit = Literal["crop", "pad", "stretch"]
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
 _PILLOWS_NAMES = {"JPEG 2000": "JPEG2000", "PNM": "PPM", "PFM": "PPM", "HEIC": "HEIF"}
 MAX_PIXELS = 178_956_970
 """Where Pillow, too, speaks of a decompression bomb: half a gigabyte of RGB."""
+_UNREDUCED = MAX_PIXELS
+"""No image has a side that is longer: none is reduced for it."""
 _LIMIT = f"the limit is {MAX_PIXELS // 10**6} megapixels"
-MAX_BYTES = 2**30
 _BORDER = (
     # What Pillow raises on a hostile file is whatever its parsers stumble over: there is no common
     # class and no documented list. Decoding alone runs under this net: it hides no bug elsewhere.
@@ -70,10 +68,10 @@ class Identity:
     """What is known of a file before it is scored: either a reason or everything else."""
 
     content_hash: str | None = None
-    """BLAKE2b, 128 bits, of the file's bytes."""
+    """BLAKE2b, 128 bits, of the file's bytes; of a part, of that and its box."""
     width: int | None = None
     height: int | None = None
-    """Pixels of the upright image."""
+    """Pixels of the upright image, or of the part of it."""
     complexity: float | None = None
     """Bytes per pixel of the fitted image as PNG, about 0 (flat) to 3 (noise): an upper bound on
     its information (Serra et al., 2020, "Input complexity and out-of-distribution detection")."""
@@ -109,21 +107,40 @@ class _Drawn:
     range: Range | None
 
 
+@dataclass
+class LastFile:
+    """The file whose part was cut out last, in full: its next parts need no second decoding."""
+
+    path: str = ""
+    content_hash: str = ""
+    drawn: _Drawn | None = None
+
+
 def identify(
-    source: Source, *, size: int | None, fit: Fit = "crop", rendering: Rendering = DEFAULT
+    source: Source,
+    *,
+    size: int | None,
+    fit: Fit = "crop",
+    rendering: Rendering = DEFAULT,
+    last: LastFile | None = None,
 ) -> Identity:
     """Hash, size, complexity (at ``size``, or at 32 where it is open) and looks, or the reason."""
     if source.reason:
         return Identity(reason=source.reason)
+    place = source.place
     try:
-        data, drawn = _load(source.path, size or 32, rendering)
+        if isinstance(place, Region):
+            content, drawn = _cut(place, rendering, last)
+        else:
+            data, drawn = _load(place, size or 32, rendering)
+            content = hashing.content_hash(data)
     except UnreadableImage as error:
         return Identity(reason=error.reason)
     fitted = fit_image(drawn.img, size or 32, fit)
     png = io.BytesIO()
     fitted.save(png, "PNG")
     return Identity(
-        hashing.content_hash(data),
+        content,
         drawn.width,
         drawn.height,
         png.tell() / (fitted.width * fitted.height),
@@ -134,16 +151,24 @@ def identify(
 
 
 def decode(
-    path: str, *, size: int, fit: Fit = "crop", rendering: Rendering = DEFAULT
+    place: FileOrRegion,
+    *,
+    size: int,
+    fit: Fit = "crop",
+    rendering: Rendering = DEFAULT,
+    last: LastFile | None = None,
 ) -> np.ndarray:
-    """The image as (3, size, size) uint8, RGB; raises `UnreadableImage`."""
-    _, drawn = _load(path, size, rendering)
+    """The image, or a part of it, as (3, size, size) uint8, RGB; raises `UnreadableImage`."""
+    if isinstance(place, Region):
+        _, drawn = _cut(place, rendering, last)
+    else:
+        _, drawn = _load(place, size, rendering)
     return np.ascontiguousarray(np.asarray(fit_image(drawn.img, size, fit)).transpose(2, 0, 1))
 
 
 def stored_size(path: str) -> tuple[int, int]:
     """Width and height as a file's header has them, not upright; raises `UnreadableImage`."""
-    data = _read(path)
+    data = file_bytes.read(path)
     with formats.QUIET:
         try:
             kind = sniff(data[:512])
@@ -160,40 +185,22 @@ def stored_size(path: str) -> tuple[int, int]:
             raise UnreadableImage(_what_is_wrong(data)) from None
 
 
-def fit_image(img: Image.Image, size: int, fit: Fit = "crop") -> Image.Image:
-    """An RGB image as ``size`` x ``size``; one that has this size already comes back unchanged.
-
-    ``crop`` keeps the centre square, ``pad`` adds borders in the image's mean colour (black ones
-    would be the most striking thing in the picture), ``stretch`` ignores the proportions.
-    Shrinking is antialiased (Lanczos), growing bicubic.
-    """
-    if fit == "crop":
-        side = min(img.size)
-        left, top = (img.width - side) // 2, (img.height - side) // 2
-        return _resize(img.crop((left, top, left + side, top + side)), (size, size))
-    if fit == "stretch":
-        return _resize(img, (size, size))
-    if fit != "pad":
-        raise ValueError(f"fit is crop, pad or stretch, not {fit!r}")
-    scale = size / max(img.size)
-    small = _resize(img, (max(1, round(img.width * scale)), max(1, round(img.height * scale))))
-    red, green, blue = np.asarray(small).mean((0, 1)).round().astype(int).tolist()
-    square = Image.new("RGB", (size, size), (red, green, blue))
-    square.paste(small, ((size - small.width) // 2, (size - small.height) // 2))
-    return square
-
-
-def _resize(img: Image.Image, target: tuple[int, int]) -> Image.Image:
-    if img.size == target:
-        return img
-    shrinks = target[0] < img.width or target[1] < img.height
-    return img.resize(target, Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC)
+def _cut(region: Region, rendering: Rendering, last: LastFile | None) -> tuple[str, _Drawn]:
+    """A region's hash and its crop, of all the pixels that the file has: an object is small."""
+    last = last or LastFile()
+    if last.drawn is None or last.path != region.path:
+        last.drawn = None  # two large images need not be held at once
+        data, last.drawn = _load(region.path, _UNREDUCED, rendering)
+        last.path, last.content_hash = region.path, hashing.content_hash(data)
+    img = regions.crop(last.drawn.img, region.box)
+    content = regions.content_hash(last.content_hash, region.box)
+    return content, _Drawn(img, *img.size, last.drawn.warning, last.drawn.range)
 
 
 def _load(path: str, size: int, rendering: Rendering) -> tuple[bytes, _Drawn]:
     """The file's bytes and its image, reduced perhaps, never below three times ``size``."""
     try:
-        data = _read(path)
+        data = file_bytes.read(path)
         with formats.QUIET:
             try:
                 return data, _draw(_open(data, size), rendering)
@@ -205,38 +212,10 @@ def _load(path: str, size: int, rendering: Rendering) -> tuple[bytes, _Drawn]:
         raise UnreadableImage("not enough memory to decode it") from None
 
 
-def _read(path: str) -> bytes:
-    try:
-        data = (
-            object_storage.read(path, MAX_BYTES)
-            if object_storage.remote(path)
-            else _read_file(path)
-        )
-    except OSError as error:
-        raise UnreadableImage(why(error)) from None
-    except ValueError:  # a NUL character in it
-        raise UnreadableImage("not a valid path") from None
-    if not data:
-        raise UnreadableImage("empty file")
-    return data
-
-
-def _read_file(path: str) -> bytes:
-    path = on_disk(path)
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):  # opening a pipe could wait for ever
-        folder = stat.S_ISDIR(status.st_mode)
-        raise UnreadableImage("a folder, not a file" if folder else "not a regular file")
-    if status.st_size > MAX_BYTES:
-        gib = f"{status.st_size / 2**30:.1f} GiB"
-        raise UnreadableImage(f"too large: {gib}, the limit is {MAX_BYTES >> 30} GiB")
-    with open(path, "rb") as file:
-        return file.read(MAX_BYTES)
-
-
 def _open(data: bytes, size: int) -> _Opened:
     kind = sniff(data[:512])
     own = {"PNG": _open_png, "JPEG": _open_jpeg, "TIFF": _open_tiff, "BMP": _open_bmp}
+    own["JPEG 2000"] = _open_jpeg2000
     if kind in own:
         return own[kind](data, size)
     if kind == "AVIF":
@@ -266,12 +245,11 @@ def _by_pillow(data: bytes, size: int, page: int = 0) -> _Opened:
     img.draft(None, (3 * size, 3 * size))  # a JPEG decodes to a half, quarter, eighth for less
     frame = formats.gif_frame(img) if img.format == "GIF" else None
     img.load()
+    shown = formats.only(img, frame) if frame else img
     profile = img.info.get("icc_profile")
     if img.format == "PNG" and not profile:
         profile = colour.calibration(img.info, grey=formats.png_is_grey(data))
-    return _Opened(
-        _only(img, frame) if frame else img, width, height, _orientation(img), profile or None
-    )
+    return _Opened(shown, width, height, _orientation(img), profile or None)
 
 
 def _check_size(width: int, height: int) -> None:
@@ -287,15 +265,6 @@ def _orientation(img: Image.Image) -> int:
     except _BORDER:  # damaged EXIF beside a good image
         return 1
     return turn if turn in _TURNS else 1
-
-
-def _only(img: Image.Image, frame: tuple[int, int, int, int]) -> Image.Image:
-    """The image with everything transparent outside of ``frame``."""
-    full = img.convert("RGBA")
-    alpha = Image.new("L", img.size, 0)
-    alpha.paste(full.getchannel("A").crop(frame), frame)
-    full.putalpha(alpha)
-    return full
 
 
 def _open_png(data: bytes, size: int) -> _Opened:
@@ -357,6 +326,15 @@ def _open_bmp(data: bytes, size: int) -> _Opened:
     _check_size(head.width, head.height)
     img, warning = bmp.read(data, head)
     return _Opened(img, *img.size, profile=head.profile, warnings=[warning])
+
+
+def _open_jpeg2000(data: bytes, size: int) -> _Opened:
+    opened = _by_pillow(data, size)
+    assert isinstance(opened.img, Image.Image)
+    samples, warning = jpeg2000.read16(data, opened.img.mode)
+    opened.img = samples or opened.img
+    opened.warnings.append(warning)
+    return opened
 
 
 def _register_heif() -> None:

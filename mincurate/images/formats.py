@@ -237,19 +237,33 @@ def pnm16(data: bytes) -> Samples | None:
     head = _PNM.match(data)
     if head is None or not 255 < int(head[4]) < 65536:
         return None
-    width, height, bands = int(head[2]), int(head[3]), 1 if head[1] == b"5" else 3
-    values = np.frombuffer(data, ">u2", width * height * bands, head.end()).astype(np.uint16)
+    width, height, bands = int(head[2]), int(head[3]), 1 if head[1] in b"25" else 3
+    count = width * height * bands
+    if head[1] in b"56":
+        values = np.frombuffer(data, ">u2", count, head.end()).astype(np.uint16)
+    else:
+        plain = re.sub(rb"#[^\r\n]*", b"", data[head.end() :])
+        values = np.array(plain.split(maxsplit=count)[:count], np.uint16)
     return Samples(values.reshape(height, width, bands), "grey" if bands == 1 else "rgb")
 
 
 _GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
-_PNM = re.compile(rb"P([56])" + (_GAP + rb"(\d{1,9})") * 3 + rb"\s")
+_PNM = re.compile(rb"P([2356])" + (_GAP + rb"(\d{1,9})") * 3 + rb"\s")
 
 
 def gif_frame(img: Any) -> tuple[int, int, int, int] | None:
     """The part of a GIF's canvas that its first frame covers, before it is decoded."""
     box = tuple(img.tile[0][1]) if img.tile else (0, 0, *img.size)
     return box if box != (0, 0, *img.size) else None
+
+
+def only(img: Image.Image, frame: tuple[int, int, int, int]) -> Image.Image:
+    """The image with everything transparent outside of ``frame``."""
+    full = img.convert("RGBA")
+    alpha = Image.new("L", img.size, 0)
+    alpha.paste(full.getchannel("A").crop(frame), frame)
+    full.putalpha(alpha)
+    return full
 
 
 class _Quiet:

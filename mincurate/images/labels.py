@@ -29,12 +29,12 @@ def clean(value: object, missing: frozenset[str] = MISSING) -> str | None:
     return None if text in missing else text
 
 
-def words(names: Iterable[str], labelled: int, total: int, where: str) -> str:
+def words(names: Iterable[str], labelled: int, total: int, where: str, what: str = "images") -> str:
     """How many labels there are and which, where they are from, and how many images have none."""
     labels = sorted({label for name in names if (label := clean(name)) is not None})
     line = f"{len(labels):,} ({listed(labels)}) from {where}"
     if total > labelled:
-        line += f"; {total - labelled:,} of {total:,} images have none"
+        line += f"; {total - labelled:,} of {total:,} {what} have none"
     return line + _alike(labels)
 
 

@@ -26,7 +26,7 @@ from mincurate.curation import gather, mining
 from mincurate.errors import UserError
 from mincurate.features.embedder import Embedder
 from mincurate.images import collection as collections
-from mincurate.images import decode, object_storage
+from mincurate.images import file_bytes, object_storage
 from mincurate.images.collection import Collection
 from mincurate.pipelines import score_new
 from mincurate.pipelines.open_images import Images, describe, open_images, place_of
@@ -385,7 +385,7 @@ def _local(paths: list[str], hashes: NDArray[np.str_], mined: Run) -> list[str]:
             file = mined.path / schema.IMAGES / f"{content}{Path(path).suffix.lower()}"
             file.parent.mkdir(exist_ok=True)
             if not file.exists():
-                limit = decode.MAX_BYTES
+                limit = file_bytes.MAX_BYTES
                 atomic_files.write_atomically(file, object_storage.read(path, limit))
             path = str(file)
         local.append(path)

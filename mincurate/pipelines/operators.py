@@ -15,6 +15,7 @@ from mincurate.curation import export as exports
 from mincurate.curation import gather, rebalance, review
 from mincurate.dataset import (
     app_config,
+    boxes,
     current_state,
     delete,
     generated,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from mincurate.pipelines.rebalance import Filled
 
 VIEWS = {
+    "rarest-objects": "Objects, rarest first",
     "rarest-first": "Rarest first",
     "most-minority": "Highest minority score first",
     "least-minority": "Lowest minority score first",
@@ -58,6 +60,17 @@ VIEWS = {
 def find_run(dataset: Any, key: str | None = None) -> Run:
     """The run ``key`` of a dataset; by default the one that it shows."""
     return lookup.find(dataset, key)
+
+
+def find_run_of_images(dataset: Any) -> Run:
+    """The run that a dataset shows, whose rows are whole images.
+
+    Raises:
+        UserError: they are objects.
+    """
+    run = lookup.find(dataset)
+    run.check_whole_images()
+    return run
 
 
 def current_run(dataset: Any) -> Run | None:
@@ -106,6 +119,11 @@ def images_to_score(samples: Any) -> Any:
 def count_images(dataset: Any) -> int:
     """Images in a dataset without generated ones."""
     return int(parts.real(parts.images(dataset)).count())
+
+
+def object_fields(samples: Any) -> list[str]:
+    """The names of the fields with objects that can be ranked."""
+    return [field.name for field in boxes.fields(samples)]
 
 
 def has_labels(samples: Any) -> bool:

@@ -103,6 +103,7 @@ def rebalance(
         raise UserError("--cap is at least 1.")
     reporter = choose_reporter(reporter, progress)
     scored = find_run(run, kind=store.SCORE)
+    scored.check_whole_images()
     # An image with several labels counts for none of them, as in the run.
     images = gather.in_use(gather_now(scored, reporter, several_labels=False))
     if mined := int((images["mined"] == True).sum()):  # noqa: E712

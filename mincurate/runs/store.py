@@ -77,6 +77,20 @@ class Run:
         """Whether it was asked to be ranked by vectors alone."""
         return bool((self.record.get("settings") or {}).get("quick"))
 
+    @property
+    def objects(self) -> str | None:
+        """The field or the annotations of the objects that are its rows; ``None``: whole images."""
+        where = (self.record.get("source") or {}).get("objects")
+        return None if where is None else str(where)
+
+    def check_whole_images(self) -> None:
+        """Raise `UserError` where the rows are objects, which cannot be generated or joined."""
+        if self.objects is not None:
+            raise UserError(
+                f"The run {self.key} ranks objects, and this needs a run of whole images: score "
+                "them without --objects. (New objects: give the command of the run again.)"
+            )
+
     def update(self, **changes: object) -> None:
         """Change entries of ``run.json``."""
         text = json.dumps(self.record | changes, indent=1, default=str, ensure_ascii=True)

@@ -19,7 +19,7 @@ from . import panel_map, panel_ranking
 from . import panel_tabs as tabs
 from .panel_kinds import name_of
 
-EVERYTHING = "all scored images, rarest first"
+EVERYTHING = "all that is scored, rarest first"
 
 
 def notifying(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -205,8 +205,8 @@ class LongTail(foo.Panel):
     def on_select_kind(self, ctx: Any) -> None:
         """Select a group of the tail; the grid stays, because a new view clears the selection."""
         tail = look.shown(ctx.dataset)
-        files = tail.images["path"].iloc[look.groups(tail)[int(ctx.params["kind"])].members]
-        ctx.ops.set_selected_samples(look.ids_of(ctx.dataset, files))
+        rows = tail.images.iloc[look.groups(tail)[int(ctx.params["kind"])].members]
+        ctx.ops.set_selected_samples(look.ids_of_rows(ctx.dataset, rows))
 
     @notifying
     def on_label(self, ctx: Any) -> Any:
@@ -216,12 +216,17 @@ class LongTail(foo.Panel):
         return self._show(ctx, look.of_label(ctx.dataset, tail, label), f"{label}, rarest first")
 
     @notifying
-    def on_open(self, ctx: Any) -> None:
-        """Click on a picture of the panel: open its sample."""
+    def on_open(self, ctx: Any) -> Any:
+        """Click on a picture of the panel: open its sample, or show the object in the grid."""
+        tail = look.shown(ctx.dataset)
+        if tail.noun == "objects":
+            view = look.of_rows(ctx.dataset, look.named(tail, ctx.params["name"]))
+            return self._show(ctx, view, ctx.params["name"])
         ids = look.ids_of(ctx.dataset, [ctx.params["file"]])
         if not ids:
             raise UserError(f"{ctx.params['file']} is not in this dataset any more.")
         ctx.ops.open_sample(id=ids[0])
+        return None
 
     @notifying
     def on_verdict(self, ctx: Any) -> None:
@@ -255,13 +260,14 @@ class LongTail(foo.Panel):
         """Remember the view, highlight its classes, and return it."""
         stages = look.digest(view._serialize(include_uuids=False))
         low, high = classes or (None, None)
-        grid.remember(ctx, grid.Asked(stages, f"{len(view):,} images: {words}", low, high))
+        noun = look.shown(ctx.dataset).noun
+        grid.remember(ctx, grid.Asked(stages, f"{len(view):,} {noun}: {words}", low, high))
         self._light(ctx, classes)
         return view
 
     def _show_rows(self, ctx: Any, rows: Any, words: str) -> Any:
-        files = look.shown(ctx.dataset).images["path"].iloc[rows]
-        return self._show(ctx, look.of_files(ctx.dataset, files), words)
+        view = look.of_rows(ctx.dataset, look.shown(ctx.dataset).images.iloc[rows])
+        return self._show(ctx, view, words)
 
     def _show_points(self, ctx: Any, points: list[dict[str, Any]]) -> Any:
         tail = look.shown(ctx.dataset)

@@ -13,6 +13,9 @@ LINE = 10
 
 def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     """What was learned, and the page."""
+    if tail.noun == "objects":
+        text(body, "none", "A review learns from verdicts on whole images only.")
+        return
     review = look.review_of(ctx.dataset, tail)
     text(body, "words", f"**{review.words}**")
     if review.left is not None:
@@ -32,6 +35,8 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
 
 def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
     """The pictures of the page."""
+    if tail.noun == "objects":
+        return {}
     page = look.review_page(look.review_of(ctx.dataset, tail))
     images: dict[str, Any] = {}
     for i in range(0, len(page), LINE):

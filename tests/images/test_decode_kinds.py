@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, features
 
 from mincurate.errors import UserError
-from mincurate.images import bit_depth, collection, sources
+from mincurate.images import bit_depth, collection, jpeg2000, sources
 from mincurate.images import decode as decoding
 from mincurate.images.bit_depth import Range, Rendering
 from mincurate.images.decode import Identity, UnreadableImage, decode, identify
@@ -962,7 +962,33 @@ def test_a_format_is_listed_and_read(
         assert look(path).reason
 
 
-@pytest.mark.parametrize("mode", ["L", "1", "I;16", "F", "RGB;16", "plain", "plain RGB"])
+@pytest.mark.parametrize("boxes", [True, False], ids=["jp2", "codestream"])
+def test_jpeg_2000_of_16_bits_in_colour_keeps_its_lower_halves(tmp_path: Path, boxes: bool) -> None:
+    import cv2
+
+    lossless = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000]
+    file = cv2.imencode(".jp2", bits(RGB, 12)[..., ::-1], lossless)[1].tobytes()
+    path = tmp_path / "x.jp2"
+    path.write_bytes(file if boxes else file[file.index(b"\xff\x4f\xff\x51") :])
+    assert np.asarray(Image.open(path)).max() <= 16  # the upper halves
+    assert_alike(seen(path), RGB)
+    own = look(path).range
+    assert own is not None and own.kind == "uint16 rgb" and 3900 < own.high < 4096
+
+
+def test_jpeg_2000_of_which_half_the_bits_are_read_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cv2
+
+    (tmp_path / "x.jp2").write_bytes(cv2.imencode(".jp2", bits(RGB, 16))[1].tobytes())
+    monkeypatch.setattr(jpeg2000, "_by_opencv", lambda data: None)
+    assert look(tmp_path / "x.jp2").warning == "only the upper 8 of its 16 bits are read"
+
+
+@pytest.mark.parametrize(
+    "mode", ["L", "1", "I;16", "F", "RGB;16", "plain", "plain RGB", "plain 12"]
+)
 def test_every_netpbm_is_read(tmp_path: Path, mode: str) -> None:
     expected = rgb_of(GREY)
     if mode == "F":
@@ -977,6 +1003,10 @@ def test_every_netpbm_is_read(tmp_path: Path, mode: str) -> None:
     elif mode == "RGB;16":
         expected = RGB
         data = b"P6\n64 64\n1023\n" + bits(RGB, 10).astype(">u2").tobytes()
+    elif mode == "plain 12":  # 12 bits under a header of 16
+        expected = RGB
+        numbers = " ".join(map(str, bits(RGB, 12).reshape(-1))).encode()
+        data = b"P3\n# 5 5\n64 64\n65535\n" + numbers + b"\n"
     else:
         values = GREY if mode == "plain" else RGB
         expected = rgb_of(GREY) if mode == "plain" else RGB
