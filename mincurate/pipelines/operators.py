@@ -88,6 +88,11 @@ def generations(dataset: Any) -> list[Run]:
     return lookup.generations(dataset)
 
 
+def mines(dataset: Any) -> list[Run]:
+    """Runs that mined images into a dataset, oldest first."""
+    return lookup.mines(dataset)
+
+
 def run_exists(key: str) -> bool:
     """Whether there is a run of this key."""
     return key in {run.key for run in store.all_runs()}
