@@ -20,7 +20,7 @@ def check_pool(pool: str) -> None:
 
 
 def examples(dataset: Any, run: Run, selected: list[str]) -> dict[str, str]:
-    """What can be looked for, with a title for each: as `operators.images_to_vary`, labels, `RAREST`."""
+    """What can be looked for, with titles: as `operators.images_to_vary`, labels, `RAREST`."""
     sets = operators.images_to_vary(dataset, selected)
     sets |= {RAREST: "The rarest class"}
     names = operators.counts(run).labels
