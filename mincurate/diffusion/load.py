@@ -4,6 +4,7 @@ A model that cannot be used is refused in one sentence. Nothing is guessed that 
 but for a bare network's noise schedule.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -49,15 +50,17 @@ def load_denoiser(model: str, device: str = "cpu") -> Denoiser:
         )
     else:
         parts = _from_hub(model)
-    unet = _load_unet(parts.unet, model)
+    bands = _bands(parts.root)
+    unet = _load_unet(parts.unet, model, bands)
     alphas_cumprod, prediction_type = _read_schedule(parts, model)
     denoiser = Denoiser(
         unet=channels_last(unet.eval().requires_grad_(False).to(device)),
         alphas_cumprod=alphas_cumprod,
         prediction_type=prediction_type,
         name=model,
-        image_size=_image_size(unet, model),
+        image_size=_image_size(unet, model, bands),
         trained_sigmas=_trained_sigmas(parts.root, model),
+        bands=bands,
     )
     _try_out(denoiser)
     return denoiser
@@ -77,7 +80,7 @@ def _from_hub(model: str) -> ModelFolder:
     return parts
 
 
-def _load_unet(folder: Path, name: str) -> UNet2DModel:
+def _load_unet(folder: Path, name: str, bands: int) -> UNet2DModel:
     variants = model_folder.variants(folder)
     whole = [p for kind in ("safetensors", "bin") for p in folder.glob(f"{WEIGHTS}.{kind}*")]
     if not whole and len(variants) > 1:
@@ -113,7 +116,7 @@ def _load_unet(folder: Path, name: str) -> UNet2DModel:
             f"{len(info['unexpected_keys'])} of the tensors, such as {info['unexpected_keys'][0]}."
         )
     check_finite(unet.state_dict(), f"The model {name}")
-    _check_unconditional(unet, name)
+    _check_unconditional(unet, name, bands)
     return unet
 
 
@@ -131,7 +134,7 @@ def check_finite(weights: Mapping[str, Tensor], what: str) -> None:
             )
 
 
-def _check_unconditional(unet: UNet2DModel, name: str) -> None:
+def _check_unconditional(unet: UNet2DModel, name: str, bands: int) -> None:
     if unet.class_embedding is not None:
         raise UserError(
             f"The model {name} is class-conditional; {READS}. Train one with `mincurate train`."
@@ -142,8 +145,8 @@ def _check_unconditional(unet: UNet2DModel, name: str) -> None:
             "mincurate reads models with numbered timesteps, such as DDPM's."
         )
     channels, out = unet.config.in_channels, unet.config.out_channels
-    patch = round((channels / 3) ** 0.5)
-    if 3 * patch * patch != channels or out not in (channels, 2 * channels):
+    patch = round((channels / bands) ** 0.5)
+    if bands * patch * patch != channels or out not in (channels, 2 * channels):
         raise UserError(
             f"The model {name} takes {channels} channels and returns {out}; mincurate reads RGB "
             "pixel models (3 channels, or 3 * p * p for blocks of p * p pixels), not greyscale or "
@@ -151,7 +154,7 @@ def _check_unconditional(unet: UNet2DModel, name: str) -> None:
         )
 
 
-def _image_size(unet: UNet2DModel, name: str) -> int:
+def _image_size(unet: UNet2DModel, name: str, bands: int) -> int:
     """The side of the images in pixels; what ``sample_size`` counts may be blocks of pixels."""
     size = unet.config.sample_size
     sides = list(size) if isinstance(size, list | tuple) else [size]
@@ -171,7 +174,7 @@ def _image_size(unet: UNet2DModel, name: str) -> int:
             f"The model {name} cannot work at its own size: sample_size {sides[0]} is not "
             f"divisible by {2**halvings}, and its {halvings + 1} levels halve it {halvings} times."
         )
-    patch: int = round((unet.config.in_channels / 3) ** 0.5)
+    patch: int = round((unet.config.in_channels / bands) ** 0.5)
     return sides[0] * patch
 
 
@@ -224,10 +227,19 @@ def _trained_sigmas(folder: Path, name: str) -> tuple[float, float] | None:
         raise UserError(f"The model {name} has a damaged file {MODEL_RECORD}.") from None
 
 
+def _bands(folder: Path) -> int:
+    """Channels of the images that a model trained by mincurate knows; 3 for any other."""
+    try:
+        bands = json.loads((folder / MODEL_RECORD).read_text())["training"]["bands"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return 3
+    return bands if isinstance(bands, int) and bands > 0 else 3
+
+
 def _try_out(denoiser: Denoiser) -> None:
     """Raise `UserError` unless the network runs, whole and in halves, and returns numbers."""
     side = denoiser.image_size
-    x = torch.zeros(1, 3, side, side, device=denoiser.device)
+    x = torch.zeros(1, denoiser.bands, side, side, device=denoiser.device)
     timesteps = torch.tensor([len(denoiser.alphas_cumprod) // 2], device=denoiser.device)
     try:
         with torch.inference_mode():

@@ -11,7 +11,7 @@ import io
 import struct
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -29,15 +29,20 @@ from PIL import (  # a format is known once its plugin is imported
 
 from mincurate import hashing
 from mincurate.errors import UnreadableImage
-from mincurate.images import bmp, colour, file_bytes, formats, isobmff, jpeg2000, tiff
+from mincurate.images import bands, bmp, colour, file_bytes, formats, isobmff, jpeg2000, tiff
 from mincurate.images.appearance import Appearance, measure
+from mincurate.images.bands import Ranges as BandRanges
 from mincurate.images.bit_depth import DEFAULT, Range, Rendering, Samples
-from mincurate.images.file_kinds import sniff
+from mincurate.images.file_kinds import (
+    FORMATS,
+    pillows_name,
+    shown_by_browsers,
+    sniff,
+    what_is_wrong,
+)
 from mincurate.images.sources import Source
 
 Fit = Literal["crop", "pad", "stretch"]
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
-_PILLOWS_NAMES = {"JPEG 2000": "JPEG2000", "PNM": "PPM", "PFM": "PPM", "HEIC": "HEIF"}
 MAX_PIXELS = 178_956_970
 """Where Pillow, too, speaks of a decompression bomb: half a gigabyte of RGB."""
 _LIMIT = f"the limit is {MAX_PIXELS // 10**6} megapixels"
@@ -79,6 +84,10 @@ class Identity:
     """What is missing or left out of an image that is shown all the same."""
     range: Range | None = None
     """Of the file's own numbers, where they are wider than eight bits and of no declared range."""
+    bands: BandRanges | None = None
+    """Of each band, where the file has bands that are no colours, or they were asked for."""
+    in_browsers: bool = True
+    """Browsers show the file as it is."""
 
 
 @dataclass
@@ -92,17 +101,24 @@ class _Opened:
     """EXIF orientation that is still to be undone."""
     profile: bytes | None = None
     warnings: list[str | None] = field(default_factory=list)
+    colourless: bool = False
+    """It has bands that are no colours."""
 
 
 @dataclass(frozen=True)
 class _Drawn:
-    """An image as upright RGB, perhaps reduced, and what is known of it in full."""
+    """An image as upright RGB, perhaps reduced, and what is known of it in full.
 
-    img: Image.Image
+    Of chosen bands there is one such image for every three.
+    """
+
+    images: list[Image.Image]
     width: int
     height: int
     warning: str | None
     range: Range | None
+    bands: BandRanges | None
+    colourless: bool
 
 
 def identify(
@@ -115,7 +131,11 @@ def identify(
         data, drawn = _load(source.path, size or 32, rendering)
     except UnreadableImage as error:
         return Identity(reason=error.reason)
-    fitted = fit_image(drawn.img, size or 32, fit)
+    ranges = drawn.bands
+    if drawn.colourless and rendering.bands is None:
+        with suppress(UnreadableImage):
+            ranges = _load(source.path, size or 32, replace(rendering, bands=()))[1].bands
+    fitted = fit_image(drawn.images[0], size or 32, fit)
     png = io.BytesIO()
     fitted.save(png, "PNG")
     return Identity(
@@ -123,18 +143,31 @@ def identify(
         drawn.width,
         drawn.height,
         png.tell() / (fitted.width * fitted.height),
-        measure(drawn.img),
+        measure(drawn.images[0]),
         warning=drawn.warning,
         range=drawn.range,
+        bands=ranges,
+        in_browsers=shown_by_browsers(data),
     )
 
 
 def decode(
     path: str, *, size: int, fit: Fit = "crop", rendering: Rendering = DEFAULT
 ) -> np.ndarray:
-    """The image as (3, size, size) uint8, RGB; raises `UnreadableImage`."""
+    """The image as (C, size, size) uint8, RGB or chosen bands; raises `UnreadableImage`."""
     _, drawn = _load(path, size, rendering)
-    return np.ascontiguousarray(np.asarray(fit_image(drawn.img, size, fit)).transpose(2, 0, 1))
+    fitted = [np.asarray(fit_image(img, size, fit)).transpose(2, 0, 1) for img in drawn.images]
+    return np.ascontiguousarray(np.concatenate(fitted)[: rendering.channels])
+
+
+def preview(path: str, *, side: int, rendering: Rendering = DEFAULT) -> bytes:
+    """The image as a JPEG, of at most ``side`` pixels; raises `UnreadableImage`."""
+    img = _load(path, side, rendering.picture)[1].images[0]
+    scale = min(1, side / max(img.size))
+    jpeg = io.BytesIO()
+    size = max(1, round(img.width * scale)), max(1, round(img.height * scale))
+    _resize(img, size).save(jpeg, "JPEG", quality=90)
+    return jpeg.getvalue()
 
 
 def stored_size(path: str) -> tuple[int, int]:
@@ -153,7 +186,7 @@ def stored_size(path: str) -> tuple[int, int]:
             with Image.open(io.BytesIO(data), formats=_formats(data)) as img:
                 return img.size
         except (Image.DecompressionBombError, *_BORDER):
-            raise UnreadableImage(_what_is_wrong(data)) from None
+            raise UnreadableImage(what_is_wrong(data)) from None
 
 
 def fit_image(img: Image.Image, size: int, fit: Fit = "crop") -> Image.Image:
@@ -192,19 +225,20 @@ def _load(path: str, size: int, rendering: Rendering) -> tuple[bytes, _Drawn]:
         data = file_bytes.read(path)
         with formats.QUIET:
             try:
-                return data, _draw(_open(data, size), rendering)
+                return data, _draw(_open(data, size, rendering.bands is not None), rendering)
             except Image.DecompressionBombError:  # from inside of a parser, without its numbers
                 raise UnreadableImage(f"too large: {_LIMIT}") from None
             except _BORDER:
-                raise UnreadableImage(_what_is_wrong(data)) from None
+                raise UnreadableImage(what_is_wrong(data)) from None
     except MemoryError:
         raise UnreadableImage("not enough memory to decode it") from None
 
 
-def _open(data: bytes, size: int) -> _Opened:
+def _open(data: bytes, size: int, by_bands: bool) -> _Opened:
     kind = sniff(data[:512])
-    own = {"PNG": _open_png, "JPEG": _open_jpeg, "TIFF": _open_tiff, "BMP": _open_bmp}
-    own["JPEG 2000"] = _open_jpeg2000
+    if kind == "TIFF":
+        return _open_tiff(data, size, by_bands)
+    own = {"PNG": _open_png, "JPEG": _open_jpeg, "JPEG 2000": _open_jpeg2000, "BMP": _open_bmp}
     if kind in own:
         return own[kind](data, size)
     if kind == "AVIF":
@@ -225,7 +259,7 @@ def _by_pillow(data: bytes, size: int, page: int = 0) -> _Opened:
         img: Image.Image = Image.open(io.BytesIO(data), formats=_formats(data))
         width, height = img.size
     except Image.DecompressionBombError:
-        width, height = Image.OPEN[_pillows_name(data)][0](io.BytesIO(data), "").size
+        width, height = Image.OPEN[pillows_name(data)][0](io.BytesIO(data), "").size
     _check_size(width, height)
     if page:
         img.seek(page)
@@ -234,12 +268,11 @@ def _by_pillow(data: bytes, size: int, page: int = 0) -> _Opened:
     img.draft(None, (3 * size, 3 * size))  # a JPEG decodes to a half, quarter, eighth for less
     frame = formats.gif_frame(img) if img.format == "GIF" else None
     img.load()
+    shown = formats.only(img, frame) if frame else img
     profile = img.info.get("icc_profile")
     if img.format == "PNG" and not profile:
         profile = colour.calibration(img.info, grey=formats.png_is_grey(data))
-    return _Opened(
-        _only(img, frame) if frame else img, width, height, _orientation(img), profile or None
-    )
+    return _Opened(shown, width, height, _orientation(img), profile or None)
 
 
 def _check_size(width: int, height: int) -> None:
@@ -255,15 +288,6 @@ def _orientation(img: Image.Image) -> int:
     except _BORDER:  # damaged EXIF beside a good image
         return 1
     return turn if turn in _TURNS else 1
-
-
-def _only(img: Image.Image, frame: tuple[int, int, int, int]) -> Image.Image:
-    """The image with everything transparent outside of ``frame``."""
-    full = img.convert("RGBA")
-    alpha = Image.new("L", img.size, 0)
-    alpha.paste(full.getchannel("A").crop(frame), frame)
-    full.putalpha(alpha)
-    return full
 
 
 def _open_png(data: bytes, size: int) -> _Opened:
@@ -287,7 +311,7 @@ def _open_jpeg(data: bytes, size: int) -> _Opened:
     if not ended:
         whole = formats.whole_jpeg(data)
         if whole is None:
-            raise UnreadableImage(_what_is_wrong(data))
+            raise UnreadableImage(what_is_wrong(data))
         opened = _by_pillow(whole, size)
         opened.warnings.append(formats.NO_END)
         return opened
@@ -304,20 +328,23 @@ def _open_jpeg(data: bytes, size: int) -> _Opened:
     return opened
 
 
-def _open_tiff(data: bytes, size: int) -> _Opened:
+def _open_tiff(data: bytes, size: int, by_bands: bool) -> _Opened:
     header = tiff.directory(data)
-    _check_size(header.width, header.height)
+    width, height, orientation = header.width, header.height, header.orientation
+    _check_size(width, height)
+    if by_bands and header.numeric:
+        return _Opened(tiff.read_bands(data, header), width, height, orientation)
     warning = f"the first of {header.pages} pages" if header.pages > 1 else None
     if header.plain:
         TiffImagePlugin.READ_LIBTIFF = header.by_libtiff
         with suppress(*_BORDER):
             opened = _by_pillow(data, size, header.index)
             opened.warnings.append(warning)
+            opened.colourless = header.colourless
             return opened
-    samples, bands = tiff.read(data, header)
-    return _Opened(
-        samples, header.width, header.height, header.orientation, header.profile, [warning, bands]
-    )
+    samples, left_out = tiff.read(data, header)
+    texts = [warning, left_out]
+    return _Opened(samples, width, height, orientation, header.profile, texts, header.colourless)
 
 
 def _open_bmp(data: bytes, size: int) -> _Opened:
@@ -345,31 +372,23 @@ def _register_heif() -> None:
 
 
 def _draw(opened: _Opened, rendering: Rendering) -> _Drawn:
-    rgb, own, warnings = colour.draw(opened.img, opened.profile, rendering)
+    own, ranges = None, None
+    if rendering.bands is None:
+        rgb, own, warnings = colour.draw(opened.img, opened.profile, rendering)
+        images = [rgb]
+    else:
+        numbers = bands.numbers(opened.img, opened.profile)
+        images, ranges, missing = bands.draw(numbers, rendering)
+        warnings = [missing]
     turn, sideways = _TURNS[opened.turn]
     sides = (opened.height, opened.width) if sideways else (opened.width, opened.height)
     texts = [text for text in (*opened.warnings, *warnings) if text]
-    upright = rgb if turn is None else rgb.transpose(turn)
-    return _Drawn(upright, *sides, "; ".join(texts) or None, own)
+    upright = images if turn is None else [img.transpose(turn) for img in images]
+    words = "; ".join(texts) or None
+    return _Drawn(upright, *sides, words, own, ranges, opened.colourless)
 
 
 def _formats(data: bytes) -> list[str]:
     """The one format that a file's first bytes announce, or all that are read."""
-    name = _pillows_name(data)
+    name = pillows_name(data)
     return [name] if name in Image.OPEN else list(FORMATS)
-
-
-def _pillows_name(data: bytes) -> str:
-    kind = sniff(data[:512]) or ""
-    return _PILLOWS_NAMES.get(kind, kind)
-
-
-def _what_is_wrong(data: bytes) -> str:
-    kind = sniff(data[:512])
-    if kind in ("TIFF", "BMP"):  # formats with more variants than anybody reads
-        return f"damaged or unsupported {kind} file"
-    if kind == "HEIC":
-        return "damaged HEIC file, or of a kind that pillow-heif does not read"
-    if kind and _pillows_name(data) in FORMATS:
-        return f"truncated or damaged {kind} file"
-    return f"unsupported format: {kind}" if kind else "not an image"

@@ -1,4 +1,4 @@
-"""A file is read once, as a whole, within a limit."""
+"""The bytes of a file, or of an object in a storage, read as a whole and within a limit."""
 
 import os
 import stat

@@ -257,6 +257,15 @@ def gif_frame(img: Any) -> tuple[int, int, int, int] | None:
     return box if box != (0, 0, *img.size) else None
 
 
+def only(img: Image.Image, frame: tuple[int, int, int, int]) -> Image.Image:
+    """The image with everything transparent outside of ``frame``."""
+    full = img.convert("RGBA")
+    alpha = Image.new("L", img.size, 0)
+    alpha.paste(full.getchannel("A").crop(frame), frame)
+    full.putalpha(alpha)
+    return full
+
+
 class _Quiet:
     """Inside, Pillow's warnings and libtiff's own lines on stderr stay unheard.
 

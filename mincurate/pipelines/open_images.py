@@ -136,7 +136,7 @@ def open_images(
         path_column: the column of a table with the paths; one with a usual name when absent.
         follow_links: read what symbolic links that leave the folder lead to.
         reporter: hears of progress.
-        reading: ``max_images``, ``background``, ``seed`` and ``workers`` of
+        reading: ``max_images``, ``background``, ``bands``, ``seed`` and ``workers`` of
             `collection.open_collection`.
 
     Raises:

@@ -16,6 +16,7 @@ from typing import Any
 from mincurate.compute.device import choose_device
 from mincurate.diffusion import models
 from mincurate.errors import UserError
+from mincurate.images import bands
 from mincurate.images import collection as collections
 from mincurate.images.collection import Collection, Place
 from mincurate.images.object_storage import remote
@@ -159,6 +160,7 @@ def _open(path: Place, settings: ScoreSettings, reporter: Reporter) -> Collectio
         follow_links=settings.follow_links,
         max_images=settings.max_images,
         background=settings.background,
+        bands=None if settings.bands is None else bands.parse(settings.bands),
         seed=settings.seed,
         workers=settings.workers,
         reporter=reporter,

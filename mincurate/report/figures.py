@@ -68,7 +68,7 @@ def thumbnails(
         [str(path) for path in rows["path"]],
         size=[min(size, max(*pair, 1)) for pair in sides],
         fit="pad",
-        rendering=rendering,
+        rendering=rendering.picture,
         workers=min(8, os.cpu_count() or 1),
         batch_size=64,
     )

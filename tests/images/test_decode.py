@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from mincurate.images import decode as decoding
-from mincurate.images import decode_pool
+from mincurate.images import decode_pool, file_bytes
 from mincurate.images.decode import Identity, UnreadableImage, decode, fit_image, identify
 from mincurate.images.decode_pool import decode_many, identify_many
 from mincurate.images.sources import Source, find
@@ -318,7 +318,7 @@ def test_a_disk_or_a_memory_that_fails_is_a_reason(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(decoding, "open", fail, raising=False)
+    monkeypatch.setattr(file_bytes, "open", fail, raising=False)
     assert look(PNG, tmp_path).reason == reason
 
 
