@@ -59,7 +59,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         rare = write_set(Path(name) / "images", options.images, options.seed)
-        for bands in ("all", "1,2,3", str(CUE)):
+        for bands in ("all", "1,2,3"):
             started = time.monotonic()
             result = mincurate.score(
                 Path(name) / "images",

@@ -17,7 +17,7 @@ from pymongo.errors import PyMongoError
 
 from mincurate.dataset import app_config, brain_map, destination, ownership, removal
 from mincurate.dataset import samples as parts
-from mincurate.dataset.app_config import COLUMN_OF, FIELDS, LABELS, RUN, UNSCORABLE
+from mincurate.dataset.app_config import COLUMN_OF, FIELDS, LABELS, PREVIEW, RUN, UNSCORABLE
 from mincurate.dataset.database import (
     check_database,
     fiftyone,
@@ -29,6 +29,7 @@ from mincurate.dataset.database import (
 )
 from mincurate.errors import UserError
 from mincurate.progress import SILENT, Advance, Reporter
+from mincurate.runs import schema
 from mincurate.runs.store import Run
 
 BATCH = 2000
@@ -92,6 +93,7 @@ def _write_run(run: Run, name: str, reporter: Reporter) -> Written:
     record, frame = run.record, run.frame()
     # Rows of a table without a path, or with an address, are no files that the App could show.
     frame = frame[frame["path"].str.startswith("/")].assign(**{RUN: run.key})
+    frame[PREVIEW] = _previews(run, frame["content_hash"])
     columns = [COLUMN_OF.get(field, field) for field in FIELDS]
     frame = frame.assign(**{column: None for column in columns if column not in frame})
     dataset = _open(fo, name, record)
@@ -127,6 +129,13 @@ def _write_run(run: Run, name: str, reporter: Reporter) -> Written:
             f"in {run.path}; give the same command again to store them, which takes seconds."
         ) from error
     return Written(name, len(new), len(frame) - len(new), time.monotonic() - started)
+
+
+def _previews(run: Run, hashes: pd.Series) -> list[str | None]:
+    """Paths of the previews of images; ``None`` where there is none."""
+    folder = run.path.resolve() / schema.PREVIEWS
+    present = {path.stem: str(path) for path in folder.glob("*.jpg")}
+    return [present.get(content) for content in hashes]
 
 
 def _open(fo: Any, name: str, record: dict[str, Any]) -> Any:

@@ -40,7 +40,10 @@ _NO_CLASS = re.compile(
 )
 _CACHES = frozenset(("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found"))
 """Folders in which systems keep copies, thumbnails and what was deleted."""
-_RUN_PARTS = {store.SCORE: ("figures", "guidance", "shards"), store.AUGMENT: ("images", "baseline")}
+_RUN_PARTS = {
+    store.SCORE: ("figures", "guidance", "shards", "previews"),
+    store.AUGMENT: ("images", "baseline"),
+}
 """What a run writes pictures into; one that generates writes into all of these."""
 _EXPORT = "export.json"
 LEADS_OUT = "symbolic link out of the folder, not followed"

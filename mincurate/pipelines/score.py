@@ -20,7 +20,7 @@ from mincurate.images import bands
 from mincurate.images import collection as collections
 from mincurate.images.collection import Collection, Place
 from mincurate.images.object_storage import remote
-from mincurate.pipelines import scoring_plan
+from mincurate.pipelines import previews, scoring_plan
 from mincurate.pipelines.open_images import Images, describe, open_images, place_of, run_of
 from mincurate.pipelines.result import Result
 from mincurate.pipelines.score_settings import ScoreSettings
@@ -99,6 +99,8 @@ def score(
 
     with digests.held(run):
         scoring_plan.record(run, images, plan)
+        if dataset:
+            _preview(run, images, plan, reporter)
         pretrained = networks.embedder is not None
         lost: dict[str, str] = {}
         if pretrained:
@@ -168,6 +170,12 @@ def _open(path: Place, settings: ScoreSettings, reporter: Reporter) -> Collectio
     for line in (describe(images), *images.lines):
         reporter.say(line)
     return images
+
+
+def _preview(run: Run, images: Collection, plan: ScoringPlan, reporter: Reporter) -> None:
+    """Pictures of the images that the App, a browser, does not show."""
+    unseen = {h: s.path for h, (s, known) in images.unique.items() if not known.in_browsers}
+    previews.write(run, unseen, images.rendering, plan.settings.workers, reporter)
 
 
 def _reading(images: Collection, plan: ScoringPlan, size: int) -> Reading:
