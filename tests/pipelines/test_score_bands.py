@@ -18,9 +18,11 @@ def test_a_run_of_bands_is_scored_shown_and_deleted(tmp_path, home):
 
     rng = np.random.default_rng(0)
     (tmp_path / "set").mkdir()
-    for i in range(12):
-        values = rng.integers(100, 4000, (24, 24, 4)).astype(np.uint16)
-        tifffile.imwrite(tmp_path / "set" / f"{i}.tif", values, photometric="minisblack")
+    for i in range(8):
+        values = rng.integers(100, 4000, (24, 24, 4), np.uint16)
+        tifffile.imwrite(
+            tmp_path / "set" / f"{i}.tif", values, photometric="minisblack", planarconfig="contig"
+        )
     result = mincurate.score(
         tmp_path / "set",
         dataset="of-bands",
