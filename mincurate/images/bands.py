@@ -114,7 +114,7 @@ def draw(samples: Samples, rendering: Rendering) -> tuple[list[Image.Image], Ran
     if rendering.of not in (None, count):
         raise UnreadableImage(f"{count} bands, and most images of the set have {rendering.of}")
     chosen = rendering.bands or tuple(range(1, count + 1))
-    ranges = rendering.band_ranges.get(samples.kind)
+    ranges = None if rendering.stretch else rendering.band_ranges.get(samples.kind)
     levels, own, missing = [], [], 0.0
     for number in chosen:
         band = Samples(

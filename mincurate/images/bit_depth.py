@@ -57,6 +57,7 @@ class Rendering:
             its colours.
         of: bands that a file of the set has; one with another number is refused.
         band_ranges: the numbers that are black and white in each of a file's bands, for each kind.
+        stretch: draw each image by its own range instead, for viewing.
     """
 
     background: str = "auto"
@@ -64,6 +65,7 @@ class Rendering:
     bands: tuple[int, ...] | None = None
     of: int | None = None
     band_ranges: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    stretch: bool = False
 
     def __post_init__(self) -> None:
         if self.background != "auto":
@@ -91,8 +93,9 @@ class Rendering:
 
     def record(self) -> dict[str, Any]:
         """For ``run.json``, and for what depends on it."""
-        names = {"bands", "of", "band_ranges"} if self.bands is None else set()
-        return {name: value for name, value in asdict(self).items() if name not in names}
+        absent = {"bands", "of", "band_ranges"} if self.bands is None else set()
+        absent |= {"stretch"}
+        return {name: value for name, value in asdict(self).items() if name not in absent}
 
     @property
     def channels(self) -> int:
@@ -236,6 +239,8 @@ def _size(low: float, high: float) -> float:
 
 def range_for(own: Range, rendering: Rendering) -> tuple[float, float]:
     """What is black and white in an image whose own numbers are so."""
+    if rendering.stretch:
+        return own.low, own.high
     ranges = rendering.ranges.get(own.kind) or [shown_range(*own)]
     reach = _size(own.low, own.high) / math.sqrt(APART)
     return next((pair for pair in ranges if _size(*pair) >= reach), ranges[-1])
