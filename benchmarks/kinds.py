@@ -26,7 +26,7 @@ CALLED = ("rare", "odd", "broken", "common")
 def case(images: Pool, embedding: str, common: str, rare: str, seed: int) -> pd.DataFrame:
     """The table of one case, with what was ``planted`` and the ``rarity_kind`` it is given."""
     from mincurate.images import appearance
-    from mincurate.ranking import classes, outliers, rarity_kind, vector_rarity
+    from mincurate.ranking import classes, neighbors, outliers, rarity_kind, vector_rarity
 
     rng = np.random.default_rng(seed)
 
@@ -62,7 +62,9 @@ def case(images: Pool, embedding: str, common: str, rare: str, seed: int) -> pd.
     floor = appearance.sharpness_floor(frame["sharpness"].to_numpy(np.float64))
     frame["broken"] = appearance.broken(frame, floor)
     ranked = classes.rarest_first(frame, "score")
-    frame["rarity_kind"] = rarity_kind.rarity_kinds(frame, ranked, vectors[ranked.index])
+    frame["rarity_kind"] = rarity_kind.rarity_kinds(
+        frame, ranked, neighbors.neighbors(vectors[ranked.index], rarity_kind.NEAREST)[1]
+    )
     return frame
 
 

@@ -157,6 +157,7 @@ def main():
     from mincurate.evaluation import metrics
     from mincurate.generation import generate
     from mincurate.generation.guided_classes import Target, choose_target
+    from mincurate.ranking import joining
     from mincurate.ranking import reference as references
     from mincurate.runs import store
     from mincurate.runs.manifest import read_manifest
@@ -190,7 +191,7 @@ def main():
         )  # fmt: skip
         spent = time.perf_counter() - started
         files = [(str(e["index"]), str(folder / e["file"])) for e in manifest]
-        frame, vectors = references.join(base, scorer, files, reporter=reporter)
+        frame, vectors = joining.join(base, scorer, files, reporter=reporter)
         values = {
             "minority_score": frame["minority_score"],
             "avg_knn": metrics.neighbor_distance(real, vectors),

@@ -9,12 +9,15 @@ if TYPE_CHECKING:
     from mincurate.errors import UserError
     from mincurate.pipelines.augment import augment, guide
     from mincurate.pipelines.augment_settings import AugmentSettings, GuideSettings
+    from mincurate.pipelines.convert import convert
     from mincurate.pipelines.evaluate import EvaluateSettings, evaluate
     from mincurate.pipelines.evaluate_folders import evaluate_folders
     from mincurate.pipelines.export import export
     from mincurate.pipelines.launch import launch
+    from mincurate.pipelines.mine import MineSettings, mine
     from mincurate.pipelines.rebalance import rebalance
     from mincurate.pipelines.result import Result
+    from mincurate.pipelines.review import review
     from mincurate.pipelines.runs import compare, delete, find_run, verify
     from mincurate.pipelines.score import score
     from mincurate.pipelines.score_new import retry, score_new
@@ -28,6 +31,7 @@ __all__ = [
     "Denoiser",
     "EvaluateSettings",
     "GuideSettings",
+    "MineSettings",
     "Result",
     "Run",
     "ScoreSettings",
@@ -35,6 +39,7 @@ __all__ = [
     "UserError",
     "augment",
     "compare",
+    "convert",
     "delete",
     "evaluate",
     "evaluate_folders",
@@ -42,8 +47,10 @@ __all__ = [
     "find_run",
     "guide",
     "launch",
+    "mine",
     "rebalance",
     "retry",
+    "review",
     "score",
     "score_new",
     "sync",
@@ -56,6 +63,7 @@ _HOMES = {
     "Denoiser": "diffusion.denoiser",
     "EvaluateSettings": "pipelines.evaluate",
     "GuideSettings": "pipelines.augment_settings",
+    "MineSettings": "pipelines.mine",
     "Result": "pipelines.result",
     "Run": "runs.store",
     "ScoreSettings": "pipelines.score_settings",
@@ -63,6 +71,7 @@ _HOMES = {
     "UserError": "errors",
     "augment": "pipelines.augment",
     "compare": "pipelines.runs",
+    "convert": "pipelines.convert",
     "delete": "pipelines.runs",
     "evaluate": "pipelines.evaluate",
     "evaluate_folders": "pipelines.evaluate_folders",
@@ -70,8 +79,10 @@ _HOMES = {
     "find_run": "pipelines.runs",
     "guide": "pipelines.augment",
     "launch": "pipelines.launch",
+    "mine": "pipelines.mine",
     "rebalance": "pipelines.rebalance",
     "retry": "pipelines.score_new",
+    "review": "pipelines.review",
     "score": "pipelines.score",
     "score_new": "pipelines.score_new",
     "sync": "pipelines.sync",

@@ -23,7 +23,7 @@ from mincurate.generation.guided_classes import Target, guided_by
 from mincurate.generation.networks import plan_trainings
 from mincurate.generation.solvers import Sampler
 from mincurate.generation.training_time import Budget
-from mincurate.ranking import classes
+from mincurate.ranking import classes, joining
 from mincurate.ranking import reference as references
 from mincurate.ranking.reference import Base
 from mincurate.report import evaluation_figures
@@ -161,7 +161,7 @@ class Experiment:
         )
         scorer = references.scorer_of(self.base.run, choose_device(o.device))
         files = manifests.files(folder, manifest)
-        return Made(*references.join(self.base, scorer, files, reporter=self.reporter))
+        return Made(*joining.join(self.base, scorer, files, reporter=self.reporter))
 
     @property
     def budget(self) -> Budget:

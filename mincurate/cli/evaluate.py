@@ -41,7 +41,7 @@ def evaluate(
         bool,
         typer.Option(
             "--downstream",
-            help="Also train a classifier of the labels with and without the images, 3 times each.",
+            help="Also train classifiers of the labels and say whether the images pay.",
             rich_help_panel=BASIC,
         ),
     ] = False,

@@ -5,20 +5,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from mincurate.cli.options import BASIC
+from mincurate.cli.options import BASIC, OfRun
 from mincurate.terminal import Terminal
 
 
 def export(
     folder: Annotated[Path, typer.Argument(help="Where to write: a new folder.")],
     *,
-    run: Annotated[
-        str | None,
-        typer.Option(
-            help="Key, number or folder of a scored run. Default: the one scored last.",
-            rich_help_panel=BASIC,
-        ),
-    ] = None,
+    run: OfRun = None,
     format: Annotated[
         Literal["folder", "csv", "parquet", "coco", "yolo"],
         typer.Option(

@@ -66,4 +66,5 @@ def report(
             f"{scored.key} holds generated images; write its page with "
             f"`mincurate evaluate {scored.key}`."
         )
+    store.check_scored(scored)
     Terminal().say(str(run_page.write_report(scored)))

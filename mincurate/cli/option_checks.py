@@ -14,6 +14,7 @@ USES = {
     "train": "device workers ray seed train-minutes train-steps",
     "guide": f"preset device workers ray seed {BUDGETS}",
     "augment": f"preset {GENERATED} {BUDGETS}",
+    "mine": "device workers batch-size dataset fiftyone fresh",
     "evaluate": "preset device fresh",
     "rebalance": f"device batch-size seed fiftyone yes {BUDGETS.removesuffix(' loss')}",
     "sync": "dataset",
@@ -51,6 +52,7 @@ RULES = {
     "score": (
         *TRAINED,
         *ONE_SIZE,
+        Rule("--embedding", "--vectors"),
         Rule("--label-field", "--no-labels"),
         Rule("--within-label", "--no-labels"),
     ),

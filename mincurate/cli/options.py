@@ -11,6 +11,13 @@ Scored = Annotated[
     str | None,
     typer.Argument(help="Key, number or folder of a scored run. Default: the one scored last."),
 ]
+OfRun = Annotated[
+    str | None,
+    typer.Option(
+        help="Key, number or folder of a scored run. Default: the one scored last.",
+        rich_help_panel=BASIC,
+    ),
+]
 Steps = Annotated[
     int | None,
     typer.Option(
@@ -34,7 +41,7 @@ Guides = Annotated[
 GeneratingModel = Annotated[
     str | None,
     typer.Option(
-        help="Diffusion model: folder, hub id or run. Default: the run's, trained further.",
+        help="Model: folder, ADM file (.pt), hub id or run. Default: the run's, trained further.",
         rich_help_panel=BASIC,
     ),
 ]

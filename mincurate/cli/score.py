@@ -32,7 +32,7 @@ PathOption = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        help="Diffusion model: folder, hub id or run. Default: a small one, trained first.",
+        help="Model: folder, ADM file (.pt), hub id or run. Default: a small one, trained first.",
         rich_help_panel=BASIC,
     ),
 ]
@@ -105,6 +105,27 @@ FollowLinks = Annotated[
         rich_help_panel=IMAGES,
     ),
 ]
+Objects = Annotated[
+    str | None,
+    typer.Option(
+        help="Rank objects: FiftyOne field; COCO file, YOLO or VOC folder; auto. Default: images.",
+        rich_help_panel=IMAGES,
+    ),
+]
+Context = Annotated[
+    float,
+    typer.Option(
+        help="Share of an object's sides to add on each side of its crop.",
+        rich_help_panel=IMAGES,
+    ),
+]
+Tiles = Annotated[
+    str | None,
+    typer.Option(
+        help="Rank tiles of the images: SIZE or SIZE/STRIDE in px, such as 256/128.",
+        rich_help_panel=IMAGES,
+    ),
+]
 Background = Annotated[
     str,
     typer.Option(
@@ -144,6 +165,13 @@ Embedding = Annotated[
         rich_help_panel=METHOD,
     ),
 ]
+Vectors = Annotated[
+    str | None,
+    typer.Option(
+        help="Your own vectors: FILE (npy, npz, parquet, csv), fiftyone:FIELD or brain:KEY.",
+        rich_help_panel=METHOD,
+    ),
+]
 Umap = Annotated[
     bool,
     typer.Option("--umap/--no-umap", help="Make the 2-D map, or none.", rich_help_panel=METHOD),
@@ -166,6 +194,9 @@ def score(
     fit: Fit = "crop",
     label_field: LabelField = None,
     path_column: PathColumn = None,
+    objects: Objects = None,
+    context: Context = 0.0,
+    tiles: Tiles = None,
     follow_links: FollowLinks = False,
     background: Background = "auto",
     bands: Bands = None,
@@ -174,6 +205,7 @@ def score(
     adaptive: Adaptive = False,
     perceptual: Perceptual = "auto",
     embedding: Embedding = "auto",
+    vectors: Vectors = None,
     umap: Umap = True,
 ) -> None:
     """Score every image, rank them, and show what is rare.
@@ -193,6 +225,14 @@ def score(
         mincurate score fiftyone:my-dataset/my-view --rank-by calibrated
 
         mincurate score table.csv --no-fiftyone --output results
+
+        mincurate score fiftyone:my-dataset --vectors fiftyone:clip --quick
+
+        mincurate score ./dataset --objects auto --quick
+
+        mincurate score fiftyone:my-dataset --objects ground_truth --within-label
+
+        mincurate score ./scans --tiles 256/128 --quick
 
         mincurate score table.csv --ray auto
 

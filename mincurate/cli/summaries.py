@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-    from mincurate.evaluation.classifier_trial import Downstream
     from mincurate.generation.classifier import Classifier
     from mincurate.pipelines.augment import Augmented
     from mincurate.pipelines.evaluate import Evaluation
+    from mincurate.pipelines.mine import Mined
     from mincurate.pipelines.rebalance import Filled
     from mincurate.pipelines.result import Result
+    from mincurate.pipelines.review import Reviewed
     from mincurate.ranking.compare import Comparison
     from mincurate.runs.store import Run
 
@@ -23,6 +24,10 @@ STYLES = {"good": "green", "fair": "yellow", "poor": "red"}
 MARKS = {"good": "+", "fair": "~", "poor": "-"}
 WORDS = ("label", "labels", "image", "measure", "run", "kind", "created", "state", "dataset")
 """Columns of words; all others hold numbers, and their digits stand below each other."""
+
+
+MINED = ("similarity", "label", "image")
+REVIEW = ("probability", "rarity", "label", "image")
 
 
 def table_of(title: str | None, columns: Iterable[str]) -> "Table":
@@ -48,7 +53,8 @@ def scored(result: "Result", reporter: Terminal) -> None:
     if ranked_by != "minority_score" and result.frame["minority_score"].notna().any():
         scores.append("minority_score")
     names = ("rarity", *(s.replace("_", " ") for s in scores), "class", "label", "image")
-    table = table_of(f"The rarest of {record['counts']['scored']:,} scored images", names)
+    noun = "images" if result.run.objects is None else "objects"
+    table = table_of(f"The rarest of {record['counts']['scored']:,} scored {noun}", names)
     for row in result.rarest(5).itertuples():
         table.add_row(
             f"{row.rarity:.3f}",
@@ -66,6 +72,8 @@ def scored(result: "Result", reporter: Terminal) -> None:
         reporter.say(f"Spearman of minority score and image complexity: {texture:.2f}")
     reporter.say(f"Trust in this ranking: {record['trust']['words']}")
     reporter.say(f"Table:   {result.run.path / 'scores.csv'} (and scores.parquet)")
+    if result.run.objects is not None:
+        reporter.say(f"Images:  {result.run.path / 'images.csv'} (by their rarest object)")
     reporter.say(f"Report:  {result.report}")
     if result.dataset:
         reporter.say(f"Dataset: {result.dataset} ({result.stored})")
@@ -111,13 +119,54 @@ def generated(augmented: "Augmented", reporter: Terminal) -> None:
         reporter.say(f"Browse:   {quoted('mincurate', 'launch', augmented.dataset)}")
 
 
+def mined(found: "Mined", reporter: Terminal) -> None:
+    """The most similar images, how similar all are, and where everything is."""
+    from mincurate.runs.command import quoted
+
+    frame, run = found.frame, found.run
+    table = table_of(f"The {len(frame):,} mined images begin with", MINED)
+    for row in frame.head(5).to_dict("records"):
+        label = row["proposed_label"] if isinstance(row["proposed_label"], str) else ""
+        table.add_row(f"{row['similarity']:.3f}", cell(label), cell(row["pool_path"]))
+    reporter.console.print(table)
+    reporter.say(
+        f"Similarity to the nearest example: {frame['similarity'].max():.2f} to "
+        f"{frame['similarity'].min():.2f}; of the examples to each other, on average: "
+        f"{run.record['examples_similarity']:.2f}."
+    )
+    reporter.say(f"Table:   {run.path / 'mined.csv'} (and .parquet)")
+    if found.dataset:
+        reporter.say(
+            f"Dataset: {found.dataset} (saved view 'mined'); tag what is right rare-keep, and what "
+            "is wrong outlier-drop"
+        )
+        reporter.say(f"Browse:  {quoted('mincurate', 'launch', found.dataset)}")
+
+
+def reviewed(state: "Reviewed", reporter: Terminal) -> None:
+    """What to look at next, how many are left, and where the table is."""
+    from mincurate.runs import schema
+
+    table = table_of("Look at these next", REVIEW)
+    for row in state.frame[state.frame["verdict"] == ""].head(5).to_dict("records"):
+        known = row["probability"] == row["probability"]
+        chance = (
+            f"{row['probability']:.2f} ({row['low']:.2f} to {row['high']:.2f})" if known else ""
+        )
+        label = row["label"] if isinstance(row["label"], str) else ""
+        table.add_row(chance, f"{row['rarity']:.3f}", cell(label), cell(row["rel_path"]))
+    reporter.console.print(table)
+    reporter.say(state.words)
+    reporter.say(f"Table:   {state.run.path / schema.REVIEW}")
+
+
 def evaluation(evaluated: "Evaluation", reporter: Terminal) -> None:
     """The main figures with their intervals, and the verdict."""
     from mincurate.report import evaluation_page
 
     measures(evaluated.table, evaluation_page.SETS, reporter)
     if evaluated.downstream is not None:
-        _recall(evaluated.downstream, reporter)
+        _recall(evaluated, reporter)
     verdict = evaluated.verdict
     reporter.console.print(verdict.headline, style=f"bold {STYLES[verdict.tone]}", markup=False)
     for tone, words in verdict.points:
@@ -139,30 +188,35 @@ def measures(judged: "pd.DataFrame", sets: Mapping[str, str], reporter: Terminal
         reporter.console.print(table)
 
 
-def _recall(downstream: "Downstream", reporter: Terminal) -> None:
-    """Whether a classifier of the labels profits."""
-    names = ("labels", "without", "copies", "with", "change", "beyond copies")
-    table = table_of("Recall on held-out real images (95 % intervals)", names)
-    groups, classes = downstream.groups, downstream.classes
-    for frame, key in ((groups, "group"), (classes, "class")):
-        for numbers in frame.to_dict("records"):
-            row = {str(name): value for name, value in numbers.items()}
-            table.add_row(
-                cell(str(row[key]) + (" (rare)" if row.get("rare") else "")),
-                f"{row['recall_without']:.3f}",
-                f"{row['recall_oversampled']:.3f}",
-                f"{row['recall_with']:.3f}",
-                f"{row['change']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
-                f"{row['gain']:+.3f} [{row['gain_low']:+.3f}, {row['gain_high']:+.3f}]",
-            )
-        table.add_section()
-    reporter.console.print(table)
-    if classes["rare"].any():
-        reporter.say("Rare labels: the third of the labels with the fewest images.")
+def _recall(evaluated: "Evaluation", reporter: Terminal) -> None:
+    """How classifiers of the labels do, trained in several ways, and what to do."""
+    trial, advice = evaluated.downstream, evaluated.advice
+    assert trial is not None and advice is not None
+    for outcome in trial.outcomes:
+        groups = outcome.groups()
+        title = f"Recall on held-out real images: {outcome.student} (95 % intervals)"
+        table = table_of(title, ("trained with", *(f"{name} labels" for name in groups), "change"))
+        for arm in outcome.arms:
+            more = f", weight {outcome.weight:g}" if arm == "generated" else ""
+            cells = [_interval(outcome.interval(arm, labels)) for labels in groups.values()]
+            change = outcome.interval(arm, outcome.aim, "nothing")
+            table.add_row(arm + more, *cells, _interval(change, "+"))
+        reporter.console.print(table)
+    labels = trial.labels
+    if labels["rare"].any():
+        names = ", ".join(labels.loc[labels["rare"], "label"])
+        reporter.say(f"Rare are the third of the labels with the fewest images: {names}.")
     reporter.say(
-        f"The {classes['n_test'].sum():,} held-out images are new to these trainings only. The "
+        f"Change: of the {'rare' if labels['rare'].any() else 'mean'} recall, against nothing. The "
+        f"{labels['n_test'].sum():,} held-out images are new to these trainings only. The "
         "generating model, and the classifier that labels its images, have seen them."
     )
+    reporter.console.print(advice.words, style=f"bold {STYLES[advice.tone]}", markup=False)
+
+
+def _interval(numbers: tuple[float, float, float], sign: str = "") -> str:
+    value, low, high = (f"{number:{sign}.3f}" for number in numbers)
+    return f"{value} [{low}, {high}]"
 
 
 def plan(planned: "pd.DataFrame", by: str, cap: int, reporter: Terminal) -> None:

@@ -28,7 +28,7 @@ def train(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Model to train further: folder or hub id. Default: a new one.",
+            help="Model to train further: folder, ADM file (.pt) or hub id. Default: a new one.",
             rich_help_panel=BASIC,
         ),
     ] = None,

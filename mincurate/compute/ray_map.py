@@ -21,8 +21,8 @@ from typing import Any, Generic, TypeVar
 from mincurate.errors import UserError, reason
 from mincurate.progress import SILENT, Reporter
 
-Item = tuple[str, str]
-"""Content hash and path."""
+Item = tuple[str, Any]
+"""Content hash and what is read: a path, or a `Region` of a file."""
 R = TypeVar("R")
 Work = Callable[[list[Item]], R]
 DEATHS_IN_A_ROW = 20

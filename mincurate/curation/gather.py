@@ -5,10 +5,12 @@ It reads files only: tags, labels and boxes of a FiftyOne dataset are arguments.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from mincurate import hashing
+from mincurate.curation.gather_objects import gather_objects
 from mincurate.curation.selection import DROP_TAG, TRAIN
 from mincurate.errors import UserError
 from mincurate.images import sources
@@ -31,8 +33,13 @@ SPLIT_TAGS = {
 
 def generations(scored: Run) -> list[Run]:
     """The finished generations for a scored run, oldest first."""
+    return made_for(scored, store.AUGMENT)
+
+
+def made_for(scored: Run, kind: str) -> list[Run]:
+    """The finished runs of a kind, generations or mined images, for a scored run, oldest first."""
     created = scored.record.get("created")
-    facts = {"kind": store.AUGMENT, "base": scored.key, "base_created": created}
+    facts = {"kind": kind, "base": scored.key, "base_created": created}
     return [
         run
         for run in store.all_runs()
@@ -57,6 +64,7 @@ def gather(
     labels: Mapping[str, str | Sequence[str] | None] | None = None,
     boxes: Mapping[str, Sequence[Box]] | None = None,
     frame: pd.DataFrame | None = None,
+    mined: Mapping[str, str | None] | None = None,
 ) -> pd.DataFrame:
     """One row per image, as `curation.selection` describes it: real ones, then generated ones.
 
@@ -70,22 +78,27 @@ def gather(
             where there are several, None for none.
         boxes: the boxes of images, by path; an empty list where there is nothing to see.
         frame: the run's table as it is to count, such as `dataset.current_state` gives it.
+        mined: labels, by path, of mined images that were kept: these count as real ones, and are
+            marked in the column ``mined``.
 
     Raises:
         UserError: the run is not a finished scored one.
     """
-    if store.kind_of(scored) != store.SCORE:
-        raise UserError(
-            f"{scored.key} holds generated images; give the scored run that they were made for "
-            f"({scored.record.get('base')})."
-        )
+    store.check_scored(scored)
     frame = scored.frame() if frame is None else frame
+    if scored.objects is not None:
+        ranked: Any = boxes
+        return gather_objects(frame, tags or {}, splits or {}, ranked)
     readable = frame[frame["status"] == "ok"].drop_duplicates("path")  # samples may share a file
     real = readable[["path", "content_hash", "label", "rarity_class", "minority_class"]].astype(
         object
     )
     current = identity(scored)
-    parts = [real.assign(source="real", split=real["path"].map(dict(splits or {})))]
+    real = _with_mined(real, mined or {})
+    real = real.assign(source="real", split=real["path"].map(dict(splits or {})))
+    if splits:  # as generated images, they are to train on
+        real["split"] = real["split"].mask(real["mined"] & real["split"].isna(), TRAIN)
+    parts = [real]
     for run in generations(scored):
         generated = pd.read_parquet(run.path / SYNTHETIC).astype(object)
         columns = ["path", "content_hash", "label", "rarity_class", "minority_class"]
@@ -102,6 +115,19 @@ def gather(
     table["tags"] = [list(tags_of.get(path, ())) for path in table["path"]]
     table = table.astype(object).where(table.notna(), None)
     return _annotated(table, labels, boxes)
+
+
+def _with_mined(real: pd.DataFrame, mined: Mapping[str, str | None]) -> pd.DataFrame:
+    """Real images with those that were mined and kept; some may have joined the run already."""
+    labels = pd.Series(dict(mined), dtype=object)
+    joined = real["path"].map(labels)
+    real = real.assign(
+        label=real["label"].where(real["label"].notna(), joined),
+        mined=real["path"].isin(labels.index),
+    )
+    others = [path for path in mined if path not in set(real["path"])]
+    rows = pd.DataFrame({"path": others, "label": labels.reindex(others).to_numpy(), "mined": True})
+    return pd.concat([real, rows], ignore_index=True) if others else real
 
 
 def _annotated(

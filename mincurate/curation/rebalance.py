@@ -37,8 +37,8 @@ def plan(
 
     Args:
         counts: class to number of images, 0 or more.
-        real: how many of them are real, where some are generated. The targets follow from the
-            real images, so that they stay the same when images are added.
+        real: how many of them are real, where some are generated or mined. The targets follow from
+            these, so that they stay the same when images are added.
         to: ``uniform``, as many of each as the largest class has; ``sqrt``, in proportion to the
             square root of what there is, the largest class staying as it is (Mahajan et al.,
             "Exploring the Limits of Weakly Supervised Pretraining", ECCV 2018); or a number for
@@ -116,7 +116,8 @@ def plan_for(images: pd.DataFrame, by: By, to: Target, cap: int | None = None) -
     """`plan` of images in use; ``generate`` is how many to generate, ``add`` but at most ``cap``.
 
     Args:
-        images: as `gather.in_use` gives them: accepted generated images count.
+        images: as `gather.in_use` gives them: accepted generated images count, and mined ones that
+            were kept.
 
     Raises:
         UserError: no image has a label, or there is no such target.
@@ -137,4 +138,5 @@ def weights_for(images: pd.DataFrame, by: By, to: Target) -> pd.DataFrame:
 
 
 def _real(images: pd.DataFrame, by: By) -> dict[Hashable, int]:
-    return count(images.loc[images["source"] == "real", COLUMN_OF[by]])
+    mined = images["mined"] == True if "mined" in images else False  # noqa: E712
+    return count(images.loc[(images["source"] == "real") & ~mined, COLUMN_OF[by]])

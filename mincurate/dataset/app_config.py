@@ -15,6 +15,9 @@ GROUP = "mincurate"
 LABELS = "ground_truth"
 PREDICTED = "predicted_label"
 """Field of generated images: the label that the guidance's classifier sees in them."""
+OBJECTS, RAREST = "objects", "rarest_object"
+"""Field of the detections that are made of a folder's annotations; of an image, the rarity of its
+rarest object."""
 UNSCORABLE = "unscorable"
 SYNTHETIC = "synthetic"
 """Tag, and name of the saved view, of generated images."""
@@ -89,6 +92,21 @@ SYNTHETIC_FIELDS: dict[str, tuple[str, str, bool]] = {
     "generation": ("dict", "How an image was generated", False),
 }
 """The same for fields that generated images alone have."""
+MINED = "mined"
+"""Tag, and name of the saved view, of mined images."""
+MINED_FIELDS: dict[str, tuple[str, str, bool]] = {
+    "mined_by": ("str", "Run that found a mined image", True),
+    "mined_from": ("str", "Where a mined image is from", False),
+    "mined_similarity": (
+        "float",
+        "Cosine similarity of a mined image to its nearest example, -1 to 1",
+        True,
+    ),
+    "nearest_example": ("str", "Path of the example nearest to a mined image", False),
+    "nearest_example_id": ("str", "Sample of the example nearest to a mined image", False),
+    "proposed_label": ("str", "Label of that example: to be confirmed", False),
+}
+"""The same for fields that mined images alone have."""
 VIEWS = (
     "rarest-first",
     "most-minority",
@@ -147,6 +165,13 @@ def save_synthetic_view(dataset: Any) -> None:
     dataset.save_view(SYNTHETIC, view, description="Generated images", overwrite=True)
 
 
+def save_mined_view(dataset: Any) -> None:
+    """Save the view of the mined images, the most similar first."""
+    ownership.claim(dataset, views=[MINED])
+    view = parts.mined(dataset).sort_by("mined_similarity", reverse=True)
+    dataset.save_view(MINED, view, description="Mined images, for review", overwrite=True)
+
+
 def group_fields(fo: Any, dataset: Any) -> None:
     """Show our fields in a group of their own in the side bar, and leave the others as they are."""
     config = dataset.app_config
@@ -154,7 +179,8 @@ def group_fields(fo: Any, dataset: Any) -> None:
         ownership.claim(dataset, app=["sidebar_groups"])
     groups = config.sidebar_groups or fo.DatasetAppConfig.default_sidebar_groups(dataset)
     names = ownership.read(dataset).fields
-    ours = [f for f in (*FIELDS, *SYNTHETIC_FIELDS) if f in names and dataset.has_field(f)]
+    written = (*FIELDS, *SYNTHETIC_FIELDS, *MINED_FIELDS, RAREST)
+    ours = [f for f in written if f in names and dataset.has_field(f)]
     others, own = [], []
     for group in groups:
         group.paths = [path for path in group.paths if path not in ours]
@@ -192,10 +218,16 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     config = dataset.app_config
     group_fields(fo, dataset)
     ranked_by = ordinal.RANKINGS[record.get("rank_by", "minority")]
-    shown = [ranked_by, "rarity_class"]
+    source = record.get("source") or {}
+    objects = str(source["objects"]) if "objects" in source else None
+    if objects and source.get("dataset_id") != str(dataset._doc.id):
+        objects = OBJECTS
+    ranked_by = RAREST if objects else ranked_by
+    shown = [ranked_by, objects or "rarity_class"]
+    colored_by = f"{objects}.rarity_class" if objects else "rarity_class"
     if config.active_fields is None:
         ownership.claim(dataset, app=["active_fields"])
-        field = label_field(dataset, record)
+        field = None if objects else label_field(dataset, record)
         config.active_fields = fo.ActiveFields(paths=[*shown, field.name] if field else shown)
     else:
         missing = [field for field in shown if field not in config.active_fields.paths]
@@ -216,12 +248,12 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     others = [
         f for f in scheme.fields or [] if f.get("path") not in (palette["path"], score["path"])
     ]
-    scheme.fields = [*others, palette, score]
+    scheme.fields = [*others, score] if objects else [*others, palette, score]
     config.color_scheme = scheme
     show_previews(dataset)
     ownership.claim(dataset, workspaces=[WORKSPACE])
     has_map = BRAIN_KEY in dataset.list_brain_runs()
-    dataset.save_workspace(WORKSPACE, workspace(fo, has_map), overwrite=True)
+    dataset.save_workspace(WORKSPACE, workspace(fo, has_map, colored_by), overwrite=True)
 
 
 def show_previews(dataset: Any) -> None:
@@ -271,7 +303,7 @@ def reset(fo: Any, dataset: Any, fields: list[str]) -> None:
 
 def _is_default(fo: Any, dataset: Any, groups: list[Any]) -> bool:
     """Whether the side bar is as FiftyOne makes it by itself."""
-    ours = {GROUP, *FIELDS, *SYNTHETIC_FIELDS, PREDICTED}
+    ours = {GROUP, *FIELDS, *SYNTHETIC_FIELDS, PREDICTED, *MINED_FIELDS, RAREST, OBJECTS}
 
     def plain(groups: list[Any]) -> list[Any]:
         paths = [(g.name, [p for p in g.paths if p not in ours]) for g in groups]
@@ -280,12 +312,15 @@ def _is_default(fo: Any, dataset: Any, groups: list[Any]) -> bool:
     return plain(fo.DatasetAppConfig.default_sidebar_groups(dataset)) == plain(groups)
 
 
-def workspace(fo: Any, has_map: bool, *, long_tail: bool = False) -> Any:
+def workspace(
+    fo: Any, has_map: bool, colored_by: str = "rarity_class", *, long_tail: bool = False
+) -> Any:
     """The grid and, where there is a map, the Embeddings panel beside it.
 
     A space renders blank unless its ``active_child`` names a panel.
 
     Args:
+        colored_by: the field by which the map is coloured.
         long_tail: the plugin is there: its panel stands before the Embeddings panel.
     """
 
@@ -295,7 +330,7 @@ def workspace(fo: Any, has_map: bool, *, long_tail: bool = False) -> Any:
     samples = space(fo.Panel(type="Samples", pinned=True))
     beside = [fo.Panel(type="long_tail")] if long_tail else []
     # FiftyOne from 1.22 on forgets the choice when the panel opens: there it takes a click.
-    state = {"brainResult": BRAIN_KEY, "colorByField": "rarity_class"}
+    state = {"brainResult": BRAIN_KEY, "colorByField": colored_by}
     if has_map:
         beside.append(fo.Panel(type="Embeddings", state=state))
     if not beside:

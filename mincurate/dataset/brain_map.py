@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mincurate.dataset import ownership
+from mincurate.dataset import boxes, object_ranks, ownership
 from mincurate.dataset import samples as parts
 from mincurate.dataset.app_config import BRAIN_KEY
 from mincurate.runs import schema
+from mincurate.runs.store import Run
 
 
 def write(dataset: Any) -> None:
@@ -24,7 +25,11 @@ def write(dataset: Any) -> None:
         dataset.delete_brain_run(BRAIN_KEY)
     if not dataset.has_run(record.current or ""):
         return
-    folder = Path(dataset.get_run_info(record.current).config.folder)
+    config = dataset.get_run_info(record.current).config
+    folder = Path(config.folder)
+    if getattr(config, "objects", None) is not None:
+        _write_objects(dataset, Run(folder))
+        return
     tables = [folder / schema.SCORES]
     tables += [
         Path(generation["folder"]) / schema.SYNTHETIC
@@ -51,3 +56,28 @@ def write(dataset: Any) -> None:
         method="manual",
         progress=False,
     )
+
+
+def _write_objects(dataset: Any, run: Run) -> None:
+    """The same for a run of objects, whose points are those of its patches."""
+    import fiftyone.brain as fob
+
+    table, record = run.path / schema.SCORES, run.record
+    if not table.is_file():
+        return
+    field = object_ranks.field_of(dataset, record)
+    frame = pd.read_parquet(table, columns=["rel_path", "object_id", "map_x", "map_y"]).dropna()
+    ids = object_ranks.label_ids(dataset, frame, record)
+    points = dict(zip(ids, frame[["map_x", "map_y"]].to_numpy(np.float64), strict=True))
+    samples = parts.images(dataset)
+    present = {i for ids in samples.values(f"{boxes.inside(field)}.id") for i in ids or ()}
+    points = {key: point for key, point in points.items() if key in present}
+    if points:
+        fob.compute_visualization(
+            samples.exists(field.name),
+            patches_field=field.name,
+            points=points,
+            brain_key=BRAIN_KEY,
+            method="manual",
+            progress=False,
+        )

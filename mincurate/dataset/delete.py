@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mincurate.dataset import generated, lookup, ownership, removal
+from mincurate.dataset import generated, lookup, mined, object_ranks, ownership, removal
 from mincurate.dataset.database import check_database, fiftyone, place, quiet
 from mincurate.dataset.writer import write_run
 from mincurate.errors import UserError
@@ -32,7 +32,7 @@ def words(run: Run, *, keep_dataset: bool = False) -> str:
 
 
 def delete_run(run: Run, *, keep_dataset: bool = False, reporter: Reporter = SILENT) -> None:
-    """Delete a run's files, and its fields, views, tags and generated samples in FiftyOne.
+    """Delete a run's files, and its fields, views, tags, generated and mined samples in FiftyOne.
 
     The user's images stay. A dataset that other runs were written to shows the last of them.
 
@@ -51,6 +51,8 @@ def delete_run(run: Run, *, keep_dataset: bool = False, reporter: Reporter = SIL
             _check_here(run, present)
             if store.kind_of(run) == store.AUGMENT:
                 generated.remove(run, present)
+            elif store.kind_of(run) == store.MINE:
+                mined.remove(run, present)
             else:
                 remove_from_dataset(present, run.key, reporter)
     store.delete(run)
@@ -91,6 +93,9 @@ def remove_from_dataset(name: str, key: str, reporter: Reporter = SILENT) -> boo
         removal.clear(dataset, key)
     # The other runs are shown before this one is forgotten: if that fails, it can be done again.
     if others:
+        if not any(_of_objects(dataset, other) for other in others):
+            with quiet():
+                object_ranks.strip(dataset)
         _show_others(dataset, others, reporter)
     with quiet():
         if dataset.has_run(key):
@@ -102,6 +107,11 @@ def remove_from_dataset(name: str, key: str, reporter: Reporter = SILENT) -> boo
         ownership.copy(dataset)
         removal.finish(dataset)
     return True
+
+
+def _of_objects(dataset: Any, key: str) -> bool:
+    """Whether a run that was written to the dataset ranked objects."""
+    return dataset.has_run(key) and bool(getattr(dataset.get_run_info(key).config, "objects", None))
 
 
 def _show_others(dataset: Any, keys: list[str], reporter: Reporter) -> None:

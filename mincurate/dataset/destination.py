@@ -5,11 +5,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mincurate.dataset import ownership, reader
+from mincurate.dataset import boxes, object_ranks, ownership, reader
 from mincurate.dataset.app_config import (
     BRAIN_KEY,
     FIELDS,
     LABELS,
+    MINED,
+    MINED_FIELDS,
+    OBJECTS,
     PREDICTED,
     SYNTHETIC,
     SYNTHETIC_FIELDS,
@@ -18,6 +21,7 @@ from mincurate.dataset.app_config import (
     WORKSPACE,
 )
 from mincurate.dataset.database import fiftyone, load
+from mincurate.dataset.labels import LabelField
 from mincurate.errors import UserError
 from mincurate.runs.store import Run
 
@@ -58,6 +62,23 @@ def choose_name(place: str, name: str | None) -> str:
     raise UserError(f"No free dataset name like {first!r}; choose one with --dataset.")
 
 
+def check_objects(name: str, place: str, field: str) -> None:
+    """Raise `UserError` unless ranks of objects can be written to the dataset of this name.
+
+    Args:
+        place: what is scored; see `choose_name`.
+        field: with the objects, where ``place`` is this dataset.
+    """
+    fo = fiftyone()
+    if not fo.dataset_exists(name):
+        return
+    dataset = load(name)
+    own = not place.startswith("fiftyone:")
+    own = own or reader.split(place.removeprefix("fiftyone:"))[0] != name
+    of_objects = LabelField(OBJECTS, "Detections") if own else boxes.choose(dataset, field)
+    object_ranks.check(dataset, of_objects, own=own)
+
+
 def check_name(name: str) -> None:
     """Raise `UserError` unless scores can be written to the dataset of this name, or a new one."""
     fo = fiftyone()
@@ -88,6 +109,13 @@ def check_synthetic(dataset: Any) -> None:
     check_kind(dataset)
     names = (*SYNTHETIC_FIELDS, PREDICTED)
     _check_conflicts(dataset, ownership.conflicts(dataset, fields=names, views=[SYNTHETIC]))
+
+
+def check_mined(dataset: Any) -> None:
+    """Raise `UserError` unless mined images can be added to the dataset."""
+    check_kind(dataset)
+    conflicts = ownership.conflicts(dataset, fields=MINED_FIELDS, views=[MINED])
+    _check_conflicts(dataset, conflicts)
 
 
 def check_run(name: str, run: Run) -> None:

@@ -26,11 +26,13 @@ class Footprint:
         current: the run that the ranked views, the map and the panel show.
         generations: by key, the run whose ranks the generated images have (``base``) and where the
             files are (``folder``).
+        mines: the same of the runs that mined images.
         fields: sample fields.
         views: saved views.
         tags: sample tags.
         workspaces: saved workspaces.
         brain_runs: brain keys.
+        objects: digest of the objects in our field when they were last written.
         added: ``created_at``, ISO 8601, of the samples that were added to the user's dataset.
         app: parts of the App's settings that were empty before.
     """
@@ -43,11 +45,13 @@ class Footprint:
     runs: list[str] = field(default_factory=list)
     current: str | None = None
     generations: dict[str, dict[str, str]] = field(default_factory=dict)
+    mines: dict[str, dict[str, str]] = field(default_factory=dict)
     fields: list[str] = field(default_factory=list)
     views: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     workspaces: list[str] = field(default_factory=list)
     brain_runs: list[str] = field(default_factory=list)
+    objects: str | None = None
     added: list[str] = field(default_factory=list)
     app: list[str] = field(default_factory=list)
 
@@ -101,7 +105,9 @@ def forget(dataset: Any) -> None:
 def copy(dataset: Any) -> None:
     """Keep a copy of the record with every run that is registered in the dataset."""
     footprint = read(dataset)
-    for key in {*footprint.runs, *footprint.generations} & set(dataset.list_runs()):
+    for key in {*footprint.runs, *footprint.generations, *footprint.mines} & set(
+        dataset.list_runs()
+    ):
         config = dataset.get_run_info(key).config
         config.footprint = asdict(footprint)
         dataset.update_run_config(key, config)
@@ -130,7 +136,7 @@ def conflicts(
     """
     footprint = read(dataset)
     in_use = {
-        "fields": (set(dataset.get_field_schema()) - set(footprint.fields)) & set(fields),
+        "fields": (set(dataset.get_field_schema(flat=True)) - set(footprint.fields)) & set(fields),
         "saved views": (set(dataset.list_saved_views()) - set(footprint.views)) & set(views),
         "workspaces": (set(dataset.list_workspaces()) - set(footprint.workspaces))
         & set(workspaces),

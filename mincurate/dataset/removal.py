@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from mincurate import hashing
-from mincurate.dataset import app_config, ownership
+from mincurate.curation.review import SEEN_TAG
+from mincurate.curation.review import VERDICTS as TAGS
+from mincurate.dataset import app_config, object_ranks, ownership
 from mincurate.dataset import samples as parts
 from mincurate.dataset.app_config import (
     FIELDS,
     LABELS,
+    MINED,
+    MINED_FIELDS,
     PREDICTED,
     RUN,
     SYNTHETIC,
@@ -23,14 +27,16 @@ from mincurate.errors import UserError
 from mincurate.runs.store import Run
 
 REASON = "unscorable_reason"
+VERDICTS = (*TAGS, SEEN_TAG)
+"""Tags of a review."""
 OF_USERS = ("description", "tags", "classes", "default_classes", "mask_targets", "skeletons")
 """Entries of a dataset that mincurate never writes."""
 
 
 def contents(dataset: Any) -> str:
     """A digest of the real samples and their labels."""
-    ours = parts.GENERATION in ownership.read(dataset).fields
-    query = {parts.GENERATION: None} if ours else {}
+    fields = ownership.read(dataset).fields
+    query = {name: None for name in (parts.GENERATION, parts.MINED_BY) if name in fields}
     cursor = dataset._sample_collection.find(query, {"filepath": 1, LABELS: 1}).sort("_id")
     return hashing.hash_chunks(repr((s.get("filepath"), s.get(LABELS))).encode() for s in cursor)
 
@@ -49,6 +55,7 @@ def clear(dataset: Any, key: str) -> None:
     """Remove the values and tags of the samples whose scores are from this run."""
     from fiftyone import ViewField
 
+    object_ranks.clear(dataset, key)
     entries = ownership.read(dataset)
     if RUN not in entries.fields or not dataset.has_field(RUN):
         return
@@ -66,10 +73,11 @@ def strip_scores(dataset: Any) -> None:
     """Remove fields, views, tags and settings of the App of the scored runs."""
     import fiftyone as fo
 
+    object_ranks.strip(dataset)
     entries = ownership.read(dataset)
     for key in set(entries.brain_runs) & set(dataset.list_brain_runs()):
         dataset.delete_brain_run(key)
-    ranked = set(entries.views) - {SYNTHETIC}
+    ranked = set(entries.views) - {SYNTHETIC, MINED}
     for view in ranked & set(dataset.list_saved_views()):
         dataset.delete_saved_view(view)
     for name in set(entries.workspaces) & set(dataset.list_workspaces()):
@@ -92,15 +100,25 @@ def strip_scores(dataset: Any) -> None:
 
 def strip_generated(dataset: Any) -> None:
     """Remove the fields and the view that generated images alone need."""
+    _strip(dataset, SYNTHETIC, (*SYNTHETIC_FIELDS, PREDICTED))
+
+
+def strip_mined(dataset: Any) -> None:
+    """Remove the fields and the view that mined images alone need."""
+    _strip(dataset, MINED, tuple(MINED_FIELDS))
+
+
+def _strip(dataset: Any, view: str, names: tuple[str, ...]) -> None:
+    """Remove a saved view and fields, as far as they are ours."""
     entries = ownership.read(dataset)
-    if SYNTHETIC in entries.views and dataset.has_saved_view(SYNTHETIC):
-        dataset.delete_saved_view(SYNTHETIC)
-    fields = [f for f in (*SYNTHETIC_FIELDS, PREDICTED) if f in entries.fields]
+    if view in entries.views and dataset.has_saved_view(view):
+        dataset.delete_saved_view(view)
+    fields = [name for name in names if name in entries.fields]
     dataset.delete_sample_fields([field for field in fields if dataset.has_field(field)])
     ownership.change(
         dataset,
         fields=[field for field in entries.fields if field not in fields],
-        views=[view for view in entries.views if view != SYNTHETIC],
+        views=[name for name in entries.views if name != view],
     )
 
 
@@ -142,7 +160,7 @@ def finish(dataset: Any) -> None:
     import fiftyone as fo
 
     entries = ownership.read(dataset)
-    if entries.runs or entries.generations:
+    if entries.runs or entries.generations or entries.mines:
         return
     if entries.created and not _holds_work(dataset):
         dataset.delete()
@@ -204,4 +222,5 @@ def without(entries: ownership.Footprint, key: str) -> ownership.Footprint:
         entries,
         runs=[run for run in entries.runs if run != key],
         generations={k: v for k, v in entries.generations.items() if k != key},
+        mines={k: v for k, v in entries.mines.items() if k != key},
     )

@@ -1,12 +1,15 @@
-"""The samples of a FiftyOne dataset: the user's, and those that mincurate generated."""
+"""The samples of a FiftyOne dataset: the user's, those generated, and those mined."""
 
 from typing import Any
 
+from mincurate.curation.review import KEEP_TAG
 from mincurate.dataset import ownership
 from mincurate.errors import UserError
 
 GENERATION = "generation"
 """Field of generated images alone: how each was made, and in which run."""
+MINED_BY = "mined_by"
+"""Field of mined images alone: the run that found each."""
 IMAGE_ONLY = "mincurate scores whole images"
 
 
@@ -30,7 +33,8 @@ def flat(samples: Any, what: str) -> Any:
         parts = "patches" if samples._is_patches else "frames" if samples._is_frames else "clips"
         raise UserError(
             f"{what} shows {parts} of samples and {IMAGE_ONLY}: score the dataset or a view of its "
-            f"samples, or export the {parts} as files and score their folder."
+            f"samples (with --objects FIELD for its objects), or export the {parts} as files and "
+            "score their folder."
         )
     if samples._is_dynamic_groups:
         samples = samples.flatten()
@@ -49,26 +53,49 @@ def flat(samples: Any, what: str) -> Any:
 
 
 def real(samples: Any) -> Any:
-    """A dataset or view without the images that mincurate generated."""
-    from fiftyone import ViewField
+    """A dataset or view without what mincurate generated, or mined and nobody has kept."""
+    from fiftyone import ViewField as F
 
-    if not _may_hold_generated(samples):
-        return samples.view()
-    return samples.match(~ViewField(GENERATION).exists())
+    view = samples.view()
+    if _holds(samples, GENERATION):
+        view = view.match(~F(GENERATION).exists())
+    if _holds(samples, MINED_BY):
+        view = view.match(~F(MINED_BY).exists() | F("tags").contains(KEEP_TAG))
+    return view
 
 
 def generated(samples: Any, keys: list[str] | None = None) -> Any:
     """The images that mincurate generated, or those of some generations."""
     from fiftyone import ViewField
 
-    if not _may_hold_generated(samples):
+    if not _holds(samples, GENERATION):
         return samples.select([])
     if keys is None:
         return samples.match(ViewField(GENERATION).exists())
     return samples.match(ViewField(f"{GENERATION}.run").is_in(keys))
 
 
-def _may_hold_generated(samples: Any) -> bool:
-    """Whether the field that only generated images have is there and ours; tags are anybody's."""
+def mined(samples: Any, key: str | None = None) -> Any:
+    """The images that were mined, or those of one run."""
+    from fiftyone import ViewField
+
+    if not _holds(samples, MINED_BY):
+        return samples.select([])
+    of = ViewField(MINED_BY)
+    return samples.match(of.exists() if key is None else of == key)
+
+
+def kept(samples: Any) -> Any:
+    """The mined images that a person has kept."""
+    return mined(samples).match_tags(KEEP_TAG)
+
+
+def candidates(samples: Any) -> Any:
+    """The mined images that nobody has kept: they are proposals, not part of the dataset."""
+    return mined(samples).match_tags(KEEP_TAG, bool=False)
+
+
+def _holds(samples: Any, field: str) -> bool:
+    """Whether a field by which mincurate knows its images is there and ours; tags are anybody's."""
     dataset = samples._root_dataset
-    return GENERATION in ownership.read(dataset).fields and dataset.has_field(GENERATION)
+    return field in ownership.read(dataset).fields and dataset.has_field(field)

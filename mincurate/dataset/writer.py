@@ -15,7 +15,14 @@ import pandas as pd
 from bson import ObjectId
 from pymongo.errors import PyMongoError
 
-from mincurate.dataset import app_config, brain_map, destination, ownership, removal
+from mincurate.dataset import (
+    app_config,
+    brain_map,
+    destination,
+    object_ranks,
+    ownership,
+    removal,
+)
 from mincurate.dataset import samples as parts
 from mincurate.dataset.app_config import COLUMN_OF, FIELDS, LABELS, PREVIEW, RUN, UNSCORABLE
 from mincurate.dataset.database import (
@@ -101,20 +108,16 @@ def _write_run(run: Run, name: str, reporter: Reporter) -> Written:
     scored_here = record["source"].get("dataset_id") == str(dataset._doc.id)
     try:
         with reporter.task("Writing dataset", len(frame), "samples") as advance, quiet():
-            frame, new = _match(dataset, frame, scored_here=scored_here)
             before = ownership.read(dataset)
             changed = bool(before.runs) and before.contents != removal.contents(dataset)
-            ranking = str(record.get("rank_by", "minority"))
-            fields = _declare_fields(fo, dataset, frame, ranking, labelled=not scored_here)
-            frame.loc[new.index, "id"] = _add_samples(fo, dataset, new, fields, advance)
-            if not scored_here:
-                _write_labels(fo, dataset, frame)
-            _write_tags(dataset, frame)
-            _write_fields(dataset, frame, fields)
-            advance(len(frame) - len(new), "")
+            of_rows = _write_images if run.objects is None else _write_objects
+            added, updated = of_rows(fo, dataset, frame, run, scored_here, advance)
             _register(dataset, run, changed)
             brain_map.write(dataset)
-            app_config.save_views(fo, dataset)
+            if run.objects is None:
+                app_config.save_views(fo, dataset)
+            else:
+                object_ranks.save_view(dataset, object_ranks.field_of(dataset, record), run.key)
             app_config.configure(fo, dataset, record)
             dataset.save()
             ownership.copy(dataset)
@@ -128,7 +131,37 @@ def _write_run(run: Run, name: str, reporter: Reporter) -> Written:
             f"FiftyOne's database was lost while writing ({type(error).__name__}). All results are "
             f"in {run.path}; give the same command again to store them, which takes seconds."
         ) from error
-    return Written(name, len(new), len(frame) - len(new), time.monotonic() - started)
+    return Written(name, added, updated, time.monotonic() - started)
+
+
+def _write_images(
+    fo: Any, dataset: Any, frame: pd.DataFrame, run: Run, scored_here: bool, advance: Advance
+) -> tuple[int, int]:
+    """Write a row of the table into each sample; how many were added, and how many were there."""
+    frame, new = _match(dataset, frame, scored_here=scored_here)
+    ranking = str(run.record.get("rank_by", "minority"))
+    fields = _declare_fields(fo, dataset, frame, ranking, labelled=not scored_here)
+    frame.loc[new.index, "id"] = _add_samples(fo, dataset, new, fields, advance)
+    if not scored_here:
+        _write_labels(fo, dataset, frame)
+    _write_tags(dataset, frame)
+    _write_fields(dataset, frame, fields)
+    advance(len(frame) - len(new), "")
+    return len(new), len(frame) - len(new)
+
+
+def _write_objects(
+    fo: Any, dataset: Any, frame: pd.DataFrame, run: Run, scored_here: bool, advance: Advance
+) -> tuple[int, int]:
+    """Write a row of the table onto each object; samples are added for images that have none."""
+    key = "sample_id" if scored_here else "path"
+    images = frame.drop_duplicates(key).assign(label=None)
+    images, new = _match(dataset, images, scored_here=scored_here)
+    images.loc[new.index, "id"] = _add_samples(fo, dataset, new, [], advance)
+    frame = frame.merge(images[[key, "id"]], on=key)
+    object_ranks.write(fo, dataset, frame, run.record)
+    advance(len(frame) - len(new), "")
+    return len(new), len(images) - len(new)
 
 
 def _previews(run: Run, hashes: pd.Series) -> list[str | None]:
@@ -311,6 +344,7 @@ def _register(dataset: Any, run: Run, changed: bool) -> None:
         folder=str(run.path),
         model_hash=model.get("hash"),
         model=model.get("name"),
+        objects=run.objects,
         **{name: record.get(name) for name in scored},
         **{name: record[name] for name in ranked},
     )

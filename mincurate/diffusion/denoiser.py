@@ -13,17 +13,21 @@ import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 
 from mincurate import hashing
 from mincurate.errors import UserError
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DModel
+
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 """diffusers' names; ``sample`` is x0."""
@@ -76,14 +80,16 @@ class Denoiser:
         image_size: side of the square images the model works on, in pixels.
         trained_sigmas: the range of noise levels the model was trained on; ``None`` means all.
         bands: channels of an image: RGB, or as many as the images that it was trained on have.
+        kind: what it was read from, in words.
     """
 
-    unet: UNet2DModel
+    unet: "UNet2DModel"
     alphas_cumprod: Tensor
     prediction_type: str
     name: str
     image_size: int
     trained_sigmas: tuple[float, float] | None = None
+    kind: str = "UNet2DModel"
     bands: int = 3
 
     @property
@@ -236,10 +242,13 @@ class Denoiser:
 
     def save(self, folder: Path) -> None:
         """Write the model as a diffusers pipeline folder (safetensors)."""
+        from diffusers import DDPMPipeline, DDPMScheduler
+
         scheduler = DDPMScheduler(
             trained_betas=betas(self.alphas_cumprod).tolist(),
             num_train_timesteps=len(self.alphas_cumprod),
             prediction_type=self.prediction_type,
+            variance_type="learned_range" if self.learns_variance else "fixed_small",
         )
         try:
             DDPMPipeline(unet=self.unet, scheduler=scheduler).save_pretrained(folder)

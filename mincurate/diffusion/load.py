@@ -1,4 +1,4 @@
-"""Load a denoiser from a diffusers folder or the Hugging Face hub, and make sure that it works.
+"""Load a denoiser from a folder, a file or the Hugging Face hub, and make sure that it works.
 
 A model that cannot be used is refused in one sentence. Nothing is guessed that decides a score,
 but for a bare network's noise schedule.
@@ -6,64 +6,82 @@ but for a bare network's noise schedule.
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import diffusers
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor
 
 from mincurate.compute.device import out_of_memory
-from mincurate.diffusion import hub, model_folder
+from mincurate.diffusion import adm, hub, model_folder
 from mincurate.diffusion.channels_last import channels_last
 from mincurate.diffusion.denoiser import PREDICTION_TYPES, Denoiser
 from mincurate.diffusion.model_folder import READS, WEIGHTS, ModelFolder
 from mincurate.errors import UserError, reason
 from mincurate.runs.schema import MODEL_RECORD
 
+if TYPE_CHECKING:
+    from diffusers import UNet2DModel
+
+
 BARE_SCHEDULE: dict[str, object] = {"num_train_timesteps": 1000, "beta_schedule": "linear"}
 """Assumed for a network without a noise schedule: DDPM's own."""
+TRIED = 64
+"""Side in pixels of what a network is tried out on."""
 ZERO_SNR = 2.0**-24
 """Stands for a last ``alphas_cumprod`` of 0, as in diffusers' EulerDiscreteScheduler."""
 
 
 def load_denoiser(model: str, device: str = "cpu") -> Denoiser:
-    """Load a diffusers pipeline folder, a ``UNet2DModel`` folder, or a model of the hub.
+    """Load a diffusers pipeline folder, a ``UNet2DModel`` folder, an ADM file or a hub's model.
 
     Only safetensors files, or files that ``torch.load(weights_only=True)`` accepts, are read.
 
     Args:
-        model: a folder, or the name of a repository on the Hugging Face hub.
+        model: a folder, a checkpoint file of guided-diffusion, or the name of a repository on the
+            Hugging Face hub.
 
     Raises:
         UserError: there is no such model, or mincurate cannot use it.
     """
-    folder = Path(model).expanduser()
-    if folder.is_file():
-        raise UserError(model_folder.not_diffusers(f"{model} is a single file", folder.name))
+    path = Path(model).expanduser()
+    return prepare(adm.load(path) if path.is_file() else _from_folder(path, model), device)
+
+
+def prepare(denoiser: Denoiser, device: str = "cpu") -> Denoiser:
+    """The denoiser on ``device``, laid out for speed, after checks that it works.
+
+    Raises:
+        UserError: it does not.
+    """
+    check_finite(denoiser.unet.state_dict(), f"The model {denoiser.name}")
+    _check_pixels(denoiser.unet, denoiser.name, denoiser.bands)
+    unet = channels_last(denoiser.unet.eval().requires_grad_(False).to(device))
+    denoiser = replace(
+        denoiser, unet=unet, image_size=_image_size(unet, denoiser.name, denoiser.bands)
+    )
+    _try_out(denoiser)
+    return denoiser
+
+
+def _from_folder(folder: Path, model: str) -> Denoiser:
+    """The denoiser of a folder, or of a repository on the hub."""
     if folder.is_dir():
         parts = model_folder.examine(folder, model)
     elif model.startswith((".", "/", "~")) or model.count("/") > 1:
         raise UserError(
-            f"There is no model folder {model}: give a diffusers pipeline or UNet2DModel folder, "
-            "or the name of a model on the Hugging Face hub such as google/ddpm-cifar10-32."
+            f"There is no model {model}: give a diffusers pipeline or UNet2DModel folder, an ADM "
+            "checkpoint (.pt), or the name of a model on the Hugging Face hub such as "
+            "google/ddpm-cifar10-32."
         )
     else:
         parts = _from_hub(model)
     bands = _bands(parts.root)
-    unet = _load_unet(parts.unet, model, bands)
+    unet = _load_unet(parts.unet, model)
     alphas_cumprod, prediction_type = _read_schedule(parts, model)
-    denoiser = Denoiser(
-        unet=channels_last(unet.eval().requires_grad_(False).to(device)),
-        alphas_cumprod=alphas_cumprod,
-        prediction_type=prediction_type,
-        name=model,
-        image_size=_image_size(unet, model, bands),
-        trained_sigmas=_trained_sigmas(parts.root, model),
-        bands=bands,
-    )
-    _try_out(denoiser)
-    return denoiser
+    trained = _trained_sigmas(parts.root, model)
+    return Denoiser(unet, alphas_cumprod, prediction_type, model, 0, trained, bands=bands)
 
 
 def _from_hub(model: str) -> ModelFolder:
@@ -80,7 +98,9 @@ def _from_hub(model: str) -> ModelFolder:
     return parts
 
 
-def _load_unet(folder: Path, name: str, bands: int) -> UNet2DModel:
+def _load_unet(folder: Path, name: str) -> "UNet2DModel":
+    from diffusers import UNet2DModel
+
     variants = model_folder.variants(folder)
     whole = [p for kind in ("safetensors", "bin") for p in folder.glob(f"{WEIGHTS}.{kind}*")]
     if not whole and len(variants) > 1:
@@ -115,8 +135,6 @@ def _load_unet(folder: Path, name: str, bands: int) -> UNet2DModel:
             f"The weights of {name} do not fit its {model_folder.CONFIG}, which has no place for "
             f"{len(info['unexpected_keys'])} of the tensors, such as {info['unexpected_keys'][0]}."
         )
-    check_finite(unet.state_dict(), f"The model {name}")
-    _check_unconditional(unet, name, bands)
     return unet
 
 
@@ -134,7 +152,7 @@ def check_finite(weights: Mapping[str, Tensor], what: str) -> None:
             )
 
 
-def _check_unconditional(unet: UNet2DModel, name: str, bands: int) -> None:
+def _check_pixels(unet: "UNet2DModel", name: str, bands: int) -> None:
     if unet.class_embedding is not None:
         raise UserError(
             f"The model {name} is class-conditional; {READS}. Train one with `mincurate train`."
@@ -154,7 +172,7 @@ def _check_unconditional(unet: UNet2DModel, name: str, bands: int) -> None:
         )
 
 
-def _image_size(unet: UNet2DModel, name: str, bands: int) -> int:
+def _image_size(unet: "UNet2DModel", name: str, bands: int) -> int:
     """The side of the images in pixels; what ``sample_size`` counts may be blocks of pixels."""
     size = unet.config.sample_size
     sides = list(size) if isinstance(size, list | tuple) else [size]
@@ -180,6 +198,8 @@ def _image_size(unet: UNet2DModel, name: str, bands: int) -> int:
 
 def _read_schedule(parts: ModelFolder, name: str) -> tuple[Tensor, str]:
     """``alphas_cumprod``, ``(T,)``, and the prediction type."""
+    import diffusers
+
     config = BARE_SCHEDULE
     if parts.schedule is not None:
         config = model_folder.read_json(parts.schedule, name)
@@ -192,7 +212,7 @@ def _read_schedule(parts: ModelFolder, name: str) -> tuple[Tensor, str]:
         )
     try:
         scheduler_class = getattr(diffusers, kind, None) if kind.endswith("Scheduler") else None
-        scheduler = (scheduler_class or DDPMScheduler).from_config(config)
+        scheduler = (scheduler_class or diffusers.DDPMScheduler).from_config(config)
     except Exception as error:  # whatever a strange config makes the class raise
         raise UserError(f"The noise schedule of {name} cannot be read: {reason(error)}") from error
     alphas_cumprod = getattr(scheduler, "alphas_cumprod", None)
@@ -237,8 +257,12 @@ def _bands(folder: Path) -> int:
 
 
 def _try_out(denoiser: Denoiser) -> None:
-    """Raise `UserError` unless the network runs, whole and in halves, and returns numbers."""
-    side = denoiser.image_size
+    """Raise `UserError` unless the network runs, whole and in halves, and returns numbers.
+
+    A large network is tried out on a part of an image: a whole one takes a CPU half a minute.
+    """
+    multiple = denoiser.patch * 2 ** (len(denoiser.unet.config.down_block_types) - 1)
+    side = min(denoiser.image_size, -(-TRIED // multiple) * multiple)
     x = torch.zeros(1, denoiser.bands, side, side, device=denoiser.device)
     timesteps = torch.tensor([len(denoiser.alphas_cumprod) // 2], device=denoiser.device)
     try:

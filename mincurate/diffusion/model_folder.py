@@ -12,7 +12,7 @@ JSON_FILES = [INDEX, CONFIG, SCHEDULE, f"unet/{CONFIG}", f"scheduler/{SCHEDULE}"
 WEIGHTS = "diffusion_pytorch_model"
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".pkl", ".bin", ".safetensors")
 """Single files in which other programs keep weights."""
-READS = "mincurate reads unconditional pixel models (diffusers UNet2DModel)"
+READS = "mincurate reads unconditional pixel models: diffusers UNet2DModel, and ADM's .pt files"
 
 
 @dataclass(frozen=True)
@@ -119,14 +119,8 @@ def _not_a_model(folder: Path, name: str) -> str:
         )
     files = sorted(p.name for p in folder.glob("*") if p.suffix in CHECKPOINTS)
     if files:
-        return not_diffusers(f"{name} holds the checkpoint file {files[0]}", files[0])
+        return (
+            f"{name} is a folder with the checkpoint file {files[0]} and no {CONFIG}: a checkpoint "
+            f"of guided-diffusion (ADM) is read from its file, {Path(name) / files[0]}; {READS}."
+        )
     return f"{name} holds no model: there is no {CONFIG} in it; {READS}."
-
-
-def not_diffusers(what: str, file: str) -> str:
-    """Why a single file of weights cannot be read."""
-    kind = "guided-diffusion (ADM) checkpoints" if file.endswith((".pt", ".pth")) else "such files"
-    return (
-        f"{what}; {READS} in folders that `save_pretrained` writes, not {kind}: convert it with "
-        "diffusers' scripts first."
-    )

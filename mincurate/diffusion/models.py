@@ -76,7 +76,7 @@ def place(model: str) -> str:
     if not model.startswith(store.PREFIX) or Path(model).exists():
         return model
     name = (store.find(model).record.get("model") or {}).get("name")
-    if not name or (Path(name).is_absolute() and not Path(name).is_dir()):
+    if not name or (Path(name).is_absolute() and not Path(name).exists()):
         raise UserError(f"The model of run {model} was deleted; score without --model.")
     return str(name)
 

@@ -16,7 +16,7 @@ from mincurate.evaluation.metrics import Vectors
 from mincurate.generation import generate, samplers
 from mincurate.generation.generate import Starts
 from mincurate.progress import Reporter
-from mincurate.ranking import reference
+from mincurate.ranking import joining
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
 from mincurate.runs import atomic_files as run_files
@@ -38,7 +38,7 @@ def make(
     real ones without guidance differ by their start alone: then the baseline starts from noise.
 
     Returns:
-        As `reference.join`. Images and scores stay on disk and are computed once.
+        As `joining.join`. Images and scores stay on disk and are computed once.
     """
     settings, folder = generation.record["settings"], generation.path / FOLDER
     denoiser = _model_of(generation, device)
@@ -75,7 +75,7 @@ def make(
     scored = _scored(folder, [content_hash for content_hash, _ in files])
     if scored is not None:
         return scored
-    frame, vectors = reference.join(base, scorer, files, reporter=reporter)
+    frame, vectors = joining.join(base, scorer, files, reporter=reporter)
     run_files.write_vectors(folder / schema.VECTORS, vectors)
     table = pa.Table.from_pandas(frame, preserve_index=False)
     run_files.write_table(folder / schema.SYNTHETIC, table)

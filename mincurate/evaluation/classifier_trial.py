@@ -1,255 +1,241 @@
-"""Does adding the synthetic images help? A small classifier is trained without and with them.
+"""Does training with the generated images pay? The same classifier is trained in several ways.
 
-Adding images of a label also shows the label more often. A third training has only that effect:
-copies of real images take the place of the synthetic ones (oversampling). Synthetic images are
-worth what they add beyond it.
+The rivals of generated images are cheap: copies of real images, a balanced loss, synthetic
+features, real images from a pool. All are tested on the same held-out real images.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-import torch
-import torch.nn.functional as F
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
-from mincurate.errors import UserError
+from mincurate.evaluation import students, training_arms
+from mincurate.evaluation.students import Student
+from mincurate.evaluation.training_arms import GENERATED, NOTHING, Material
 
-STEPS = 200
-BATCH = 64
-RATE = 3e-3
+RESAMPLES = 1000
+RARE, REST, ALL = "rare", "rest", "all"
+"""Groups of labels; their recall is the mean over the labels."""
 
 
-@dataclass(frozen=True)
-class Downstream:
-    """Recall on held-out real images: without the synthetic ones, with copies, with them.
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """How one student did on the test images.
 
     Attributes:
-        classes: one row per class: ``class``, ``rare``, ``n_train`` (real), ``n_synthetic``,
-            ``n_test``, and the figures below.
-        groups: the means over classes, one row each for ``rare``, ``rest`` and ``all``: ``group``,
-            and the figures below.
-        without: recall ``(seeds, classes)``.
-        oversampled: the same, with as many copies of real images as there are synthetic ones.
-        with_synthetic: the same, with the synthetic images.
-
-    The figures are ``recall_without``, ``recall_oversampled``, ``recall_with``; ``change``,
-    ``recall_with`` less ``recall_without``; and ``gain``, ``recall_with`` less
-    ``recall_oversampled``. ``low``, ``high``, ``gain_low`` and ``gain_high`` are the ends of the
-    95 % intervals of these two over seeds. They cover the randomness of training, not the choice of
-    the test images: with few of those in a class, its recall is coarse.
+        student: its name.
+        arms: what it was trained with; ``generated`` once, at the weight that did best.
+        recall: ``(arms, labels)``, mean over seeds.
+        resampled: the same, ``(RESAMPLES, arms, labels)``, over seeds and test images at once.
+        rare: ``(labels,)``, which are rare.
+        weight: of generated images, the one that did best.
     """
 
-    classes: pd.DataFrame
-    groups: pd.DataFrame
-    without: NDArray[np.float64]
-    oversampled: NDArray[np.float64]
-    with_synthetic: NDArray[np.float64]
+    student: str
+    arms: list[str]
+    recall: NDArray[np.float64]
+    resampled: NDArray[np.float64]
+    rare: NDArray[np.bool_]
+    weight: float
+
+    def groups(self) -> dict[str, NDArray[np.bool_]]:
+        """The labels of `RARE`, `REST` and `ALL`; a group without labels is left out."""
+        members = {RARE: self.rare, REST: ~self.rare, ALL: np.ones_like(self.rare)}
+        return {name: labels for name, labels in members.items() if labels.any()}
+
+    @property
+    def aim(self) -> NDArray[np.bool_]:
+        """The labels that count: the rare ones, or all where none is rare."""
+        return self.groups().get(RARE, np.ones_like(self.rare))
+
+    def interval(
+        self, arm: str, labels: NDArray[np.bool_], less: str | None = None
+    ) -> tuple[float, float, float]:
+        """Mean recall of some labels, with its 95 % interval; less that of another arm."""
+        i, j = self.arms.index(arm), None if less is None else self.arms.index(less)
+        value, samples = self.recall[i, labels].mean(), self.resampled[:, i, labels].mean(1)
+        if j is not None:
+            value -= self.recall[j, labels].mean()
+            samples = samples - self.resampled[:, j, labels].mean(1)
+        low, high = np.quantile(samples, [0.025, 0.975])
+        return float(value), float(low), float(high)
+
+
+@dataclass(frozen=True, eq=False)
+class Downstream:
+    """The outcome of a trial.
+
+    Attributes:
+        table: one row per student, arm and group or label (``of``), with ``recall``, ``low``,
+            ``high``, and the difference to training with nothing more: ``change``,
+            ``change_low``, ``change_high``. Intervals of 95 % cover the randomness of training and
+            the choice of the test images.
+        labels: one row per label: ``label``, ``rare``, ``n_train``, ``n_generated``, ``n_mined``,
+            ``n_test``.
+        outcomes: of every student.
+    """
+
+    table: pd.DataFrame
+    labels: pd.DataFrame
+    outcomes: list[Outcome]
 
 
 def compare(
-    train: tuple[ArrayLike, Sequence[object]],
-    synthetic: tuple[ArrayLike, Sequence[object]],
-    test: tuple[ArrayLike, Sequence[object]],
+    materials: Mapping[Student, Material],
+    names: Sequence[str],
+    rare: Sequence[str],
+    seeds: Sequence[int],
     *,
-    rare: Sequence[object],
-    like: ArrayLike | None = None,
-    seeds: Sequence[int] = (0, 1, 2),
-    steps: int = STEPS,
-    batch_size: int = BATCH,
     device: str = "cpu",
     advance: Callable[[int], None] = lambda n: None,
 ) -> Downstream:
-    """Train on ``train``, alone, with copies, and with ``synthetic``; test all three on ``test``.
+    """Train every student in every way, and test it.
 
-    For every seed all three start from the same weights and train for the same number of steps.
-    Batches are drawn uniformly from all images, so that adding images of a class shows it more
-    often; the copies show it as often (see `copies`).
+    For every seed all arms start from the same weights and train for the same number of steps.
 
     Args:
-        train: real images ``(N, 3, H, W)`` uint8, and their labels ``(N,)``.
-        synthetic: generated images of the same size, and their labels.
-        test: held-out real images, and their labels; none of them may be in the other two.
-        rare: the labels that count as rare.
-        like: ``(N,)`` true for the images of ``train`` of the kind that was generated: only those
-            are copied where a label has any; None for all.
-        seeds: at least 3.
-        advance: called with 1 after each of the ``3 * len(seeds)`` trainings.
-
-    Raises:
-        UserError: there are too few classes or seeds, or a class has no test image.
+        materials: what each student sees; all have the same images in the same order.
+        names: of the labels, by their number.
+        rare: those that count as rare.
+        seeds: of the trainings, different ones.
+        advance: called with 1 after each training.
     """
-    if len(set(seeds)) < 3:
-        raise UserError("Comparing trainings needs at least 3 different seeds.")
-    x, names = _images(train)
-    added, added_names = _images(synthetic)
-    held, held_names = _images(test)
-    classes = sorted(set(names), key=str)
-    if len(classes) < 2:
-        raise UserError("A classifier needs real images of at least 2 labels.")
-    number = {name: i for i, name in enumerate(classes)}
-    unknown = (set(added_names) | set(held_names) | set(rare)) - set(classes)
-    if unknown:
-        raise UserError(f"No real training image has the label {unknown.pop()!r}.")
-    if set(held_names) != set(classes):
-        missing = sorted(set(classes) - set(held_names), key=str)[0]
-        raise UserError(
-            f"No held-out image has the label {missing!r}, so its recall cannot be measured."
-        )
-    if any(len(images) and images.shape[1:] != x.shape[1:] for images in (added, held)):
-        raise ValueError("images must all have one size")
-    y, added_y, held_y = (
-        torch.tensor([number[n] for n in group], dtype=torch.long)
-        for group in (names, added_names, held_names)
+    is_rare = np.isin(np.array(names), list(rare))
+    outcomes = [
+        _outcome(student, material, is_rare, seeds, device, advance)
+        for student, material in materials.items()
+    ]
+    rows = [row for outcome in outcomes for row in _rows(outcome, names)]
+    return Downstream(
+        pd.DataFrame(rows), _counts(next(iter(materials.values())), names, is_rare), outcomes
     )
-    recalls = np.zeros((3, len(seeds), len(classes)))
-    for i, seed in enumerate(seeds):
-        copied = torch.from_numpy(copies(names, added_names, like=like, seed=seed))
-        arms = [(x, y), (torch.cat([x, x[copied]]), torch.cat([y, y[copied]]))]
-        arms.append((torch.cat([x, added]), torch.cat([y, added_y])) if len(added) else (x, y))
-        for arm, (images, labels) in enumerate(arms):
-            net = _train(images, labels, len(classes), seed, steps, batch_size, device)
-            recalls[arm, i] = _recall(net, held, held_y, device)
+
+
+def trainings(materials: Mapping[Student, Material], seeds: Sequence[int]) -> int:
+    """How many trainings `compare` makes."""
+    common = 3 + len(training_arms.WEIGHTS)
+    each = [
+        common + (m.mined is not None) + (m.vectors and len(m.generated[1]) > 0)
+        for m in materials.values()
+    ]
+    return len(seeds) * sum(each)
+
+
+def _outcome(
+    student: Student,
+    material: Material,
+    rare: NDArray[np.bool_],
+    seeds: Sequence[int],
+    device: str,
+    advance: Callable[[int], None],
+) -> Outcome:
+    inputs, truth = material.test
+    hits: dict[tuple[str, float | None], list[NDArray[np.bool_]]] = {}
+    for seed in seeds:
+        for arm in training_arms.arms(material, len(rare), seed):
+            net = students.train(student, arm, len(rare), seed, device)
+            right = (students.predict(net, inputs, device) == truth).numpy()
+            hits.setdefault((arm.name, arm.weight), []).append(right)
             advance(1)
-    rare_classes = np.array([name in set(rare) for name in classes])
-    table = _changes(recalls)
-    table.insert(0, "class", pd.Series(classes, dtype=object))
-    table.insert(1, "rare", rare_classes)
-    for position, (column, group) in enumerate(
-        [("n_train", y), ("n_synthetic", added_y), ("n_test", held_y)], start=2
-    ):
-        table.insert(position, column, torch.bincount(group, minlength=len(classes)).numpy())
-    groups = {"rare": rare_classes, "rest": ~rare_classes, "all": np.ones_like(rare_classes)}
-    groups = {name: members for name, members in groups.items() if members.any()}
-    means = np.stack([recalls[:, :, members].mean(2) for members in groups.values()], axis=2)
-    summary = _changes(means)
-    summary.insert(0, "group", list(groups))
-    return Downstream(table, summary, *recalls)
+    labels = truth.numpy()
+    correct = {arm: np.stack(right) for arm, right in hits.items()}
+    weighted = {weight: c for (name, weight), c in correct.items() if name == GENERATED}
+    single = {name: c for (name, _), c in correct.items() if name != GENERATED}
+    aim = rare if rare.any() else np.ones_like(rare)
+    weight, generated = best_weight({w: c for w, c in weighted.items() if w}, labels, aim)
+    single[GENERATED] = generated
+    stacked = np.stack(list(single.values())).astype(np.float64)
+    recall = np.stack([stacked[:, :, labels == k].mean((1, 2)) for k in range(len(rare))], axis=1)
+    return Outcome(
+        student.name, list(single), recall, _resample(stacked, labels, len(rare)), rare, weight
+    )
 
 
-def copies(
-    labels: Sequence[object],
-    added: Sequence[object],
-    *,
-    like: ArrayLike | None = None,
-    seed: int,
-) -> NDArray[np.int64]:
-    """Which real images to copy so that every label is added as often as in ``added``.
+def best_weight(
+    correct: Mapping[float, NDArray[np.bool_]], labels: NDArray[np.int64], aim: NDArray[np.bool_]
+) -> tuple[float, NDArray[np.bool_]]:
+    """The weight with the best recall, and hits ``(seeds, N)`` that were not chosen by themselves.
 
-    The images of a label are copied in turn, in a random order: with 3 of them and 7 copies, each
-    is copied twice and one a third time.
+    Every half of the test images is judged at the weight that is best on the other half: the best
+    of several would look better than it is.
 
     Args:
-        labels: ``(N,)``, of the real images.
-        added: ``(M,)``, of the images that the copies replace; each is in ``labels``.
-        like: ``(N,)`` true for the images to copy where a label has any; None for all.
-
-    Returns:
-        ``(M,)`` rows of real images, in the order of ``added``.
+        correct: weight to hits ``(seeds, N)``.
+        labels: ``(N,)``, of the test images.
+        aim: ``(labels,)``, those whose recall counts.
     """
-    names = np.empty(len(labels), dtype=object)
-    names[:] = list(labels)
-    chosen = np.ones(len(names), dtype=bool) if like is None else np.asarray(like, dtype=bool)
-    if chosen.shape != names.shape:
-        raise ValueError(f"{chosen.shape} marks for {len(names)} images")
-    rng = np.random.default_rng(seed)
-    added_names = np.empty(len(added), dtype=object)
-    added_names[:] = list(added)
-    rows = np.zeros(len(added_names), dtype=np.int64)
-    for name in sorted(set(added), key=str):
-        sources = np.flatnonzero((names == name) & chosen)
-        if len(sources) == 0:
-            sources = np.flatnonzero(names == name)
-        targets = np.flatnonzero(added_names == name)
-        rows[targets] = np.resize(rng.permutation(sources), len(targets))
+
+    def best(rows: NDArray[np.bool_]) -> float:
+        def recall(weight: float) -> float:
+            means = [
+                correct[weight][:, rows & (labels == k)].mean()
+                for k in np.flatnonzero(aim)
+                if (rows & (labels == k)).any()
+            ]
+            return float(np.mean(means)) if means else 0.0
+
+        return max(correct, key=recall)
+
+    half = np.zeros(len(labels), dtype=bool)
+    rng = np.random.default_rng(0)
+    for k in np.unique(labels):
+        mine = rng.permutation(np.flatnonzero(labels == k))
+        half[mine[rng.integers(2) :: 2]] = True
+    honest = np.where(half, correct[best(~half)], correct[best(half)])
+    return best(np.ones_like(half)), honest
+
+
+def _resample(
+    correct: NDArray[np.float64], labels: NDArray[np.int64], num_labels: int
+) -> NDArray[np.float64]:
+    """Recall ``(RESAMPLES, arms, labels)`` of hits ``(arms, seeds, N)``: bootstrap over seeds and,
+    within each label, over test images."""
+    rng = np.random.default_rng(0)
+    _, seeds, _ = correct.shape
+    of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
+    recalls = []
+    for k in range(num_labels):
+        mine = correct[:, :, labels == k]
+        n = mine.shape[2]
+        of_images = rng.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
+        recalls.append(np.einsum("bs,asb->ba", of_seeds, mine @ of_images.T))
+    return np.stack(recalls, axis=2)
+
+
+def _rows(outcome: Outcome, names: Sequence[str]) -> list[dict[str, object]]:
+    single = {name: np.arange(len(names)) == k for k, name in enumerate(names)}
+    kinds = {"group": outcome.groups(), "label": single}
+    rows: list[dict[str, object]] = []
+    for arm in outcome.arms:
+        for kind, members in kinds.items():
+            for of, labels in members.items():
+                recall, low, high = outcome.interval(arm, labels)
+                change, change_low, change_high = outcome.interval(arm, labels, NOTHING)
+                rows.append(
+                    {
+                        "student": outcome.student,
+                        "arm": arm,
+                        "weight": outcome.weight if arm == GENERATED else np.nan,
+                        "kind": kind,
+                        "of": of,
+                        "recall": recall,
+                        "low": low,
+                        "high": high,
+                        "change": change,
+                        "change_low": change_low,
+                        "change_high": change_high,
+                    }
+                )
     return rows
 
 
-def _images(pair: tuple[ArrayLike, Sequence[object]]) -> tuple[Tensor, list[object]]:
-    images, labels = np.asarray(pair[0]), list(pair[1])
-    if len(images) != len(labels):
-        raise ValueError(f"{len(images)} images and {len(labels)} labels")
-    if len(images) and (images.ndim != 4 or images.shape[1] != 3 or images.dtype != np.uint8):
-        raise ValueError(
-            f"images must be (N, 3, H, W) uint8, not {images.shape} {images.dtype.name}"
-        )
-    return torch.from_numpy(np.ascontiguousarray(images)), labels
-
-
-def _network(classes: int) -> nn.Sequential:
-    """Four stages of convolutions, each at half the size of the one before; any image size."""
-    widths = (3, 16, 32, 64, 128)
-    stages: list[nn.Module] = []
-    for before, width in pairwise(widths):
-        stages += [nn.Conv2d(before, width, 3, stride=1 + (before > 3), padding=1)]
-        stages += [nn.GroupNorm(8, width), nn.ReLU()]
-    return nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, classes))
-
-
-def _train(
-    images: Tensor, labels: Tensor, classes: int, seed: int, steps: int, batch: int, device: str
-) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = _network(classes).to(device)
-    draw = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=RATE, total_steps=steps)
-    for _ in range(steps):
-        chosen = torch.randint(len(images), (batch,), generator=draw)
-        logits = net(_scaled(images[chosen], device))
-        loss = F.cross_entropy(logits, labels[chosen].to(device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    return net
-
-
-@torch.no_grad()
-def _recall(net: nn.Module, images: Tensor, labels: Tensor, device: str) -> NDArray[np.float64]:
-    """Recall of every class, ``(classes,)``; all classes have test images."""
-    from sklearn.metrics import recall_score
-
-    net.eval()
-    logits = torch.cat([net(_scaled(part, device)).cpu() for part in images.split(256)])
-    return np.asarray(recall_score(labels, logits.argmax(1), average=None, labels=labels.unique()))
-
-
-def _scaled(images: Tensor, device: str) -> Tensor:
-    return images.to(device).float() / 127.5 - 1
-
-
-def _changes(recalls: NDArray[np.float64]) -> pd.DataFrame:
-    """Recall ``(3, seeds, n)`` as ``n`` rows, with the intervals of the paired differences."""
-    without, copied, added = recalls
-    change, low, high = _difference(added - without)
-    gain, gain_low, gain_high = _difference(added - copied)
-    return pd.DataFrame(
-        {
-            "recall_without": without.mean(0),
-            "recall_oversampled": copied.mean(0),
-            "recall_with": added.mean(0),
-            "change": change,
-            "low": low,
-            "high": high,
-            "gain": gain,
-            "gain_low": gain_low,
-            "gain_high": gain_high,
-        }
-    )
-
-
-def _difference(
-    values: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Mean of ``(seeds, n)`` over seeds, and the ends of Student's 95 % interval of it."""
-    from scipy.stats import t
-
-    seeds = len(values)
-    half = t.ppf(0.975, seeds - 1) * values.std(0, ddof=1) / np.sqrt(seeds)
-    mean = values.mean(0)
-    return mean, mean - half, mean + half
+def _counts(material: Material, names: Sequence[str], rare: NDArray[np.bool_]) -> pd.DataFrame:
+    sets = {"train": material.real, "generated": material.generated, "mined": material.mined}
+    sets |= {"test": material.test}
+    table = pd.DataFrame({"label": list(names), "rare": rare})
+    for name, labelled in sets.items():
+        labels = np.zeros(0, np.int64) if labelled is None else labelled[1].numpy()
+        table[f"n_{name}"] = np.bincount(labels, minlength=len(names))
+    return table

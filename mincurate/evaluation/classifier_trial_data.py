@@ -6,11 +6,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from numpy.typing import NDArray
 
 from mincurate.errors import UserError
 from mincurate.evaluation import classifier_trial
 from mincurate.evaluation.classifier_trial import Downstream
-from mincurate.generation import guided_classes, held_out
+from mincurate.evaluation.students import NETWORK, PROBE
+from mincurate.evaluation.training_arms import Labelled, Material
+from mincurate.generation import held_out
 from mincurate.images import collection
 from mincurate.progress import Reporter
 from mincurate.ranking.reference import Base
@@ -20,7 +24,7 @@ HELD_OUT = 0.25
 
 
 class Trial:
-    """`downstream.compare` on a run's labels.
+    """`classifier_trial.compare` on a run's labels.
 
     It is built before the long work starts, so that images that cannot be compared are refused
     early.
@@ -44,15 +48,12 @@ class Trial:
             )
         if seeds < 3:
             raise UserError(f"seeds is at least 3, not {seeds}.")
-        self.base, self.seeds = base, [seed + i for i in range(seeds)]
+        self.seeds = [seed + i for i in range(seeds)]
         self.names = sorted(str(name) for name in counts.index)
-        code_of = {name: i for i, name in enumerate(self.names)}
-        self.labels = labels.to_numpy()
-        codes = np.array([code_of.get(name, -1) for name in self.labels], dtype=np.int64)
-        self.train, self.test = held_out.split(codes, seed, HELD_OUT, len(codes))
+        number = {name: i for i, name in enumerate(self.names)}
+        self.codes = np.array([number.get(name, -1) for name in labels], dtype=np.int64)
+        self.train, self.test = held_out.split(self.codes, seed, HELD_OUT, len(self.codes))
         self.rare = rare_labels({str(name): int(n) for name, n in counts.items()})
-        classes = guided_classes.classes_of(base)[self.train]
-        self.like = np.isin(classes, settings["target_classes"])
         accepted = frame[frame["accepted"].to_numpy(bool)]
         if len(accepted) == 0:
             raise UserError("The gate accepted no guided image, so there is nothing to train with.")
@@ -66,37 +67,66 @@ class Trial:
                 f"None of the {len(accepted):,} accepted images can be trained with: they have no "
                 "label or are nearest to held-out images; generate more."
             )
+        self.synthetic_codes = self.synthetic["label"].map(number).to_numpy(np.int64)
 
-    def run(self, device: str, reporter: Reporter) -> Downstream:
-        """Train and test."""
+    def run(
+        self,
+        base: Base,
+        vectors: NDArray[np.float32],
+        device: str,
+        reporter: Reporter,
+    ) -> Downstream:
+        """Train and test.
+
+        Args:
+            base: the run, with vectors of its images at the size of the generated ones.
+            vectors: ``(M, d)``, of all images of the generation, in its order.
+        """
         if self.single:
             reporter.warn(f"Labels with a single image are left out: {', '.join(self.single)}.")
-        pixels = self.base.pixels()
-        synthetic = np.concatenate(
-            [
-                batch
-                for _, batch, _ in collection.read_batches(
-                    [(path, path) for path in self.synthetic["path"]],
-                    size=self.base.size,
-                    fit=self.base.fit,
-                    rendering=self.base.rendering,
-                    batch_size=256,
-                    workers=2,
-                )
-            ]
-        )
-        with reporter.task("Training classifiers", 3 * len(self.seeds), "trainings") as advance:
+        materials = {PROBE: self._vectors(base, vectors), NETWORK: self._pixels(base)}
+        total = classifier_trial.trainings(materials, self.seeds)
+        steps = " and ".join(f"{s.steps} steps ({s.name})" for s in materials)
+        reporter.say(f"Training {total} small classifiers of {steps} each, which takes minutes.")
+        with reporter.task("Training classifiers", total, "trainings") as advance:
             return classifier_trial.compare(
-                (pixels[self.train], self.labels[self.train].tolist()),
-                (synthetic, self.synthetic["label"].tolist()),
-                (pixels[self.test], self.labels[self.test].tolist()),
-                rare=self.rare,
-                like=self.like,
-                seeds=self.seeds,
-                steps=classifier_trial.STEPS,
-                device=device,
-                advance=advance,
+                materials, self.names, self.rare, self.seeds, device=device, advance=advance
             )
+
+    def steps(self) -> dict[str, int]:
+        """Steps of every training, by student."""
+        return {student.name: student.steps for student in (PROBE, NETWORK)}
+
+    def _vectors(self, base: Base, generated: NDArray[np.float32]) -> Material:
+        """Vectors, each number of which has mean 0 and variance 1 among the training images."""
+        real = base.vectors
+        mean, deviation = real[self.train].mean(0), real[self.train].std(0) + 1e-6
+        rows = self.synthetic.index.to_numpy()
+        return self._material((real - mean) / deviation, (generated[rows] - mean) / deviation)
+
+    def _pixels(self, base: Base) -> Material:
+        files = [(path, path) for path in self.synthetic["path"]]
+        batches = collection.read_batches(
+            files,
+            size=base.size,
+            fit=base.fit,
+            rendering=base.rendering,
+            batch_size=256,
+            workers=2,
+        )
+        return self._material(base.pixels(), np.concatenate([pixels for _, pixels, _ in batches]))
+
+    def _material(self, real: NDArray[Any], generated: NDArray[Any]) -> Material:
+        def labelled(inputs: NDArray[Any], codes: NDArray[Any]) -> Labelled:
+            return torch.from_numpy(np.array(inputs)), torch.from_numpy(codes)
+
+        return Material(
+            real=labelled(real[self.train], self.codes[self.train]),
+            generated=labelled(generated, self.synthetic_codes),
+            mined=None,
+            test=labelled(real[self.test], self.codes[self.test]),
+            vectors=real.ndim == 2,
+        )
 
 
 def rare_labels(counts: dict[str, int]) -> list[str]:

@@ -5,7 +5,7 @@ one. The choice, in this order: Inception (the published FID) where its weights 
 embedding, and the network of the perceptual distance; the first that did not guide.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from mincurate.evaluation.metric_table import Features, FeatureSpace
 from mincurate.evaluation.metrics import Vectors, spatial_vectors
 from mincurate.features import embedder
 from mincurate.images import collection
+from mincurate.images.regions import FileOrRegion
 from mincurate.progress import SILENT, Reporter
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
@@ -50,7 +51,11 @@ class Extractor:
     extract: Callable[[NDArray[np.uint8]], tuple[Vectors | None, Vectors]]
 
     def features(
-        self, base: Base, paths: list[str], embedding: Vectors, reporter: Reporter = SILENT
+        self,
+        base: Base,
+        places: Sequence[FileOrRegion],
+        embedding: Vectors,
+        reporter: Reporter = SILENT,
     ) -> Features:
         """The features of images, decoded as the run ``base`` decodes.
 
@@ -62,14 +67,14 @@ class Extractor:
         """
         vectors, spatial = [], []
         batches = collection.read_batches(
-            [(path, path) for path in paths],
+            [(str(place), place) for place in places],
             size=base.size,
             fit=base.fit,
             rendering=base.rendering,
             batch_size=128,
             workers=2,
         )
-        with reporter.task("Features", len(paths)) as advance:
+        with reporter.task("Features", len(places)) as advance:
             for _, pixels, bad in batches:
                 if bad:
                     path, reason = next(iter(bad.items()))

@@ -29,7 +29,7 @@ READINGS = {
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images: their table, as `reference.join` gives it, and their features."""
+    """Images: their table, as `joining.join` gives it, and their features."""
 
     frame: pd.DataFrame
     features: Features

@@ -16,6 +16,7 @@ from mincurate.diffusion.load import check_finite
 from mincurate.errors import UserError, reason
 from mincurate.features import backbone, packaged
 from mincurate.features.threes import by_threes
+from mincurate.features.vector_table import VectorTable
 
 UNET_SIGMA = 0.5
 """Noise level given to the denoiser with a clean image (`benchmarks/tried.py --only own`: higher
@@ -35,6 +36,7 @@ class Embedder:
         side: side of the images that the network was trained on, in pixels.
         least: images of at least this side need not be enlarged to ``side``.
         weak: the network was not trained to distinguish kinds of images.
+        table: vectors that the user brought, in place of the network's.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Embedder:
     side: int
     least: int
     weak: bool
+    table: VectorTable | None = None
 
     def side_for(self, usual: int) -> int:
         """The side to decode images at, in pixels.

@@ -35,6 +35,8 @@ HUES = {
     "magenta": 345,
 }
 """What a hue is called below so many degrees; beyond the last it is red again."""
+NO_VECTOR = "no vector that can be used in "
+"""How the reason of a readable image begins that the user's own vectors leave out."""
 UNREADABLE, COPY, BLANKNESS, BLUR = "unreadable", "copy", "blank", "blurred"
 
 
@@ -123,7 +125,7 @@ def broken(frame: "pd.DataFrame", floor: float) -> NDArray[np.object_]:
     """What is broken about each file of a run's table, in a word, or ``None``.
 
     Args:
-        frame: with ``status``, ``duplicate_of``, ``contrast`` and ``sharpness``.
+        frame: with ``status``, ``reason``, ``duplicate_of``, ``contrast`` and ``sharpness``.
         floor: `sharpness_floor` of the set.
     """
     contrast, sharpness = (
@@ -133,5 +135,6 @@ def broken(frame: "pd.DataFrame", floor: float) -> NDArray[np.object_]:
     words[sharpness < floor] = BLUR
     words[contrast < BLANK] = BLANKNESS
     words[frame["duplicate_of"].notna().to_numpy(bool)] = COPY
-    words[(frame["status"] != "ok").to_numpy(bool)] = UNREADABLE
+    whole = frame["reason"].astype("string").str.startswith(NO_VECTOR).fillna(False)
+    words[((frame["status"] != "ok") & ~whole).to_numpy(bool)] = UNREADABLE
     return words

@@ -4,6 +4,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from mincurate import hashing
 from mincurate.errors import UserError
 from mincurate.images import bands as bands_of_set
-from mincurate.images import bit_depth, decode_pool, file_names, object_storage, sources
+from mincurate.images import bit_depth, decode_pool, file_names, object_storage, regions, sources
 from mincurate.images.bit_depth import DEFAULT, Rendering
 from mincurate.images.decode import Fit, Identity, UnreadableImage
+from mincurate.images.regions import FileOrRegion, path_of
 from mincurate.images.sources import Source
 from mincurate.progress import SILENT, Reporter
 from mincurate.text import visible
@@ -52,6 +54,16 @@ class Collection:
         return {"kind": self.kind, "value": self.value, **self.origin}
 
     @property
+    def of_objects(self) -> bool:
+        """Whether its rows are parts of images: objects, or tiles."""
+        return "objects" in self.origin
+
+    @property
+    def noun(self) -> str:
+        """What its rows are: images, objects or tiles."""
+        return regions.noun(self.origin)
+
+    @cached_property
     def unique(self) -> dict[str, tuple[Source, Identity]]:
         """Content hash to the first file that has this content, in order."""
         first: dict[str, tuple[Source, Identity]] = {}
@@ -296,7 +308,7 @@ def _say_warnings(identities: list[Identity], reporter: Reporter) -> None:
 
 
 def read_batches(
-    files: list[tuple[str, str]],
+    files: Sequence[tuple[str, FileOrRegion]],
     *,
     size: int,
     fit: Fit,
@@ -307,14 +319,14 @@ def read_batches(
     """Decode files in batches while the caller computes.
 
     Args:
-        files: (content hash, path) pairs.
+        files: pairs of content hash and path, or region.
 
     Yields:
         The hashes of the images in the batch, their pixels ``(n, C, size, size)`` uint8, and the
         reasons of those that could not be decoded any more, by hash.
     """
     decoded = decode_pool.decode_many(
-        [path for _, path in files],
+        [place for _, place in files],
         size=size,
         fit=fit,
         rendering=rendering,
@@ -340,17 +352,23 @@ def training_pixels(
     collection: Collection, *, size: int, fit: Fit, seed: int, workers: int
 ) -> NDArray[np.uint8]:
     """Decoded images to train on, ``(N, C, size, size)``: as many as `TRAINING_BYTES` hold."""
-    files = [(h, source.path) for h, (source, _) in sorted(collection.unique.items())]
+    files = [(h, source.place) for h, (source, _) in sorted(collection.unique.items())]
     room = max(2, TRAINING_BYTES // (collection.rendering.channels * size * size))
     if room < len(files):
         picks = np.random.default_rng(seed).choice(len(files), room, replace=False)
         files = [files[i] for i in sorted(picks.tolist())]
     batches = read_batches(
-        files,
+        sorted(files, key=lambda file: path_of(file[1])),  # one decoding for all parts of a file
         size=size,
         fit=fit,
         rendering=collection.rendering,
         batch_size=256,
         workers=workers,
     )
-    return np.concatenate([pixels for _, pixels, _ in batches])
+    row_of = {h: row for row, (h, _) in enumerate(files)}
+    pixels = np.zeros((len(files), 3, size, size), np.uint8)
+    readable = np.zeros(len(files), bool)
+    for hashes, batch, _ in batches:
+        rows = [row_of[h] for h in hashes]
+        pixels[rows], readable[rows] = batch, True
+    return pixels if readable.all() else pixels[readable]

@@ -8,11 +8,8 @@ What harms no pixel, a missing end marker for instance, is a warning.
 """
 
 import io
-import struct
-import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 from PIL import (  # a format is known once its plugin is imported
@@ -29,7 +26,17 @@ from PIL import (  # a format is known once its plugin is imported
 
 from mincurate import hashing
 from mincurate.errors import UnreadableImage
-from mincurate.images import bands, bmp, colour, file_bytes, formats, isobmff, jpeg2000, tiff
+from mincurate.images import (
+    bands,
+    bmp,
+    colour,
+    file_bytes,
+    formats,
+    isobmff,
+    jpeg2000,
+    regions,
+    tiff,
+)
 from mincurate.images.appearance import Appearance, measure
 from mincurate.images.bands import Ranges as BandRanges
 from mincurate.images.bit_depth import DEFAULT, Range, Rendering, Samples
@@ -40,30 +47,17 @@ from mincurate.images.file_kinds import (
     sniff,
     what_is_wrong,
 )
+from mincurate.images.fit import Fit, fit_image, within
+from mincurate.images.formats import BORDER
+from mincurate.images.orientation import TURNS, orientation
+from mincurate.images.regions import FileOrRegion, Region
 from mincurate.images.sources import Source
 
-Fit = Literal["crop", "pad", "stretch"]
 MAX_PIXELS = 178_956_970
 """Where Pillow, too, speaks of a decompression bomb: half a gigabyte of RGB."""
+_UNREDUCED = MAX_PIXELS
+"""No image has a side that is longer: none is reduced for it."""
 _LIMIT = f"the limit is {MAX_PIXELS // 10**6} megapixels"
-_BORDER = (
-    # What Pillow raises on a hostile file is whatever its parsers stumble over: there is no common
-    # class and no documented list. Decoding alone runs under this net: it hides no bug elsewhere.
-    *(OSError, SyntaxError, ValueError, LookupError, ArithmeticError, TypeError, AttributeError),
-    *(AssertionError, RuntimeError, EOFError, BufferError, struct.error, zlib.error),
-)
-_ORIENTATION = 0x0112
-# EXIF orientation: what undoes it, and whether that swaps the sides
-_TURNS: dict[int, tuple[Image.Transpose | None, bool]] = {
-    1: (None, False),
-    2: (Image.Transpose.FLIP_LEFT_RIGHT, False),
-    3: (Image.Transpose.ROTATE_180, False),
-    4: (Image.Transpose.FLIP_TOP_BOTTOM, False),
-    5: (Image.Transpose.TRANSPOSE, True),
-    6: (Image.Transpose.ROTATE_270, True),
-    7: (Image.Transpose.TRANSVERSE, True),
-    8: (Image.Transpose.ROTATE_90, True),
-}
 
 
 @dataclass(frozen=True)
@@ -71,10 +65,10 @@ class Identity:
     """What is known of a file before it is scored: either a reason or everything else."""
 
     content_hash: str | None = None
-    """BLAKE2b, 128 bits, of the file's bytes."""
+    """BLAKE2b, 128 bits, of the file's bytes; of a part, of that and its box."""
     width: int | None = None
     height: int | None = None
-    """Pixels of the upright image."""
+    """Pixels of the upright image, or of the part of it."""
     complexity: float | None = None
     """Bytes per pixel of the fitted image as PNG, about 0 (flat) to 3 (noise): an upper bound on
     its information (Serra et al., 2020, "Input complexity and out-of-distribution detection")."""
@@ -121,41 +115,68 @@ class _Drawn:
     colourless: bool
 
 
+@dataclass
+class LastFile:
+    """The file whose part was cut out last, in full: its next parts need no second decoding."""
+
+    path: str = ""
+    content_hash: str = ""
+    drawn: _Drawn | None = None
+
+
 def identify(
-    source: Source, *, size: int | None, fit: Fit = "crop", rendering: Rendering = DEFAULT
+    source: Source,
+    *,
+    size: int | None,
+    fit: Fit = "crop",
+    rendering: Rendering = DEFAULT,
+    last: LastFile | None = None,
 ) -> Identity:
     """Hash, size, complexity (at ``size``, or at 32 where it is open) and looks, or the reason."""
     if source.reason:
         return Identity(reason=source.reason)
+    place, in_browsers = source.place, True
     try:
-        data, drawn = _load(source.path, size or 32, rendering)
+        if isinstance(place, Region):
+            content, drawn = _cut(place, rendering, last)
+        else:
+            data, drawn = _measured(place, size or 32, rendering)
+            content, in_browsers = hashing.content_hash(data), shown_by_browsers(data)
     except UnreadableImage as error:
         return Identity(reason=error.reason)
-    ranges = drawn.bands
-    if drawn.colourless and rendering.bands is None:
-        with suppress(UnreadableImage):
-            ranges = _load(source.path, size or 32, replace(rendering, bands=()))[1].bands
     fitted = fit_image(drawn.images[0], size or 32, fit)
     png = io.BytesIO()
     fitted.save(png, "PNG")
     return Identity(
-        hashing.content_hash(data),
+        content,
         drawn.width,
         drawn.height,
         png.tell() / (fitted.width * fitted.height),
         measure(drawn.images[0]),
         warning=drawn.warning,
         range=drawn.range,
-        bands=ranges,
-        in_browsers=shown_by_browsers(data),
+        bands=drawn.bands,
+        in_browsers=in_browsers,
     )
 
 
 def decode(
-    path: str, *, size: int, fit: Fit = "crop", rendering: Rendering = DEFAULT
+    place: FileOrRegion,
+    *,
+    size: int,
+    fit: Fit = "crop",
+    rendering: Rendering = DEFAULT,
+    last: LastFile | None = None,
 ) -> np.ndarray:
-    """The image as (C, size, size) uint8, RGB or chosen bands; raises `UnreadableImage`."""
-    _, drawn = _load(path, size, rendering)
+    """The image, or a part of it, as (C, size, size) uint8, RGB or chosen bands.
+
+    Raises:
+        UnreadableImage: it cannot be read.
+    """
+    if isinstance(place, Region):
+        _, drawn = _cut(place, rendering, last)
+    else:
+        _, drawn = _load(place, size, rendering)
     fitted = [np.asarray(fit_image(img, size, fit)).transpose(2, 0, 1) for img in drawn.images]
     return np.ascontiguousarray(np.concatenate(fitted)[: rendering.channels])
 
@@ -166,10 +187,8 @@ def preview(path: str, *, side: int, rendering: Rendering = DEFAULT) -> bytes:
     It is drawn by its own range, so that something is seen of a dark image, too.
     """
     img = _load(path, side, replace(rendering.picture, stretch=True))[1].images[0]
-    scale = min(1, side / max(img.size))
     jpeg = io.BytesIO()
-    size = max(1, round(img.width * scale)), max(1, round(img.height * scale))
-    _resize(img, size).save(jpeg, "JPEG", quality=90)
+    within(img, side).save(jpeg, "JPEG", quality=90)
     return jpeg.getvalue()
 
 
@@ -188,38 +207,31 @@ def stored_size(path: str) -> tuple[int, int]:
                 _register_heif()
             with Image.open(io.BytesIO(data), formats=_formats(data)) as img:
                 return img.size
-        except (Image.DecompressionBombError, *_BORDER):
+        except (Image.DecompressionBombError, *BORDER):
             raise UnreadableImage(what_is_wrong(data)) from None
 
 
-def fit_image(img: Image.Image, size: int, fit: Fit = "crop") -> Image.Image:
-    """An RGB image as ``size`` x ``size``; one that has this size already comes back unchanged.
-
-    ``crop`` keeps the centre square, ``pad`` adds borders in the image's mean colour (black ones
-    would be the most striking thing in the picture), ``stretch`` ignores the proportions.
-    Shrinking is antialiased (Lanczos), growing bicubic.
-    """
-    if fit == "crop":
-        side = min(img.size)
-        left, top = (img.width - side) // 2, (img.height - side) // 2
-        return _resize(img.crop((left, top, left + side, top + side)), (size, size))
-    if fit == "stretch":
-        return _resize(img, (size, size))
-    if fit != "pad":
-        raise ValueError(f"fit is crop, pad or stretch, not {fit!r}")
-    scale = size / max(img.size)
-    small = _resize(img, (max(1, round(img.width * scale)), max(1, round(img.height * scale))))
-    red, green, blue = np.asarray(small).mean((0, 1)).round().astype(int).tolist()
-    square = Image.new("RGB", (size, size), (red, green, blue))
-    square.paste(small, ((size - small.width) // 2, (size - small.height) // 2))
-    return square
+def _cut(region: Region, rendering: Rendering, last: LastFile | None) -> tuple[str, _Drawn]:
+    """A region's hash and its crop, of all the pixels that the file has: an object is small."""
+    last = last or LastFile()
+    if last.drawn is None or last.path != region.path:
+        last.drawn = None  # two large images need not be held at once
+        data, last.drawn = _measured(region.path, _UNREDUCED, rendering)
+        last.path, last.content_hash = region.path, hashing.content_hash(data)
+    images = [regions.crop(img, region.box) for img in last.drawn.images]
+    width, height = images[0].size
+    content = regions.content_hash(last.content_hash, region.box)
+    return content, replace(last.drawn, images=images, width=width, height=height)
 
 
-def _resize(img: Image.Image, target: tuple[int, int]) -> Image.Image:
-    if img.size == target:
-        return img
-    shrinks = target[0] < img.width or target[1] < img.height
-    return img.resize(target, Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC)
+def _measured(path: str, size: int, rendering: Rendering) -> tuple[bytes, _Drawn]:
+    """As `_load`, with the ranges of the bands also where the image is drawn by its colours."""
+    data, drawn = _load(path, size, rendering)
+    if drawn.colourless and rendering.bands is None:
+        with suppress(UnreadableImage):
+            by_bands = _load(path, size, replace(rendering, bands=()))[1]
+            return data, replace(drawn, bands=by_bands.bands)
+    return data, drawn
 
 
 def _load(path: str, size: int, rendering: Rendering) -> tuple[bytes, _Drawn]:
@@ -231,7 +243,7 @@ def _load(path: str, size: int, rendering: Rendering) -> tuple[bytes, _Drawn]:
                 return data, _draw(_open(data, size, rendering.bands is not None), rendering)
             except Image.DecompressionBombError:  # from inside of a parser, without its numbers
                 raise UnreadableImage(f"too large: {_LIMIT}") from None
-            except _BORDER:
+            except BORDER:
                 raise UnreadableImage(what_is_wrong(data)) from None
     except MemoryError:
         raise UnreadableImage("not enough memory to decode it") from None
@@ -275,22 +287,12 @@ def _by_pillow(data: bytes, size: int, page: int = 0) -> _Opened:
     profile = img.info.get("icc_profile")
     if img.format == "PNG" and not profile:
         profile = colour.calibration(img.info, grey=formats.png_is_grey(data))
-    return _Opened(shown, width, height, _orientation(img), profile or None)
+    return _Opened(shown, width, height, orientation(img), profile or None)
 
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise UnreadableImage(f"too large: {width} x {height} pixels, {_LIMIT}")
-
-
-def _orientation(img: Image.Image) -> int:
-    for name in ("xmp", "XML:com.adobe.xmp"):  # of which browsers and libvips take no orientation
-        img.info.pop(name, None)
-    try:
-        turn = img.getexif().get(_ORIENTATION, 1)
-    except _BORDER:  # damaged EXIF beside a good image
-        return 1
-    return turn if turn in _TURNS else 1
 
 
 def _open_png(data: bytes, size: int) -> _Opened:
@@ -301,7 +303,7 @@ def _open_png(data: bytes, size: int) -> _Opened:
             if formats.png_is_short(version, opened.img):
                 raise UnreadableImage("truncated or damaged PNG file")
             opened.img = formats.png16(version, opened.img, opened.profile) or opened.img
-        except (Image.DecompressionBombError, *_BORDER) as error:
+        except (Image.DecompressionBombError, *BORDER) as error:
             damage: Exception = error
             continue
         opened.warnings.append(warning)
@@ -340,7 +342,7 @@ def _open_tiff(data: bytes, size: int, by_bands: bool) -> _Opened:
     warning = f"the first of {header.pages} pages" if header.pages > 1 else None
     if header.plain:
         TiffImagePlugin.READ_LIBTIFF = header.by_libtiff
-        with suppress(*_BORDER):
+        with suppress(*BORDER):
             opened = _by_pillow(data, size, header.index)
             opened.warnings.append(warning)
             opened.colourless = header.colourless
@@ -383,7 +385,7 @@ def _draw(opened: _Opened, rendering: Rendering) -> _Drawn:
         numbers = bands.numbers(opened.img, opened.profile)
         images, ranges, missing = bands.draw(numbers, rendering)
         warnings = [missing]
-    turn, sideways = _TURNS[opened.turn]
+    turn, sideways = TURNS[opened.turn]
     sides = (opened.height, opened.width) if sideways else (opened.width, opened.height)
     texts = [text for text in (*opened.warnings, *warnings) if text]
     upright = images if turn is None else [img.transpose(turn) for img in images]

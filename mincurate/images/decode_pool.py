@@ -24,7 +24,16 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 
 from mincurate.images.bit_depth import DEFAULT, Rendering
-from mincurate.images.decode import Fit, Identity, UnreadableImage, decode, identify, preview
+from mincurate.images.decode import (
+    Fit,
+    Identity,
+    LastFile,
+    UnreadableImage,
+    decode,
+    identify,
+    preview,
+)
+from mincurate.images.regions import FileOrRegion, path_of
 from mincurate.images.sources import Source
 
 SECONDS = float(os.environ.get("MINCURATE_DECODE_SECONDS") or 60)
@@ -39,6 +48,8 @@ Job = tuple[Any, ...]
 """What `identify`, `decode` or `preview` of `images.decode` takes."""
 TOGETHER = 8
 """Files that go to a process at once: one by one, small ones would cost twice their decoding."""
+PARTS_TOGETHER = 256
+"""Parts of one file that go to a process at once, at most: the file is decoded once for them."""
 
 
 def identify_many(
@@ -58,7 +69,7 @@ def identify_many(
 
 
 def decode_many(
-    paths: Sequence[str],
+    places: Sequence[FileOrRegion],
     *,
     size: int | Sequence[int],
     fit: Fit = "crop",
@@ -66,16 +77,17 @@ def decode_many(
     workers: int,
     batch_size: int,
 ) -> Iterator[list[np.ndarray | UnreadableImage]]:
-    """`images.decode.decode` for each path, in order, in lists of ``batch_size``, the last shorter.
+    """`images.decode.decode` for each, in order, in lists of ``batch_size``, the last shorter.
 
-    While the caller works on one list, the next two are decoded; never more than that is held.
+    While the caller works on one list, the next two are decoded; never more than that is held, or
+    than `PARTS_TOGETHER` for each process where they are parts of files.
     A file that costs a process its life has a reason like any other.
 
     Args:
         size: of all images, or of each.
     """
-    sizes = repeat(size, len(paths)) if isinstance(size, int) else size
-    jobs = ((path, side, fit, rendering) for path, side in zip(paths, sizes, strict=True))
+    sizes = repeat(size, len(places)) if isinstance(size, int) else size
+    jobs = ((place, side, fit, rendering) for place, side in zip(places, sizes, strict=True))
     with closing(_done("decode", jobs, workers, 2 * batch_size)) as answers:
         while batch := list(islice(answers, batch_size)):
             yield batch
@@ -92,15 +104,34 @@ def preview_many(
 
 def _done(what: str, jobs: Iterable[Job], workers: int, ahead: int) -> Generator[Any, None, None]:
     """The answer to each job, in order; several travel together, which a small image needs."""
-    jobs = iter(jobs)
-    chunks = iter(lambda: list(islice(jobs, TOGETHER)), [])
     with closing(
-        _ahead(
-            lambda chunk: _together(what, chunk), chunks, workers, max(workers, ahead // TOGETHER)
-        )
+        _ahead(lambda chunk: _together(what, chunk), _chunks(jobs), workers, ahead)
     ) as done:
         for answers in done:
             yield from answers
+
+
+def _chunks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    """Jobs that go to a process at once: `TOGETHER`, and further parts of the last one's file."""
+    chunk: list[Job] = []
+    for job in jobs:
+        full = len(chunk) >= TOGETHER and not (
+            _is_part(job) and len(chunk) < PARTS_TOGETHER and _file(job) == _file(chunk[-1])
+        )
+        if full:
+            yield chunk
+            chunk = []
+        chunk.append(job)
+    if chunk:
+        yield chunk
+
+
+def _file(job: Job) -> str:
+    return job[0].path if isinstance(job[0], Source) else path_of(job[0])
+
+
+def _is_part(job: Job) -> bool:
+    return not isinstance(job[0].place if isinstance(job[0], Source) else job[0], str)
 
 
 def _together(what: str, jobs: list[Job]) -> list[Any]:
@@ -215,34 +246,36 @@ os.register_at_fork(after_in_child=_forget)
 
 
 def _ahead(
-    function: Callable[[T], R], items: Iterable[T], workers: int, ahead: int
+    function: Callable[[list[T]], R], chunks: Iterable[list[T]], workers: int, ahead: int
 ) -> Generator[R, None, None]:
     """``map`` in threads (Pillow decodes without the interpreter's lock), in order, with at most
-    ``ahead`` items begun and not yet taken."""
-    pending: deque[Future[R]] = deque()
+    ``ahead`` items, or a chunk for each worker, begun and not yet taken."""
+    pending: deque[tuple[int, Future[R]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="mincurate-decode") as pool:
         try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) >= ahead:
-                    yield pending.popleft().result()
+            for chunk in chunks:
+                pending.append((len(chunk), pool.submit(function, chunk)))
+                while len(pending) >= workers and sum(n for n, _ in pending) > ahead - len(chunk):
+                    yield pending.popleft()[1].result()
             while pending:
-                yield pending.popleft().result()
+                yield pending.popleft()[1].result()
         finally:
-            for future in pending:
+            for _, future in pending:
                 future.cancel()
 
 
 def serve(inbox: BinaryIO, outbox: BinaryIO) -> None:
     """Answer jobs until the pipe ends."""
     functions: dict[str, Callable[..., Any]] = {
-        "identify": lambda source, size, fit, rendering: identify(
-            source, size=size, fit=fit, rendering=rendering
+        "identify": lambda last, source, size, fit, rendering: identify(
+            source, size=size, fit=fit, rendering=rendering, last=last
         ),
-        "decode": lambda path, size, fit, rendering: decode(
-            path, size=size, fit=fit, rendering=rendering
+        "decode": lambda last, place, size, fit, rendering: decode(
+            place, size=size, fit=fit, rendering=rendering, last=last
         ),
-        "preview": lambda path, side, rendering: preview(path, side=side, rendering=rendering),
+        "preview": lambda last, path, side, rendering: preview(
+            path, side=side, rendering=rendering
+        ),
     }
     while True:
         try:
@@ -250,18 +283,20 @@ def serve(inbox: BinaryIO, outbox: BinaryIO) -> None:
         except EOFError:
             return
         answers: Any = []
+        last = LastFile()
         try:
             for job in jobs:
                 # The kernel ends this process at the alarm, whatever it is in.
                 signal.setitimer(signal.ITIMER_REAL, SECONDS)
                 try:
-                    answers.append(functions[what](*job))
+                    answers.append(functions[what](last, *job))
                 except UnreadableImage as error:
                     answers.append(error)
         except Exception as error:  # a bug, which keeps its traceback
             error.add_note(traceback.format_exc())
             answers = error
         signal.setitimer(signal.ITIMER_REAL, 0)
+        last.drawn = None
         pickle.dump(answers, outbox, protocol=pickle.HIGHEST_PROTOCOL)
         outbox.flush()
 

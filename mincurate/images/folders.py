@@ -43,6 +43,7 @@ _CACHES = frozenset(("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+fou
 _RUN_PARTS = {
     store.SCORE: ("figures", "guidance", "shards", "previews"),
     store.AUGMENT: ("images", "baseline"),
+    store.MINE: ("images",),
 }
 """What a run writes pictures into; one that generates writes into all of these."""
 _EXPORT = "export.json"

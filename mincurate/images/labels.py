@@ -6,16 +6,16 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-MISSING = frozenset(
-    (
-        *("", "NaN", "nan", "-NaN", "-nan", "None", "NULL", "null", "<NA>", "NA", "N/A", "n/a"),
-        *("#N/A", "#N/A N/A", "#NA", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
-    )
-)
-"""What pandas takes for a missing value in a CSV file, and thus writes and reads as one."""
+MISSING = frozenset(("", "NaN", "nan", "-NaN", "-nan", "None", "<NA>"))
+"""What a missing value becomes as text."""
+MISSING_IN_TABLES = MISSING | {
+    *("NULL", "null", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA"),
+    *("1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+}
+"""What pandas takes for a missing value in a CSV file besides, and thus writes and reads as one."""
 
 
-def clean(value: object) -> str | None:
+def clean(value: object, missing: frozenset[str] = MISSING) -> str | None:
     """A cell or a folder's name as a label; None where it is missing.
 
     Spaces around it do not count, nor does the form of Unicode (NFC), and ``1.0`` is ``1``, which
@@ -26,15 +26,15 @@ def clean(value: object) -> str | None:
     text = unicodedata.normalize("NFC", str(value)).strip()
     if re.fullmatch(r"-?\d+\.0+", text):
         text = text.partition(".")[0]
-    return None if text in MISSING else text
+    return None if text in missing else text
 
 
-def words(names: Iterable[str], labelled: int, total: int, where: str) -> str:
+def words(names: Iterable[str], labelled: int, total: int, where: str, what: str = "images") -> str:
     """How many labels there are and which, where they are from, and how many images have none."""
     labels = sorted({label for name in names if (label := clean(name)) is not None})
     line = f"{len(labels):,} ({listed(labels)}) from {where}"
     if total > labelled:
-        line += f"; {total - labelled:,} of {total:,} images have none"
+        line += f"; {total - labelled:,} of {total:,} {what} have none"
     return line + _alike(labels)
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from mincurate import hashing, paths
 from mincurate.errors import UserError
-from mincurate.images import file_kinds, file_names, folders, object_storage, tables
+from mincurate.images import file_kinds, file_names, folders, object_storage, regions, tables
 from mincurate.images import labels as folder_labels
 from mincurate.images.folders import LEADS_OUT, Entry, Walk
 from mincurate.images.labels import listed
+from mincurate.images.regions import Box, FileOrRegion, Region
 from mincurate.images.table_paths import Beside
 from mincurate.images.tables import TABLE_SUFFIXES
 from mincurate.text import short, visible
@@ -27,7 +28,7 @@ _SYSTEM_FILES = frozenset(("thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"))
 
 @dataclass(frozen=True)
 class Source:
-    """One file that should hold an image."""
+    """One file that should hold an image, or one part of it."""
 
     path: str
     """Absolute, or the URL of an object; empty where a table's row has none."""
@@ -37,6 +38,19 @@ class Source:
     sample_id: str | None = None
     reason: str | None = None
     """Why it cannot be scored, when its place already tells."""
+    box: Box | None = None
+    """The part of the image that is meant, where it is not all of it."""
+    context: float = 0.0
+    """What is cut out beside the box, as a share of its sides on each side."""
+    object_id: str | None = None
+    """What names the object within its source: an id, or the number of its annotation."""
+
+    @property
+    def place(self) -> FileOrRegion:
+        """Where its picture comes from."""
+        if self.box is None:
+            return self.path
+        return Region(self.path, regions.widened(self.box, self.context))
 
 
 @dataclass(frozen=True)

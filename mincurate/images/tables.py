@@ -7,32 +7,22 @@ import codecs
 import io
 import json
 import re
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mincurate.errors import UserError
-from mincurate.images.labels import clean, listed
+from mincurate.images import table_columns
+from mincurate.images.labels import MISSING_IN_TABLES, clean, listed
 from mincurate.text import short
 
 PARQUET = (".parquet", ".pq")
 JSON = (".jsonl", ".ndjson", ".json")
 TABLE_SUFFIXES = frozenset((".csv", ".tsv", *PARQUET, *JSON))
 SEPARATORS = ",;\t|"
-PATH_COLUMNS = (
-    *("path", "filepath", "file_path", "file", "filename", "file_name", "image", "image_path"),
-    *("img", "img_path", "image_file", "image_filename", "image_file_name", "img_file", "img_name"),
-    *("image_name", "picture", "photo", "fullpath", "full_path", "abspath", "absolute_path"),
-    *("relpath", "rel_path", "relative_path", "local_path", "uri", "image_uri", "url", "image_url"),
-)
-LABEL_COLUMNS = (
-    *("label", "class", "category", "target", "ground_truth", "y", "label_name", "class_name"),
-    *("category_name", "class_label", "target_name", "image_label", "species", "tag"),
-    *("label_id", "class_id", "category_id", "class_index", "label_index"),
-)
 ENCODINGS = ("utf-8-sig", "cp1252")
 
 
@@ -86,8 +76,8 @@ def read(
 ) -> Table:
     """Read a CSV, TSV, JSON Lines or Parquet table.
 
-    The path column is ``path_column``, or the first of `PATH_COLUMNS` that the table has, however
-    it is spelled (``Image Path``, ``fileNames``); the label column likewise.
+    The path column is ``path_column``, or the first of `table_columns.PATH_COLUMNS` that the table
+    has, however it is spelled (``Image Path``, ``fileNames``); the label column likewise.
 
     Args:
         labels: True demands a column of labels, False takes none.
@@ -105,12 +95,13 @@ def read(
         else:
             cells = _read_text(table, *columns)
         several: list[str] = []
+        missing: Counter[str] = Counter()
         rows = []
         for number, (line, value, named) in enumerate(cells.values, start=1):
             path, data = _image(value, cells.path_column, table)
             name = "-".join(filter(None, (f"{number:06d}", re.split(r"[/\\]", path)[-1])))
             stored = None if data is None else save(name, data)
-            rows.append(Row(number, line, path, _label(named, several), stored))
+            rows.append(Row(number, line, path, _label(named, several, missing), stored))
     except OSError as error:  # Arrow's among them
         what = (error.strerror or str(error)).partition("\n")[0]
         what = "file not found" if isinstance(error, FileNotFoundError) else what
@@ -126,6 +117,11 @@ def read(
             f"{len(several):,} rows of {table.name} name several labels, of which the first "
             f"counts: {several[0]}."
         )
+    if missing:
+        notes.append(
+            f"{missing.total():,} labels of {table.name} that read {listed(sorted(missing))} count "
+            "as missing."
+        )
     return Table(rows, cells.path_column, cells.label_column, notes)
 
 
@@ -136,7 +132,7 @@ def _image(value: Any, column: str, table: Path) -> tuple[str, bytes | None]:
         return str(value.get("path") or ""), data if isinstance(data, bytes) else None
     if isinstance(value, bytes):
         return "", value
-    if clean(value) is None:
+    if clean(value, MISSING_IN_TABLES) is None:
         return "", None
     if isinstance(value, str):
         return value, None
@@ -146,18 +142,25 @@ def _image(value: Any, column: str, table: Path) -> tuple[str, bytes | None]:
     )
 
 
-def _label(value: Any, several: list[str]) -> str | None:
-    """The label in a cell; of lists the first, noted in ``several``."""
+def _label(value: Any, several: list[str], missing: Counter[str]) -> str | None:
+    """The label in a cell; of lists the first, noted in ``several``.
+
+    Args:
+        missing: counts the texts that stand for none.
+    """
     if isinstance(value, dict):  # as FiftyOne and COCO write one
         value = value.get("label", value.get("name"))
     if isinstance(value, list | tuple):
-        names = [name for item in value if (name := _label(item, several)) is not None]
+        names = [name for item in value if (name := _label(item, several, missing)) is not None]
         if len(set(names)) > 1:
             several.append(listed(names))
         return names[0] if names else None
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")
-    return clean(value)
+    label = clean(value, MISSING_IN_TABLES)
+    if label is None and isinstance(value, str) and value.strip():
+        missing[value.strip()] += 1
+    return label
 
 
 def _read_text(table: Path, path: str | None, label: str | None, labels: bool | None) -> _Cells:
@@ -192,10 +195,14 @@ def _read_text(table: Path, path: str | None, label: str | None, labels: bool | 
 
     candidates = head["separator"] or SEPARATORS
     separator = max(
-        candidates, key=lambda s: (_find(headings(s), PATH_COLUMNS, path) != [], len(headings(s)))
+        candidates,
+        key=lambda s: (
+            table_columns.find(headings(s), table_columns.PATH_COLUMNS, path) != [],
+            len(headings(s)),
+        ),
     )
     columns = headings(separator)
-    at = find_columns(table, columns, path, label, labels)
+    at = table_columns.find_columns(table, columns, path, label, labels)
     width = len(columns)
     try:  # a separator at the end of a line makes one cell more
         frame = pd.read_csv(io.StringIO(body), sep=separator, names=range(width + 1), **options)
@@ -210,9 +217,11 @@ def _read_text(table: Path, path: str | None, label: str | None, labels: bool | 
     frame, lines = frame[1:], lines[1:]
     full = (frame != "").any(axis=1).to_numpy()
     frame, lines = frame[full], lines[full]
-    paths, names = (_same(table, columns, i, [frame[k].tolist() for k in i]) for i in at)
+    paths, names = (
+        table_columns.same_values(table, columns, i, [frame[k].tolist() for k in i]) for i in at
+    )
     values = zip(lines.tolist(), paths, names or [None] * len(paths), strict=True)
-    return _Cells(columns[at[0][0]], _name(columns, at[1]), values, notes)
+    return _Cells(columns[at[0][0]], table_columns.name_at(columns, at[1]), values, notes)
 
 
 def _lines(frame: Any) -> Any:
@@ -281,8 +290,8 @@ def _read_json(table: Path, path: str | None, label: str | None, labels: bool | 
             where = f"line {line}" if line else "an entry"
             raise UserError(f"{table} cannot be read as a table: {where} is no JSON object.")
     columns = list(dict.fromkeys(name for _, entry in entries for name in entry))
-    at = find_columns(table, columns, path, label, labels)
-    path_name, label_name = columns[at[0][0]], _name(columns, at[1])
+    at = table_columns.find_columns(table, columns, path, label, labels)
+    path_name, label_name = columns[at[0][0]], table_columns.name_at(columns, at[1])
     values = [(n, e.get(path_name), e.get(label_name) if label_name else None) for n, e in entries]
     return _Cells(path_name, label_name, values, [])
 
@@ -301,15 +310,17 @@ def _read_parquet(table: Path, path: str | None, label: str | None, labels: bool
 
     file = parquet.ParquetFile(table)
     columns = list(file.schema_arrow.names)
-    at = find_columns(table, columns, path, label, labels)
-    path_name, label_name = columns[at[0][0]], _name(columns, at[1])
+    at = table_columns.find_columns(table, columns, path, label, labels)
+    path_name, label_name = columns[at[0][0]], table_columns.name_at(columns, at[1])
     classes = _class_names(file.schema_arrow.metadata, label_name)
 
     def values() -> Iterator[tuple[int | None, Any, Any]]:
         for batch in file.iter_batches(512, columns=list({path_name, label_name or path_name})):
             here = list(zip(batch.schema.names, batch.columns, strict=True))
             paths, names = (
-                _same(table, columns, i, [c.to_pylist() for n, c in here if n == name])
+                table_columns.same_values(
+                    table, columns, i, [c.to_pylist() for n, c in here if n == name]
+                )
                 for i, name in zip(at, (path_name, label_name), strict=True)
             )
             for value, named in zip(paths, names or [None] * batch.num_rows, strict=True):
@@ -328,72 +339,3 @@ def _class_names(metadata: dict[bytes, bytes] | None, column: str | None) -> lis
     except (KeyError, ValueError, TypeError):
         return []
     return [str(name) for name in names] if isinstance(names, list) else []
-
-
-def find_columns(
-    table: Path,
-    columns: Sequence[str],
-    path: str | None,
-    label: str | None,
-    labels: bool | None,
-) -> tuple[list[int], list[int]]:
-    """Where the columns of paths and of labels are; several where several have one name."""
-    present = ", ".join(filter(None, columns)) or "none"
-    paths = _find(columns, PATH_COLUMNS, path)
-    if not paths:
-        raise UserError(
-            f"{table} has no column {path!r}; it has: {present}."
-            if path
-            else f"{table} has no column of image paths (its columns: {present}): name it with "
-            f"--path-column, or call it {', '.join(PATH_COLUMNS[:5])}."
-        )
-    if labels is False:
-        return paths, []
-    usual = [name for name in LABEL_COLUMNS if name != "y" or not _find(columns, ("x",), None)]
-    named = _find(columns, usual, label)
-    named = [i for i in named if i not in paths]
-    if not named and (label or labels):
-        raise UserError(
-            f"{table} has no column {label!r}; it has: {present}."
-            if label
-            else f"{table} has no column of labels (its columns: {present}): name it with "
-            f"--label-column, or call it {', '.join(LABEL_COLUMNS[:5])}."
-        )
-    return paths, named
-
-
-def _find(columns: Sequence[str], usual: Iterable[str], name: str | None) -> list[int]:
-    """The columns called ``name``, or by the first usual name that there is."""
-    if name is not None:
-        same = [i for i, column in enumerate(columns) if column.strip() == name.strip()]
-        return same or [i for i, column in enumerate(columns) if _plain(column) == _plain(name)]
-    words = list(usual)
-    for spell in (str.casefold, _plain):  # a column called "path" counts before one called "Paths"
-        names = [spell(column) for column in columns]
-        for word in map(spell, words):
-            if word in names:
-                first = columns[names.index(word)]
-                return [i for i, column in enumerate(columns) if column == first]
-    return []
-
-
-def _plain(name: str) -> str:
-    """``image_path`` of ``Image Path``, ``imagePaths`` and ``image-path``, without its signs."""
-    letters = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())
-    return {"classes": "class", "categories": "category"}.get(letters) or (
-        letters[:-1] if letters.endswith("s") and not letters.endswith(("ss", "ies")) else letters
-    )
-
-
-def _name(columns: Sequence[str], at: Sequence[int]) -> str | None:
-    return columns[at[0]] if at else None
-
-
-def _same(table: Path, columns: Sequence[str], at: Sequence[int], lists: list[list[Any]]) -> Any:
-    """The values of one column; of several of one name, as joins leave, they must be the same."""
-    if any(values != lists[0] for values in lists[1:]):
-        raise UserError(
-            f"{table} has {len(at)} different columns called {columns[at[0]]!r}: rename all but "
-            "one."
-        )
-    return lists[0] if lists else []

@@ -36,7 +36,7 @@ from mincurate.generation.guided_classes import (
 from mincurate.generation.held_out import split
 from mincurate.generation.networks import Trainings, plan_trainings
 from mincurate.generation.solvers import Sampler
-from mincurate.pipelines import inspection, new_files
+from mincurate.pipelines import inspection, new_files, own_vectors
 from mincurate.pipelines.augment_settings import AugmentSettings, GuideSettings
 from mincurate.pipelines.inspection import Judge
 from mincurate.pipelines.runs import AnyRun, find_run
@@ -129,8 +129,10 @@ def augment(
     """
     reporter = choose_reporter(reporter, progress)
     scored = find_run(run, kind=store.SCORE)
+    scored.check_whole_images()
     settings = replace(settings or AugmentSettings(), **changes).settled()
     base = guided_by(reference.open_base(scored), settings.classes_by)
+    own_vectors.refuse_generated(scored)
     settings = settings.in_dataset(scored, reporter)
     _check_dataset(settings, base, reporter)
     trainings = _plan(base, settings)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from mincurate import hashing, paths
 from mincurate.errors import UserError
-from mincurate.images import file_names, object_storage, tables
-from mincurate.images.labels import clean
+from mincurate.images import file_names, object_storage, table_columns
+from mincurate.images.labels import MISSING_IN_TABLES, clean
 from mincurate.runs import atomic_files
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ def save(
 ) -> Path:
     """Write the columns of paths and labels to ``MINCURATE_HOME/tables``; the same ones once.
 
-    The columns are found as in a table (`tables.find_columns`), and may be levels of the index.
+    The columns are found as in a table (`table_columns.find_columns`); they may be levels of the
+    index.
     Relative paths start at the current folder.
 
     Raises:
@@ -37,7 +38,7 @@ def save(
     if any(name is not None and name not in frame.columns for name in frame.index.names):
         frame = frame.reset_index()
     columns = [str(name) for name in frame.columns]
-    at, labels_at = tables.find_columns(NAME, columns, path_column, label_column, labels)
+    at, labels_at = table_columns.find_columns(NAME, columns, path_column, label_column, labels)
     taken = [*at, *labels_at]
     values = [[_path(v, columns[i]) for v in frame.iloc[:, i]] for i in at]
     values += [frame.iloc[:, i].tolist() for i in labels_at]
@@ -67,7 +68,7 @@ def _path(value: Any, column: str) -> Any:
     if isinstance(value, bytes):
         return {"bytes": value, "path": None}
     if not isinstance(value, str):
-        if clean(value) is None:
+        if clean(value, MISSING_IN_TABLES) is None:
             return None
         raise UserError(
             f"Column {column!r} of the data frame holds {type(value).__name__} values, not paths: "
@@ -89,7 +90,7 @@ def _array(values: list[Any]) -> Any:
     try:
         return pa.array(values, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-        return pa.array([clean(value) for value in values], pa.string())
+        return pa.array([clean(value, MISSING_IN_TABLES) for value in values], pa.string())
 
 
 def _plain(values: list[Any]) -> list[Any]:

@@ -18,22 +18,28 @@ from matplotlib.figure import Figure
 from mincurate.compute.device import choose_device
 from mincurate.curation import gather
 from mincurate.errors import UserError
-from mincurate.evaluation import baseline, feature_spaces, image_sets, metrics
-from mincurate.evaluation import classifier_trial as downstream_arms
+from mincurate.evaluation import (
+    baseline,
+    feature_spaces,
+    image_sets,
+    metrics,
+    training_advice,
+)
 from mincurate.evaluation.classifier_trial import Downstream
 from mincurate.evaluation.classifier_trial_data import Trial
 from mincurate.evaluation.feature_spaces import Judge
 from mincurate.evaluation.image_sets import LEAST, ImageSet, Tail
 from mincurate.evaluation.metric_table import Features
 from mincurate.evaluation.metrics.intervals import RESAMPLES, SUBSETS
+from mincurate.evaluation.training_advice import Advice
 from mincurate.evaluation.verdict import Verdict, conclude
 from mincurate.generation.guided_classes import guided_by
-from mincurate.images import collection
-from mincurate.pipelines import augment, new_files
+from mincurate.images import collection, regions
+from mincurate.pipelines import augment, new_files, own_vectors
 from mincurate.pipelines.preset import Preset
 from mincurate.pipelines.runs import AnyRun, find_run
 from mincurate.progress import Reporter
-from mincurate.ranking import reference
+from mincurate.ranking import joining, reference
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
 from mincurate.report import evaluation_figures, evaluation_page
@@ -62,9 +68,9 @@ class EvaluateSettings(Preset):
 
     Attributes:
         n: judge the first ``n`` images, against as many plain ones. Default: all.
-        downstream: also train a classifier of the labels without and with the accepted images,
-            and with as many copies of real ones.
-        seeds: trainings of that classifier in each case, at least 3.
+        downstream: also train classifiers of the labels: with nothing more, with the cheap
+            remedies for rare labels, and with the accepted images; and say which pays.
+        seeds: trainings of each classifier in each way, at least 3.
         features: the features that images are judged by: ``auto``, ``inception``, ``run`` (the
             run's embedding), a file with the Inception weights of FID, or an embedding such as
             ``torchvision:resnet18``. ``auto`` takes others than those that guided where there are
@@ -75,7 +81,7 @@ class EvaluateSettings(Preset):
 
     n: int | None = None
     downstream: bool = False
-    seeds: int = 3
+    seeds: int = 5
     features: str = "auto"
     device: str = "auto"
     resume: bool = True
@@ -91,8 +97,8 @@ class Evaluation:
             are ``real``, ``ddpm``, ``guided``, ``accepted`` (guided, without those that the gate
             rejected) and ``ddpm-as-accepted``.
         verdict: what it means.
-        downstream: a classifier without the accepted images, with copies of real ones in their
-            place, and with them; None unless asked for.
+        downstream: classifiers trained in several ways; None unless asked for.
+        advice: what they say to do about the rare labels.
         page: ``evaluation.html``.
     """
 
@@ -100,6 +106,7 @@ class Evaluation:
     table: pd.DataFrame
     verdict: Verdict
     downstream: Downstream | None
+    advice: Advice | None
     page: Path
 
     def __repr__(self) -> str:
@@ -132,6 +139,7 @@ def evaluate(
     frame = _judged(generation, settings.n)
     by = str(generation.record["settings"].get("by", "rarity"))
     base = guided_by(reference.open_base(base_of(generation)), by)
+    own_vectors.refuse_generated(base.run)
     if len(base.frame) <= LEAST:
         raise UserError(f"Run {base.run.key} has {len(base.frame)} images, too few to judge by.")
     new_files.warn_of_changes(base.run, "It is judged by the labels of the run.", reporter)
@@ -143,11 +151,11 @@ def evaluate(
         if not settings.resume:
             shutil.rmtree(generation.path / baseline.FOLDER, ignore_errors=True)
         scorer = reference.scorer_of(base.run, device)
-        base = reference.at_score_size(base, scorer, reporter=reporter)
+        base = joining.at_score_size(base, scorer, reporter=reporter)
         judge = choose_judge(settings, base, scorer, by, device, reporter)
         plain, plain_vectors = baseline.make(generation, base, scorer, len(frame), device, reporter)
         vectors = np.load(generation.path / schema.VECTORS, allow_pickle=False)[: len(frame)]
-        real = judge.extractor.features(base, base.frame["path"].tolist(), base.vectors, reporter)
+        real = judge.extractor.features(base, regions.places(base.frame), base.vectors, reporter)
         compared = {
             name: ImageSet(f, judge.extractor.features(base, f["path"].tolist(), v, reporter))
             for name, f, v in (("ddpm", plain, plain_vectors), ("guided", frame, vectors))
@@ -157,16 +165,17 @@ def evaluate(
         verdict = conclude(
             table, int(frame["accepted"].sum()), len(frame), baseline.cause(generation)
         )
-        trained = trial.run(device, reporter) if trial else None
+        trained = trial.run(base, vectors, device, reporter) if trial else None
+        advice = training_advice.advise(trained)[0] if trained else None
         drawn = draw(generation.path, base, real, compared, judge, tail)
         drawn |= _draw_levels(generation, base)
         facts = facts_of(base, compared, judge, tail, settings)
         facts |= _generation_facts(generation, by, trial)
-        _write(generation, table, verdict, trained, facts)
+        _write(generation, table, verdict, trained, advice, facts)
         page = evaluation_page.write_page(
             generation, base.run, table, verdict, trained, facts, drawn
         )
-    return Evaluation(generation, table, verdict, trained, page)
+    return Evaluation(generation, table, verdict, trained, advice, page)
 
 
 def choose_judge(
@@ -343,7 +352,7 @@ def _generation_facts(generation: Run, by: str, trial: Trial | None) -> dict[str
     if trial is not None:
         facts["downstream"] = {
             "seeds": trial.seeds,
-            "steps": downstream_arms.STEPS,
+            "steps": trial.steps(),
             "rare": trial.rare,
             "left_out_labels": trial.single,
             "held_out": len(trial.test),
@@ -357,13 +366,15 @@ def _write(
     table: pd.DataFrame,
     verdict: Verdict,
     trained: Downstream | None,
+    advice: Advice | None,
     facts: dict[str, Any],
 ) -> None:
     content = facts | {"verdict": asdict(verdict)}
-    if trained is not None:
+    if trained is not None and advice is not None:
         content["downstream"] = facts["downstream"] | {
-            "classes": trained.classes.to_dict("records"),
-            "groups": trained.groups.to_dict("records"),
+            "advice": asdict(advice),
+            "labels": trained.labels.to_dict("records"),
+            "table": trained.table.to_dict("records"),
         }
     write(generation.path, table, content)
 

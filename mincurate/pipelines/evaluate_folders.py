@@ -13,12 +13,13 @@ from mincurate.errors import UserError
 from mincurate.evaluation import image_sets
 from mincurate.evaluation.feature_spaces import Judge
 from mincurate.evaluation.image_sets import LEAST, ImageSet
-from mincurate.images import collection
+from mincurate.images import collection, regions
 from mincurate.pipelines import evaluate as evaluation
+from mincurate.pipelines import own_vectors
 from mincurate.pipelines.evaluate import EvaluateSettings
 from mincurate.pipelines.runs import AnyRun, find_run
 from mincurate.progress import Reporter
-from mincurate.ranking import reference
+from mincurate.ranking import joining, reference
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
 from mincurate.report import evaluation_page
@@ -90,13 +91,14 @@ def evaluate_folders(
     names = _names(folders)
     base = reference.open_base(find_run(run, kind=store.SCORE))
     base.check_colours()
+    own_vectors.refuse_generated(base.run)
     files = {name: _files(folder, settings.n, reporter) for name, folder in names.items()}
     device = choose_device(settings.device)
     scorer = reference.scorer_of(base.run, device)
-    base = reference.at_score_size(base, scorer, reporter=reporter)
+    base = joining.at_score_size(base, scorer, reporter=reporter)
     judge = evaluation.choose_judge(settings, base, scorer, None, device, reporter)
     compared = {n: _image_set(base, scorer, judge, pairs, reporter) for n, pairs in files.items()}
-    real = judge.extractor.features(base, base.frame["path"].tolist(), base.vectors, reporter)
+    real = judge.extractor.features(base, regions.places(base.frame), base.vectors, reporter)
     tail = image_sets.find_tail(base, real, judge, by_minority_score=settings.paper)
     table = image_sets.judge_all(base, real, compared, judge, tail, reporter)
     facts = evaluation.facts_of(base, compared, judge, tail, settings)
@@ -156,6 +158,6 @@ def _image_set(
     base: Base, scorer: Scorer, judge: Judge, files: list[tuple[str, str]], reporter: Reporter
 ) -> ImageSet:
     """The scores and features of images."""
-    frame, vectors = reference.join(base, scorer, files, reporter=reporter)
+    frame, vectors = joining.join(base, scorer, files, reporter=reporter)
     paths = [path for _, path in files]
     return ImageSet(frame, judge.extractor.features(base, paths, vectors, reporter))

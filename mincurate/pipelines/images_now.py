@@ -57,4 +57,5 @@ def _of_dataset(scored: Run, reporter: Reporter) -> dict[str, Any]:
         "frame": state.frame,
         "labels": state.several or None,
         "boxes": state.boxes or None,
+        "mined": state.mined,
     }

@@ -15,7 +15,7 @@ from mincurate.evaluation.gate import Gate
 from mincurate.generation.classifier import Classifier, Predicted, predict
 from mincurate.generation.guided_classes import Target
 from mincurate.progress import Reporter
-from mincurate.ranking import reference
+from mincurate.ranking import joining
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
 from mincurate.runs import atomic_files as run_files
@@ -66,8 +66,8 @@ def inspect(
         the table, one row per image; and how many were accepted, and rejected for each reason.
     """
     files = manifests.files(generation.path, manifest)
-    base = reference.at_score_size(base, scorer, reporter=reporter)
-    frame, vectors = reference.join(base, scorer, files, reporter=reporter)
+    base = joining.at_score_size(base, scorer, reporter=reporter)
+    frame, vectors = joining.join(base, scorer, files, reporter=reporter)
     pixels = np.stack([read_png(Path(path)) for _, path in files])
     predicted = judge.predict(target, pixels) if judge else None
     gate = _calibrate(base, target, judge)

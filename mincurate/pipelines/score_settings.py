@@ -10,6 +10,8 @@ from mincurate.diffusion import models
 from mincurate.errors import UserError
 from mincurate.images import bands
 from mincurate.images.decode import Fit
+from mincurate.images.tiles import Tiling
+from mincurate.pipelines import own_vectors
 from mincurate.pipelines.estimates import spares_draws
 from mincurate.pipelines.preset import Preset
 from mincurate.ranking.classes import BY_VECTORS, RANKINGS
@@ -50,6 +52,7 @@ class ScoreSettings(Preset):
             ``torchvision:NAME[@FILE]``.
         embedding: vectors: ``auto``, ``efficientnet-lite0``, ``unet``, ``torchvision:NAME[@FILE]``
             or a hub id.
+        vectors: your own vectors, in place of an embedding (`own_vectors.source_of`).
         image_size: side at which to train and score, in pixels; a multiple of 8.
         fit: how an image becomes square: ``crop``, ``pad`` or ``stretch``.
         background: colour behind transparent pixels: ``auto`` (white, or black where white would
@@ -61,6 +64,10 @@ class ScoreSettings(Preset):
             with a usual name when absent.
         path_column: the column of a table with the paths; one with a usual name when absent.
         follow_links: read what symbolic links that leave the folder lead to.
+        objects: rank the objects in the images: the label field of a FiftyOne dataset that holds
+            them; of a folder a COCO file, a folder of YOLO or VOC files, or ``auto``.
+        tiles: ``SIZE[/STRIDE]`` in pixels: rank tiles of the images.
+        context: what is cut out beside an object's box, as a share of its sides on each side.
         max_images: score a random sample of this many files.
         umap: make the two-dimensional map.
         seed: random seed.
@@ -90,6 +97,7 @@ class ScoreSettings(Preset):
     quick: bool = False
     perceptual: str = "auto"
     embedding: str = "auto"
+    vectors: Any = None
     image_size: int | None = None
     fit: Fit = "crop"
     background: str = "auto"
@@ -98,6 +106,9 @@ class ScoreSettings(Preset):
     label_field: str | None = None
     path_column: str | None = None
     follow_links: bool = False
+    objects: str | None = None
+    context: float = 0.0
+    tiles: str | None = None
     max_images: int | None = None
     umap: bool = True
     seed: int = 0
@@ -142,6 +153,8 @@ class ScoreSettings(Preset):
                 f"--quick ranks by vectors alone, and --rank-by {rank_by} needs minority "
                 "scores: leave one of them out."
             )
+        if self.vectors is not None and self.embedding != "auto":
+            raise UserError("--vectors takes the place of --embedding: leave one of them out.")
         if n_draws < 1 or num_classes < 1 or self.batch_size < 1:
             raise UserError("--n-draws, --num-classes and --batch-size are at least 1.")
         if self.adaptive and not spares_draws(n_draws, num_classes, self.within_label):
@@ -151,6 +164,18 @@ class ScoreSettings(Preset):
             )
         if self.bands is not None:
             bands.parse(self.bands)
+        if not 0 <= self.context <= 10 or (self.context and self.objects is None):
+            raise UserError("--context is a share of a box's sides, 0 to 10, and needs --objects.")
+        if self.tiles is not None:
+            Tiling.parse(self.tiles)
+            if self.objects is not None or self.vectors is not None:
+                other = "--vectors" if self.objects is None else "--objects"
+                raise UserError(f"{other} does not go with --tiles: leave one of them out.")
+        if self.objects is not None and (self.label_field or self.path_column):
+            raise UserError(
+                "--objects takes the labels of the objects: leave --label-field and --path-column "
+                "out."
+            )
         models.check_numbers(
             sigma=self.sigma,
             image_size=self.image_size,
@@ -160,6 +185,11 @@ class ScoreSettings(Preset):
             workers=self.workers,
             max_images=self.max_images,
         )
+
+    @property
+    def band_numbers(self) -> tuple[int, ...] | None:
+        """``bands`` as numbers; none for all."""
+        return None if self.bands is None else bands.parse(self.bands)
 
     def minutes(self, images: int) -> float:
         """The training budget for so many images, in minutes; at least one by default."""
@@ -173,12 +203,17 @@ class ScoreSettings(Preset):
         return choose_engine(self.engine, self.address, self.num_workers, self.device)
 
     def with_lasting_paths(self) -> "ScoreSettings":
-        """The same, with absolute paths: they hold in whatever folder they are read."""
+        """The same, with absolute paths: they hold in whatever folder they are read.
+
+        Raises:
+            UserError: the vectors cannot be written.
+        """
         return replace(
             self,
             model=command.lasting(self.model, bare=True) if self.model else None,
             perceptual=command.lasting(self.perceptual),
             embedding=command.lasting(self.embedding),
+            vectors=own_vectors.source_of(self.vectors),
         )
 
     def record(self) -> dict[str, Any]:

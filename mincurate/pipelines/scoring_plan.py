@@ -32,6 +32,8 @@ from mincurate.runs.store import Run
 
 METHOD = 8
 """Raised when the definition of a score changes: older runs are then not gone on with."""
+SLOW = 10.0
+"""Seconds for one image from which its first measurement, with all that prepares, will do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +131,7 @@ class ScoringPlan:
                 "method": METHOD,
                 "rendering": images.rendering.record(),
                 **({"adaptive": settings.num_classes} if settings.adaptive else {}),
+                **({"vectors": settings.vectors} if settings.vectors else {}),
             }
         )
 
@@ -141,13 +144,15 @@ def load_networks(
     perceptual, why = perception.choose_perceptual(settings.perceptual)
     if why:
         reporter.say(why)
-    embedding = embedders.choose_embedding(settings.embedding, perceptual, device)
+    embedding = "auto"
+    if settings.vectors is None:
+        embedding = embedders.choose_embedding(settings.embedding, perceptual, device)
     settings = replace(settings, perceptual=perceptual, embedding=embedding)
     networks = Networks(denoiser, None, None)
     if perceptual != "unet":
         distance = perception.load_perceptual(perceptual, denoiser, device=device)
         networks = replace(networks, perceptual=distance)
-    if embedding != "unet":
+    if embedding not in ("unet", "auto"):
         vectors = embedders.load_embedder(embedding, denoiser, device=device)
         networks = replace(networks, embedder=vectors)
     return settings, networks
@@ -253,7 +258,11 @@ def _seconds_per_image(networks: Networks, plan: ScoringPlan) -> float:
     shape = count, denoiser.bands, side, side
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     names = [str(i) for i in range(count)]
+    started = time.monotonic()
     scorer(pixels[:1], names[:1])
+    one = time.monotonic() - started
+    if one > SLOW:
+        return one
     started = time.monotonic()
     scorer(pixels, names)
     return (time.monotonic() - started) / count
@@ -330,6 +339,9 @@ def check_vectors(
             "start anew with --fresh."
         )
     run.update(vectors_from=vectors_from, vector_side=side)
+    if source := plan.settings.vectors:
+        width = embedder.table.vectors.shape[1] if embedder.table else None
+        run.update(vectors={"source": source, "hash": embedder.weights_hash, "dimensions": width})
 
 
 def _computing_versions() -> dict[str, str]:

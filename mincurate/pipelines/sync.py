@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from mincurate.curation import gather
-from mincurate.dataset import destination, generated, lookup, writer
+from mincurate.dataset import destination, generated, lookup, mined, writer
 from mincurate.dataset.database import check_database
 from mincurate.errors import UserError
 from mincurate.pipelines import augment
+from mincurate.pipelines import mine as mining
 from mincurate.pipelines.runs import AnyRun, find_run
 from mincurate.progress import Reporter
 from mincurate.ranking import migrate
@@ -21,9 +22,9 @@ class Synced:
 
     Attributes:
         name: of the dataset.
-        added: samples that were not there, generated ones among them.
+        added: samples that were not there, generated and mined ones among them.
         updated: samples of the run that were.
-        generations: keys of the generations that are shown with it.
+        generations: keys of the generations, and of the runs that mined, that are shown with it.
     """
 
     name: str
@@ -46,13 +47,13 @@ def sync(
     reporter: Reporter | None = None,
     progress: bool | None = None,
 ) -> Synced:
-    """Write a scored run, and what was generated from it, into its dataset; twice changes nothing.
+    """Write a scored run, and what was made for it, into its dataset; twice changes nothing.
 
     What only the database knew is not in the files: tags and fields of the user's, and samples
     that no run holds.
 
     Args:
-        run: a scored run (`find_run`), or a generation, for which its scored run stands; the run
+        run: a scored run (`find_run`), or a run made for one, for which that one stands; the run
             scored last when absent.
         dataset: its name; the one that the run was written to when absent.
         reporter: as in `score`, and ``progress`` likewise.
@@ -84,6 +85,10 @@ def sync(
             frame = augment.table(generation)
             added += generated.write(generation, frame, written.name, reporter)
             shown.append(generation.key)
+    for mine in gather.made_for(scored, store.MINE):
+        if mine.record.get("dataset") is not None or mine.key == run.key:
+            added += mined.write(mine, mining.table(mine), written.name, reporter)
+            shown.append(mine.key)
     return Synced(written.name, added, written.updated, shown)
 
 

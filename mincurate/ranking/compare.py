@@ -72,8 +72,8 @@ def compare(first: str | Run, second: str | Run) -> Comparison:
 
 
 def _ranked(run: Run) -> pd.DataFrame:
-    if store.kind_of(run) != store.SCORE:
-        raise UserError(f"{run.key} holds generated images; compare scored runs.")
+    if (kind := store.kind_of(run)) != store.SCORE:
+        raise UserError(f"{run.key} holds {store.HOLDS.get(kind, kind)}; compare scored runs.")
     frame = run.frame()
     scored = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
     return scored[["path", "label", "content_hash", "rarity"]]

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mincurate.features.embedder import Embedder
-from mincurate.images import collection
+from mincurate.images import collection, regions
 from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit
 from mincurate.ranking import classes, minority_score, outliers, reliability
@@ -16,6 +16,8 @@ from mincurate.ranking.minority_score import Scorer
 from mincurate.runs import schema
 from mincurate.runs.store import Run
 
+AGREEMENT_IMAGES = 10_000
+"""Of more images `outliers.tail_agreement` takes a random sample: its tail tells to 2 points."""
 FEWEST = 50
 """Fewest images for `outliers.tail_agreement`."""
 SAMPLE = 512
@@ -130,7 +132,7 @@ def _of_embeddings(run: Run, scored: pd.DataFrame) -> dict[str, float]:
 def _sample(scored: pd.DataFrame, size: int, fit: Fit, rendering: Rendering) -> NDArray[np.uint8]:
     """At most `SAMPLE` of the images, evenly spaced in the table, ``(n, 3, size, size)``."""
     step = -(-len(scored) // SAMPLE)
-    files = list(zip(scored["content_hash"], scored["path"], strict=True))[::step]
+    files = list(zip(scored["content_hash"], regions.places(scored), strict=True))[::step]
     batches = collection.read_batches(
         files, size=size, fit=fit, rendering=rendering, batch_size=64, workers=1
     )
@@ -153,8 +155,9 @@ def agreement_in_groups(
     agreements, sizes = [], []
     for _, rows in classes.members_by_label(groups):
         if len(rows) >= FEWEST and vectors.shape[1] > 1:
-            among = outliers.reference(hashes.iloc[rows])
-            agreements.append(outliers.tail_agreement(vectors[rows], among))
+            sample = rows[np.sort(outliers.reference(hashes.iloc[rows], AGREEMENT_IMAGES))]
+            among = outliers.reference(hashes.iloc[sample])
+            agreements.append(outliers.tail_agreement(vectors[sample], among))
             sizes.append(len(rows))
     return float(np.average(agreements, weights=sizes)) if agreements else math.nan
 

@@ -46,12 +46,18 @@ def minority_percentiles(ranked: NDArray[np.float64], scored: pd.DataFrame) -> N
     return np.stack([classes.percentile_among(ranked, end) for end in ends], axis=1)
 
 
-def of_vectors(scored: pd.DataFrame, vectors: NDArray[np.float32]) -> dict[str, Any]:
+def of_vectors(
+    scored: pd.DataFrame, vectors: NDArray[np.float32], distances: NDArray[np.float64]
+) -> dict[str, Any]:
     """Add every kind of evidence that vectors give, and return what decided which of it ranks.
 
     Higher is rarer in all of them.
+
+    Args:
+        vectors: ``(N, d)``, of the rows of ``scored``.
+        distances: ``(N, k)``, to their `neighbors.neighbors`.
     """
-    scored["neighbor_distance"] = neighbors.neighbor_distance(vectors)
+    scored["neighbor_distance"] = neighbors.mean_distance(distances)
     measured = vector_rarity.measure(vectors, outliers.reference(scored["content_hash"]))
     scored[list(outliers.NAMES)] = np.stack(measured.evidence, axis=1)
     scored["outlying"], scored["small_kind"] = measured.outlying, measured.small_kind

@@ -66,5 +66,10 @@ def neighbor_distance(vectors: NDArray[np.float32], k: int = NEIGHBORS) -> Dista
         vectors: ``(N, d)``.
         k: neighbours.
     """
-    distances, _ = neighbors(vectors, k)
-    return distances.mean(axis=1) if distances.shape[1] else np.full(len(vectors), np.nan)
+    return mean_distance(neighbors(vectors, k)[0], k)
+
+
+def mean_distance(distances: Distances, k: int = NEIGHBORS) -> Distances:
+    """`neighbor_distance` of the distances ``(N, k')`` that `neighbors` gives, nearest first."""
+    nearest = distances[:, :k]
+    return nearest.mean(axis=1) if nearest.shape[1] else np.full(len(nearest), np.nan)

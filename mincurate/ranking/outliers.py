@@ -6,7 +6,11 @@ miss, and each fails somewhere: distances where common images are widely spread,
 common images are of many kinds, densities where rare images are few.
 """
 
+import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,16 +27,18 @@ REFERENCE = 4096
 """Every image is compared with at most this many, a random sample."""
 CHUNK = 256
 """Vectors compared at once: about 30 MB of distances and rows."""
+THREADS = min(4, os.cpu_count() or 1)
+"""Chunks that are compared beside one another."""
 Vectors = NDArray[np.float32]
 Evidence = tuple[NDArray[np.float64], ...]
 
 
-def reference(hashes: Iterable[str]) -> NDArray[np.int64]:
-    """Rows of the images to compare with: all, or a random sample of `REFERENCE`.
+def reference(hashes: Iterable[str], count: int | None = None) -> NDArray[np.int64]:
+    """Rows of the images to compare with: all, or a random sample of ``count`` (`REFERENCE`).
 
     The sample holds the lowest content hashes, so it does not depend on the order of the images.
     """
-    return np.argsort(np.array(list(hashes), dtype=str), kind="stable")[:REFERENCE]
+    return np.argsort(np.array(list(hashes), dtype=str), kind="stable")[: count or REFERENCE]
 
 
 def neighborhood(
@@ -81,9 +87,18 @@ def nearest_share(
     squares, own_row = _squared_lengths(among), np.full(len(vectors), -1)
     if rows is not None:
         own_row[rows] = np.arange(len(among))
-    for start in range(0, len(vectors), CHUNK):
-        part = slice(start, start + CHUNK)
-        yield part, *_nearest(vectors[part], among, squares, own_row[part], k)
+
+    def search(part: slice) -> tuple[slice, NDArray[np.float64], NDArray[np.int64]]:
+        return part, *_nearest(vectors[part], among, squares, own_row[part], k)
+
+    parts = (slice(start, start + CHUNK) for start in range(0, len(vectors), CHUNK))
+    # NumPy selects on one core alone; each chunk is a thread's own, so none waits for another.
+    with ThreadPoolExecutor(THREADS) as pool:
+        ahead = deque(pool.submit(search, part) for part in islice(parts, THREADS))
+        while ahead:
+            nearest = ahead.popleft().result()
+            ahead.extend(pool.submit(search, part) for part in islice(parts, 1))
+            yield nearest
 
 
 def _nearest(

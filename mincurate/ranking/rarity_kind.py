@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mincurate.ranking import neighbors
 from mincurate.ranking.classes import tail_size
 from mincurate.ranking.tail import MOST_IN_TAIL
 
@@ -15,9 +14,7 @@ RARE, ODD, BROKEN = "rare", "odd", "broken"
 """Values of ``rarity_kind``: one of a few of its kind, fits nothing, not fit for use."""
 
 
-def rarity_kinds(
-    frame: pd.DataFrame, ranked: pd.DataFrame, vectors: NDArray[np.float32]
-) -> pd.Series:
+def rarity_kinds(frame: pd.DataFrame, ranked: pd.DataFrame, near: NDArray[np.int64]) -> pd.Series:
     """``rarity_kind`` of every row of a run's table; ``None`` for common images.
 
     Images of the tail are `RARE` if their neighbours are mutual (`mutual_neighbors`), else `ODD`.
@@ -26,38 +23,29 @@ def rarity_kinds(
     Args:
         frame: the table, with ``broken``.
         ranked: its rows that are ranked, rarest first.
-        vectors: ``(len(ranked), d)``.
+        near: ``(len(ranked), NEAREST)``, the nearest others of each, as rows of ``ranked``.
     """
     kinds = pd.Series(None, frame.index, dtype=object)
     tail = np.arange(min(tail_size(len(ranked)), MOST_IN_TAIL))
     if len(ranked) >= 10 * NEAREST:
-        odd = mutual_neighbors(vectors, tail) <= STRANGER
+        odd = mutual_neighbors(near, tail) <= STRANGER
         kinds[ranked.index[tail]] = np.where(odd, ODD, RARE)
     kinds[frame["broken"].notna()] = BROKEN
     return kinds
 
 
-def mutual_neighbors(vectors: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many of an image's `NEAREST` neighbours have it among their own, ``(M,)`` in 0..NEAREST.
+def mutual_neighbors(near: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many of an image's nearest neighbours have it among their own, ``(M,)`` in 0..k.
 
     A member of a group, however small, is a neighbour to its neighbours. An image that fits nothing
     has neighbours, too, but these have closer ones: it is an anti-hub (Radovanovic et al., JMLR
     2010).
 
     Args:
-        vectors: ``(N, d)``, N above `NEAREST`.
+        near: ``(N, k)``, rows of the nearest others of every image.
         rows: ``(M,)``, of the images in question.
     """
-
-    def nearest(of: NDArray[np.int64]) -> NDArray[np.int64]:
-        _, index = neighbors.nearest(vectors, vectors[of], NEAREST + 1)
-        # Itself first, but among equal vectors anywhere or not at all: then the last one goes.
-        others = np.argsort(index != of[:, None], axis=1, kind="stable")[:, 1:]
-        return np.take_along_axis(index, others, axis=1)
-
-    near = nearest(rows)
-    others, position = np.unique(near, return_inverse=True)
-    theirs = nearest(others)[position.reshape(near.shape)]
+    theirs = near[near[rows]]
     return (theirs == rows[:, None, None]).any(2).sum(1)
 
 

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pandas as pd
 
-from mincurate.images import collection
+from mincurate.images import collection, regions
 from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit
 from mincurate.ranking.classes import RANKINGS, rarest_first
@@ -23,7 +23,7 @@ def save_reconstructions(run: Run, scorer: Scorer, *, size: int, fit: Fit) -> No
     ranked = rarest_first(run.frame(), RANKINGS[rank_by])
     n = min(SHOWN_RECONSTRUCTIONS, (len(ranked) + 1) // 2)
     ends = pd.concat([ranked.head(n), ranked.tail(min(n, len(ranked) - n))])
-    pairs = list(zip(ends["content_hash"], ends["path"], strict=True))
+    pairs = list(zip(ends["content_hash"], regions.places(ends), strict=True))
     rendering = Rendering.of_record(run.record.get("rendering"))
     batches = collection.read_batches(
         pairs, size=size, fit=fit, rendering=rendering, batch_size=32, workers=1

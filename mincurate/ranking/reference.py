@@ -4,7 +4,7 @@ A joining image gets the percentiles that it would have had among the run's imag
 between whose edges its scores lie, and a place on the map among its neighbours.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -13,27 +13,21 @@ import torch
 from numpy.typing import NDArray
 
 from mincurate.compute.device import choose_precision
+from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.features import embedder as embedders
-from mincurate.features import perceptual
-from mincurate.images import collection
+from mincurate.features import own_vectors, perceptual
+from mincurate.features.embedder import Embedder
+from mincurate.features.own_vectors import FUNCTION
+from mincurate.images import collection, regions
 from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit
-from mincurate.progress import SILENT, Reporter
 from mincurate.ranking import (
     classes,
-    evidence,
-    minority_score,
-    outliers,
-    small_kinds,
-    umap_map,
-    vectors,
 )
 from mincurate.ranking.minority_score import Edge, Scorer
-from mincurate.ranking.neighbors import NEIGHBORS, nearest
-from mincurate.ranking.shard_loop import Reading
-from mincurate.runs import atomic_files, schema, store
+from mincurate.runs import schema, store
 from mincurate.runs.store import Run
 
 
@@ -95,7 +89,7 @@ class Base:
         Raises:
             UserError: some files are gone or cannot be read.
         """
-        files = list(zip(self.frame["content_hash"], self.frame["path"], strict=True))
+        files = list(zip(self.frame["content_hash"], regions.places(self.frame), strict=True))
         parts: list[NDArray[np.uint8]] = []
         unreadable: dict[str, str] = {}
         for _, pixels, reasons in collection.read_batches(
@@ -116,22 +110,22 @@ class Base:
         return np.concatenate(parts)
 
 
-def open_base(run: Run) -> Base:
+def open_base(run: Run, *, scores: bool = True) -> Base:
     """Read a finished scored run.
+
+    Args:
+        scores: the minority scores must be there; without them a run of ``--quick`` will do.
 
     Raises:
         UserError: the run is not one, is of an earlier version, or has damaged files.
     """
     record = run.record
-    if store.kind_of(run) != store.SCORE:
-        raise UserError(
-            f"{run.key} holds generated images; give the scored run that they were made for "
-            f"({record.get('base')})."
-        )
+    store.check_scored(run)
+    run.check_whole_images()
     if not run.finished:
         raise UserError(f"The run {run.key} is not finished; give its command again to go on.")
     frame = run.frame()
-    if run.quick:
+    if run.quick and scores:
         raise UserError(
             f"The run {run.key} is ranked by vectors alone (--quick); give its command without "
             "--quick for the minority scores, then try again."
@@ -168,36 +162,38 @@ def open_base(run: Run) -> Base:
     )
 
 
-def at_score_size(
-    base: Base, scorer: Scorer, *, workers: int = 2, reporter: Reporter = SILENT
-) -> Base:
-    """The run with vectors of its images at the size at which the denoiser sees them.
+def has_vectors_of_file(run: Run) -> bool:
+    """Whether a run's vectors are the user's own, and no network or function gives further ones."""
+    source = str(run.record["settings"].get("vectors") or "")
+    return bool(source) and not source.startswith(FUNCTION)
 
-    Generated images have that size. Beside real images that were embedded from their files, all of
-    them would look rare for their blur alone. The vectors are kept beside the run.
+
+def embedder_of(run: Run, device: str, denoiser: Denoiser | None = None) -> Embedder:
+    """Load the network, or the function, that gave a run its vectors.
+
+    Args:
+        denoiser: of the run, where it is loaded already.
 
     Raises:
-        UserError: a file cannot be read any more.
+        UserError: it is not here any more, or the vectors came from a file.
     """
-    of_this_size = (base.frame[["width", "height"]] == base.size).all(axis=None)
-    if base.vector_side <= base.size or of_this_size:
-        return base
-    file = base.run.path / schema.SMALL_VECTORS
-    hashes = base.frame["content_hash"].to_numpy(str)
-    saved = atomic_files.read_arrays(file) or {}
-    small = saved.get("vectors")
-    if small is None or not np.array_equal(saved.get("content_hash", []), hashes):
-        files = list(zip(base.frame["content_hash"], base.frame["path"], strict=True))
-        small = _vectors(replace(base, vector_side=base.size), scorer, files, 32, workers, reporter)
-        atomic_files.write_arrays(file, content_hash=hashes, vectors=small.astype(np.float16))
-    small = small.astype(np.float32)
-    frame = base.frame.copy()
-    rare_are = evidence.of_vectors(frame, small)["rare_are"]
-    return replace(base, frame=frame, vectors=small, vector_side=base.size, rare_are=str(rare_are))
+    settings = run.record["settings"]
+    source = str(settings.get("vectors") or "")
+    if has_vectors_of_file(run):
+        raise UserError(
+            f"The vectors of run {run.key} came from {source}, so that other images cannot be "
+            "compared with them; score without --vectors."
+        )
+    if source:
+        return own_vectors.function_embedder(source, device, run.record["vectors"]["hash"])
+    spec = settings["embedding"]
+    if spec == "unet" and denoiser is None:
+        denoiser = load_denoiser(str(run.record["model"]["name"]), device)
+    return embedders.load_embedder(spec, denoiser, device=device)
 
 
 def scorer_of(run: Run, device: str) -> Scorer:
-    """Load the scorer that a run was scored with.
+    """Load the scorer that a run was scored with; without an embedder where a file had its vectors.
 
     Raises:
         UserError: its model or weights are gone or have changed.
@@ -214,7 +210,7 @@ def scorer_of(run: Run, device: str) -> Scorer:
         raise UserError(
             f"The model {denoiser.name} has changed since run {run.key} was scored with it."
         )
-    embedder = embedders.load_embedder(settings["embedding"], denoiser, device=device)
+    embedder = None if has_vectors_of_file(run) else embedder_of(run, device, denoiser)
     dtype = choose_precision(settings["precision"], device)
     return Scorer(
         denoiser=denoiser,
@@ -226,140 +222,3 @@ def scorer_of(run: Run, device: str) -> Scorer:
         edge=Edge(**record["edge"]) if record.get("edge") else None,
         embedder=embedder,
     )
-
-
-def join(
-    base: Base,
-    scorer: Scorer,
-    files: list[tuple[str, str]],
-    *,
-    batch_size: int = 32,
-    workers: int = 2,
-    reporter: Reporter = SILENT,
-) -> tuple[pd.DataFrame, NDArray[np.float32]]:
-    """Score ``files`` and place them among the images of a run (`place`).
-
-    Args:
-        base: the run.
-        scorer: of the run, see `scorer_of`.
-        files: M pairs of content hash and path.
-        batch_size: images per batch.
-        workers: processes that decode.
-        reporter: hears of progress.
-
-    Returns:
-        The table of `place` with ``denoising_error``, in the order of ``files``; and the
-        embeddings ``(M, d)`` float32.
-
-    Raises:
-        UserError: a file cannot be read.
-    """
-    parts: list[minority_score.Scored] = []
-    joining = _vectors(base, scorer, files, batch_size, workers, reporter)
-    with reporter.task("Scoring", len(files)) as advance:
-        reading = Reading(base.size, base.fit, batch_size, workers, base.rendering)
-        for hashes, pixels, reasons in reading.batches(files):
-            _check_readable(files, reasons)
-            parts.append(scorer(pixels, hashes))
-            advance(len(hashes))
-    draws = np.concatenate([p.draws for p in parts])
-    layers = np.concatenate([p.layers for p in parts])
-    frame = place(base, [h for h, _ in files], [p for _, p in files], draws, layers, joining)
-    frame["denoising_error"] = np.concatenate([p.denoising_error for p in parts])
-    return frame, joining
-
-
-def _vectors(
-    base: Base,
-    scorer: Scorer,
-    files: list[tuple[str, str]],
-    batch_size: int,
-    workers: int,
-    reporter: Reporter,
-) -> NDArray[np.float32]:
-    """Vectors ``(M, d)``, in half precision as the run keeps them: an image of it finds itself."""
-    if scorer.embedder is None:
-        raise ValueError("vectors need the embedder of the run")
-    reading = Reading(base.vector_side, base.fit, batch_size, workers, base.rendering)
-    device = str(scorer.denoiser.device)
-    with reporter.task("Vectors", len(files)) as advance:
-        rows = vectors.embed_files(scorer.embedder, device, scorer.dtype, reading, files, advance)
-    _check_readable(files, rows.lost)
-    return np.concatenate(rows.parts).astype(np.float32)
-
-
-def _check_readable(files: list[tuple[str, str]], reasons: dict[str, str]) -> None:
-    for content, reason in reasons.items():
-        raise UserError(f"{dict(files)[content]} cannot be read any more: {reason}.")
-
-
-def place(
-    base: Base,
-    hashes: list[str],
-    paths: list[str],
-    draws: NDArray[np.float32],
-    layers: NDArray[np.float32],
-    vectors: NDArray[np.float32],
-) -> pd.DataFrame:
-    """Percentiles, classes, neighbours and map position of M scored images among those of a run.
-
-    ``minority_percentile`` and ``minority_class`` follow the minority score, ``rarity`` and
-    ``rarity_class`` the ranking in force.
-
-    Args:
-        base: the run, of N images.
-        hashes: M content hashes.
-        paths: M paths.
-        draws: ``(M, K)`` perceptual distances.
-        layers: ``(M, L)`` distances per layer.
-        vectors: ``(M, d)`` embeddings.
-
-    Returns:
-        One row per image, with the columns of the run's table that a single image can have, and
-        ``nearest_real`` and ``nearest_real_distance``: the content hash of the run's nearest image
-        and the distance to it.
-    """
-    k = min(NEIGHBORS, len(base.vectors))
-    among = base.vectors[outliers.reference(base.frame["content_hash"])]
-    distances, index = nearest(base.vectors, vectors, k)
-    frame = pd.DataFrame(
-        {
-            "path": paths,
-            "content_hash": hashes,
-            **evidence.summary(draws),
-            "layer_distances": list(layers),
-            "neighbor_distance": distances.mean(1),
-            **dict(zip(outliers.NAMES, outliers.evidence(vectors, among), strict=True)),
-            "nearest_real": base.frame["content_hash"].to_numpy()[index[:, 0]],
-            "nearest_real_distance": distances[:, 0],
-        }
-    )
-    reference, joining = (
-        [table[name].to_numpy(np.float64) for name in outliers.NAMES]
-        for table in (base.frame, frame)
-    )
-    frame["outlying"] = classes.mean_rank_among(reference, joining, outliers.WEIGHTS)
-    frame["small_kind"] = small_kinds.rarity_among(among, vectors)
-    frame["embedding_rarity"] = frame[base.rare_are]
-    frame["minority_score_calibrated"] = evidence.calibrated_among(base.frame, frame)
-    ranked = frame[base.column].to_numpy(np.float64)
-    scores = base.frame[base.column].to_numpy(np.float64)
-    frame["rarity"] = classes.percentile_among(scores, ranked)
-    minority = base.frame["minority_score"].to_numpy(np.float64)
-    frame[list(evidence.PERCENTILES)] = evidence.minority_percentiles(minority, frame)
-    record = base.run.record
-    minority_edges = np.asarray(record["minority_class_edges"], np.float64)
-    frame["minority_class"] = np.searchsorted(
-        minority_edges, frame["minority_score"].to_numpy(np.float64)
-    )
-    edges = record["class_edges"]
-    if not edges and base.num_classes > 1:  # within labels there are no edges that hold for all
-        edges = classes.class_edges(
-            scores, classes.ordinal_classes(scores, base.num_classes), base.num_classes
-        )
-    frame["rarity_class"] = np.searchsorted(np.asarray(edges, np.float64), ranked)
-    points = base.frame[["map_x", "map_y"]].to_numpy(np.float32)
-    frame["map_x"], frame["map_y"] = np.nan, np.nan
-    if len(points) and not np.isnan(points).any():
-        frame[["map_x", "map_y"]] = umap_map.join_map(vectors, base.vectors, points)
-    return frame

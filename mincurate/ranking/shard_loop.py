@@ -89,6 +89,7 @@ class Work:
         build: makes the same for another process.
         table: the results as a table.
         rate: where the record of the run keeps images per second.
+        shard_images: images per shard, where it is not `SHARD_IMAGES`.
         threads: choose how many of them compute in this process; the record keeps the number.
     """
 
@@ -98,12 +99,13 @@ class Work:
     build: Callable[[], Do] | None
     table: Callable[[Rows], pa.Table]
     rate: str
+    shard_images: int | None = None
     threads: Threads | None = None
 
 
 def files_of(collection: Collection) -> list[Item]:
-    """Content hash and path of every different image."""
-    return [(h, source.path) for h, (source, _) in collection.unique.items()]
+    """Content hash and place of every different image."""
+    return [(h, source.place) for h, (source, _) in collection.unique.items()]
 
 
 def work_off(
@@ -127,10 +129,11 @@ def work_off(
     files = files_of(collection)
     lost: dict[str, str] = {}
     todo: list[tuple[int, list[Item]]] = []
+    size = work.shard_images or SHARD_IMAGES
     started, done = time.monotonic(), 0
     with reporter.task(work.title, len(files)) as advance:
-        for index, start in enumerate(range(0, len(files), SHARD_IMAGES)):
-            shard = files[start : start + SHARD_IMAGES]
+        for index, start in enumerate(range(0, len(files), size)):
+            shard = files[start : start + size]
             if shards.shard_done(run, work.kind, index):
                 lost |= shards.lost_in_shard(run, work.kind, index)
                 advance(len(shard), "")

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mincurate import hashing
-from mincurate.images import appearance
+from mincurate.images import appearance, regions
 from mincurate.images.collection import Collection
 from mincurate.images.decode import Identity
 from mincurate.images.sources import Source
@@ -17,6 +17,7 @@ from mincurate.progress import Reporter
 from mincurate.ranking import (
     classes,
     evidence,
+    neighbors,
     ranks,
     rarity_kind,
     table_file,
@@ -71,7 +72,8 @@ def assemble(
     scored, vectors = _read_shards(run, -(-len(images.unique) // shard_images), scores)
     _save_vectors(run, scored["content_hash"].tolist(), vectors)
     with reporter.task("Neighbours and map", 2, "steps") as advance:
-        pattern = evidence.of_vectors(scored, vectors)
+        distances, near = neighbors.neighbors(vectors, rarity_kind.NEAREST)
+        pattern = evidence.of_vectors(scored, vectors, distances)
         evidence.calibrate(scored)
         advance(1, "")
         map_method = _add_map(run, scored, vectors, map_seed)
@@ -83,8 +85,10 @@ def assemble(
     )
     floor = appearance.sharpness_floor(frame["sharpness"].to_numpy(np.float64))
     frame["broken"] = appearance.broken(frame, floor)
-    _add_groups(frame, vectors, position, ranking)
+    _add_groups(frame, vectors, near, position, ranking)
     table_file.save_table(run, frame)
+    if images.of_objects:
+        table_file.save_images(run, frame)
     run.update(
         **edges,
         **pattern,
@@ -125,7 +129,16 @@ def file_facts(source: Source, identity: Identity) -> dict[str, Any]:
         "complexity": identity.complexity,
         "warning": identity.warning,
         **dict(zip(appearance.NAMES, looks, strict=True)),
+        **_region_facts(source),
     }
+
+
+def _region_facts(source: Source) -> dict[str, Any]:
+    """The columns of a row that is a part of an image."""
+    if source.box is None:
+        return {}
+    box = dict(zip(regions.COLUMNS, source.box, strict=True))
+    return {**box, "context": source.context, "object_id": source.object_id}
 
 
 def record_outcome(run: Run, **facts: object) -> None:
@@ -215,10 +228,20 @@ def _per_file(images: Collection, scored: pd.DataFrame, unreadable: dict[str, st
 
 
 def _add_groups(
-    frame: pd.DataFrame, vectors: NDArray[np.float32], position: pd.Series, ranking: Ranking
+    frame: pd.DataFrame,
+    vectors: NDArray[np.float32],
+    near: NDArray[np.int64],
+    position: pd.Series,
+    ranking: Ranking,
 ) -> None:
-    """Add ``rarity_kind`` (rare, odd or broken) and ``rare_group`` to the rarest images."""
+    """Add ``rarity_kind`` (rare, odd or broken) and ``rare_group`` to the rarest images.
+
+    Args:
+        near: ``(N, k)``, rows of the nearest other vectors.
+    """
     ranked = classes.rarest_first(frame, ranking.column)
     rows = position[ranked["content_hash"]].to_numpy(np.int64)
-    frame["rarity_kind"] = rarity_kind.rarity_kinds(frame, ranked, vectors[rows])
+    place = np.full(len(vectors), -1)
+    place[rows] = np.arange(len(rows))
+    frame["rarity_kind"] = rarity_kind.rarity_kinds(frame, ranked, place[near[rows]])
     frame["rare_group"] = tail_groups.rare_groups(frame, ranked, vectors, rows)

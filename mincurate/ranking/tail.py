@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from mincurate.errors import UserError
-from mincurate.images import appearance
+from mincurate.images import appearance, regions
 from mincurate.ranking import classes as ordinal
 from mincurate.runs import schema
 from mincurate.runs.store import Run
@@ -24,7 +24,8 @@ MOST_IN_TAIL = 5000
 NO_LABEL = "(no label)"
 COLUMNS = [
     *("path", "rel_path", "content_hash", "label", "duplicate_of", "status", "width", "height"),
-    *("minority_score", "minority_score_se", "rarity", "rarity_class"),
+    *(*regions.COLUMNS, "context", "object_id"),
+    *("minority_score", "minority_score_se", "minority_class", "rarity", "rarity_class"),
     *("neighbor_distance", "embedding_rarity", "minority_score_calibrated"),
     *("complexity", *appearance.NAMES, "rarity_kind", "rare_group", "broken", "map_x", "map_y"),
 ]
@@ -89,6 +90,11 @@ class LongTail:
     def column(self) -> str:
         """The column of the ranking in force; higher is rarer."""
         return ordinal.RANKINGS[self.rank_by]
+
+    @property
+    def noun(self) -> str:
+        """What its rows are: ``images`` or ``objects``."""
+        return "images" if self.run.objects is None else "objects"
 
     @property
     def within_label(self) -> bool:

@@ -64,7 +64,7 @@ def find_groups(tail: LongTail) -> tuple[RareGroup, ...]:
     Raises:
         UserError: the run's embeddings cannot be read.
     """
-    return _groups(tail.images, *_vectors(tail))
+    return _groups(tail.images, *vectors_of(tail))
 
 
 def rare_groups(
@@ -166,7 +166,7 @@ def cluster(
     return groups
 
 
-def _vectors(tail: LongTail) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def vectors_of(tail: LongTail) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The run's vectors, memory-mapped, and the row of every image (-1: none)."""
     folder = tail.run.path
     try:

@@ -22,6 +22,7 @@ from mincurate.diffusion.denoiser import to_tensor
 from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.features.embedder import Embedder, load_embedder
+from mincurate.features.vector_table import VectorTable
 from mincurate.images.collection import Collection
 from mincurate.progress import Advance, Reporter
 from mincurate.ranking import shard_loop, table_file
@@ -29,6 +30,8 @@ from mincurate.ranking.shard_loop import Reading, Rows, Work
 from mincurate.runs.store import Run
 
 Vectors = NDArray[np.float32]
+TABLE_IMAGES = 2**15
+"""Images per shard of vectors that need not be computed: they lose nothing when killed."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ def embed(
         build=partial(recipe.build, reading),
         table=_table,
         rate="vectors_per_second",
+        shard_images=TABLE_IMAGES if embedder.table else None,
     )
     return shard_loop.work_off(run, images, work, reporter, cluster=cluster)
 
@@ -95,7 +99,12 @@ def embed_files(
     files: list[Item],
     advance: Advance | None = None,
 ) -> Rows:
-    """Decode and embed files; the vectors of `Rows.parts` are as `embed_batches` gives them."""
+    """Decode and embed files; the vectors of `Rows.parts` are as `embed_batches` gives them.
+
+    Of an embedder with a table they are taken from there.
+    """
+    if embedder.table is not None:
+        return _look_up(embedder.table, files, advance)
     rows = Rows()
 
     def pixels() -> Iterator[NDArray[np.uint8]]:
@@ -111,6 +120,16 @@ def embed_files(
         rows.parts.append(vectors)
         if advance:
             advance(len(vectors), "")
+    return rows
+
+
+def _look_up(table: VectorTable, files: list[Item], advance: Advance | None) -> Rows:
+    rows = Rows([content for content, _ in files if content in table.rows])
+    rows.lost.update({content: table.reason for content, _ in files if content not in table.rows})
+    if rows.hashes:
+        rows.parts.append(table.vectors[[table.rows[content] for content in rows.hashes]])
+    if advance:
+        advance(len(files), "")
     return rows
 
 

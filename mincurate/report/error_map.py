@@ -16,6 +16,7 @@ from mincurate.errors import UserError
 from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit, UnreadableImage
 from mincurate.images.decode_pool import decode_many
+from mincurate.images.regions import FileOrRegion
 from mincurate.ranking import minority_score, reference
 from mincurate.ranking.minority_score import Scorer
 from mincurate.report.figures import Picture
@@ -38,7 +39,7 @@ class Difference:
     heat: NDArray[np.float32]
 
 
-def difference(run: Run, path: str, content_hash: str) -> Difference:
+def difference(run: Run, place: FileOrRegion, content_hash: str) -> Difference:
     """Reconstruct an image as ``run`` did when it was scored, and see where it differs.
 
     The run's networks are loaded once, which takes seconds, and kept.
@@ -52,10 +53,10 @@ def difference(run: Run, path: str, content_hash: str) -> Difference:
     size, fit = int(settings["image_size"]), _fit(settings["fit"])
     rendering = Rendering.of_record(run.record.get("rendering"))
     [[decoded]] = decode_many(
-        [path], size=size, fit=fit, rendering=rendering, workers=1, batch_size=1
+        [place], size=size, fit=fit, rendering=rendering, workers=1, batch_size=1
     )
     if isinstance(decoded, UnreadableImage):
-        raise UserError(f"{path} cannot be read: {decoded}.")
+        raise UserError(f"{place} cannot be read: {decoded}.")
     pixels = decoded[None]
     scorer = _scorer(run.path, str(run.record["model"]["hash"]))
     heat = heat_map(scorer, pixels, content_hash)

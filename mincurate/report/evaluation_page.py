@@ -12,6 +12,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from mincurate.evaluation import training_advice
 from mincurate.evaluation.classifier_trial import Downstream
 from mincurate.evaluation.image_sets import EQUAL
 from mincurate.evaluation.verdict import Verdict, look_up
@@ -102,6 +103,8 @@ def write_page(
         record=generation.record,
         verdict=verdict,
         compared=None if compared is None else _compared(compared),
+        labels=None if compared is None else compared.labels.to_dict("records"),
+        advice=None if compared is None else training_advice.advise(compared),
         again=command.quoted("mincurate", "evaluate", generation.key),
     )
     path = generation.path / schema.EVALUATION_PAGE
@@ -192,17 +195,17 @@ def _n(table: pd.DataFrame, key: str, reference: str) -> int:
     return int(numbers.iloc[0]) if len(numbers) else 0
 
 
-def _compared(compared: Downstream) -> dict[str, Any]:
-    """Rows of the page; a difference is good or poor where its interval excludes 0."""
-
-    def toned(table: pd.DataFrame) -> list[dict[Any, Any]]:
-        rows = table.to_dict("records")
+def _compared(compared: Downstream) -> list[dict[str, Any]]:
+    """A table per student: a row per arm and group of labels, or label."""
+    tables = []
+    for student, part in compared.table.groupby("student", sort=False):
+        rows = part.to_dict("records")
         for row in rows:
-            for tone, low, high in (("tone", "low", "high"), ("gained", "gain_low", "gain_high")):
-                row[tone] = "good" if row[low] > 0 else "poor" if row[high] < 0 else ""
-        return rows
-
-    return {"classes": toned(compared.classes), "groups": toned(compared.groups)}
+            low, high = row["change_low"], row["change_high"]
+            row["tone"] = "good" if low > 0 else "poor" if high < 0 else ""
+        kinds = {kind: [r for r in rows if r["kind"] == kind] for kind in ("group", "label")}
+        tables.append({"student": student, **kinds})
+    return tables
 
 
 def _picture(path: Path) -> str:

@@ -12,7 +12,7 @@ from mincurate.text import visible
 VALUES = (
     *("model", "sigma", "n_draws", "perceptual", "embedding", "image_size", "fit", "seed"),
     *("precision", "max_images", "train_minutes", "train_steps", "num_classes", "label_field"),
-    "path_column",
+    *("path_column", "vectors", "objects", "context", "tiles"),
 )
 """Recorded settings that are options with a value; given if the record has one."""
 SWITCHES = {
@@ -58,6 +58,10 @@ def command(run: Run) -> str:
 def _without_effect(settings: dict[str, Any]) -> set[str]:
     """Recorded settings whose options `mincurate score` refuses, because others override them."""
     names = {"train_minutes"} if settings.get("train_steps") is not None else set()
+    if settings.get("vectors") is not None:
+        names |= {"embedding"}
+    if settings.get("objects") is None:
+        names |= {"context"}
     if settings.get("model") is not None:
         names |= {"train_minutes", "train_steps", "image_size"}
     return names

@@ -12,16 +12,22 @@ MODEL_RECORD = "mincurate.json"
 LOCK = "lock"
 
 SCORES, SCORES_CSV = "scores.parquet", "scores.csv"
+IMAGES_CSV = "images.csv"
+"""Of a run of objects: the images, by their rarest object."""
 VECTORS, VECTOR_HASHES = "embeddings.npy", "embeddings.parquet"
 JOINED = "joined.npz"
 """Hashes and vectors of images that joined a finished run, which `VECTORS` lacks."""
 SMALL_VECTORS = "embeddings-small.npz"
-"""Vectors of the images at the denoiser's size (`reference.at_score_size`)."""
+"""Vectors of the images at the denoiser's size (`ranking.joining.at_score_size`)."""
+REVIEW = "review.csv"
+"""The images in the order to review them."""
 MAP, RECONSTRUCTIONS, REPORT = "map.npz", "reconstructions.npz", "report.html"
 
 SYNTHETIC, SYNTHETIC_CSV = "synthetic.parquet", "synthetic.csv"
 """The table of generated images."""
 MANIFEST = "manifest.jsonl"
+MINED, MINED_CSV = "mined.parquet", "mined.csv"
+"""The table of mined images."""
 EVALUATION, EVALUATION_CSV = "evaluation.json", "evaluation.csv"
 EVALUATION_PAGE = "evaluation.html"
 
@@ -35,6 +41,7 @@ OUTPUTS = (
     *(
         SCORES,
         SCORES_CSV,
+        IMAGES_CSV,
         VECTORS,
         VECTOR_HASHES,
         JOINED,
@@ -42,12 +49,15 @@ OUTPUTS = (
         MAP,
         RECONSTRUCTIONS,
         REPORT,
+        REVIEW,
     ),
     *(DIGESTS, RECORD),
 )
 """Files of every run."""
 GENERATED = (MANIFEST, SYNTHETIC, SYNTHETIC_CSV, EVALUATION, EVALUATION_CSV, EVALUATION_PAGE)
 """Further files of a run that generates."""
+OF_MINING = (MINED, MINED_CSV)
+"""Further files of a run that mines."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +102,9 @@ def _found(meaning: str) -> Column:
 COLUMNS = {
     "path": Column("str", "Path or address of the file"),
     "rel_path": Column("str", "Path relative to the source"),
-    "content_hash": Column("str", "BLAKE2b-128 of the file's bytes; equal for exact copies"),
+    "content_hash": Column(
+        "str", "BLAKE2b-128 of the file's bytes (and the box); equal for copies"
+    ),
     "label": Column("str", "Label from the folder, the table or FiftyOne"),
     "minority_score": _score("Minority score: mean perceptual distance to its reconstructions"),
     "minority_score_se": Column(
@@ -135,8 +147,14 @@ COLUMNS = {
     "denoising_error": Column(
         "float32", "Mean squared error of the reconstructions, pixels in [-1, 1]", of_content=True
     ),
-    "width": Column("int", "Width of the upright image in pixels"),
-    "height": Column("int", "Height of the upright image in pixels"),
+    "width": Column("int", "Width of the upright image, or of the crop, in pixels"),
+    "height": Column("int", "Height of the upright image, or of the crop, in pixels"),
+    "box_x": _measured("Left edge of the object's box, share of the image's width"),
+    "box_y": _measured("Top edge of the object's box, share of the image's height"),
+    "box_width": _measured("Width of the object's box, share of the image's width"),
+    "box_height": _measured("Height of the object's box, share of the image's height"),
+    "context": _measured("What is cut out beside the box, share of its sides on each side"),
+    "object_id": Column("str", "Id of the object in FiftyOne, or number of its annotation"),
     "duplicate_of": Column("str", "rel_path of the first file with the same content"),
     "map_x": Column("float", "Horizontal place on the map", of_content=True),
     "map_y": Column("float", "Vertical place on the map", of_content=True),

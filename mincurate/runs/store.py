@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 PREFIX = "mincurate_"
-SCORE, AUGMENT = "score", "augment"
+SCORE, AUGMENT, MINE = "score", "augment", "mine"
 """Kinds of runs."""
+HOLDS = {AUGMENT: "generated images", MINE: "mined images"}
+"""What a run holds that is not a scored one."""
 
 
 def now() -> str:
@@ -74,6 +76,20 @@ class Run:
     def quick(self) -> bool:
         """Whether it was asked to be ranked by vectors alone."""
         return bool((self.record.get("settings") or {}).get("quick"))
+
+    @property
+    def objects(self) -> str | None:
+        """The field or the annotations of the objects that are its rows; ``None``: whole images."""
+        where = (self.record.get("source") or {}).get("objects")
+        return None if where is None else str(where)
+
+    def check_whole_images(self) -> None:
+        """Raise `UserError` where the rows are objects, which cannot be generated or joined."""
+        if self.objects is not None:
+            raise UserError(
+                f"The run {self.key} ranks objects, and this needs a run of whole images: score "
+                "them without --objects. (New objects: give the command of the run again.)"
+            )
 
     def update(self, **changes: object) -> None:
         """Change entries of ``run.json``."""
@@ -201,6 +217,9 @@ def clear(run: Run) -> None:
     if kind_of(run) == AUGMENT:
         folders += [schema.IMAGES, schema.BASELINE]
         files = [*schema.GENERATED, *files]
+    if kind_of(run) == MINE:
+        folders += [schema.IMAGES]
+        files = [*schema.OF_MINING, *files]
     for name in folders:
         shutil.rmtree(run.path / name, ignore_errors=True)
     for name in files:
@@ -228,8 +247,17 @@ def _readable(run: Run) -> bool:
 
 
 def kind_of(run: Run) -> str:
-    """The command that made a run: ``score`` or ``augment``."""
+    """The command that made a run: ``score``, ``augment`` or ``mine``."""
     return str(run.record.get("kind") or SCORE)
+
+
+def check_scored(run: Run) -> None:
+    """Raise `UserError` unless the run is one of `mincurate score`."""
+    if (kind := kind_of(run)) != SCORE:
+        raise UserError(
+            f"{run.key} holds {HOLDS.get(kind, kind)}; give the scored run that they were made for "
+            f"({run.record.get('base')})."
+        )
 
 
 def source_dataset(run: Run) -> str | None:

@@ -61,12 +61,14 @@ def verify(run: Run) -> list[Damage]:
     if not isinstance(record, dict) or not record.get("key"):
         repair = f"Delete the folder {run.path} and repeat the command that made the run."
         return [Damage(run.path / schema.RECORD, "cannot be read", repair)]
-    generated = store.kind_of(run) == store.AUGMENT
+    kind = store.kind_of(run)
+    generated = kind == store.AUGMENT
     problems = digests.mismatches(run.path)
     for name, problem in _images(run) if generated else _shards(run):
         problems.setdefault(name, problem)
     if run.finished:
-        for name, problem in _generation(run, record) if generated else _scores(run, record):
+        check = {store.AUGMENT: _generation, store.MINE: _mined}.get(kind, _scores)
+        for name, problem in check(run, record):
             problems.setdefault(name, problem)
     repair_of = _repairs(run, record)
     damages = [Damage(run.path / name, what, repair_of(name)) for name, what in problems.items()]
@@ -167,6 +169,20 @@ def _generation(run: Run, record: dict[str, Any]) -> Iterator[Problem]:
             yield entry["file"], f"is another image than in {schema.SYNTHETIC}"
 
 
+def _mined(run: Run, record: dict[str, Any]) -> Iterator[Problem]:
+    """Of a finished run that mined, in which every image has a row and a vector."""
+    table = yield from _read(run, schema.MINED, pq.read_table)
+    csv_rows = yield from _read(run, schema.MINED_CSV, _rows)
+    vectors = yield from _read(run, schema.VECTORS, _array)
+    n = record["counts"]["images"]
+    if table is not None and table.num_rows != n:
+        yield schema.MINED, f"has {table.num_rows:,} rows, not {n:,}"
+    if csv_rows not in (None, n):
+        yield schema.MINED_CSV, f"has {csv_rows:,} rows, not {n:,}"
+    if vectors is not None and vectors.shape[:1] != (n,):
+        yield schema.VECTORS, f"does not hold {n:,} vectors"
+
+
 def _networks(run: Run, record: dict[str, Any]) -> Iterator[Damage]:
     """Of the classifiers of a run, and of its model if it was trained here."""
     for folder in sorted(p for p in (run.path / schema.GUIDANCE).glob("*") if p.is_dir()):
@@ -203,6 +219,8 @@ def _repairs(run: Run, record: dict[str, Any]) -> Callable[[str], str]:
 def _command(run: Run, record: dict[str, Any]) -> str:
     if store.kind_of(run) == store.SCORE:
         return f"`{commands.command(run)}`"
+    if store.kind_of(run) == store.MINE:
+        return f"the `mincurate mine` command that made {run.key}, with --fresh appended"
     return f"the `mincurate augment {record.get('base')}` command that made {run.key}"
 
 

@@ -12,10 +12,10 @@ def register(plugin: Any) -> None:
         for cls in unavailable.stand_ins(problem):
             plugin.register(cls)
         return
-    from . import evaluating, exporting, generating, panel_operations, preload, scoring
+    from . import evaluating, exporting, generating, mining, panel_operations, preload, scoring
     from .panel import LongTail
 
-    for module in (scoring, generating, evaluating, exporting, preload, panel_operations):
+    for module in (scoring, generating, mining, evaluating, exporting, preload, panel_operations):
         for cls in module.CLASSES:
             plugin.register(cls)
     plugin.register(LongTail)

@@ -43,15 +43,15 @@ class Evaluate(LongRunning):
             inputs.bool(
                 "downstream",
                 default=False,
-                label="Also train a classifier of the labels with and without them",
+                label="Also train classifiers of the labels with and without them",
             )
         n, settings = int(value(ctx, "n", total)), run.record["settings"]
         seconds = estimates.generating(n, steps=int(settings["steps"]), scored=base)
         cost = f"{n:,} plain images are generated and scored first, unless an earlier evaluation "
         cost += f"did so: {estimates.words(seconds)}."
         if trainable and value(ctx, "downstream", False):
-            cost += " Then nine small classifiers are trained (three each without the generated "
-            cost += "images, with copies of real ones instead, and with them); no earlier run "
+            cost += " Then small classifiers are trained: five times each without the generated "
+            cost += "images, with cheap remedies for rare labels, and with them; no earlier run "
             cost += "tells how long that takes."
         notice(inputs, "cost", cost)
 
@@ -66,13 +66,14 @@ class Evaluate(LongRunning):
             downstream=value(ctx, "downstream", False),
             reporter=reporter,
         )
-        verdict = evaluation.verdict
+        verdict, advice = evaluation.verdict, evaluation.advice
+        more = f" {advice.words}" if advice else ""
         return {
             "run": key,
             "tone": verdict.tone,
             "points": [words for _, words in verdict.points],
             "page": str(evaluation.page),
-            "message": f"{verdict.headline} Details: {evaluation.page}.",
+            "message": f"{verdict.headline}{more} Details: {evaluation.page}.",
         }
 
     def _generations(self, ctx: Any) -> list[Any]:

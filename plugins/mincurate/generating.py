@@ -38,7 +38,7 @@ class Augment(LongRunning):
 
     def form(self, ctx: Any, inputs: types.Object) -> None:
         """The target, the number of images, and the expected time."""
-        run = operators.find_run(ctx.dataset)
+        run = operators.find_run_of_images(ctx.dataset)
         counts = operators.counts(run, _by(ctx, inputs, run))
         of = [("top_decile", "The rarest tenth"), ("class", "One class")]
         of += [("label", "Rare images of a label")] if counts.labels else []
@@ -58,7 +58,7 @@ class Augment(LongRunning):
         of = value(ctx, "of", "top_decile")
         target: dict[str, Any] = {}
         if of == "class":
-            run = operators.find_run(ctx.dataset)
+            run = operators.find_run_of_images(ctx.dataset)
             classes = operators.counts(run, value(ctx, "by", "rarity")).classes
             target["target_class"] = int(value(ctx, "target_class", max(classes)))
         elif of == "label":
@@ -76,7 +76,7 @@ class MoreLikeThese(LongRunning):
 
     def form(self, ctx: Any, inputs: types.Object) -> None:
         """Which images to vary, how far, how many, and the expected time."""
-        run = operators.find_run(ctx.dataset)
+        run = operators.find_run_of_images(ctx.dataset)
         choices = operators.images_to_vary(ctx.dataset, ctx.selected)
         if not choices:
             raise UserError(
@@ -121,7 +121,7 @@ class RebalancePlan(LongRunning):
 
     def form(self, ctx: Any, inputs: types.Object) -> None:
         """What to count, the target, and the plan."""
-        run = operators.find_run(ctx.dataset)
+        run = operators.find_run_of_images(ctx.dataset)
         images = operators.images_in_use(ctx.dataset)
         by = [("label", "Labels")] if images["label"].notna().any() else []
         classes = {"rarity": "class", "minority": "minority"}

@@ -19,7 +19,7 @@ from . import panel_map, panel_ranking
 from . import panel_tabs as tabs
 from .panel_kinds import name_of
 
-EVERYTHING = "all scored images, rarest first"
+EVERYTHING = "all that is scored, rarest first"
 
 
 def notifying(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,7 +50,7 @@ def _changes_nothing(ctx: Any) -> bool:
 
 
 class LongTail(foo.Panel):
-    """Histogram, map, labels, kinds of rare, reconstructions, generated images, review."""
+    """Histogram, map, labels, kinds of rare, review, reconstructions, generated images."""
 
     @property
     def config(self) -> foo.PanelConfig:
@@ -169,6 +169,21 @@ class LongTail(foo.Panel):
         return self._show(ctx, view, "of the rarest tenth, not looked at yet")
 
     @notifying
+    def on_review(self, ctx: Any) -> Any:
+        """Show the page of the review that the tab shows."""
+        page = look.review_page(look.review_of(ctx.dataset, look.shown(ctx.dataset)))
+        view = look.of_files(ctx.dataset, page["path"])
+        return self._show(ctx, view, "to review next")
+
+    @notifying
+    def on_next_review(self, ctx: Any) -> None:
+        """Tag the images of the page that have no verdict as seen, and turn it."""
+        page = look.review_page(look.review_of(ctx.dataset, look.shown(ctx.dataset)))
+        look.mark_page(ctx.dataset, page)
+        ctx.ops.reload_samples()
+        self._draw(ctx)
+
+    @notifying
     def on_tagged(self, ctx: Any) -> Any:
         """Show the images with a verdict."""
         tag = ctx.params["tag"]
@@ -190,8 +205,8 @@ class LongTail(foo.Panel):
     def on_select_kind(self, ctx: Any) -> None:
         """Select a group of the tail; the grid stays, because a new view clears the selection."""
         tail = look.shown(ctx.dataset)
-        files = tail.images["path"].iloc[look.groups(tail)[int(ctx.params["kind"])].members]
-        ctx.ops.set_selected_samples(look.ids_of(ctx.dataset, files))
+        rows = tail.images.iloc[look.groups(tail)[int(ctx.params["kind"])].members]
+        ctx.ops.set_selected_samples(look.ids_of_rows(ctx.dataset, rows))
 
     @notifying
     def on_label(self, ctx: Any) -> Any:
@@ -201,12 +216,17 @@ class LongTail(foo.Panel):
         return self._show(ctx, look.of_label(ctx.dataset, tail, label), f"{label}, rarest first")
 
     @notifying
-    def on_open(self, ctx: Any) -> None:
-        """Click on a picture of the panel: open its sample."""
+    def on_open(self, ctx: Any) -> Any:
+        """Click on a picture of the panel: open its sample, or show the object in the grid."""
+        tail = look.shown(ctx.dataset)
+        if tail.noun == "objects":
+            view = look.of_rows(ctx.dataset, look.named(tail, ctx.params["name"]))
+            return self._show(ctx, view, ctx.params["name"])
         ids = look.ids_of(ctx.dataset, [ctx.params["file"]])
         if not ids:
             raise UserError(f"{ctx.params['file']} is not in this dataset any more.")
         ctx.ops.open_sample(id=ids[0])
+        return None
 
     @notifying
     def on_verdict(self, ctx: Any) -> None:
@@ -218,6 +238,8 @@ class LongTail(foo.Panel):
         ctx.ops.clear_selected_samples()
         ctx.ops.reload_samples()
         ctx.ops.notify(words, variant="success")
+        if ctx.panel.get_state("tab") == "review":
+            self._draw(ctx)
 
     # Shared by the events
 
@@ -238,13 +260,14 @@ class LongTail(foo.Panel):
         """Remember the view, highlight its classes, and return it."""
         stages = look.digest(view._serialize(include_uuids=False))
         low, high = classes or (None, None)
-        grid.remember(ctx, grid.Asked(stages, f"{len(view):,} images: {words}", low, high))
+        noun = look.shown(ctx.dataset).noun
+        grid.remember(ctx, grid.Asked(stages, f"{len(view):,} {noun}: {words}", low, high))
         self._light(ctx, classes)
         return view
 
     def _show_rows(self, ctx: Any, rows: Any, words: str) -> Any:
-        files = look.shown(ctx.dataset).images["path"].iloc[rows]
-        return self._show(ctx, look.of_files(ctx.dataset, files), words)
+        view = look.of_rows(ctx.dataset, look.shown(ctx.dataset).images.iloc[rows])
+        return self._show(ctx, view, words)
 
     def _show_points(self, ctx: Any, points: list[dict[str, Any]]) -> Any:
         tail = look.shown(ctx.dataset)

@@ -19,6 +19,9 @@ SHOWN = {
 
 def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     """Three pictures side by side, and score, rank and classes."""
+    if tail.noun == "objects":
+        _of_object(body, ctx, tail)
+        return
     sample = chosen(ctx)
     if sample is None:
         text(
@@ -29,16 +32,49 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
             "seconds.",
         )
         return
+    _pictures(body)
+    text(body, "facts", _facts(sample, tail))
+
+
+def _pictures(body: Any) -> None:
     pictures = row(body, "pictures")
     for name, words in SHOWN.items():
         part = pictures.v_stack(name, gap=0, componentsProps=NARROW)
         part.img("img", height=f"{SIDE}px", width=f"{SIDE}px", alt_text=words)
         text(part, "words", words)
-    text(body, "facts", _facts(sample, tail))
+
+
+def _of_object(body: Any, ctx: Any, tail: LongTail) -> None:
+    """The same for an object, whose values are in the table."""
+    found = look.object_place(ctx.dataset, tail, ctx.selected[-1]) if ctx.selected else None
+    if found is None:
+        text(
+            body,
+            "none",
+            "Select an object in the grid (All, rarest first, shows them) to see its rank, and its "
+            "reconstruction by the diffusion model where there are minority scores.",
+        )
+        return
+    facts = found[1]
+    if tail.record.get("model"):
+        _pictures(body)
+    within = " with its label" if tail.within_label else ""
+    lines = [
+        f"**{quoted(short(str(facts['rel_path']), 60))}**",
+        f"**rarity class {facts['rarity_class']}** (0 common, {tail.num_classes - 1} rare): rarer "
+        f"than {facts['rarity']:.1%} of all objects{within}, by {tail.column.replace('_', ' ')}",
+    ]
+    text(body, "facts", "  \n".join(lines))
 
 
 def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
     """The pictures."""
+    if tail.noun == "objects":
+        found = look.object_place(ctx.dataset, tail, ctx.selected[-1]) if ctx.selected else None
+        if found is None or not tail.record.get("model"):
+            return {}
+        pictures = look.score_pictures(tail, found[0], str(found[1]["content_hash"]), SIDE)
+        return {f"pictures.{name}.img": address for name, address in pictures.items()}
     sample = chosen(ctx)
     if sample is None:
         return {}

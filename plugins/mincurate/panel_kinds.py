@@ -17,19 +17,20 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     """The groups of a page, one below the other."""
     groups = look.groups(tail)
     if not groups:
-        text(body, "none", "There are too few images in the tail to group them.")
+        text(body, "none", f"There are too few {tail.noun} in the tail to group them.")
         return
     first, shown = page_of(ctx, tail)
     count = sum(not group.alone for group in groups)
     text(
         body,
         "how",
-        f"The rarest tenth holds **{count} groups** of similar images (HDBSCAN on the embedding), "
-        "and images that are like no other. Beside each group is the nearest common image.",
+        f"The rarest tenth holds **{count} groups** of similar {tail.noun} (HDBSCAN on the "
+        f"embedding), and {tail.noun} that are like no other. Beside each group is the nearest "
+        "common one.",
     )
     for i, group in enumerate(shown):
         line = row(body, f"kind{i}")
-        text(line, "title", f"**{name_of(groups, first + i)} · {len(group.members)} images**")
+        text(line, "title", f"**{name_of(groups, first + i)} · {len(group.members)} {tail.noun}**")
         number = {"kind": first + i}
         button(line, "show", "Show", panel.on_kind, params=number)
         button(line, "select", "Select all", panel.on_select_kind, params=number)

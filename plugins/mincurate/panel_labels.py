@@ -22,16 +22,16 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     """The heat map, and the rarest images of the labels of a page."""
     table = tail.labels
     if table is None:
-        text(body, "none", "The images of this run have no labels.")
+        text(body, "none", f"The {tail.noun} of this run have no labels.")
         return
     first, last, names = page_of(ctx, tail)
     shown = rows_of(first, table)
     text(
         body,
         "how",
-        "Images of each label (row) in each class; the colour is their share of the label. Labels "
-        "with the largest share of their images in the tail come first. Click a cell to see its "
-        "images.",
+        f"{tail.noun.capitalize()} of each label (row) in each class; the colour is their share of "
+        f"the label. Labels with the largest share of their {tail.noun} in the tail come first. "
+        f"Click a cell to see its {tail.noun}.",
     )
     if len(table) > ROWS:
         block = row(body, "block")
@@ -47,7 +47,7 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     height = 70 + 26 * len(shown)
     plot(body, "heat", plots.label_layout(table, shown), height, on_click=panel.on_cell)
     head = row(body, "head")
-    text(head, "title", f"**The rarest images of each label** ({first + 1} to {last})")
+    text(head, "title", f"**The rarest {tail.noun} of each label** ({first + 1} to {last})")
     if first:
         button(head, "back", "Previous", panel.on_page, params={"step": -1})
     if last < len(table):
@@ -55,7 +55,7 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     for i, name in enumerate(names):
         rows, line = tail.of_label(name), row(body, f"label{i}")
         share = (rows.index < len(tail.tail)).mean()
-        words = f"**{quoted(short(name, 40))}**: {len(rows):,} images, {share:.0%} in the tail"
+        words = f"**{quoted(short(name, 40))}**: {len(rows):,} {tail.noun}, {share:.0%} in the tail"
         text(line, "words", words)
         button(line, "show", "Show", panel.on_label, params={"label": name})
         strip(body, f"strip{i}", rows.head(RAREST), panel.on_open)

@@ -23,8 +23,8 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     text(
         body,
         "how",
-        f"{count} images, similar ones close together; blue is common, red is rare. Click a point, "
-        "or draw around several, to see them in the grid.",
+        f"{count} {tail.noun}, similar ones close together; blue is common, red is rare. Click a "
+        "point, or draw around several, to see them in the grid.",
     )
     layout = plots.dots_layout(grid.asked(ctx).words)
     plot(body, "dots", layout, HEIGHT, on_click=panel.on_dot, on_selected=panel.on_dots)

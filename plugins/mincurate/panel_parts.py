@@ -72,7 +72,7 @@ def strip(parent: Any, name: str, rows: pd.DataFrame, on_open: Any) -> None:
         line.img(
             f"i{i}",
             on_click=on_open,
-            params={"file": str(file.path)},
+            params={"file": str(file.path), "name": str(file.rel_path)},
             height=f"{THUMB}px",
             width=f"{THUMB}px",
             alt_text=str(file.rel_path),

@@ -41,7 +41,7 @@ def _settings(tail: LongTail) -> str:
     counts, model = record.get("counts") or {}, record.get("model") or {}
     facts = {
         "run": tail.run.key,
-        "images": f"{counts.get('images', len(tail.images)):,}, of them "
+        tail.noun: f"{counts.get('images', len(tail.images)):,}, of them "
         f"{counts.get('duplicates', 0):,} copies and {counts.get('unscorable', 0):,} unscorable",
         "ranked by": tail.column.replace("_", " ")
         + (", within each label" if tail.within_label else ""),

@@ -14,6 +14,7 @@ from . import (
     panel_made,
     panel_map,
     panel_ranking,
+    panel_review,
     panel_run,
 )
 from .panel_grid import asked
@@ -24,6 +25,7 @@ TABS = {
     "map": ("Map", panel_map),
     "labels": ("Labels", panel_labels),
     "kinds": ("Kinds of rare", panel_kinds),
+    "review": ("Review", panel_review),
     "image": ("Image", panel_image),
     "made": ("Generated", panel_made),
     "run": ("Run", panel_run),
@@ -79,11 +81,13 @@ def _head(view: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     view.float(
         "progress",
         default=round(review.share, 4),
-        view=types.ProgressView(label=_progress_words(review)),
+        view=types.ProgressView(label=_progress_words(review, tail.noun)),
     )
     selected = len(ctx.selected)
     verdicts = row(view, "verdicts")
-    text(verdicts, "chosen", f"**{selected} selected**" if selected else "Select images, then:")
+    text(
+        verdicts, "chosen", f"**{selected} selected**" if selected else f"Select {tail.noun}, then:"
+    )
     for tag, label in (*look.verdicts().items(), ("", "Remove verdict")):
         button(
             verdicts,
@@ -104,7 +108,7 @@ def _head(view: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
             button(grid, f"show_{tag.replace('-', '_')}", tag, panel.on_tagged, params={"tag": tag})
 
 
-def _progress_words(review: Any) -> str:
+def _progress_words(review: Any, noun: str) -> str:
     verdicts = [f"{count} {tag}" for tag, count in review.verdicts.items() if count]
-    words = f"Rarest tenth: {review.seen:,} of {review.images:,} images looked at"
+    words = f"Rarest tenth: {review.seen:,} of {review.images:,} {noun} looked at"
     return f"{words} · {' · '.join(verdicts)}" if verdicts else words

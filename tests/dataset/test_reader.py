@@ -194,9 +194,10 @@ def test_labels_are_read_from_every_kind_of_field(paths, kind):
 
 
 def test_a_label_is_the_same_with_spaces_around_it_and_none_where_it_says_so(paths):
-    dataset = make(paths[:5], label=["cat", "cat ", "caf\u00e9", "cafe\u0301", "NaN"])
+    names = ["cat", "cat ", "caf\u00e9", "cafe\u0301", "NaN", "NA"]
+    dataset = make(paths[:6], label=names)
     field = labels.choose(dataset)
-    assert labels.read(dataset, field) == ["cat", "cat", "caf\u00e9", "caf\u00e9", None]
+    assert labels.read(dataset, field) == ["cat", "cat", "caf\u00e9", "caf\u00e9", None, "NA"]
     assert len(labels.matching(dataset, field, "cat")) == 2
     assert labels.matching(dataset, field, None).values("filepath") == paths[4:5]
 

@@ -343,9 +343,9 @@ def test_parts_of_pipelines_are_not_taken_for_pixel_models(tmp_path):
 def test_files_and_places_that_are_no_models_are_one_sentence(tmp_path):
     (tmp_path / "256x256_diffusion.pt").write_bytes(b"x")
     assert "guided-diffusion (ADM)" in refused(tmp_path / "256x256_diffusion.pt")
-    assert "There is no model folder" in refused(tmp_path / "absent")
-    assert "There is no model folder" in refused("./absent")
-    assert "There is no model folder" in refused("a/b/c")
+    assert "There is no model" in refused(tmp_path / "absent")
+    assert "There is no model" in refused("./absent")
+    assert "There is no model" in refused("a/b/c")
 
 
 def put_on_hub(cache: Path, name: str, folder: Path) -> None:

@@ -105,6 +105,7 @@ def test_folders_that_are_no_classes_give_no_labels_and_the_reason(folders):
         (["caf\u00e9", "cafe\u0301", "bar"], ["caf\u00e9", "caf\u00e9", "bar"]),
         (["1", "1.0", "2"], ["1", "1", "2"]),
         (["nan", "cat", "dog"], [None, "cat", "dog"]),
+        (["NA", "ZA", "null"], ["NA", "ZA", "null"]),  # Namibia
     ],
 )  # fmt: skip
 def test_folders_that_are_classes_give_their_names(folders, expected):

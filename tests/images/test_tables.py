@@ -15,7 +15,7 @@ from PIL import Image
 
 from mincurate.errors import UserError
 from mincurate.images import tables
-from mincurate.images.labels import clean
+from mincurate.images.labels import MISSING_IN_TABLES, clean
 from mincurate.images.sources import Listing, column, find, read_place
 
 
@@ -89,6 +89,12 @@ def test_a_table_without_labels_says_so(tmp_path):
     assert "--no-labels" in said(read_place(table(tmp_path, "path,label\na.png,x\n"), False))
 
 
+def test_labels_that_read_like_a_missing_value_are_counted(tmp_path):
+    place = table(tmp_path, "path,country\na.png,NA\nb.png,NA\nc.png,ZA\nd.png,\n")
+    listing = read_place(place, label_column="country")
+    assert "2 labels of t.csv that read NA count as missing." in said(listing)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -129,7 +135,7 @@ def test_what_is_read_as_windows_text_is_said(tmp_path):
 TEXTS = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20
 ).map(lambda text: unicodedata.normalize("NFC", text).strip())
-LABELS = TEXTS.filter(lambda text: text and clean(text) == text)
+LABELS = TEXTS.filter(lambda text: text and clean(text, MISSING_IN_TABLES) == text)
 ODD = st.sampled_from(["a, b", 'say "x"', "a;b|c\td", "one\ntwo", "'", "\\", "#1", "=1+1", "sep=;"])
 
 
@@ -163,6 +169,7 @@ def test_any_label_of_windows_survives_the_way_through_its_encoding(tmp_path_fac
     [
         (["cat", "NaN", "None"], ["cat", None, None]),
         (["cat", "", "null"], ["cat", None, None]),
+        (["cat", "NA", "N/A"], ["cat", None, None]),
         (["cat", "cat ", " cat"], ["cat", "cat", "cat"]),
         (["1", "1.0", "2"], ["1", "1", "2"]),
         (["1.5", "01", "-2.0"], ["1.5", "01", "-2"]),

@@ -1,5 +1,7 @@
 """Guided images against plain ones: whole runs, the verdict's words, and the page."""
 
+import dataclasses
+import html
 import json
 import shutil
 from html.parser import HTMLParser
@@ -11,7 +13,12 @@ import pytest
 from conftest import SQUEEZENET, command, refused
 
 from mincurate.cli import summaries
-from mincurate.evaluation import classifier_trial, classifier_trial_data, metric_table
+from mincurate.evaluation import (
+    classifier_trial,
+    classifier_trial_data,
+    metric_table,
+    students,
+)
 from mincurate.evaluation import image_sets as image_sets
 from mincurate.evaluation.verdict import conclude, look_up
 from mincurate.generation import generate as generation
@@ -195,31 +202,34 @@ def test_none_accepted_is_judged_all_the_same_but_gives_nothing_to_train_with(ow
     assert "accepted" not in set(evaluate.evaluate().table["set"])
 
 
-def test_a_classifier_is_trained_without_and_with_the_accepted_images(own, monkeypatch, capsys):
-    monkeypatch.setattr(classifier_trial, "STEPS", 12)
+def test_classifiers_are_trained_with_and_without_the_accepted_images(own, monkeypatch, capsys):
+    quick = {s: dataclasses.replace(s, steps=12) for s in (students.PROBE, students.NETWORK)}
+    monkeypatch.setattr(classifier_trial_data, "PROBE", quick[students.PROBE])
+    monkeypatch.setattr(classifier_trial_data, "NETWORK", quick[students.NETWORK])
     compare, given = classifier_trial.compare, {}
 
-    def look(train, synthetic, test, **more):
-        given.update(train=train, synthetic=synthetic, test=test, **more)
-        return compare(train, synthetic, test, **more)
+    def look(materials, *more, **options):
+        given.update({student.name: material for student, material in materials.items()})
+        return compare(materials, *more, **options)
 
     monkeypatch.setattr(classifier_trial, "compare", look)
-    found = evaluate.evaluate(downstream=True)
-    assert found.downstream is not None and len(found.downstream.without) == 3
-    assert (len(given["train"][1]), len(given["test"][1])) == (45, 15)
-    assert given["test"][1].count("cross") == 1 and given["rare"] == ["cross"]
-    assert len(given["like"]) == 45 and given["like"].all()  # of classes 0 to 4, which are all
+    found = evaluate.evaluate(downstream=True, seeds=3)
+    assert set(given) == {"linear probe", "small network"}
+    for material in given.values():
+        assert (len(material.real[1]), len(material.test[1])) == (45, 15)
     about = json.loads((found.run.path / "evaluation.json").read_text())["downstream"]
-    assert {"recall_oversampled", "gain", "gain_low", "gain_high"} <= set(about["groups"][0])
-    assert "with copies" in found.page.read_text()
-    assert [row["class"] for row in about["classes"]] == ["cross", "disc"]
+    assert about["rare"] == ["cross"] and about["advice"]["words"] == found.advice.words
+    assert [row["label"] for row in about["labels"]] == ["cross", "disc"]
+    assert {"recall", "change", "change_low", "change_high"} <= set(about["table"][0])
     frame = pd.read_parquet(found.run.path / "synthetic.parquet")
-    assert about["near_held_out"] + len(given["synthetic"][1]) == len(frame)
-    assert "Does a classifier profit?" in found.page.read_text()
+    assert about["near_held_out"] + len(given["linear probe"].generated[1]) == len(frame)
+    page = found.page.read_text()
+    assert "Does a classifier profit?" in page and html.escape(found.advice.words) in page
     summaries.evaluation(found, Terminal())
     said = " ".join(capsys.readouterr().out.split())
-    assert "cross (rare)" in said and "disc (rare)" not in said and "beyond copies" in said
+    assert "Rare are the third of the labels with the fewest images: cross." in said
     assert "The 15 held-out images are new to these trainings only" in said
+    assert found.advice.words in said
 
 
 @pytest.mark.parametrize(

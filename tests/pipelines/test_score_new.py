@@ -2,6 +2,7 @@
 
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,6 +112,15 @@ def test_what_is_new_in_a_sample_of_files_is_not_known(place):
     run.update(settings=run.record["settings"] | {"max_images": 30})
     with pytest.raises(UserError, match="random sample"):
         score_new.score_new(run, fiftyone=False)
+
+
+def test_scoring_the_first_images_again_takes_nothing_from_what_joined(place):
+    new = score_new.score_new("1", fiftyone=False).frame["path"]
+    for path in new:
+        Path(path).unlink()
+    again = mincurate.score(place / "set", within_label=True, **QUICK).run
+    assert (again.key, len(again.frame())) == ("mincurate_2", 30)
+    assert len(store.find("1").frame()) == 35
 
 
 def test_the_commands_say_what_joined_and_compare_two_runs(place):

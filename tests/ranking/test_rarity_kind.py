@@ -7,7 +7,7 @@ from conftest import SQUEEZENET
 from PIL import Image, ImageDraw, ImageFilter
 
 import mincurate
-from mincurate.ranking import rarity_kind
+from mincurate.ranking import neighbors, rarity_kind
 
 
 @pytest.fixture
@@ -23,10 +23,14 @@ def planted():
     return frame, vectors.astype(np.float32)
 
 
+def near(vectors):
+    return neighbors.neighbors(vectors, rarity_kind.NEAREST)[1]
+
+
 def test_a_kind_is_rare_strangers_are_odd_and_what_is_broken_is_so_wherever_it_ranks(planted):
     frame, vectors = planted
     frame.loc[[0, 200], "broken"] = ["blurred", "copy"]
-    kinds = rarity_kind.rarity_kinds(frame, frame, vectors)
+    kinds = rarity_kind.rarity_kinds(frame, frame, near(vectors))
     assert kinds[[0, 200]].tolist() == ["broken", "broken"]
     assert (kinds[1:12] == "rare").all() and (kinds[12:20] == "odd").sum() >= 7
     assert kinds[30:].drop(200).isna().all()
@@ -44,15 +48,17 @@ def test_mutual_neighbors_are_counted_as_by_hand_also_among_copies(planted):
     np.fill_diagonal(far, np.inf)
     nearest = far.argsort(axis=1, kind="stable")[:, : rarity_kind.NEAREST]
     counts = [sum(i in nearest[j] for j in nearest[i]) for i in range(20)]
-    assert rarity_kind.mutual_neighbors(vectors, np.arange(20)).tolist() == counts
-    assert (rarity_kind.mutual_neighbors(vectors, np.arange(20, 40)) <= rarity_kind.NEAREST).all()
+    assert rarity_kind.mutual_neighbors(near(vectors), np.arange(20)).tolist() == counts
+    assert (
+        rarity_kind.mutual_neighbors(near(vectors), np.arange(20, 40)) <= rarity_kind.NEAREST
+    ).all()
 
 
 def test_a_tail_that_is_too_small_has_no_kinds_but_broken_ones(planted):
     frame, vectors = planted
     few = frame.head(40).copy()
     few.loc[7, "broken"] = "blank"
-    kinds = rarity_kind.rarity_kinds(few, few, vectors[:40])
+    kinds = rarity_kind.rarity_kinds(few, few, near(vectors[:40]))
     assert kinds[7] == "broken" and kinds.drop(7).isna().all()
 
 

@@ -8,8 +8,7 @@ import pytest
 
 import mincurate
 from mincurate.errors import UserError
-from mincurate.pipelines import score_new
-from mincurate.ranking import classes, evidence, ranks, reference
+from mincurate.ranking import classes, evidence, joining, joining_labels, ranks, reference
 from mincurate.runs import store
 from mincurate.runs.store import Run
 
@@ -36,7 +35,7 @@ def test_an_image_of_the_run_joins_where_it_is(base):
     scorer = reference.scorer_of(base.run, "cpu")
     chosen = base.frame.iloc[[0, 7, 30, 59]].reset_index(drop=True)
     files = list(zip(chosen["content_hash"], chosen["path"], strict=True))
-    joined, vectors = reference.join(base, scorer, files)
+    joined, vectors = joining.join(base, scorer, files)
     assert joined["content_hash"].tolist() == chosen["content_hash"].tolist()
     np.testing.assert_allclose(joined["minority_score"], chosen["minority_score"], rtol=1e-4)
     assert joined["nearest_real"].tolist() == chosen["content_hash"].tolist()
@@ -58,7 +57,9 @@ def test_ranks_stay_within_bounds_and_follow_the_ranking_in_force(base):
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     draws = np.repeat(layers.sum(1)[:, None], 2, axis=1).astype(np.float32)
     names = [f"x{i}" for i in range(n)]
-    placed = reference.place(base, names, names, draws, layers.astype(np.float32), vectors)
+    placed = joining.place(
+        base, list(zip(names, names, strict=True)), vectors, draws, layers.astype(np.float32)
+    )
     assert placed["rarity"].between(0, 1).all()
     assert placed["rarity_class"].between(0, base.num_classes - 1).all()
     order = placed.sort_values(base.column)
@@ -135,7 +136,7 @@ def test_vectors_that_join_a_ranking_within_labels_are_compared_with_their_label
     draws = evidence.summary(rng.normal(size=(4, 2)).astype(np.float32))
     new = pd.DataFrame(draws | {"embedding_rarity": 0.5, "rarity": 0.5, "rarity_class": 1})
     joined = np.concatenate([like(1, 1), vectors[:1], like(1, 1), like(1, 1)])
-    score_new.rank_by_label(base, new, joined, ["a", "a", "b", None])
+    joining_labels.rank_by_label(base, new, joined, ["a", "a", "b", None])
     assert new["rarity"][0] == 1 and new["rarity_class"][0] == 3
     assert new["rarity_class_within_label"].tolist()[0] == 3
     # One of the run's own stands no higher than it stood: it is among its own neighbours now.

@@ -70,7 +70,7 @@ def test_what_sets_a_kind_apart_is_said(tail):
 
 def test_the_table_names_the_group_of_an_image_and_is_where_groups_are_read_again(tail):
     images = tail.images
-    vectors, position = tail_groups._vectors(tail)
+    vectors, position = tail_groups.vectors_of(tail)
     frame = images.sample(frac=1, random_state=0)
     groups = tail_groups.rare_groups(frame, frame.sort_index(), vectors, position)
     first, second, _ = tail_groups.find_groups(tail)

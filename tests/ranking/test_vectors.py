@@ -1,5 +1,7 @@
 """Vectors from files: at the network's own side, the same however many threads, and kept."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +11,8 @@ from safetensors.torch import save_file
 
 from mincurate.errors import UserError
 from mincurate.features.embedder import Embedder
-from mincurate.pipelines import score
-from mincurate.ranking import reference, vectors
+from mincurate.pipelines import score, score_new
+from mincurate.ranking import joining, reference, vectors
 from mincurate.runs import shards
 from mincurate.runs.verify import verify
 
@@ -139,13 +141,13 @@ def test_generated_images_are_compared_with_real_ones_of_their_size(
     scorer = reference.scorer_of(done.run, "cpu")
     assert (base.vector_side, base.size) == (108, 16)
     sides.clear()
-    small = reference.at_score_size(base, scorer)
+    small = joining.at_score_size(base, scorer)
     assert sides == {(16, 16)} and small.vector_side == 16
     files = list(zip(base.frame["content_hash"], base.frame["path"], strict=True))
-    _, joined = reference.join(small, scorer, files)
+    _, joined = joining.join(small, scorer, files)
     np.testing.assert_allclose(joined, small.vectors, atol=1e-3)
     sides.clear()
-    np.testing.assert_array_equal(reference.at_score_size(base, scorer).vectors, small.vectors)
+    np.testing.assert_array_equal(joining.at_score_size(base, scorer).vectors, small.vectors)
     assert not sides, "they are kept"
 
 
@@ -171,3 +173,21 @@ def test_killed_while_embedding_goes_on(photographs, network, tmp_path, monkeypa
     assert first.stat().st_mtime_ns == mtime and done.frame["rarity"].notna().all()
     other = score.score(photographs, **{**place, "output": tmp_path / "b"})
     pd.testing.assert_series_equal(done.frame["rarity"], other.frame["rarity"])
+
+
+def test_new_images_join_a_run_that_is_ranked_by_vectors_alone(
+    photographs, network, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MINCURATE_HOME", str(tmp_path / "home"))
+    shutil.copytree(photographs, tmp_path / "set")
+    how = {"quick": True, "embedding": network, "num_classes": 3, "fiftyone": False}
+    run = score.score(tmp_path / "set", output=tmp_path / "run", **how).run
+    first = run.frame().iloc[[3]]
+    with Image.open(first["path"].item()) as image:
+        image.save(tmp_path / "set" / "again.png", compress_level=0)
+    new = score_new.score_new(run, fiftyone=False).frame
+    place = ["map_x", "map_y"]
+    np.testing.assert_allclose(new[place].astype(float), first[place].astype(float), atol=0.1)
+    assert new["rarity"].between(0, 1).all() and new["rarity_class"].between(0, 2).all()
+    assert new[["minority_score", "minority_class"]].isna().all(axis=None)
+    assert len(run.frame()) == 13
