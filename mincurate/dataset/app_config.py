@@ -80,6 +80,9 @@ FIELDS: dict[str, tuple[str, str, bool]] = {
 """Field: type, description, and whether it is indexed (the App sorts by indexed fields only)."""
 RUN = "minority_run"
 FIELDS[RUN] = ("str", "Run that the scores of this image are from", True)
+PREVIEW = "image_preview"
+"""Field of the pictures that the App shows in place of files that browsers do not show."""
+FIELDS[PREVIEW] = ("str", "Picture of an image that browsers do not show", False)
 SYNTHETIC_FIELDS: dict[str, tuple[str, str, bool]] = {
     "source": ("str", "synthetic for generated images", False),
     "target_class": ("int", "Ordinal class that a generated image was asked to be of", False),
@@ -247,9 +250,25 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     ]
     scheme.fields = [*others, score] if objects else [*others, palette, score]
     config.color_scheme = scheme
+    show_previews(dataset)
     ownership.claim(dataset, workspaces=[WORKSPACE])
     has_map = BRAIN_KEY in dataset.list_brain_runs()
     dataset.save_workspace(WORKSPACE, workspace(fo, has_map, colored_by), overwrite=True)
+
+
+def show_previews(dataset: Any) -> None:
+    """Let the App show previews where there are any; a field of media that a user chose stays."""
+    if PREVIEW not in ownership.read(dataset).fields or not dataset.has_field(PREVIEW):
+        return
+    config = dataset.app_config
+    if PREVIEW not in config.media_fields:
+        config.media_fields = [*config.media_fields, PREVIEW]
+    for name in ("grid_media_field", "modal_media_field"):
+        if getattr(config, name) == "filepath":
+            setattr(config, name, PREVIEW)
+    if not config.media_fallback:
+        ownership.claim(dataset, app=["media_fallback"])
+        config.media_fallback = True
 
 
 def reset(fo: Any, dataset: Any, fields: list[str]) -> None:
@@ -272,6 +291,13 @@ def reset(fo: Any, dataset: Any, fields: list[str]) -> None:
         config.active_fields.paths = paths
         if "active_fields" in empty_before and len(paths) <= 1:  # the labels', which we added
             config.active_fields = None
+    if PREVIEW in fields:
+        config.media_fields = [name for name in config.media_fields if name != PREVIEW]
+        for name in ("grid_media_field", "modal_media_field"):
+            if getattr(config, name) == PREVIEW:
+                setattr(config, name, "filepath")
+        if "media_fallback" in empty_before:
+            config.media_fallback = False
     dataset.save()
 
 

@@ -69,7 +69,7 @@ def thumbnails(
         regions.places(rows),
         size=[min(size, max(*pair, 1)) for pair in sides],
         fit="pad",
-        rendering=rendering,
+        rendering=rendering.picture,
         workers=min(8, os.cpu_count() or 1),
         batch_size=64,
     )

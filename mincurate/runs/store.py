@@ -219,7 +219,8 @@ def begun_or_new(request: str, resume: bool, reporter: Reporter, **facts: object
 
 def clear(run: Run) -> None:
     """Delete the results of a run but not its folder, for ``--fresh`` with ``--output``."""
-    folders, files = [schema.SHARDS, schema.FIGURES, schema.GUIDANCE], [*schema.OUTPUTS]
+    folders = [schema.SHARDS, schema.FIGURES, schema.GUIDANCE, schema.PREVIEWS]
+    files = [*schema.OUTPUTS]
     if kind_of(run) == AUGMENT:
         folders += [schema.IMAGES, schema.BASELINE]
         files = [*schema.GENERATED, *files]
