@@ -87,7 +87,7 @@ def load_embedder(spec: str, denoiser: Denoiser | None, *, device: str = "cpu") 
         return Embedder(
             packaged.NAME,
             hashing.hash_tensors(lite.state_dict()),
-            lambda x: summary(lite.forward_features(x)),
+            lambda x: summary(packaged.feature_map(lite, x)),
             packaged.SIDE,
             packaged.SIDE,
             weak=False,
