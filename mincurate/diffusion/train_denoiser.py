@@ -63,13 +63,12 @@ class Training:
 
     Attributes:
         image_size: side of the square images, in pixels; a multiple of 8.
-        sigmas: lowest and highest noise level, drawn uniformly over the timesteps between;
-            ``None`` trains all levels (see `noise_levels`) and mirrors no image: mirrored
-            ones would be generated, too.
+        sigmas: lowest and highest noise level, uniform over the timesteps between; ``None`` trains
+            all (see `noise_levels`) and mirrors no image: mirrored ones would be generated, too.
         minutes: budget; turned into a number of steps by a measurement before the first step.
         steps: exact number of steps, in place of ``minutes``.
-        batch_size: images per step. Few on a CPU, where a step costs what its images cost: it is
-            steps that count (measured: 960 steps of 4 images end at the error of 950 steps of 32).
+        batch_size: images per step. Few on a CPU: it is steps that count (measured: 960 steps of 4
+            images end at the error of 950 steps of 32).
         learning_rate: peak of a cosine schedule after a short warm-up (AdamW).
         channels: width of the UNet at each resolution.
         seed: random seed.
@@ -128,8 +127,7 @@ def train(
     """Train on ``images`` and save a diffusers pipeline in ``folder``; go on with what is there.
 
     Args:
-        images: ``(N, C, S, S)`` uint8, ``C = training.bands``, ``S = training.image_size``; may
-            be memory-mapped.
+        images: ``(N, C, S, S)`` uint8 of the training's bands and size; may be memory-mapped.
         folder: where the checkpoint and the finished pipeline go.
         start: a model to go on from; a new one is made when absent.
         cluster: where workers train together; this process alone when absent. The weights are the
@@ -395,8 +393,7 @@ def _network(training: Training, start: Denoiser | None, device: str | torch.dev
         # levels alone, where the two are all but the same, goes over to v.
         kind = "v_prediction"
     unet = channels_last(unet.train().requires_grad_(True).to(device))
-    size, bands = training.image_size, training.bands
-    return Denoiser(unet, schedule, kind, "in training", size, bands=bands)
+    return Denoiser(unet, schedule, kind, "in training", training.image_size, bands=training.bands)
 
 
 def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -94,12 +94,9 @@ def score(
 
     with digests.held(run):
         scoring_plan.record(run, images, plan)
-        if dataset:
-            previews.write_unseen(run, images, settings.workers, reporter)
+        previews.write_unseen(run, images, dataset, settings.workers, reporter)
         pretrained = networks.embedder is not None
-        lost: dict[str, str] = {}
-        if pretrained:
-            lost = _embed(run, images, networks, plan, cluster, reporter)
+        lost = _embed(run, images, networks, plan, cluster, reporter) if pretrained else {}
         if quick or (pretrained and _worth_a_first_look(run, plan, seconds)):
             result = _rank_by_vectors(run, images, lost, networks, plan, dataset, reporter)
             if quick:

@@ -75,8 +75,8 @@ class Base:
         """Raise `UserError` where the images are of bands: what is generated is of colours."""
         if self.rendering.bands is not None:
             raise UserError(
-                f"The images of run {self.run.key} are scored by their bands: only RGB images "
-                "are generated and evaluated."
+                f"The images of run {self.run.key} are scored by their bands: images are generated "
+                "and evaluated for runs of colour images only."
             )
 
     def pixels(self, *, size: int | None = None, workers: int = 2) -> NDArray[np.uint8]:
