@@ -43,6 +43,7 @@ def table_of(title: str | None, columns: Iterable[str]) -> "Table":
 
 def scored(result: "Result", reporter: Terminal) -> None:
     """The rarest images, the warnings, and where everything is."""
+    from mincurate.images import regions
     from mincurate.ranking import rarity_kind
     from mincurate.ranking.classes import RANKINGS
     from mincurate.runs.command import quoted
@@ -53,7 +54,7 @@ def scored(result: "Result", reporter: Terminal) -> None:
     if ranked_by != "minority_score" and result.frame["minority_score"].notna().any():
         scores.append("minority_score")
     names = ("rarity", *(s.replace("_", " ") for s in scores), "class", "label", "image")
-    noun = "images" if result.run.objects is None else "objects"
+    noun = regions.noun(record.get("source") or {})
     table = table_of(f"The rarest of {record['counts']['scored']:,} scored {noun}", names)
     for row in result.rarest(5).itertuples():
         table.add_row(

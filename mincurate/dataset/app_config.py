@@ -217,7 +217,8 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     ranked_by = ordinal.RANKINGS[record.get("rank_by", "minority")]
     source = record.get("source") or {}
     objects = str(source["objects"]) if "objects" in source else None
-    if objects and source.get("dataset_id") != str(dataset._doc.id):
+    here = source.get("dataset_id") == str(dataset._doc.id) and not source.get("tiles")
+    if objects and not here:
         objects = OBJECTS
     ranked_by = RAREST if objects else ranked_by
     shown = [ranked_by, objects or "rarity_class"]

@@ -30,9 +30,17 @@ ATTRIBUTES = (
 BATCH = 2000
 
 
+def of_objects(dataset: Any, key: str | None) -> bool:
+    """Whether a run that was written to the dataset ranked objects."""
+    if key is None or not dataset.has_run(key):
+        return False
+    return getattr(dataset.get_run_info(key).config, "objects", None) is not None
+
+
 def is_own(dataset: Any, record: dict[str, Any]) -> bool:
-    """Whether the objects of a run are in our field: they were not scored in this dataset."""
-    return (record.get("source") or {}).get("dataset_id") != str(dataset._doc.id)
+    """Whether the objects of a run are in our field: they were not there when it was scored."""
+    source = record.get("source") or {}
+    return bool(source.get("tiles")) or source.get("dataset_id") != str(dataset._doc.id)
 
 
 def field_of(dataset: Any, record: dict[str, Any]) -> LabelField:

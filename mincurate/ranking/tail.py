@@ -93,8 +93,8 @@ class LongTail:
 
     @property
     def noun(self) -> str:
-        """What its rows are: ``images`` or ``objects``."""
-        return "images" if self.run.objects is None else "objects"
+        """What its rows are; see `regions.noun`."""
+        return regions.noun(self.record.get("source") or {})
 
     @property
     def within_label(self) -> bool:

@@ -219,7 +219,7 @@ class LongTail(foo.Panel):
     def on_open(self, ctx: Any) -> Any:
         """Click on a picture of the panel: open its sample, or show the object in the grid."""
         tail = look.shown(ctx.dataset)
-        if tail.noun == "objects":
+        if tail.noun != "images":
             view = look.of_rows(ctx.dataset, look.named(tail, ctx.params["name"]))
             return self._show(ctx, view, ctx.params["name"])
         ids = look.ids_of(ctx.dataset, [ctx.params["file"]])
