@@ -133,6 +133,13 @@ Background = Annotated[
         rich_help_panel=IMAGES,
     ),
 ]
+Bands = Annotated[
+    str | None,
+    typer.Option(
+        help="Bands of an image, such as 3,2,1, or all. Default: colours; all if it has none.",
+        rich_help_panel=IMAGES,
+    ),
+]
 NDraws = Annotated[
     int | None, typer.Option(help="Noise draws per image (K). Default: 6.", rich_help_panel=METHOD)
 ]
@@ -192,6 +199,7 @@ def score(
     tiles: Tiles = None,
     follow_links: FollowLinks = False,
     background: Background = "auto",
+    bands: Bands = None,
     sigma: Sigma = None,
     n_draws: NDraws = None,
     adaptive: Adaptive = False,

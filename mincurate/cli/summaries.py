@@ -43,7 +43,6 @@ def table_of(title: str | None, columns: Iterable[str]) -> "Table":
 
 def scored(result: "Result", reporter: Terminal) -> None:
     """The rarest images, the warnings, and where everything is."""
-    from mincurate.images import regions
     from mincurate.ranking import rarity_kind
     from mincurate.ranking.classes import RANKINGS
     from mincurate.runs.command import quoted
@@ -53,8 +52,8 @@ def scored(result: "Result", reporter: Terminal) -> None:
     scores = [ranked_by]
     if ranked_by != "minority_score" and result.frame["minority_score"].notna().any():
         scores.append("minority_score")
-    names = ("rarity", *(s.replace("_", " ") for s in scores), "class", "label", "image")
-    noun = regions.noun(record.get("source") or {})
+    noun = result.run.noun
+    names = ("rarity", *(s.replace("_", " ") for s in scores), "class", "label", noun[:-1])
     table = table_of(f"The rarest of {record['counts']['scored']:,} scored {noun}", names)
     for row in result.rarest(5).itertuples():
         table.add_row(
@@ -74,7 +73,7 @@ def scored(result: "Result", reporter: Terminal) -> None:
     reporter.say(f"Trust in this ranking: {record['trust']['words']}")
     reporter.say(f"Table:   {result.run.path / 'scores.csv'} (and scores.parquet)")
     if result.run.objects is not None:
-        reporter.say(f"Images:  {result.run.path / 'images.csv'} (by their rarest object)")
+        reporter.say(f"Images:  {result.run.path / 'images.csv'} (by their rarest {noun[:-1]})")
     reporter.say(f"Report:  {result.report}")
     if result.dataset:
         reporter.say(f"Dataset: {result.dataset} ({result.stored})")

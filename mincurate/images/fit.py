@@ -31,6 +31,12 @@ def fit_image(img: Image.Image, size: int, fit: Fit = "crop") -> Image.Image:
     return square
 
 
+def within(img: Image.Image, side: int) -> Image.Image:
+    """The image in its proportions, of at most ``side`` pixels."""
+    scale = min(1, side / max(img.size))
+    return _resize(img, (max(1, round(img.width * scale)), max(1, round(img.height * scale))))
+
+
 def _resize(img: Image.Image, target: tuple[int, int]) -> Image.Image:
     if img.size == target:
         return img

@@ -141,7 +141,7 @@ def open_images(
             see `open_objects`.
         tiles: ``SIZE[/STRIDE]``: tiles of the images take their place (`images.tiles`).
         reporter: hears of progress.
-        reading: ``max_images``, ``background``, ``seed`` and ``workers`` of
+        reading: ``max_images``, ``background``, ``bands``, ``seed`` and ``workers`` of
             `collection.open_collection`.
 
     Raises:

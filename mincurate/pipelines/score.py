@@ -19,7 +19,7 @@ from mincurate.errors import UserError
 from mincurate.images import collection as collections
 from mincurate.images.collection import Collection, Place
 from mincurate.images.object_storage import remote
-from mincurate.pipelines import open_objects, own_vectors, scoring_plan
+from mincurate.pipelines import open_objects, own_vectors, previews, scoring_plan
 from mincurate.pipelines.open_images import Images, describe, open_images, place_of, run_of
 from mincurate.pipelines.result import Result
 from mincurate.pipelines.score_settings import ScoreSettings
@@ -93,7 +93,9 @@ def score(
     plan = scoring_plan.make(images, networks, settings, device)
     run = scoring_plan.open_run(images, plan, settings.output, settings.resume, reporter)
     if dataset:
-        _check_key(run, dataset)
+        from mincurate.dataset import destination
+
+        destination.check_run(dataset, run)
     scored = run.finished and bool(run.record.get("fingerprint"))
     quick = settings.quick and not scored
     plan = replace(plan, settings=replace(plan.settings, quick=quick))
@@ -103,6 +105,8 @@ def score(
 
     with digests.held(run):
         scoring_plan.record(run, images, plan)
+        if dataset:
+            previews.write_unseen(run, images, settings.workers, reporter)
         pretrained = networks.embedder is not None
         lost: dict[str, str] = {}
         if pretrained:
@@ -147,15 +151,9 @@ def _choose_dataset(path: Place, settings: ScoreSettings) -> str | None:
 
     database.check_database()
     name = destination.choose_name(place, settings.dataset)
-    if settings.objects is not None:
+    if settings.objects is not None or settings.tiles is not None:
         destination.check_objects(name, place, settings.objects)
     return name
-
-
-def _check_key(run: Run, dataset: str) -> None:
-    from mincurate.dataset import destination
-
-    destination.check_run(dataset, run)
 
 
 def _open(path: Place, settings: ScoreSettings, reporter: Reporter) -> Collection:
@@ -170,6 +168,7 @@ def _open(path: Place, settings: ScoreSettings, reporter: Reporter) -> Collectio
         context=settings.context,
         max_images=settings.max_images,
         background=settings.background,
+        bands=settings.band_numbers,
         seed=settings.seed,
         workers=settings.workers,
         reporter=reporter,

@@ -93,8 +93,8 @@ class LongTail:
 
     @property
     def noun(self) -> str:
-        """What its rows are; see `regions.noun`."""
-        return regions.noun(self.record.get("source") or {})
+        """What its rows are: images, objects or tiles."""
+        return self.run.noun
 
     @property
     def within_label(self) -> bool:

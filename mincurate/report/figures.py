@@ -71,7 +71,7 @@ def thumbnails(
         [places[i] for i in order],  # one decoding for all parts of a file
         size=[min(size, max(*sides[i], 1)) for i in order],
         fit="pad",
-        rendering=rendering,
+        rendering=rendering.picture,
         workers=min(8, os.cpu_count() or 1),
         batch_size=64,
     )
@@ -122,7 +122,7 @@ def write_figures(
     folder.mkdir(exist_ok=True)
     record, column = run.record, RANKINGS[rank_by]
     rarest, commonest = ends(ranked)
-    noun = regions.noun(record.get("source") or {})
+    noun = run.noun
     drawn: dict[str, Figure | None] = {
         "map.png": _map(ranked, num_classes, str(record.get("map_method", "")), noun),
         "histogram.png": _histogram(ranked[column], record.get("class_edges") or [], column, noun),

@@ -18,7 +18,6 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from mincurate import hashing
-from mincurate.images import regions
 from mincurate.images.bit_depth import Rendering
 from mincurate.ranking import classes as ordinal
 from mincurate.ranking import rarity_kind, tail_groups
@@ -83,8 +82,8 @@ def write_report(run: Run) -> Path:
             script=Markup(script),
             script_hash=hashing.script_hash(script),
             title=_title(record),
-            one=regions.noun(record.get("source") or {}).removesuffix("s"),
-            many=regions.noun(record.get("source") or {}),
+            one=run.noun[:-1],
+            many=run.noun,
             pictures=frame["path"].nunique(),
             key=run.key,
             record=record,

@@ -32,6 +32,8 @@ EVALUATION, EVALUATION_CSV = "evaluation.json", "evaluation.csv"
 EVALUATION_PAGE = "evaluation.html"
 
 SHARDS, FIGURES, GUIDANCE = "shards", "figures", "guidance"
+PREVIEWS = "previews"
+"""Folder of a picture of every image that browsers do not show, ``CONTENT_HASH.jpg``."""
 IMAGES, BASELINE = "images", "baseline"
 """Folders of generated images, and of the plain ones that an evaluation compares them with."""
 

@@ -172,7 +172,7 @@ class LongTail(foo.Panel):
     def on_review(self, ctx: Any) -> Any:
         """Show the page of the review that the tab shows."""
         page = look.review_page(look.review_of(ctx.dataset, look.shown(ctx.dataset)))
-        view = look.of_files(ctx.dataset, page["path"])
+        view = look.of_rows(ctx.dataset, page)
         return self._show(ctx, view, "to review next")
 
     @notifying
