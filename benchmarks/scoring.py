@@ -172,7 +172,7 @@ def prepare(source, folder, images, steps, model):
     """Decode the images and take a model, or train one briefly: weights do not change its speed."""
     import shutil
 
-    from mincurate.diffusion import train_denoiser
+    from mincurate.diffusion import train_denoiser, training_plan
     from mincurate.images import collection
 
     if source is None:
@@ -193,7 +193,7 @@ def prepare(source, folder, images, steps, model):
     train_denoiser.train(
         pixels,
         folder / "model",
-        train_denoiser.Training(32, train_denoiser.around(0.16), steps=steps),
+        train_denoiser.Training(32, training_plan.around(0.16), steps=steps),
     )
     return what
 

@@ -12,7 +12,10 @@ JSON_FILES = [INDEX, CONFIG, SCHEDULE, f"unet/{CONFIG}", f"scheduler/{SCHEDULE}"
 WEIGHTS = "diffusion_pytorch_model"
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".pkl", ".bin", ".safetensors")
 """Single files in which other programs keep weights."""
-READS = "mincurate reads unconditional pixel models: diffusers UNet2DModel, and ADM's .pt files"
+READS = (
+    "mincurate reads pixel models, unconditional or class-conditional: diffusers UNet2DModel and "
+    "ADM's .pt files"
+)
 
 
 @dataclass(frozen=True)

@@ -310,8 +310,11 @@ def read_batches(
 
 def training_pixels(
     collection: Collection, *, size: int, fit: Fit, seed: int, workers: int
-) -> NDArray[np.uint8]:
-    """Decoded images to train on, ``(N, 3, size, size)``: as many as `TRAINING_BYTES` hold."""
+) -> tuple[list[str], NDArray[np.uint8]]:
+    """Images to train on: content hashes, and pixels ``(N, 3, size, size)``.
+
+    They are as many as `TRAINING_BYTES` hold.
+    """
     files = [(h, source.path) for h, (source, _) in sorted(collection.unique.items())]
     room = max(2, TRAINING_BYTES // (3 * size * size))
     if room < len(files):
@@ -325,4 +328,9 @@ def training_pixels(
         batch_size=256,
         workers=workers,
     )
-    return np.concatenate([pixels for _, pixels, _ in batches])
+    hashes: list[str] = []
+    parts = []
+    for names, pixels, _ in batches:
+        hashes.extend(names)
+        parts.append(pixels)
+    return hashes, np.concatenate(parts)

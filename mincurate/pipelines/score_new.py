@@ -240,10 +240,11 @@ def _score(
     vectors = np.zeros((0, base.vectors.shape[1]), np.float32)
     if files:
         pairs = [(content, source.path) for content, source in files.items()]
+        labels = [source.label for source in files.values()]
+        scorer = reference.with_labels(scorer, list(files), labels)
         scored, vectors = reference.join(
             base, scorer, pairs, batch_size=batch_size, workers=workers, reporter=reporter
         )
-        labels = [source.label for source in files.values()]
         rank_by_label(base, scored, vectors, labels, reporter)
         like = rarity_kind.nearest_of_tail(
             base.frame, base.vectors, scored["rarity"].to_numpy(np.float64), vectors

@@ -247,7 +247,10 @@ CASES = {
     # other kinds of models
     "grey": (lambda f: pipeline(f, tiny_unet(1)), "takes 1 channels and returns 1"),
     "latent": (lambda f: pipeline(f, tiny_unet(4)), "takes 4 channels and returns 4"),
-    "conditional": (lambda f: pipeline(f, tiny_unet(num_class_embeds=9)), "class-conditional"),
+    "other classes": (
+        lambda f: pipeline(f, tiny_unet(class_embed_type="timestep")),
+        "takes classes as timestep embeddings",
+    ),
     "fourier": (
         lambda f: pipeline(f, tiny_unet(time_embedding_type="fourier")),
         "continuous noise levels",

@@ -6,7 +6,13 @@ import pytest
 import torch
 from diffusers import DDPMPipeline
 
-from mincurate.diffusion import denoiser, noise_levels, train_denoiser, training_loop
+from mincurate.diffusion import (
+    denoiser,
+    noise_levels,
+    train_denoiser,
+    training_loop,
+    training_plan,
+)
 from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.train_denoiser import Training
 from mincurate.diffusion.training_loop import TrainingInterruptedError
@@ -203,7 +209,7 @@ def test_training_goes_on_from_a_given_model(tmp_path):
 
 def test_training_for_a_score_draws_the_levels_around_it():
     sigmas = ((1 - denoiser.linear_alphas_cumprod()) / denoiser.linear_alphas_cumprod()).sqrt()
-    low, high = train_denoiser.around(0.16)
+    low, high = training_plan.around(0.16)
     weights = noise_levels.level_weights(sigmas, (low, high))
     drawn = sigmas[weights > 0]
     assert drawn.min() == pytest.approx(low, rel=0.03)
