@@ -182,9 +182,8 @@ def prepare(source, folder, images, steps, model):
         what = f"{images} made-up images"
     else:
         opened = collection.open_collection(source, max_images=images)
-        pixels = np.array(
-            collection.training_pixels(opened, size=32, fit="crop", seed=0, workers=2)[:images]
-        )
+        _, pixels = collection.training_pixels(opened, size=32, fit="crop", seed=0, workers=2)
+        pixels = pixels[:images]
         what = f"{len(pixels)} images of {source}"
     np.save(folder / "pixels.npy", pixels)
     if model:

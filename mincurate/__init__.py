@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mincurate.diffusion.denoiser import Denoiser
+    from mincurate.diffusion.pixel_blocks import PixelBlockUNet
     from mincurate.errors import UserError
     from mincurate.pipelines.augment import augment, guide
     from mincurate.pipelines.augment_settings import AugmentSettings, GuideSettings
@@ -29,6 +30,7 @@ __all__ = [
     "Denoiser",
     "EvaluateSettings",
     "GuideSettings",
+    "PixelBlockUNet",
     "Result",
     "Run",
     "ScoreSettings",
@@ -58,6 +60,8 @@ _HOMES = {
     "Denoiser": "diffusion.denoiser",
     "EvaluateSettings": "pipelines.evaluate",
     "GuideSettings": "pipelines.augment_settings",
+    "ModelMixin": "diffusion.pixel_blocks",  # diffusers looks for it beside `PixelBlockUNet`
+    "PixelBlockUNet": "diffusion.pixel_blocks",
     "Result": "pipelines.result",
     "Run": "runs.store",
     "ScoreSettings": "pipelines.score_settings",

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from mincurate import hashing
+from mincurate.diffusion.pixel_blocks import PixelBlockUNet
 from mincurate.errors import UserError
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
@@ -282,7 +283,12 @@ class Denoiser:
         return hashing.hash_tensors(self.unet.state_dict(), head)
 
     def save(self, folder: Path) -> None:
-        """Write the model as a diffusers pipeline folder (safetensors)."""
+        """Write the model as a diffusers pipeline folder (safetensors).
+
+        ``DDPMPipeline.from_pretrained(folder)()`` makes pictures; of a model on pixel blocks, where
+        ``import mincurate`` came before.
+        """
+        unet = PixelBlockUNet.around(self.unet, self.patch) if self.patch > 1 else self.unet
         scheduler = DDPMScheduler(
             trained_betas=betas(self.alphas_cumprod).tolist(),
             num_train_timesteps=len(self.alphas_cumprod),
@@ -290,7 +296,7 @@ class Denoiser:
             variance_type="learned_range" if self.learns_variance else "fixed_small",
         )
         try:
-            DDPMPipeline(unet=self.unet, scheduler=scheduler).save_pretrained(folder)
+            DDPMPipeline(unet=unet, scheduler=scheduler).save_pretrained(folder)
         except SafetensorError as error:  # raised on a full disk
             raise OSError(errno.EIO, str(error), str(folder)) from error
         # On the disk before a marker says that the model is complete.

@@ -18,6 +18,7 @@ from mincurate.diffusion import adm, hub, model_folder
 from mincurate.diffusion.channels_last import channels_last
 from mincurate.diffusion.denoiser import PREDICTION_TYPES, Denoiser
 from mincurate.diffusion.model_folder import WEIGHTS, ModelFolder
+from mincurate.diffusion.pixel_blocks import PixelBlockUNet
 from mincurate.errors import UserError, reason
 from mincurate.runs.schema import MODEL_RECORD
 
@@ -112,8 +113,10 @@ def _load_unet(folder: Path, name: str) -> UNet2DModel:
         )
     if not whole and not variants:
         raise UserError(f"The model {name} has no weights: there is no {WEIGHTS}.safetensors.")
+    kind = model_folder.read_json(folder / model_folder.CONFIG, name).get("_class_name")
+    network_class = PixelBlockUNet if kind == PixelBlockUNet.__name__ else UNet2DModel
     try:
-        unet, info = UNet2DModel.from_pretrained(
+        unet, info = network_class.from_pretrained(
             str(folder),
             variant=None if whole else variants[0],
             use_safetensors=any(folder.glob("*.safetensors*")),
@@ -137,7 +140,7 @@ def _load_unet(folder: Path, name: str) -> UNet2DModel:
             f"The weights of {name} do not fit its {model_folder.CONFIG}, which has no place for "
             f"{len(info['unexpected_keys'])} of the tensors, such as {info['unexpected_keys'][0]}."
         )
-    return unet
+    return unet.unet if isinstance(unet, PixelBlockUNet) else unet
 
 
 def check_finite(weights: Mapping[str, Tensor], what: str) -> None:

@@ -49,7 +49,7 @@ def examine(folder: Path, name: str) -> ModelFolder:
     if not (unet / CONFIG).is_file():
         raise UserError(_not_a_model(folder, name))
     kind = read_json(unet / CONFIG, name).get("_class_name", "UNet2DModel")
-    if kind != "UNet2DModel":
+    if kind not in ("UNet2DModel", "PixelBlockUNet"):
         raise UserError(f"The model {name} is of the class {kind}; {READS}.")
     if (root / "scheduler" / SCHEDULE).is_file():
         return ModelFolder(root, unet, root / "scheduler" / SCHEDULE)

@@ -54,7 +54,7 @@ def same_weights(a, b):
 def test_training_makes_a_diffusers_pipeline_that_denoises_better(tmp_path):
     plan = Training(image_size=16, sigmas=(0.2, 0.5), steps=250, batch_size=8, channels=(32, 32))
     model = train_denoiser.train(IMAGES, tmp_path / "m", plan)
-    assert DDPMPipeline.from_pretrained(tmp_path / "m").unet.config.in_channels == 12
+    assert DDPMPipeline.from_pretrained(tmp_path / "m").unet.config.in_channels == 3
     x0 = torch.tensor(IMAGES).float() / 127.5 - 1
     sigma = model.nearest_sigma(0.3)
     x = x0 + sigma * torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
