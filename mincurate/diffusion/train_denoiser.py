@@ -54,8 +54,8 @@ distribution of all images, too (Ho and Salimans, "Classifier-Free Diffusion Gui
 def new_unet(
     image_size: int,
     channels: tuple[int, ...],
-    num_class_embeds: int | None = None,
     bands: int = 3,
+    num_class_embeds: int | None = None,
 ) -> "UNet2DModel":
     """A small UNet on 2 x 2 pixel blocks: at 32 px it trains 1.5 times as fast as one on pixels."""
     from diffusers import UNet2DModel
@@ -360,8 +360,8 @@ def _network(training: Training, start: Denoiser | None, device: str | torch.dev
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
             names = training.class_names
-            null = (len(names) + 1,) if names else ()
-            unet = new_unet(training.image_size, training.channels, *null, bands=training.bands)
+            with_none = len(names) + 1 if names else None
+            unet = new_unet(training.image_size, training.channels, training.bands, with_none)
         schedule, kind = denoiser.linear_alphas_cumprod(), "epsilon"
     else:
         from diffusers import UNet2DModel
