@@ -74,8 +74,7 @@ def score(
     settings = settings or (ScoreSettings.again(before) if before else ScoreSettings())
     settings = replace(settings, **changes).settled().with_lasting_paths()
     cluster = settings.cluster
-    path = _place(path, settings)
-    settings = replace(settings, objects=open_objects.lasting(path, settings.objects))
+    path, settings = _place(path, settings)
     dataset = _choose_dataset(path, settings)
 
     settings, networks, images = _load(path, settings, reporter)
@@ -141,7 +140,7 @@ def _load(
     return settings, networks, images
 
 
-def _place(path: Images, settings: ScoreSettings) -> Place:
+def _place(path: Images, settings: ScoreSettings) -> tuple[Place, ScoreSettings]:
     place = place_of(
         path,
         labels=settings.labels,
@@ -149,7 +148,7 @@ def _place(path: Images, settings: ScoreSettings) -> Place:
         path_column=settings.path_column,
     )
     collections.check_place(place)
-    return place
+    return place, replace(settings, objects=open_objects.lasting(place, settings.objects))
 
 
 def _choose_dataset(path: Place, settings: ScoreSettings) -> str | None:
