@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mincurate.images import regions
 from mincurate.ranking.classes import RANKINGS, rarest_first
 from mincurate.runs.store import Run
 
@@ -31,8 +30,7 @@ class Result:
 
     def __repr__(self) -> str:
         scored, shown = self.run.record["counts"]["scored"], f" in {self.dataset!r}"
-        noun = regions.noun(self.run.record.get("source") or {})
-        return f"<Result {self.run.key}: {scored:,} {noun} scored{shown if self.dataset else ''}>"
+        return f"<Result {self.run.key}: {scored:,} {self.run.noun} scored{shown if self.dataset else ''}>"
 
     def _repr_html_(self) -> str:
         """For a notebook: the rarest images, and how far to trust that they are."""

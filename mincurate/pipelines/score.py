@@ -14,7 +14,7 @@ from importlib.metadata import version
 from typing import Any
 
 from mincurate.compute.device import choose_device
-from mincurate.diffusion import models
+from mincurate.diffusion import description, models
 from mincurate.errors import UserError
 from mincurate.images import collection as collections
 from mincurate.images.collection import Collection, Place
@@ -89,6 +89,9 @@ def score(
     quick = settings.quick and not scored
     plan = replace(plan, settings=replace(plan.settings, quick=quick))
     seconds = 0.0 if scored or quick else scoring_plan.seconds(images, networks, plan)
+    if networks.denoiser is not None and not quick:
+        reporter.say(f"Model: {description.model_line(networks.denoiser)}.")
+        reporter.say(description.score_line(networks.denoiser, plan.sigma))
     if not scored and not quick:
         reporter.say(scoring_plan.announcement(images, plan, seconds))
 
@@ -264,6 +267,7 @@ def _build_scorer(
     reporter: Reporter,
 ) -> Scorer:
     scorer = networks.scorer(plan.sigma, plan.n_draws, plan.settings.seed, plan.dtype)
+    scorer = replace(scorer, conditions=plan.conditions)
     if not plan.settings.adaptive:
         return scorer
     edge = score_shards.pilot(run, images, scorer, reading, plan.ranking.num_classes, reporter)
@@ -290,6 +294,7 @@ def _score_shards(
         dtype=scorer.dtype,
         edge=scorer.edge,
         networks=score_shards.network_hashes(scorer),
+        conditions=scorer.conditions,
     )
     return score_shards.score(
         run, images, scorer, reading, reporter, cluster=cluster, recipe=recipe
