@@ -101,8 +101,8 @@ def of_scenes(clothing: Path, count: int, fit: str, context: float, ranking: str
     print(table.round(3).to_string(index=False))
 
 
-def of_boxes(folder: Path, where: str, fit: str, context: float, ranking: str) -> None:
-    frame, seconds = rank(folder, objects=where, fit=fit, context=context)
+def of_boxes(folder: Path, where: str, ranking: str, **settings: object) -> None:
+    frame, seconds = rank(folder, objects=where, **settings)
     frame = frame[frame["rarity"].notna()]
     print(f"{len(frame):,} objects of {folder} in {seconds:.0f} s, {len(frame) / seconds:.0f}/s")
     names = frame["label"].value_counts()
@@ -119,6 +119,7 @@ def main() -> None:
     parser.add_argument("--boxes", type=Path)
     parser.add_argument("--objects", default="auto")
     parser.add_argument("--scenes", type=int, default=300)
+    parser.add_argument("--images", type=int, help="of --boxes, a random sample of so many")
     parser.add_argument("--fit", default="crop")
     parser.add_argument("--context", type=float, default=0.0)
     parser.add_argument("--ranking", default="rarity")
@@ -126,7 +127,8 @@ def main() -> None:
     if given.clothing:
         of_scenes(given.clothing, given.scenes, given.fit, given.context, given.ranking)
     if given.boxes:
-        of_boxes(given.boxes, given.objects, given.fit, given.context, given.ranking)
+        settings = {"fit": given.fit, "context": given.context, "max_images": given.images}
+        of_boxes(given.boxes, given.objects, given.ranking, **settings)
 
 
 if __name__ == "__main__":

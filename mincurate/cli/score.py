@@ -108,7 +108,7 @@ FollowLinks = Annotated[
 Objects = Annotated[
     str | None,
     typer.Option(
-        help="Rank objects: a FiftyOne field; a COCO file, YOLO or VOC folder, or auto.",
+        help="Rank objects: FiftyOne field; COCO file, YOLO or VOC folder; auto. Default: images.",
         rich_help_panel=IMAGES,
     ),
 ]
@@ -119,10 +119,24 @@ Context = Annotated[
         rich_help_panel=IMAGES,
     ),
 ]
+Tiles = Annotated[
+    str | None,
+    typer.Option(
+        help="Rank tiles of the images: SIZE or SIZE/STRIDE in px, such as 256/128.",
+        rich_help_panel=IMAGES,
+    ),
+]
 Background = Annotated[
     str,
     typer.Option(
         help="Colour behind transparent pixels; auto is white, or black where white hides all.",
+        rich_help_panel=IMAGES,
+    ),
+]
+Bands = Annotated[
+    str | None,
+    typer.Option(
+        help="Bands of an image, such as 3,2,1, or all. Default: colours; all if it has none.",
         rich_help_panel=IMAGES,
     ),
 ]
@@ -182,8 +196,10 @@ def score(
     path_column: PathColumn = None,
     objects: Objects = None,
     context: Context = 0.0,
+    tiles: Tiles = None,
     follow_links: FollowLinks = False,
     background: Background = "auto",
+    bands: Bands = None,
     sigma: Sigma = None,
     n_draws: NDraws = None,
     adaptive: Adaptive = False,
@@ -215,6 +231,8 @@ def score(
         mincurate score ./dataset --objects auto --quick
 
         mincurate score fiftyone:my-dataset --objects ground_truth --within-label
+
+        mincurate score ./scans --tiles 256/128 --quick
 
         mincurate score table.csv --ray auto
 

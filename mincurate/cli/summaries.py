@@ -52,8 +52,9 @@ def scored(result: "Result", reporter: Terminal) -> None:
     scores = [ranked_by]
     if ranked_by != "minority_score" and result.frame["minority_score"].notna().any():
         scores.append("minority_score")
-    names = ("rarity", *(s.replace("_", " ") for s in scores), "class", "label", "image")
-    table = table_of(f"The rarest of {record['counts']['scored']:,} scored images", names)
+    noun = result.run.noun
+    names = ("rarity", *(s.replace("_", " ") for s in scores), "class", "label", noun[:-1])
+    table = table_of(f"The rarest of {record['counts']['scored']:,} scored {noun}", names)
     for row in result.rarest(5).itertuples():
         table.add_row(
             f"{row.rarity:.3f}",
@@ -71,6 +72,8 @@ def scored(result: "Result", reporter: Terminal) -> None:
         reporter.say(f"Spearman of minority score and image complexity: {texture:.2f}")
     reporter.say(f"Trust in this ranking: {record['trust']['words']}")
     reporter.say(f"Table:   {result.run.path / 'scores.csv'} (and scores.parquet)")
+    if result.run.objects is not None:
+        reporter.say(f"Images:  {result.run.path / 'images.csv'} (by their rarest {noun[:-1]})")
     reporter.say(f"Report:  {result.report}")
     if result.dataset:
         reporter.say(f"Dataset: {result.dataset} ({result.stored})")

@@ -1,12 +1,13 @@
 """What an image shows, as COCO and YOLO write it: boxes, or the whole image for every label."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from mincurate.curation.gather_objects import ranked
 from mincurate.curation.selection import texts
 from mincurate.errors import UserError
 from mincurate.images.decode import UnreadableImage, stored_size
@@ -21,18 +22,27 @@ class Annotation:
     Attributes:
         name: its category.
         box: ``(x, y, width, height)``, shares of the image's sides from its top left corner.
+        facts: how rare it is, where objects were ranked.
     """
 
     name: Any
     box: tuple[float, float, float, float] = WHOLE
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def annotations(row: Mapping[str, Any], classes: str) -> list[Annotation]:
     """The objects of an image of `selection.select`; without boxes the whole image is one.
 
     Args:
-        classes: ``label`` or ``rarity_class``; boxes have labels.
+        classes: ``label`` or ``rarity_class``; boxes have labels, and ranks where these are ranks
+            of objects.
     """
+    if ranked(row["boxes"]):
+        objects = [Annotation(str(name), tuple(box), known) for name, box, known in row["boxes"]]
+        if classes == "label":
+            return objects
+        known = [item for item in objects if classes in item.facts]
+        return [replace(item, name=item.facts[classes]) for item in known]
     if classes == "label" and isinstance(row["boxes"], list):
         return [Annotation(str(name), tuple(box)) for name, box in row["boxes"]]
     names = (texts(row["labels"]) or texts(row["label"])) if classes == "label" else [row[classes]]
@@ -71,6 +81,7 @@ def coco(
                     "bbox": box,
                     "area": box[2] * box[3],
                     "iscrowd": 0,
+                    **item.facts,
                 }
             )
     named = [{"id": i, "name": str(name), "supercategory": "image"} for name, i in number.items()]

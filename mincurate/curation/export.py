@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mincurate import hashing
+from mincurate.curation import gather_objects
 from mincurate.curation.annotations import Annotation, annotations, coco, yolo
 from mincurate.curation.file_names import distinct, file_names
 from mincurate.curation.selection import DROP_TAG, TRAIN, select, texts
@@ -89,7 +90,8 @@ def export(
 
     In COCO and YOLO an image without boxes has one box per class, the whole image, so that both
     classification and detection readers take it. Where images have boxes, synthetic images, which
-    have none, are left out of these two.
+    have none, are left out of these two. Where objects were ranked, ``objects.csv`` has the rank of
+    each, and COCO annotations have it as keys.
 
     Args:
         frame: see `curation.selection`.
@@ -161,7 +163,8 @@ def _notes(rows: pd.DataFrame, format: Format, classes: str) -> list[str]:
             f"{several:,} images have several labels and are in the folder of the first; "
             "provenance.csv has all of them."
         )
-    if boxed and (format == "folder" or classes != "label"):
+    with_ranks = format != "folder" and any(map(gather_objects.ranked, rows["boxes"]))
+    if boxed and not with_ranks and (format == "folder" or classes != "label"):
         notes.append(
             f"{boxed:,} images have boxes, which only the formats coco and yolo hold, with labels "
             "as classes; the table has them as JSON."
@@ -266,6 +269,9 @@ def _unicode(value: Any) -> str:
 def _write_tables(
     table: pd.DataFrame, rows: pd.DataFrame, folder: Path, format: Format, classes: str
 ) -> None:
+    if any(map(gather_objects.ranked, rows["boxes"])):
+        objects_table = gather_objects.table_of(rows).to_csv(index=False)
+        run_files.write_atomically(folder / "objects.csv", objects_table.encode())
     if format == "parquet":
         import pyarrow as pa
 

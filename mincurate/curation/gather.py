@@ -5,10 +5,12 @@ It reads files only: tags, labels and boxes of a FiftyOne dataset are arguments.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from mincurate import hashing
+from mincurate.curation.gather_objects import gather_objects
 from mincurate.curation.selection import DROP_TAG, TRAIN
 from mincurate.errors import UserError
 from mincurate.images import sources
@@ -84,6 +86,9 @@ def gather(
     """
     store.check_scored(scored)
     frame = scored.frame() if frame is None else frame
+    if scored.objects is not None:
+        ranked: Any = boxes
+        return gather_objects(frame, tags or {}, splits or {}, ranked)
     readable = frame[frame["status"] == "ok"].drop_duplicates("path")  # samples may share a file
     real = readable[["path", "content_hash", "label", "rarity_class", "minority_class"]].astype(
         object

@@ -21,15 +21,24 @@ SAMPLE = 1000
 FOLDS = 5
 FITTED = 20_000
 """Images on which the principal components are fitted, at most."""
-COEFFICIENTS = (-5.0, 1.4)
-"""Prior means: of the logit of an image of average score, and per standard deviation of it."""
-SPREADS = (1.5, 0.5)
+COEFFICIENTS = (-6.8, 2.8)
+"""Prior means: the logit of an image of average score, and its rise per standard deviation."""
+SPREADS = (2.2, 1.0)
 """Their standard deviations."""
-GRID = 41
-"""Values of each coefficient, over four standard deviations to both sides."""
-DRAWS = 4000
-LEVEL = 0.9
-"""Of the intervals."""
+CORRELATION = -0.7
+"""Of the two."""
+EVIDENCE = 0.3
+"""Weight of a verdict: similar images are no independent evidence, and the logit is no line."""
+SELECTION = 1.5
+"""Standard deviation of a shift of the logits of reviewed images: people choose what to tag."""
+MISFIT = 0.3
+"""Standard deviation of the logarithm of the number that is left, beyond all this."""
+GRID = 29
+"""Values of each coefficient, over 3.5 standard deviations to both sides."""
+DRAWS = 2000
+"""Coefficients drawn from the posterior."""
+ENDS = (0.05, 0.95)
+"""Quantiles between which the intervals lie."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +93,9 @@ def learn(vectors: Vectors, keep: NDArray[np.bool_], drop: NDArray[np.bool_]) ->
     """
     scores, judged = _scores(_places(vectors), keep, drop)
     reviewed = keep | drop
-    weights, values = _posterior(judged, keep[reviewed])
-    probability, low, high = _probabilities(scores, weights, values)
-    return Learned(probability, low, high, _left(scores[~reviewed], weights, values))
+    coefficients = _posterior(judged, keep[reviewed])
+    probability, low, high = _probabilities(scores, coefficients)
+    return Learned(probability, low, high, _left(scores[~reviewed], coefficients))
 
 
 def _places(vectors: Vectors) -> Vectors:
@@ -139,53 +148,46 @@ def _fit(
     return LogisticRegression(max_iter=500).fit(places[rows], is_kept, weights)
 
 
-def _posterior(scores: Floats, kept: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Weights ``(G,)`` of a grid of coefficients ``(G, 2)``, given verdicts on some scores."""
-    steps = np.linspace(-4, 4, GRID)
-    values = np.stack(np.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 2)
-    logs = -(values**2).sum(1) / 2
-    values = np.array(COEFFICIENTS) + values * np.array(SPREADS)
+def _posterior(scores: Floats, kept: NDArray[np.bool_]) -> Floats:
+    """Coefficients ``(DRAWS, 2)`` drawn from their posterior, given verdicts on some scores."""
+    steps = np.linspace(-3.5, 3.5, GRID)
+    units = np.stack(np.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 2)
+    lower = np.array([[1, 0], [CORRELATION, np.sqrt(1 - CORRELATION**2)]])
+    values = np.array(COEFFICIENTS) + units @ lower.T * np.array(SPREADS)
     logits = values[:, :1] + values[:, 1:] * scores
-    logs -= np.logaddexp(0, np.where(kept, -logits, logits)).sum(1)
+    shifts, shares = np.polynomial.hermite_e.hermegauss(7)
+    likelihood = [
+        np.log(share) - EVIDENCE * np.logaddexp(0, np.where(kept, -1, 1) * (logits + shift)).sum(1)
+        for shift, share in zip(shifts * SELECTION, shares, strict=True)
+    ]
+    logs = np.logaddexp.reduce(likelihood, axis=0) - (units**2).sum(1) / 2
     weights = np.exp(logs - logs.max())
-    return weights / weights.sum(), values
+    rng = np.random.default_rng(1)
+    return values[rng.choice(len(values), DRAWS, p=weights / weights.sum())]
 
 
-def _probabilities(
-    scores: Floats, weights: Floats, values: Floats
-) -> tuple[Floats, Floats, Floats]:
-    """Mean probability of each score, and the ends of its interval, ``(N,)`` each."""
-    drawn = _draw(weights, values, 400)
-    ends = (1 - LEVEL) / 2
-    mean, low, high = np.empty((3, len(scores)))
+def _probabilities(scores: Floats, coefficients: Floats) -> tuple[Floats, Floats, Floats]:
+    """Median probability of each score, and the ends of its interval, ``(N,)`` each."""
+    few = coefficients[: DRAWS // 5]
+    median, low, high = np.empty((3, len(scores)))
     for start in range(0, len(scores), 4096):
         part = slice(start, start + 4096)
-        each = _sigmoid(drawn[:, :1] + drawn[:, 1:] * scores[part])
-        mean[part] = each.mean(0)
-        low[part], high[part] = np.quantile(each, [ends, 1 - ends], axis=0)
-    return mean, low, high
+        each = _sigmoid(few[:, :1] + few[:, 1:] * scores[part])
+        low[part], median[part], high[part] = np.quantile(each, [ENDS[0], 0.5, ENDS[1]], axis=0)
+    return median, low, high
 
 
-def _left(scores: Floats, weights: Floats, values: Floats) -> Left:
+def _left(scores: Floats, coefficients: Floats) -> Left:
     """How many of the images of these scores would be kept."""
+    if not len(scores):
+        return Left(0, 0, 0)
     rng = np.random.default_rng(0)
-    drawn = _draw(weights, values, DRAWS)
-    edges = np.linspace(scores.min(), scores.max() + 1e-9, 401) if len(scores) else np.zeros(2)
-    counts, _ = np.histogram(scores, edges)
-    each = _sigmoid(drawn[:, :1] + drawn[:, 1:] * (edges[1:] + edges[:-1]) / 2)
+    counts, edges = np.histogram(scores, 400)
+    each = _sigmoid(coefficients[:, :1] + coefficients[:, 1:] * (edges[1:] + edges[:-1]) / 2)
     mean, variance = each @ counts, (each * (1 - each)) @ counts
-    totals = np.clip(rng.normal(mean, np.sqrt(variance)), 0, len(scores))
-    ends = (1 - LEVEL) / 2
-    low, about, high = np.quantile(totals, [ends, 0.5, 1 - ends])
+    totals = rng.normal(mean, np.sqrt(variance)) * np.exp(rng.normal(0, MISFIT, len(mean)))
+    low, about, high = np.quantile(np.clip(totals, 0, len(scores)), [ENDS[0], 0.5, ENDS[1]])
     return Left(round(about), int(np.floor(low)), int(np.ceil(high)))
-
-
-def _draw(weights: Floats, values: Floats, count: int) -> Floats:
-    """Coefficients drawn from the posterior, ``(count, 2)``."""
-    rng = np.random.default_rng(1)
-    step = 8 * np.array(SPREADS) / (GRID - 1)
-    rows = rng.choice(len(weights), count, p=weights)
-    return values[rows] + rng.uniform(-0.5, 0.5, (count, 2)) * step
 
 
 def _sigmoid(logits: Floats) -> Floats:

@@ -9,7 +9,8 @@ The input is a table with one row per image; columns that are missing count as e
 ``label``           its class
 ``labels``          list of all its labels, where there are several
 ``boxes``           list of ``(label, (x, y, width, height))``; coordinates are shares of the
-                    image's width and height, from its top left corner
+                    image's width and height, from its top left corner; of a run of objects, each
+                    with its ranks as a third entry (`gather_objects.FACTS`)
 ``rarity_class``    ordinal class
 ``split``           name of the split, such as ``train``; of all real images or of none
 ``tags``            list of strings; rows tagged ``outlier-drop`` are left out

@@ -15,7 +15,7 @@ GROUP = "mincurate"
 LABELS = "ground_truth"
 PREDICTED = "predicted_label"
 """Field of generated images: the label that the guidance's classifier sees in them."""
-OBJECTS, RAREST = "objects", "rarest_object"
+OBJECTS, RAREST, HEATMAP = "objects", "rarest_object", "rarity_map"
 """Field of the detections that are made of a folder's annotations; of an image, the rarity of its
 rarest object."""
 UNSCORABLE = "unscorable"
@@ -80,6 +80,9 @@ FIELDS: dict[str, tuple[str, str, bool]] = {
 """Field: type, description, and whether it is indexed (the App sorts by indexed fields only)."""
 RUN = "minority_run"
 FIELDS[RUN] = ("str", "Run that the scores of this image are from", True)
+PREVIEW = "image_preview"
+"""Field of the pictures that the App shows in place of files that browsers do not show."""
+FIELDS[PREVIEW] = ("str", "Picture of an image that browsers do not show", False)
 SYNTHETIC_FIELDS: dict[str, tuple[str, str, bool]] = {
     "source": ("str", "synthetic for generated images", False),
     "target_class": ("int", "Ordinal class that a generated image was asked to be of", False),
@@ -176,7 +179,7 @@ def group_fields(fo: Any, dataset: Any) -> None:
         ownership.claim(dataset, app=["sidebar_groups"])
     groups = config.sidebar_groups or fo.DatasetAppConfig.default_sidebar_groups(dataset)
     names = ownership.read(dataset).fields
-    written = (*FIELDS, *SYNTHETIC_FIELDS, *MINED_FIELDS, RAREST)
+    written = (*FIELDS, *SYNTHETIC_FIELDS, *MINED_FIELDS, RAREST, HEATMAP)
     ours = [f for f in written if f in names and dataset.has_field(f)]
     others, own = [], []
     for group in groups:
@@ -217,7 +220,7 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     ranked_by = ordinal.RANKINGS[record.get("rank_by", "minority")]
     source = record.get("source") or {}
     objects = str(source["objects"]) if "objects" in source else None
-    if objects and source.get("dataset_id") != str(dataset._doc.id):
+    if objects and (source.get("tiles") or source.get("dataset_id") != str(dataset._doc.id)):
         objects = OBJECTS
     ranked_by = RAREST if objects else ranked_by
     shown = [ranked_by, objects or "rarity_class"]
@@ -247,9 +250,25 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     ]
     scheme.fields = [*others, score] if objects else [*others, palette, score]
     config.color_scheme = scheme
+    show_previews(dataset)
     ownership.claim(dataset, workspaces=[WORKSPACE])
     has_map = BRAIN_KEY in dataset.list_brain_runs()
     dataset.save_workspace(WORKSPACE, workspace(fo, has_map, colored_by), overwrite=True)
+
+
+def show_previews(dataset: Any) -> None:
+    """Let the App show previews where there are any; a field of media that a user chose stays."""
+    if PREVIEW not in ownership.read(dataset).fields or not dataset.has_field(PREVIEW):
+        return
+    config = dataset.app_config
+    if PREVIEW not in config.media_fields:
+        config.media_fields = [*config.media_fields, PREVIEW]
+    for name in ("grid_media_field", "modal_media_field"):
+        if getattr(config, name) == "filepath":
+            setattr(config, name, PREVIEW)
+    if not config.media_fallback:
+        ownership.claim(dataset, app=["media_fallback"])
+        config.media_fallback = True
 
 
 def reset(fo: Any, dataset: Any, fields: list[str]) -> None:
@@ -272,12 +291,19 @@ def reset(fo: Any, dataset: Any, fields: list[str]) -> None:
         config.active_fields.paths = paths
         if "active_fields" in empty_before and len(paths) <= 1:  # the labels', which we added
             config.active_fields = None
+    if PREVIEW in fields:
+        config.media_fields = [name for name in config.media_fields if name != PREVIEW]
+        for name in ("grid_media_field", "modal_media_field"):
+            if getattr(config, name) == PREVIEW:
+                setattr(config, name, "filepath")
+        if "media_fallback" in empty_before:
+            config.media_fallback = False
     dataset.save()
 
 
 def _is_default(fo: Any, dataset: Any, groups: list[Any]) -> bool:
     """Whether the side bar is as FiftyOne makes it by itself."""
-    ours = {GROUP, *FIELDS, *SYNTHETIC_FIELDS, PREDICTED, *MINED_FIELDS, RAREST, OBJECTS}
+    ours = {GROUP, *FIELDS, *SYNTHETIC_FIELDS, PREDICTED, *MINED_FIELDS, RAREST, HEATMAP, OBJECTS}
 
     def plain(groups: list[Any]) -> list[Any]:
         paths = [(g.name, [p for p in g.paths if p not in ours]) for g in groups]

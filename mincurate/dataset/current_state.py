@@ -1,42 +1,15 @@
 """A scored run as its FiftyOne dataset is now: labels corrected, samples deleted, files moved."""
 
-import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from mincurate.dataset import app_config, database, labels, lookup, mined, ownership
+from mincurate.dataset import app_config, database, labels, lookup, mined, object_state, ownership
 from mincurate.dataset import samples as parts
+from mincurate.dataset.object_state import Now
 from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs.store import Run
-
-
-@dataclass(frozen=True)
-class Now:
-    """What the dataset says of a run's images.
-
-    Attributes:
-        frame: the run's table with the labels and paths of today, without images whose samples
-            were deleted.
-        tags: of every sample, by path.
-        label_field: the field that the labels are from, if any.
-        several: all labels of the images that have more than one, by path.
-        boxes: of every image, where that field holds boxes; see `labels.boxes`.
-        mined: the mined images that were kept, by path, with the label each has now or that is
-            proposed for it.
-        differences: what the user has changed since the run was scored, in a sentence; empty where
-            nothing was.
-    """
-
-    frame: pd.DataFrame
-    tags: dict[str, list[str]]
-    label_field: str | None
-    several: dict[str, list[str]]
-    boxes: dict[str, list[tuple[str, list[float]]]]
-    differences: str
-    mined: dict[str, str | None] = dataclasses.field(default_factory=dict)
 
 
 def read(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> Now:
@@ -60,6 +33,8 @@ def read(run: Run, dataset: str | None = None, reporter: Reporter = SILENT) -> N
     scored_here = (run.record.get("source") or {}).get("dataset_id") == str(loaded._doc.id)
     if not scored_here and run.key not in ownership.read(loaded).runs:
         return Now(frame, tags_by_path, None, {}, {}, "")
+    if run.objects is not None:
+        return object_state.read(run, frame, loaded, tags_by_path)
     field = app_config.label_field(samples, run.record)
     present = pd.DataFrame(
         {

@@ -5,13 +5,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mincurate.dataset import ownership, reader
+from mincurate.dataset import boxes, object_ranks, ownership, reader
 from mincurate.dataset.app_config import (
     BRAIN_KEY,
     FIELDS,
     LABELS,
     MINED,
     MINED_FIELDS,
+    OBJECTS,
     PREDICTED,
     SYNTHETIC,
     SYNTHETIC_FIELDS,
@@ -20,6 +21,7 @@ from mincurate.dataset.app_config import (
     WORKSPACE,
 )
 from mincurate.dataset.database import fiftyone, load
+from mincurate.dataset.labels import LabelField
 from mincurate.errors import UserError
 from mincurate.runs.store import Run
 
@@ -58,6 +60,25 @@ def choose_name(place: str, name: str | None) -> str:
         if not fo.dataset_exists(candidate) and not _name_problem(fo, candidate):
             return candidate
     raise UserError(f"No free dataset name like {first!r}; choose one with --dataset.")
+
+
+def check_objects(name: str, place: str, field: str | None) -> None:
+    """Raise `UserError` unless ranks of objects can be written to the dataset of this name.
+
+    Args:
+        place: what is scored; see `choose_name`.
+        field: with the objects, where ``place`` is this dataset; ``None`` for tiles.
+    """
+    fo = fiftyone()
+    if not fo.dataset_exists(name):
+        return
+    dataset = load(name)
+    own = not place.startswith("fiftyone:")
+    own = own or reader.split(place.removeprefix("fiftyone:"))[0] != name
+    if own or field is None:
+        object_ranks.check(dataset, LabelField(OBJECTS, "Detections"), own=True)
+    else:
+        object_ranks.check(dataset, boxes.choose(dataset, field), own=False)
 
 
 def check_name(name: str) -> None:

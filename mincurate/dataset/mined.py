@@ -44,7 +44,10 @@ def kept_labels(dataset: Any, names: dict[str, str | None]) -> dict[str, str | N
     Args:
         names: the labels that images have now, by path; the proposed one counts without any.
     """
-    values = parts.kept(dataset).values(["filepath", "proposed_label"])
+    kept = parts.kept(dataset)
+    if not len(kept):
+        return {}
+    values = kept.values(["filepath", "proposed_label"])
     return {path: names.get(path) or label for path, label in zip(*values, strict=True)}
 
 

@@ -38,10 +38,7 @@ def contents(dataset: Any) -> str:
     fields = ownership.read(dataset).fields
     query = {name: None for name in (parts.GENERATION, parts.MINED_BY) if name in fields}
     cursor = dataset._sample_collection.find(query, {"filepath": 1, LABELS: 1}).sort("_id")
-    digest = hashing.hash_chunks(repr((s.get("filepath"), s.get(LABELS))).encode() for s in cursor)
-    if app_config.OBJECTS in ownership.read(dataset).fields:
-        digest += object_ranks.digest(dataset)
-    return digest
+    return hashing.hash_chunks(repr((s.get("filepath"), s.get(LABELS))).encode() for s in cursor)
 
 
 def tagged(dataset: Any) -> Any:

@@ -33,7 +33,8 @@ def flat(samples: Any, what: str) -> Any:
         parts = "patches" if samples._is_patches else "frames" if samples._is_frames else "clips"
         raise UserError(
             f"{what} shows {parts} of samples and {IMAGE_ONLY}: score the dataset or a view of its "
-            f"samples, or export the {parts} as files and score their folder."
+            f"samples (with --objects FIELD for its objects), or export the {parts} as files and "
+            "score their folder."
         )
     if samples._is_dynamic_groups:
         samples = samples.flatten()

@@ -24,7 +24,7 @@ from mincurate.dataset import (
     removal,
 )
 from mincurate.dataset import samples as parts
-from mincurate.dataset.app_config import COLUMN_OF, FIELDS, LABELS, RUN, UNSCORABLE
+from mincurate.dataset.app_config import COLUMN_OF, FIELDS, LABELS, PREVIEW, RUN, UNSCORABLE
 from mincurate.dataset.database import (
     check_database,
     fiftyone,
@@ -36,6 +36,7 @@ from mincurate.dataset.database import (
 )
 from mincurate.errors import UserError
 from mincurate.progress import SILENT, Advance, Reporter
+from mincurate.runs import schema
 from mincurate.runs.store import Run
 
 BATCH = 2000
@@ -99,6 +100,7 @@ def _write_run(run: Run, name: str, reporter: Reporter) -> Written:
     record, frame = run.record, run.frame()
     # Rows of a table without a path, or with an address, are no files that the App could show.
     frame = frame[frame["path"].str.startswith("/")].assign(**{RUN: run.key})
+    frame[PREVIEW] = _previews(run, frame["content_hash"])
     columns = [COLUMN_OF.get(field, field) for field in FIELDS]
     frame = frame.assign(**{column: None for column in columns if column not in frame})
     dataset = _open(fo, name, record)
@@ -160,6 +162,13 @@ def _write_objects(
     object_ranks.write(fo, dataset, frame, run.record)
     advance(len(frame) - len(new), "")
     return len(new), len(images) - len(new)
+
+
+def _previews(run: Run, hashes: pd.Series) -> list[str | None]:
+    """Paths of the previews of images; ``None`` where there is none."""
+    folder = run.path.resolve() / schema.PREVIEWS
+    present = {path.stem: str(path) for path in folder.glob("*.jpg")}
+    return [present.get(content) for content in hashes]
 
 
 def _open(fo: Any, name: str, record: dict[str, Any]) -> Any:

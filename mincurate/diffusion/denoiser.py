@@ -64,7 +64,7 @@ class Encoded:
 
 
 def to_tensor(pixels: NDArray[np.uint8], device: str | torch.device = "cpu") -> Tensor:
-    """uint8 RGB ``(N, 3, H, W)`` as float32 in [-1, 1]."""
+    """uint8 ``(N, C, H, W)`` as float32 in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).float() / 127.5 - 1
 
 
@@ -79,6 +79,7 @@ class Denoiser:
         name: folder or hub name of the model, for records.
         image_size: side of the square images the model works on, in pixels.
         trained_sigmas: the range of noise levels the model was trained on; ``None`` means all.
+        bands: channels of an image: RGB, or as many as the images that it was trained on have.
         kind: what it was read from, in words.
     """
 
@@ -89,6 +90,7 @@ class Denoiser:
     image_size: int
     trained_sigmas: tuple[float, float] | None = None
     kind: str = "UNet2DModel"
+    bands: int = 3
 
     @property
     def sigmas(self) -> Tensor:
@@ -97,8 +99,8 @@ class Denoiser:
 
     @property
     def patch(self) -> int:
-        """Side of the pixel blocks that are folded into channels; 1 for a plain RGB model."""
-        return round((self.unet.config.in_channels / 3) ** 0.5)
+        """Side of the pixel blocks that are folded into channels; 1 for a plain pixel model."""
+        return round((self.unet.config.in_channels / self.bands) ** 0.5)
 
     @property
     def device(self) -> torch.device:
@@ -174,7 +176,7 @@ class Denoiser:
 
     def _unfold(self, output: Tensor) -> Tensor:
         # A model with learned variance has twice the output channels; the mean comes first.
-        return F.pixel_shuffle(output[:, : 3 * self.patch**2].float(), self.patch)
+        return F.pixel_shuffle(output[:, : self.bands * self.patch**2].float(), self.patch)
 
     @property
     def learns_variance(self) -> bool:

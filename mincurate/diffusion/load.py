@@ -4,6 +4,7 @@ A model that cannot be used is refused in one sentence. Nothing is guessed that 
 but for a bare network's noise schedule.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -55,9 +56,11 @@ def prepare(denoiser: Denoiser, device: str = "cpu") -> Denoiser:
         UserError: it does not.
     """
     check_finite(denoiser.unet.state_dict(), f"The model {denoiser.name}")
-    _check_pixels(denoiser.unet, denoiser.name)
+    _check_pixels(denoiser.unet, denoiser.name, denoiser.bands)
     unet = channels_last(denoiser.unet.eval().requires_grad_(False).to(device))
-    denoiser = replace(denoiser, unet=unet, image_size=_image_size(unet, denoiser.name))
+    denoiser = replace(
+        denoiser, unet=unet, image_size=_image_size(unet, denoiser.name, denoiser.bands)
+    )
     _try_out(denoiser)
     return denoiser
 
@@ -74,10 +77,11 @@ def _from_folder(folder: Path, model: str) -> Denoiser:
         )
     else:
         parts = _from_hub(model)
+    bands = _bands(parts.root)
     unet = _load_unet(parts.unet, model)
     alphas_cumprod, prediction_type = _read_schedule(parts, model)
     trained = _trained_sigmas(parts.root, model)
-    return Denoiser(unet, alphas_cumprod, prediction_type, model, 0, trained)
+    return Denoiser(unet, alphas_cumprod, prediction_type, model, 0, trained, bands=bands)
 
 
 def _from_hub(model: str) -> ModelFolder:
@@ -148,7 +152,7 @@ def check_finite(weights: Mapping[str, Tensor], what: str) -> None:
             )
 
 
-def _check_pixels(unet: "UNet2DModel", name: str) -> None:
+def _check_pixels(unet: "UNet2DModel", name: str, bands: int) -> None:
     if unet.class_embedding is not None:
         raise UserError(
             f"The model {name} is class-conditional; {READS}. Train one with `mincurate train`."
@@ -159,8 +163,8 @@ def _check_pixels(unet: "UNet2DModel", name: str) -> None:
             "mincurate reads models with numbered timesteps, such as DDPM's."
         )
     channels, out = unet.config.in_channels, unet.config.out_channels
-    patch = round((channels / 3) ** 0.5)
-    if 3 * patch * patch != channels or out not in (channels, 2 * channels):
+    patch = round((channels / bands) ** 0.5)
+    if bands * patch * patch != channels or out not in (channels, 2 * channels):
         raise UserError(
             f"The model {name} takes {channels} channels and returns {out}; mincurate reads RGB "
             "pixel models (3 channels, or 3 * p * p for blocks of p * p pixels), not greyscale or "
@@ -168,7 +172,7 @@ def _check_pixels(unet: "UNet2DModel", name: str) -> None:
         )
 
 
-def _image_size(unet: "UNet2DModel", name: str) -> int:
+def _image_size(unet: "UNet2DModel", name: str, bands: int) -> int:
     """The side of the images in pixels; what ``sample_size`` counts may be blocks of pixels."""
     size = unet.config.sample_size
     sides = list(size) if isinstance(size, list | tuple) else [size]
@@ -188,7 +192,7 @@ def _image_size(unet: "UNet2DModel", name: str) -> int:
             f"The model {name} cannot work at its own size: sample_size {sides[0]} is not "
             f"divisible by {2**halvings}, and its {halvings + 1} levels halve it {halvings} times."
         )
-    patch: int = round((unet.config.in_channels / 3) ** 0.5)
+    patch: int = round((unet.config.in_channels / bands) ** 0.5)
     return sides[0] * patch
 
 
@@ -243,6 +247,15 @@ def _trained_sigmas(folder: Path, name: str) -> tuple[float, float] | None:
         raise UserError(f"The model {name} has a damaged file {MODEL_RECORD}.") from None
 
 
+def _bands(folder: Path) -> int:
+    """Channels of the images that a model trained by mincurate knows; 3 for any other."""
+    try:
+        bands = json.loads((folder / MODEL_RECORD).read_text())["training"]["bands"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return 3
+    return bands if isinstance(bands, int) and bands > 0 else 3
+
+
 def _try_out(denoiser: Denoiser) -> None:
     """Raise `UserError` unless the network runs, whole and in halves, and returns numbers.
 
@@ -250,7 +263,7 @@ def _try_out(denoiser: Denoiser) -> None:
     """
     multiple = denoiser.patch * 2 ** (len(denoiser.unet.config.down_block_types) - 1)
     side = min(denoiser.image_size, -(-TRIED // multiple) * multiple)
-    x = torch.zeros(1, 3, side, side, device=denoiser.device)
+    x = torch.zeros(1, denoiser.bands, side, side, device=denoiser.device)
     timesteps = torch.tensor([len(denoiser.alphas_cumprod) // 2], device=denoiser.device)
     try:
         with torch.inference_mode():

@@ -57,6 +57,16 @@ def trained_model(
         ) from error
 
 
+def check_bands(denoiser: Denoiser, collection: Collection) -> None:
+    """Raise `UserError` where a model is of images of another number of bands."""
+    channels = collection.rendering.channels
+    if denoiser.bands != channels:
+        raise UserError(
+            f"The model {denoiser.name} is of images of {denoiser.bands} bands, and here "
+            f"{channels} are taken: leave out --model, or choose other --bands."
+        )
+
+
 def place(model: str) -> str:
     """The folder or hub name of a model: ``model`` itself, or the model of the run it names.
 

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,6 @@ from mincurate.runs.atomic_files import write_atomically
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
-
 
 RECORD = "mincurate.json"
 HELD_OUT_BATCH = 64
@@ -73,6 +72,7 @@ class Training:
         learning_rate: peak of a cosine schedule after a short warm-up (AdamW).
         channels: width of the UNet at each resolution.
         seed: random seed.
+        bands: channels of the images; whoever names the images has named them, too.
     """
 
     image_size: int
@@ -83,6 +83,7 @@ class Training:
     learning_rate: float = 2e-3
     channels: tuple[int, ...] = (64, 128, 192)
     seed: int = 0
+    bands: int = field(default=3, repr=False)
 
     def __post_init__(self) -> None:
         # The plan's text is part of a folder's name: 10 minutes must be the plan of 10.0.
@@ -96,14 +97,14 @@ class Training:
         return cls(**about | {"sigmas": sigmas, "channels": tuple(about["channels"])})
 
 
-def new_unet(image_size: int, channels: tuple[int, ...]) -> "UNet2DModel":
+def new_unet(image_size: int, channels: tuple[int, ...], bands: int = 3) -> "UNet2DModel":
     """A small UNet on 2 x 2 pixel blocks: at 32 px it trains 1.5 times as fast as one on pixels."""
     from diffusers import UNet2DModel
 
     return UNet2DModel(
         sample_size=image_size // 2,
-        in_channels=12,
-        out_channels=12,
+        in_channels=4 * bands,
+        out_channels=4 * bands,
         block_out_channels=channels,
         layers_per_block=1,
         down_block_types=("DownBlock2D",) * len(channels),
@@ -126,7 +127,8 @@ def train(
     """Train on ``images`` and save a diffusers pipeline in ``folder``; go on with what is there.
 
     Args:
-        images: ``(N, 3, S, S)`` uint8 RGB, ``S = training.image_size``; may be memory-mapped.
+        images: ``(N, C, S, S)`` uint8, ``C = training.bands``, ``S = training.image_size``; may
+            be memory-mapped.
         folder: where the checkpoint and the finished pipeline go.
         start: a model to go on from; a new one is made when absent.
         cluster: where workers train together; this process alone when absent. The weights are the
@@ -377,12 +379,10 @@ def _network(training: Training, start: Denoiser | None, device: str | torch.dev
     if start is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
-            unet = new_unet(training.image_size, training.channels)
+            unet = new_unet(training.image_size, training.channels, training.bands)
         schedule, kind = denoiser.linear_alphas_cumprod(), "epsilon"
     else:
-        from diffusers import UNet2DModel
-
-        unet = UNet2DModel.from_config(start.unet.config)
+        unet = type(start.unet).from_config(start.unet.config)
         unet.load_state_dict(start.unet.state_dict())
         schedule, kind = start.alphas_cumprod, start.prediction_type
     if training.sigmas is None and (start is None or start.trained_sigmas is not None):
@@ -392,7 +392,8 @@ def _network(training: Training, start: Denoiser | None, device: str | torch.dev
         # levels alone, where the two are all but the same, goes over to v.
         kind = "v_prediction"
     unet = channels_last(unet.train().requires_grad_(True).to(device))
-    return Denoiser(unet, schedule, kind, "in training", training.image_size)
+    size, bands = training.image_size, training.bands
+    return Denoiser(unet, schedule, kind, "in training", size, bands=bands)
 
 
 def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

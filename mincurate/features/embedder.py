@@ -15,6 +15,7 @@ from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import check_finite
 from mincurate.errors import UserError, reason
 from mincurate.features import backbone, packaged
+from mincurate.features.threes import by_threes
 from mincurate.features.vector_table import VectorTable
 
 UNET_SIGMA = 0.5
@@ -31,7 +32,7 @@ class Embedder:
     Attributes:
         name: as in a run's record.
         weights_hash: identifies the network's weights.
-        network: ``(N, 3, side, side)`` in [-1, 1] to ``(N, d)``.
+        network: ``(N, C, side, side)`` in [-1, 1] to ``(N, d)``.
         side: side of the images that the network was trained on, in pixels.
         least: images of at least this side need not be enlarged to ``side``.
         weak: the network was not trained to distinguish kinds of images.
@@ -55,7 +56,7 @@ class Embedder:
         return min(self.side, max(self.least, usual))
 
     def embed(self, x: Tensor) -> Tensor:
-        """Vectors ``(N, d)`` of images ``(N, 3, H, W)`` in [-1, 1], of whatever size."""
+        """Vectors ``(N, d)`` of images ``(N, C, H, W)`` in [-1, 1], of whatever size."""
         side = self.side_for(x.shape[-1])
         if x.shape[-2:] != (side, side):
             x = F.interpolate(x, size=side, mode="bicubic", align_corners=False, antialias=True)
@@ -87,7 +88,7 @@ def load_embedder(spec: str, denoiser: Denoiser | None, *, device: str = "cpu") 
         return Embedder(
             packaged.NAME,
             hashing.hash_tensors(lite.state_dict()),
-            lambda x: summary(packaged.feature_map(lite, x)),
+            by_threes(lambda x: summary(packaged.feature_map(lite, x))),
             packaged.SIDE,
             packaged.SIDE,
             weak=False,
@@ -97,7 +98,7 @@ def load_embedder(spec: str, denoiser: Denoiser | None, *, device: str = "cpu") 
         return Embedder(
             net.name,
             net.weights_hash,
-            lambda x: summary(net.features(x)[-1]),
+            by_threes(lambda x: summary(net.features(x)[-1])),
             backbone.SIDE,
             net.min_side,
             weak=False,
@@ -173,7 +174,8 @@ def _load_hub_model(spec: str, device: str) -> Embedder:
         pooled = getattr(output, "pooler_output", None)
         return (pooled if pooled is not None else output.last_hidden_state[:, 0]).flatten(1)
 
-    return Embedder(spec, hashing.hash_tensors(net.state_dict()), network, side, side, weak=False)
+    weights = hashing.hash_tensors(net.state_dict())
+    return Embedder(spec, weights, by_threes(network), side, side, weak=False)
 
 
 def _preprocessing(facts: dict[str, Any]) -> tuple[int, Tensor, Tensor]:

@@ -18,6 +18,7 @@ from mincurate import hashing
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.errors import UserError
 from mincurate.features import backbone
+from mincurate.features.threes import number_of_threes, threes
 
 LPIPS_NETS = {"lpips-vgg": "vgg", "lpips-alex": "alex", "lpips-squeeze": "squeeze"}
 LPIPS_TRUNKS = {"vgg": "vgg16", "alex": "alexnet", "squeeze": "squeezenet1_1"}
@@ -37,19 +38,27 @@ class Perceptual:
         weights_hash: identifies the network's weights.
         trunk: ``(N, 3, H, W)`` in [-1, 1] to a list of feature maps ``(N, C, h, w)``.
         channel_weights: one ``(C,)`` tensor per layer, at least 0; ``None`` for all ones.
+        every_band: the trunk sees all bands of an image at once, not three.
     """
 
     name: str
     weights_hash: str
     trunk: Callable[[Tensor], list[Tensor]]
     channel_weights: list[Tensor] | None = None
+    every_band: bool = False
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Normalised, weighted features, ``(N, C, h, w)`` per layer.
 
+        Of more than three bands the distance is the mean over their `threes`.
+
         Args:
-            x: ``(N, 3, H, W)`` in [-1, 1].
+            x: ``(N, C, H, W)`` in [-1, 1].
         """
+        groups = 1 if self.every_band else number_of_threes(x)
+        if groups > 1:
+            parts = self.features(threes(x).flatten(0, 1))
+            return [part.unflatten(0, (-1, groups)).flatten(1, 2) / groups**0.5 for part in parts]
         maps = [unit_normalise(layer.float()) for layer in self.trunk(x)]
         if self.channel_weights is None:
             return maps
@@ -103,6 +112,7 @@ def load_perceptual(
             name="unet",
             weights_hash=denoiser.content_hash(),
             trunk=lambda x: denoiser.features(x, UNET_FEATURE_SIGMA),
+            every_band=True,
         )
     if name in LPIPS_NETS:
         return _load_lpips(name, file, device)

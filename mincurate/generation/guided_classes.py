@@ -24,8 +24,9 @@ def guided_by(base: Base, by: str) -> Base:
     """The run with the classes that shall guide.
 
     Raises:
-        UserError: there are no such classes.
+        UserError: there are no such classes, or the images are of bands.
     """
+    base.check_colours()
     if by not in GUIDES:
         raise UserError(f"--by is {' or '.join(GUIDES)}, not {by!r}.")
     return replace(base, guided_by=by)

@@ -8,7 +8,7 @@ every file's own range is measured when it is identified, the set's range follow
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -32,7 +32,7 @@ _SAMPLE = 2**20
 _ROWS = 2**22
 _MARKERS = (0, -999, -9999, -99999, -32767, -32768, 32767, 65535)
 """Numbers that files use for "no value", beside the ends of each type and all beyond 1e19."""
-Space = Literal["grey", "rgb", "cmyk", "lab"]
+Space = Literal["grey", "rgb", "cmyk", "lab", "bands"]
 
 
 class Range(NamedTuple):
@@ -46,17 +46,26 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True)
 class Rendering:
-    """How a set's files become eight bits of RGB.
+    """How a set's files become eight bits of RGB, or of chosen bands.
 
     Attributes:
         background: what shows through transparent pixels: a colour as Pillow names them
             (``white``, ``#336699``), or ``auto``: white, and black where it would hide the image.
         ranges: the numbers that are black and white, for each kind (`Range.kind`), as
             `ranges_of_set` has them; an image of another kind is drawn by its own range.
+        bands: the bands that make an image, numbered from 1; empty: all that a file has. ``None``:
+            its colours.
+        of: bands that a file of the set has; one with another number is refused.
+        band_ranges: the numbers that are black and white in each of a file's bands, for each kind.
+        stretch: draw each image by its own range instead, for viewing.
     """
 
     background: str = "auto"
     ranges: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    bands: tuple[int, ...] | None = None
+    of: int | None = None
+    band_ranges: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    stretch: bool = False
 
     def __post_init__(self) -> None:
         if self.background != "auto":
@@ -70,13 +79,33 @@ class Rendering:
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any] | None) -> "Rendering":
-        """The rendering that `dataclasses.asdict` wrote into a run's record, or the default."""
+        """The rendering that `record` wrote into a run's record, or the default."""
         record = record or {}
-        ranges = {
-            kind: [(low, high) for low, high in pairs]
-            for kind, pairs in record.get("ranges", {}).items()
-        }
-        return cls(record.get("background", "auto"), ranges)
+        ranges, band_ranges = (
+            {
+                kind: [(low, high) for low, high in pairs]
+                for kind, pairs in record.get(name, {}).items()
+            }
+            for name in ("ranges", "band_ranges")
+        )
+        bands = tuple(record["bands"]) if "bands" in record else None
+        return cls(record.get("background", "auto"), ranges, bands, record.get("of"), band_ranges)
+
+    def record(self) -> dict[str, Any]:
+        """For ``run.json``, and for what depends on it."""
+        absent = {"bands", "of", "band_ranges"} if self.bands is None else set()
+        absent |= {"stretch"}
+        return {name: value for name, value in asdict(self).items() if name not in absent}
+
+    @property
+    def channels(self) -> int:
+        """Channels of a decoded image: 3, or as many as there are bands, where these are more."""
+        return max(3, len(self.bands or ()))
+
+    @property
+    def picture(self) -> "Rendering":
+        """The same for showing: of many bands the first three."""
+        return self if self.bands is None else replace(self, bands=self.bands[:3])
 
 
 DEFAULT = Rendering()
@@ -87,7 +116,7 @@ class Samples:
     """The numbers of an image, before they are levels of light.
 
     Attributes:
-        values: ``(h, w, c)``, with c = 1 (grey), 3 (RGB, Lab) or 4 (CMYK).
+        values: ``(h, w, c)``, with c = 1 (grey), 3 (RGB, Lab), 4 (CMYK) or any (bands).
         alpha: ``(h, w)`` uint8, straight; ``None`` where everything is opaque.
         white_is_zero: the smallest number is the lightest.
         no_value: the number that the file itself calls "no value".
@@ -210,6 +239,8 @@ def _size(low: float, high: float) -> float:
 
 def range_for(own: Range, rendering: Rendering) -> tuple[float, float]:
     """What is black and white in an image whose own numbers are so."""
+    if rendering.stretch:
+        return own.low, own.high
     ranges = rendering.ranges.get(own.kind) or [shown_range(*own)]
     reach = _size(own.low, own.high) / math.sqrt(APART)
     return next((pair for pair in ranges if _size(*pair) >= reach), ranges[-1])

@@ -3,7 +3,7 @@
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import median
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from mincurate import hashing
 from mincurate.errors import UserError
+from mincurate.images import bands as bands_of_set
 from mincurate.images import bit_depth, decode_pool, file_names, object_storage, sources
 from mincurate.images.bit_depth import DEFAULT, Rendering
 from mincurate.images.decode import Fit, Identity, UnreadableImage
 from mincurate.images.regions import FileOrRegion, path_of
 from mincurate.images.sources import Source
 from mincurate.progress import SILENT, Reporter
-from mincurate.text import visible
+from mincurate.text import noun, visible
 
 FIFTYONE = "fiftyone:"
 TRAINING_BYTES = 2 * 2**30
@@ -54,8 +55,13 @@ class Collection:
 
     @property
     def of_objects(self) -> bool:
-        """Whether its rows are objects in images."""
+        """Whether its rows are parts of images: objects, or tiles."""
         return "objects" in self.origin
+
+    @property
+    def noun(self) -> str:
+        """What its rows are: images, objects or tiles."""
+        return noun(self.origin)
 
     @cached_property
     def unique(self) -> dict[str, tuple[Source, Identity]]:
@@ -69,7 +75,7 @@ class Collection:
     @property
     def digest(self) -> str:
         """Hash of the contents, whatever the files are called, and of how they are drawn."""
-        drawn = asdict(self.rendering) if self.rendering != DEFAULT else None
+        drawn = self.rendering.record() if self.rendering != DEFAULT else None
         return hashing.fingerprint([sorted(self.unique), drawn] if drawn else sorted(self.unique))
 
     @property
@@ -142,6 +148,7 @@ def open_collection(
     follow_links: bool = False,
     max_images: int | None = None,
     background: str = "auto",
+    bands: tuple[int, ...] | None = None,
     seed: int = 0,
     workers: int = 2,
     reporter: Reporter = SILENT,
@@ -153,7 +160,9 @@ def open_collection(
         path_column: of a table, and ``label_column`` likewise; see `sources.read_place`.
         follow_links: read what symbolic links that leave the folder lead to.
         max_images: a random sample of this many files, decided by ``seed``.
-        background: behind transparent pixels (`depth.Rendering`).
+        background: behind transparent pixels (`bit_depth.Rendering`).
+        bands: that make an image, numbered from 1; none for all; their colours when ``None``, or
+            all bands where most images have some that are no colours.
 
     Raises:
         UserError: there is nothing to read, or not one readable image.
@@ -184,6 +193,7 @@ def open_collection(
         listing.sources,
         max_images=max_images,
         background=background,
+        bands=bands,
         seed=seed,
         workers=workers,
         reporter=reporter,
@@ -196,6 +206,7 @@ def identify_all(
     *,
     max_images: int | None = None,
     background: str = "auto",
+    bands: tuple[int, ...] | None = None,
     seed: int = 0,
     workers: int = 2,
     reporter: Reporter = SILENT,
@@ -212,15 +223,12 @@ def identify_all(
     if max_images is not None and max_images < len(files):
         picks = np.random.default_rng(seed).choice(len(files), max_images, replace=False)
         files = [files[i] for i in sorted(picks.tolist())]
-    identities = _identify(files, Rendering(background), workers, reporter)
-    ranges = bit_depth.ranges_of_set(identity.range for identity in identities)
-    rendering = Rendering(background, ranges)
-    deep = [i for i, identity in enumerate(identities) if identity.range is not None]
+    first = Rendering(background, bands=None if bands is None else ())
+    identities = _identify(files, first, workers, reporter)
+    rendering = _rendering(identities, bands, background, reporter)
+    by_bands = rendering.bands is not None
+    deep = [i for i, one in enumerate(identities) if one.content_hash and (by_bands or one.range)]
     if deep:  # now that it is known what is black and white in this set
-        ends = ", ".join(
-            f"{low:g} to {high:g} ({kind})" for kind, pairs in ranges.items() for low, high in pairs
-        )
-        reporter.say(f"{len(deep):,} images of more than 8 bits, from black to white: {ends}.")
         again = _identify([files[i] for i in deep], rendering, workers, reporter)
         for i, identity in zip(deep, again, strict=True):
             identities[i] = identity
@@ -235,6 +243,32 @@ def identify_all(
         )
         raise UserError(" ".join([sentence, *map(visible, empty.origin.get("notes", []))]))
     return collection
+
+
+def _rendering(
+    identities: list[Identity],
+    asked: tuple[int, ...] | None,
+    background: str,
+    reporter: Reporter,
+) -> Rendering:
+    """How the set is drawn, which is said where a range or bands had to be chosen."""
+    readable = [identity for identity in identities if identity.content_hash is not None]
+    rendering = bands_of_set.choose([one.bands for one in readable], asked, background)
+    if rendering.bands is not None:
+        numbers = ", ".join(map(str, rendering.bands))
+        reporter.say(
+            f"The images have {rendering.of} bands; taken are {numbers}, each from black to white "
+            "by its own range in the set."
+        )
+        return rendering
+    ranges = bit_depth.ranges_of_set(identity.range for identity in readable)
+    deep = sum(identity.range is not None for identity in readable)
+    if deep:
+        ends = ", ".join(
+            f"{low:g} to {high:g} ({kind})" for kind, pairs in ranges.items() for low, high in pairs
+        )
+        reporter.say(f"{deep:,} images of more than 8 bits, from black to white: {ends}.")
+    return replace(rendering, ranges=ranges)
 
 
 def _two_labels(files: list[tuple[Source, Identity]]) -> list[str]:
@@ -288,7 +322,7 @@ def read_batches(
         files: pairs of content hash and path, or region.
 
     Yields:
-        The hashes of the images in the batch, their pixels ``(n, 3, size, size)`` uint8, and the
+        The hashes of the images in the batch, their pixels ``(n, C, size, size)`` uint8, and the
         reasons of those that could not be decoded any more, by hash.
     """
     decoded = decode_pool.decode_many(
@@ -309,18 +343,17 @@ def read_batches(
             for h, p in zip(hashes, batch, strict=True)
             if isinstance(p, UnreadableImage)
         }
-        pixels = (
-            np.stack([p for _, p in good]) if good else np.zeros((0, 3, size, size), dtype=np.uint8)
-        )
+        none = np.zeros((0, rendering.channels, size, size), dtype=np.uint8)
+        pixels = np.stack([p for _, p in good]) if good else none
         yield [h for h, _ in good], pixels, bad
 
 
 def training_pixels(
     collection: Collection, *, size: int, fit: Fit, seed: int, workers: int
 ) -> NDArray[np.uint8]:
-    """Decoded images to train on, ``(N, 3, size, size)``: as many as `TRAINING_BYTES` hold."""
+    """Decoded images to train on, ``(N, C, size, size)``: as many as `TRAINING_BYTES` hold."""
     files = [(h, source.place) for h, (source, _) in sorted(collection.unique.items())]
-    room = max(2, TRAINING_BYTES // (3 * size * size))
+    room = max(2, TRAINING_BYTES // (collection.rendering.channels * size * size))
     if room < len(files):
         picks = np.random.default_rng(seed).choice(len(files), room, replace=False)
         files = [files[i] for i in sorted(picks.tolist())]

@@ -8,11 +8,8 @@ What harms no pixel, a missing end marker for instance, is a warning.
 """
 
 import io
-import struct
-import zlib
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import (  # a format is known once its plugin is imported
@@ -29,39 +26,38 @@ from PIL import (  # a format is known once its plugin is imported
 
 from mincurate import hashing
 from mincurate.errors import UnreadableImage
-from mincurate.images import bmp, colour, file_bytes, formats, isobmff, jpeg2000, regions, tiff
+from mincurate.images import (
+    bands,
+    bmp,
+    colour,
+    file_bytes,
+    formats,
+    isobmff,
+    jpeg2000,
+    regions,
+    tiff,
+)
 from mincurate.images.appearance import Appearance, measure
+from mincurate.images.bands import Ranges as BandRanges
 from mincurate.images.bit_depth import DEFAULT, Range, Rendering, Samples
-from mincurate.images.file_kinds import sniff
+from mincurate.images.file_kinds import (
+    FORMATS,
+    pillows_name,
+    shown_by_browsers,
+    sniff,
+    what_is_wrong,
+)
+from mincurate.images.fit import Fit, fit_image, within
+from mincurate.images.formats import BORDER
+from mincurate.images.orientation import TURNS, orientation
 from mincurate.images.regions import FileOrRegion, Region
 from mincurate.images.sources import Source
 
-Fit = Literal["crop", "pad", "stretch"]
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
-_PILLOWS_NAMES = {"JPEG 2000": "JPEG2000", "PNM": "PPM", "PFM": "PPM", "HEIC": "HEIF"}
 MAX_PIXELS = 178_956_970
 """Where Pillow, too, speaks of a decompression bomb: half a gigabyte of RGB."""
 _UNREDUCED = MAX_PIXELS
 """No image has a side that is longer: none is reduced for it."""
 _LIMIT = f"the limit is {MAX_PIXELS // 10**6} megapixels"
-_BORDER = (
-    # What Pillow raises on a hostile file is whatever its parsers stumble over: there is no common
-    # class and no documented list. Decoding alone runs under this net: it hides no bug elsewhere.
-    *(OSError, SyntaxError, ValueError, LookupError, ArithmeticError, TypeError, AttributeError),
-    *(AssertionError, RuntimeError, EOFError, BufferError, struct.error, zlib.error),
-)
-_ORIENTATION = 0x0112
-# EXIF orientation: what undoes it, and whether that swaps the sides
-_TURNS: dict[int, tuple[Image.Transpose | None, bool]] = {
-    1: (None, False),
-    2: (Image.Transpose.FLIP_LEFT_RIGHT, False),
-    3: (Image.Transpose.ROTATE_180, False),
-    4: (Image.Transpose.FLIP_TOP_BOTTOM, False),
-    5: (Image.Transpose.TRANSPOSE, True),
-    6: (Image.Transpose.ROTATE_270, True),
-    7: (Image.Transpose.TRANSVERSE, True),
-    8: (Image.Transpose.ROTATE_90, True),
-}
 
 
 @dataclass(frozen=True)
@@ -82,6 +78,10 @@ class Identity:
     """What is missing or left out of an image that is shown all the same."""
     range: Range | None = None
     """Of the file's own numbers, where they are wider than eight bits and of no declared range."""
+    bands: BandRanges | None = None
+    """Of each band, where the file has bands that are no colours, or they were asked for."""
+    in_browsers: bool = True
+    """Browsers show the file as it is."""
 
 
 @dataclass
@@ -95,17 +95,24 @@ class _Opened:
     """EXIF orientation that is still to be undone."""
     profile: bytes | None = None
     warnings: list[str | None] = field(default_factory=list)
+    colourless: bool = False
+    """It has bands that are no colours."""
 
 
 @dataclass(frozen=True)
 class _Drawn:
-    """An image as upright RGB, perhaps reduced, and what is known of it in full."""
+    """An image as upright RGB, perhaps reduced, and what is known of it in full.
 
-    img: Image.Image
+    Of chosen bands there is one such image for every three.
+    """
+
+    images: list[Image.Image]
     width: int
     height: int
     warning: str | None
     range: Range | None
+    bands: BandRanges | None
+    colourless: bool
 
 
 @dataclass
@@ -128,16 +135,16 @@ def identify(
     """Hash, size, complexity (at ``size``, or at 32 where it is open) and looks, or the reason."""
     if source.reason:
         return Identity(reason=source.reason)
-    place = source.place
+    place, in_browsers = source.place, True
     try:
         if isinstance(place, Region):
             content, drawn = _cut(place, rendering, last)
         else:
-            data, drawn = _load(place, size or 32, rendering)
-            content = hashing.content_hash(data)
+            data, drawn = _measured(place, size or 32, rendering)
+            content, in_browsers = hashing.content_hash(data), shown_by_browsers(data)
     except UnreadableImage as error:
         return Identity(reason=error.reason)
-    fitted = fit_image(drawn.img, size or 32, fit)
+    fitted = fit_image(drawn.images[0], size or 32, fit)
     png = io.BytesIO()
     fitted.save(png, "PNG")
     return Identity(
@@ -145,9 +152,11 @@ def identify(
         drawn.width,
         drawn.height,
         png.tell() / (fitted.width * fitted.height),
-        measure(drawn.img),
+        measure(drawn.images[0]),
         warning=drawn.warning,
         range=drawn.range,
+        bands=drawn.bands,
+        in_browsers=in_browsers,
     )
 
 
@@ -159,12 +168,28 @@ def decode(
     rendering: Rendering = DEFAULT,
     last: LastFile | None = None,
 ) -> np.ndarray:
-    """The image, or a part of it, as (3, size, size) uint8, RGB; raises `UnreadableImage`."""
+    """The image, or a part of it, as (C, size, size) uint8, RGB or chosen bands.
+
+    Raises:
+        UnreadableImage: it cannot be read.
+    """
     if isinstance(place, Region):
         _, drawn = _cut(place, rendering, last)
     else:
         _, drawn = _load(place, size, rendering)
-    return np.ascontiguousarray(np.asarray(fit_image(drawn.img, size, fit)).transpose(2, 0, 1))
+    fitted = [np.asarray(fit_image(img, size, fit)).transpose(2, 0, 1) for img in drawn.images]
+    return np.ascontiguousarray(np.concatenate(fitted)[: rendering.channels])
+
+
+def preview(path: str, *, side: int, rendering: Rendering = DEFAULT) -> bytes:
+    """The image as a JPEG, of at most ``side`` pixels; raises `UnreadableImage`.
+
+    It is drawn by its own range, so that something is seen of a dark image, too.
+    """
+    img = _load(path, side, replace(rendering.picture, stretch=True))[1].images[0]
+    jpeg = io.BytesIO()
+    within(img, side).save(jpeg, "JPEG", quality=90)
+    return jpeg.getvalue()
 
 
 def stored_size(path: str) -> tuple[int, int]:
@@ -182,38 +207,8 @@ def stored_size(path: str) -> tuple[int, int]:
                 _register_heif()
             with Image.open(io.BytesIO(data), formats=_formats(data)) as img:
                 return img.size
-        except (Image.DecompressionBombError, *_BORDER):
-            raise UnreadableImage(_what_is_wrong(data)) from None
-
-
-def fit_image(img: Image.Image, size: int, fit: Fit = "crop") -> Image.Image:
-    """An RGB image as ``size`` x ``size``; one that has this size already comes back unchanged.
-
-    ``crop`` keeps the centre square, ``pad`` adds borders in the image's mean colour (black ones
-    would be the most striking thing in the picture), ``stretch`` ignores the proportions.
-    Shrinking is antialiased (Lanczos), growing bicubic.
-    """
-    if fit == "crop":
-        side = min(img.size)
-        left, top = (img.width - side) // 2, (img.height - side) // 2
-        return _resize(img.crop((left, top, left + side, top + side)), (size, size))
-    if fit == "stretch":
-        return _resize(img, (size, size))
-    if fit != "pad":
-        raise ValueError(f"fit is crop, pad or stretch, not {fit!r}")
-    scale = size / max(img.size)
-    small = _resize(img, (max(1, round(img.width * scale)), max(1, round(img.height * scale))))
-    red, green, blue = np.asarray(small).mean((0, 1)).round().astype(int).tolist()
-    square = Image.new("RGB", (size, size), (red, green, blue))
-    square.paste(small, ((size - small.width) // 2, (size - small.height) // 2))
-    return square
-
-
-def _resize(img: Image.Image, target: tuple[int, int]) -> Image.Image:
-    if img.size == target:
-        return img
-    shrinks = target[0] < img.width or target[1] < img.height
-    return img.resize(target, Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC)
+        except (Image.DecompressionBombError, *BORDER):
+            raise UnreadableImage(what_is_wrong(data)) from None
 
 
 def _cut(region: Region, rendering: Rendering, last: LastFile | None) -> tuple[str, _Drawn]:
@@ -221,11 +216,22 @@ def _cut(region: Region, rendering: Rendering, last: LastFile | None) -> tuple[s
     last = last or LastFile()
     if last.drawn is None or last.path != region.path:
         last.drawn = None  # two large images need not be held at once
-        data, last.drawn = _load(region.path, _UNREDUCED, rendering)
+        data, last.drawn = _measured(region.path, _UNREDUCED, rendering)
         last.path, last.content_hash = region.path, hashing.content_hash(data)
-    img = regions.crop(last.drawn.img, region.box)
+    images = [regions.crop(img, region.box) for img in last.drawn.images]
+    width, height = images[0].size
     content = regions.content_hash(last.content_hash, region.box)
-    return content, _Drawn(img, *img.size, last.drawn.warning, last.drawn.range)
+    return content, replace(last.drawn, images=images, width=width, height=height)
+
+
+def _measured(path: str, size: int, rendering: Rendering) -> tuple[bytes, _Drawn]:
+    """As `_load`, with the ranges of the bands also where the image is drawn by its colours."""
+    data, drawn = _load(path, size, rendering)
+    if drawn.colourless and rendering.bands is None:
+        with suppress(UnreadableImage):
+            by_bands = _load(path, size, replace(rendering, bands=()))[1]
+            return data, replace(drawn, bands=by_bands.bands)
+    return data, drawn
 
 
 def _load(path: str, size: int, rendering: Rendering) -> tuple[bytes, _Drawn]:
@@ -234,19 +240,20 @@ def _load(path: str, size: int, rendering: Rendering) -> tuple[bytes, _Drawn]:
         data = file_bytes.read(path)
         with formats.QUIET:
             try:
-                return data, _draw(_open(data, size), rendering)
+                return data, _draw(_open(data, size, rendering.bands is not None), rendering)
             except Image.DecompressionBombError:  # from inside of a parser, without its numbers
                 raise UnreadableImage(f"too large: {_LIMIT}") from None
-            except _BORDER:
-                raise UnreadableImage(_what_is_wrong(data)) from None
+            except BORDER:
+                raise UnreadableImage(what_is_wrong(data)) from None
     except MemoryError:
         raise UnreadableImage("not enough memory to decode it") from None
 
 
-def _open(data: bytes, size: int) -> _Opened:
+def _open(data: bytes, size: int, by_bands: bool) -> _Opened:
     kind = sniff(data[:512])
-    own = {"PNG": _open_png, "JPEG": _open_jpeg, "TIFF": _open_tiff, "BMP": _open_bmp}
-    own["JPEG 2000"] = _open_jpeg2000
+    if kind == "TIFF":
+        return _open_tiff(data, size, by_bands)
+    own = {"PNG": _open_png, "JPEG": _open_jpeg, "JPEG 2000": _open_jpeg2000, "BMP": _open_bmp}
     if kind in own:
         return own[kind](data, size)
     if kind == "AVIF":
@@ -267,7 +274,7 @@ def _by_pillow(data: bytes, size: int, page: int = 0) -> _Opened:
         img: Image.Image = Image.open(io.BytesIO(data), formats=_formats(data))
         width, height = img.size
     except Image.DecompressionBombError:
-        width, height = Image.OPEN[_pillows_name(data)][0](io.BytesIO(data), "").size
+        width, height = Image.OPEN[pillows_name(data)][0](io.BytesIO(data), "").size
     _check_size(width, height)
     if page:
         img.seek(page)
@@ -280,22 +287,12 @@ def _by_pillow(data: bytes, size: int, page: int = 0) -> _Opened:
     profile = img.info.get("icc_profile")
     if img.format == "PNG" and not profile:
         profile = colour.calibration(img.info, grey=formats.png_is_grey(data))
-    return _Opened(shown, width, height, _orientation(img), profile or None)
+    return _Opened(shown, width, height, orientation(img), profile or None)
 
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise UnreadableImage(f"too large: {width} x {height} pixels, {_LIMIT}")
-
-
-def _orientation(img: Image.Image) -> int:
-    for name in ("xmp", "XML:com.adobe.xmp"):  # of which browsers and libvips take no orientation
-        img.info.pop(name, None)
-    try:
-        turn = img.getexif().get(_ORIENTATION, 1)
-    except _BORDER:  # damaged EXIF beside a good image
-        return 1
-    return turn if turn in _TURNS else 1
 
 
 def _open_png(data: bytes, size: int) -> _Opened:
@@ -306,7 +303,7 @@ def _open_png(data: bytes, size: int) -> _Opened:
             if formats.png_is_short(version, opened.img):
                 raise UnreadableImage("truncated or damaged PNG file")
             opened.img = formats.png16(version, opened.img, opened.profile) or opened.img
-        except (Image.DecompressionBombError, *_BORDER) as error:
+        except (Image.DecompressionBombError, *BORDER) as error:
             damage: Exception = error
             continue
         opened.warnings.append(warning)
@@ -319,7 +316,7 @@ def _open_jpeg(data: bytes, size: int) -> _Opened:
     if not ended:
         whole = formats.whole_jpeg(data)
         if whole is None:
-            raise UnreadableImage(_what_is_wrong(data))
+            raise UnreadableImage(what_is_wrong(data))
         opened = _by_pillow(whole, size)
         opened.warnings.append(formats.NO_END)
         return opened
@@ -336,20 +333,23 @@ def _open_jpeg(data: bytes, size: int) -> _Opened:
     return opened
 
 
-def _open_tiff(data: bytes, size: int) -> _Opened:
+def _open_tiff(data: bytes, size: int, by_bands: bool) -> _Opened:
     header = tiff.directory(data)
-    _check_size(header.width, header.height)
+    width, height, orientation = header.width, header.height, header.orientation
+    _check_size(width, height)
+    if by_bands and header.numeric:
+        return _Opened(tiff.read_bands(data, header), width, height, orientation)
     warning = f"the first of {header.pages} pages" if header.pages > 1 else None
     if header.plain:
         TiffImagePlugin.READ_LIBTIFF = header.by_libtiff
-        with suppress(*_BORDER):
+        with suppress(*BORDER):
             opened = _by_pillow(data, size, header.index)
             opened.warnings.append(warning)
+            opened.colourless = header.colourless
             return opened
-    samples, bands = tiff.read(data, header)
-    return _Opened(
-        samples, header.width, header.height, header.orientation, header.profile, [warning, bands]
-    )
+    samples, left_out = tiff.read(data, header)
+    texts = [warning, left_out]
+    return _Opened(samples, width, height, orientation, header.profile, texts, header.colourless)
 
 
 def _open_bmp(data: bytes, size: int) -> _Opened:
@@ -377,31 +377,23 @@ def _register_heif() -> None:
 
 
 def _draw(opened: _Opened, rendering: Rendering) -> _Drawn:
-    rgb, own, warnings = colour.draw(opened.img, opened.profile, rendering)
-    turn, sideways = _TURNS[opened.turn]
+    own, ranges = None, None
+    if rendering.bands is None:
+        rgb, own, warnings = colour.draw(opened.img, opened.profile, rendering)
+        images = [rgb]
+    else:
+        numbers = bands.numbers(opened.img, opened.profile)
+        images, ranges, missing = bands.draw(numbers, rendering)
+        warnings = [missing]
+    turn, sideways = TURNS[opened.turn]
     sides = (opened.height, opened.width) if sideways else (opened.width, opened.height)
     texts = [text for text in (*opened.warnings, *warnings) if text]
-    upright = rgb if turn is None else rgb.transpose(turn)
-    return _Drawn(upright, *sides, "; ".join(texts) or None, own)
+    upright = images if turn is None else [img.transpose(turn) for img in images]
+    words = "; ".join(texts) or None
+    return _Drawn(upright, *sides, words, own, ranges, opened.colourless)
 
 
 def _formats(data: bytes) -> list[str]:
     """The one format that a file's first bytes announce, or all that are read."""
-    name = _pillows_name(data)
+    name = pillows_name(data)
     return [name] if name in Image.OPEN else list(FORMATS)
-
-
-def _pillows_name(data: bytes) -> str:
-    kind = sniff(data[:512]) or ""
-    return _PILLOWS_NAMES.get(kind, kind)
-
-
-def _what_is_wrong(data: bytes) -> str:
-    kind = sniff(data[:512])
-    if kind in ("TIFF", "BMP"):  # formats with more variants than anybody reads
-        return f"damaged or unsupported {kind} file"
-    if kind == "HEIC":
-        return "damaged HEIC file, or of a kind that pillow-heif does not read"
-    if kind and _pillows_name(data) in FORMATS:
-        return f"truncated or damaged {kind} file"
-    return f"unsupported format: {kind}" if kind else "not an image"

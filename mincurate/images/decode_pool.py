@@ -24,7 +24,15 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 
 from mincurate.images.bit_depth import DEFAULT, Rendering
-from mincurate.images.decode import Fit, Identity, LastFile, UnreadableImage, decode, identify
+from mincurate.images.decode import (
+    Fit,
+    Identity,
+    LastFile,
+    UnreadableImage,
+    decode,
+    identify,
+    preview,
+)
 from mincurate.images.regions import FileOrRegion, path_of
 from mincurate.images.sources import Source
 
@@ -37,7 +45,7 @@ GRACE = 10
 T = TypeVar("T")
 R = TypeVar("R")
 Job = tuple[Any, ...]
-"""What `images.decode.identify` or `images.decode.decode` takes."""
+"""What `identify`, `decode` or `preview` of `images.decode` takes."""
 TOGETHER = 8
 """Files that go to a process at once: one by one, small ones would cost twice their decoding."""
 PARTS_TOGETHER = 256
@@ -83,6 +91,15 @@ def decode_many(
     with closing(_done("decode", jobs, workers, 2 * batch_size)) as answers:
         while batch := list(islice(answers, batch_size)):
             yield batch
+
+
+def preview_many(
+    paths: Iterable[str], *, side: int, rendering: Rendering = DEFAULT, workers: int
+) -> Iterator[bytes | UnreadableImage]:
+    """`images.decode.preview` for each path, in order, within the limits."""
+    jobs = ((path, side, rendering) for path in paths)
+    with closing(_done("preview", jobs, workers, 4 * TOGETHER * workers)) as answers:
+        yield from answers
 
 
 def _done(what: str, jobs: Iterable[Job], workers: int, ahead: int) -> Generator[Any, None, None]:
@@ -255,6 +272,9 @@ def serve(inbox: BinaryIO, outbox: BinaryIO) -> None:
         ),
         "decode": lambda last, place, size, fit, rendering: decode(
             place, size=size, fit=fit, rendering=rendering, last=last
+        ),
+        "preview": lambda last, path, side, rendering: preview(
+            path, side=side, rendering=rendering
         ),
     }
     while True:

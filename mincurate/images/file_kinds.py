@@ -67,12 +67,22 @@ _MAGIC = tuple(
 )
 
 
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
+"""What Pillow calls the formats that are read."""
+_OF_PILLOW = {"JPEG 2000": "JPEG2000", "PNM": "PPM", "PFM": "PPM", "HEIC": "HEIF"}
+_OF_BROWSERS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "AVIF")
 _STARTS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIC", "JPEG 2000")
 
 
 def sniff(head: bytes) -> str | None:
     """What a file is by its first bytes (512 are plenty), for instance ``"PNG"`` or ``"PDF"``."""
     return next((kind for pattern, kind in _MAGIC if pattern.match(head)), None)
+
+
+def shown_by_browsers(data: bytes) -> bool:
+    """Whether browsers show a file as it is: not a PNG of 16 bits of which fewer are in use."""
+    kind = sniff(data[:512])
+    return kind in _OF_BROWSERS and not (kind == "PNG" and data[24:25] == b"\x10")
 
 
 def why(error: OSError) -> str:
@@ -94,3 +104,21 @@ def starts_like_an_image(path: str) -> bool:
             return sniff(file.read(512)) in _STARTS
     except OSError:
         return False
+
+
+def pillows_name(data: bytes) -> str:
+    """What Pillow calls the format of a file."""
+    kind = sniff(data[:512]) or ""
+    return _OF_PILLOW.get(kind, kind)
+
+
+def what_is_wrong(data: bytes) -> str:
+    """Why a file could not be decoded, by what it is."""
+    kind = sniff(data[:512])
+    if kind in ("TIFF", "BMP"):  # formats with more variants than anybody reads
+        return f"damaged or unsupported {kind} file"
+    if kind == "HEIC":
+        return "damaged HEIC file, or of a kind that pillow-heif does not read"
+    if kind and pillows_name(data) in FORMATS:
+        return f"truncated or damaged {kind} file"
+    return f"unsupported format: {kind}" if kind else "not an image"

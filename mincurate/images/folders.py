@@ -41,7 +41,7 @@ _NO_CLASS = re.compile(
 _CACHES = frozenset(("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found"))
 """Folders in which systems keep copies, thumbnails and what was deleted."""
 _RUN_PARTS = {
-    store.SCORE: ("figures", "guidance", "shards"),
+    store.SCORE: ("figures", "guidance", "shards", "previews"),
     store.AUGMENT: ("images", "baseline"),
     store.MINE: ("images",),
 }

@@ -23,6 +23,12 @@ from PIL import Image, _imaging
 from mincurate.errors import UnreadableImage
 from mincurate.images.bit_depth import Samples
 
+BORDER = (
+    # What Pillow raises on a hostile file is whatever its parsers stumble over: there is no common
+    # class and no documented list. Decoding alone runs under this net: it hides no bug elsewhere.
+    *(OSError, SyntaxError, ValueError, LookupError, ArithmeticError, TypeError, AttributeError),
+    *(AssertionError, RuntimeError, EOFError, BufferError, struct.error, zlib.error),
+)
 CUT_OFF = "cut off: a part of the image is missing"
 NO_END = "the end of the file is missing; the image is complete"
 _PNG_START = b"\x89PNG\r\n\x1a\n"

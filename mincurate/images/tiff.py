@@ -53,6 +53,8 @@ class Directory:
         plain: Pillow knows such files, and reads them well.
         by_libtiff: if Pillow leaves it to libtiff; it would take YCbCr for not subsampled.
         page: tifffile's.
+        stack: the pages that are the bands of one image, where each page holds one band.
+        colourless: it has bands that are no colours.
     """
 
     index: int
@@ -64,6 +66,18 @@ class Directory:
     plain: bool
     by_libtiff: bool
     page: Any
+    stack: tuple[Any, ...]
+    colourless: bool
+
+    @property
+    def numeric(self) -> bool:
+        """Whether `read_bands` reads it: its bands are measurements, not parts of a colour code."""
+        values = self.page.photometric in (
+            PHOTOMETRIC.MINISBLACK,
+            PHOTOMETRIC.MINISWHITE,
+            PHOTOMETRIC.RGB,
+        )
+        return values and (not self.plain or self.page.compression in _UNPACKED_HERE)
 
 
 def directory(data: bytes) -> Directory:
@@ -77,6 +91,9 @@ def directory(data: bytes) -> Directory:
         index = next((i for i, page in enumerate(pages) if not page.subfiletype & 5), 0)
         page = pages[index]
         profile = page.tags.valueof(34675)
+        channels = _channels(file) if len(pages) > 1 and page.samplesperpixel == 1 else ()
+        stack = channels or (pages if page.samplesperpixel == 1 else [])
+        alike = [p for p in stack if _alike(p, page)]
         return Directory(
             index,
             len(pages),
@@ -87,7 +104,29 @@ def directory(data: bytes) -> Directory:
             _plain(page),
             page.photometric == PHOTOMETRIC.YCBCR,
             page,
+            tuple(alike) if len(alike) > 1 else (),
+            bool(channels) or 0 in (page.extrasamples or ()),
         )
+
+
+def _channels(file: Any) -> list[Any]:
+    """The pages of the first slice and frame, one for each channel, where the file has them."""
+    try:
+        series = file.series[0]
+        axes, shape = series.axes[:-2], series.shape[:-2]
+        if not series.axes.endswith("YX") or "C" not in axes:
+            return []
+        places = np.arange(math.prod(shape)).reshape(shape)
+        first = places[tuple(slice(None) if axis == "C" else 0 for axis in axes)]
+        pages = [series.pages[i] for i in first[:PAGES].tolist()]
+    except (ValueError, LookupError, TypeError, AttributeError):  # what strange texts make of it
+        return []
+    return [page.aspage() for page in pages if page is not None] if len(pages) > 1 else []
+
+
+def _alike(page: Any, first: Any) -> bool:
+    names = ("imagewidth", "imagelength", "bitspersample", "sampleformat", "samplesperpixel")
+    return all(getattr(page, name) == getattr(first, name) for name in names)
 
 
 def _plain(page: Any) -> bool:
@@ -113,10 +152,7 @@ def read(data: bytes, found: Directory) -> tuple[Samples, str | None]:
         raise UnreadableImage(f"unsupported TIFF colours: {_name(page.photometric)}")
     dtype = _dtype(page)
     bands = page.samplesperpixel
-    if page.imagedepth != 1:
-        raise UnreadableImage("unsupported TIFF: a volume")
-    if bands * found.width * found.height > MAX_SAMPLES:
-        raise UnreadableImage(f"too large: {bands} bands of {found.width} x {found.height} pixels")
+    _check_size(found, bands)
     values = _values(page, data, dtype)
     extras = page.extrasamples or ((2,) if space == "rgb" and bands == 4 else ())  # as viewers do
     color = bands - sum(meaning in (1, 2) for meaning in extras)
@@ -151,6 +187,36 @@ def read(data: bytes, found: Directory) -> tuple[Samples, str | None]:
         no_value=_number(no_value) if isinstance(no_value, str) else None,
         absolute=absolute or (found.profile is not None and space == "rgb"),
     ), warning
+
+
+def read_bands(data: bytes, header: Directory) -> Samples:
+    """The numbers of all bands of an image: samples or pages that are not its transparency.
+
+    Raises:
+        UnreadableImage: it is of a kind that is not read, or too large.
+    """
+    page, dtype = header.page, _dtype(header.page)
+    parts = header.stack or (page,)
+    _check_size(header, len(parts) * page.samplesperpixel)
+    values = [_values(part, data, dtype) for part in parts]
+    meanings = page.extrasamples or ()
+    colors = page.samplesperpixel - len(meanings)
+    opaque = [*range(colors), *(colors + i for i, m in enumerate(meanings) if m not in (1, 2))]
+    no_value = page.tags.valueof(_GDAL_NODATA)
+    return Samples(
+        np.concatenate(values, axis=2) if header.stack else values[0][..., opaque],
+        "bands",
+        white_is_zero=page.photometric == PHOTOMETRIC.MINISWHITE,
+        no_value=_number(no_value) if isinstance(no_value, str) else None,
+    )
+
+
+def _check_size(header: Directory, bands: int) -> None:
+    if header.page.imagedepth != 1:
+        raise UnreadableImage("unsupported TIFF: a volume")
+    if bands * header.width * header.height > MAX_SAMPLES:
+        size = f"{header.width} x {header.height} pixels"
+        raise UnreadableImage(f"too large: {bands} bands of {size}")
 
 
 def _name(member: Any) -> str:

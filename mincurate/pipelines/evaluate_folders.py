@@ -90,6 +90,7 @@ def evaluate_folders(
         raise UserError("--downstream needs generated images with labels: give a run of augment.")
     names = _names(folders)
     base = reference.open_base(find_run(run, kind=store.SCORE))
+    base.check_colours()
     own_vectors.refuse_generated(base.run)
     files = {name: _files(folder, settings.n, reporter) for name, folder in names.items()}
     device = choose_device(settings.device)

@@ -6,6 +6,7 @@ from typing import Literal
 from mincurate.curation import export as exports
 from mincurate.curation import gather
 from mincurate.curation.export import Exported, Format
+from mincurate.errors import UserError
 from mincurate.pipelines.images_now import gather_now
 from mincurate.pipelines.runs import AnyRun, find_run
 from mincurate.progress import Reporter
@@ -49,6 +50,11 @@ def export(
     """
     reporter = choose_reporter(reporter, progress)
     scored = find_run(run, kind=store.SCORE)
+    if scored.objects is not None and format == "folder":
+        raise UserError(
+            f"The run {scored.key} ranks objects, and a folder per class holds whole images: take "
+            "--format coco, yolo, csv or parquet."
+        )
     table = gather_now(scored, reporter, splits=_splits(scored, split))
     return exports.export(
         table,

@@ -11,8 +11,9 @@ import pandas as pd
 
 from mincurate import hashing
 from mincurate.errors import UserError
-from mincurate.images import sources
+from mincurate.images import regions, sources
 from mincurate.images.collection import Place
+from mincurate.images.regions import FileOrRegion, path_of
 from mincurate.images.sources import Source
 from mincurate.progress import Reporter
 from mincurate.runs import store
@@ -80,17 +81,23 @@ def find_changed(run: Run) -> tuple[list[str], list[str]]:
     created = datetime.strptime(run.record["created"], store.TIME).replace(tzinfo=UTC)
     since = created.timestamp() - MARGIN
     changed, gone = [], []
-    for path, content in zip(frame["path"], frame["content_hash"], strict=True):
+    frame = frame.drop_duplicates("path")  # of the objects in an image, one tells
+    for place, content in zip(regions.places(frame), frame["content_hash"], strict=True):
+        path = path_of(place)
         try:
             status = os.stat(path)
             replaced = status.st_ctime > since and status.st_nlink == 1
-            if (status.st_mtime > since or replaced) and (
-                hashing.content_hash(Path(path).read_bytes()) != content
-            ):
+            if (status.st_mtime > since or replaced) and _content(place) != content:
                 changed.append(path)
         except OSError:
             gone.append(path)
     return changed, gone
+
+
+def _content(place: FileOrRegion) -> str:
+    """The content hash that a file, or a part of it, has now."""
+    of_file = hashing.content_hash(Path(path_of(place)).read_bytes())
+    return of_file if isinstance(place, str) else regions.content_hash(of_file, place.box)
 
 
 def warn_of_changes(run: Run, consequence: str, reporter: Reporter) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 from mincurate.errors import UserError
 from mincurate.images import collection, object_storage
+from mincurate.images import tiles as tile_grid
 from mincurate.images.collection import FIFTYONE, Collection, Place
+from mincurate.images.tiles import Tiling
 from mincurate.pipelines.open_objects import open_objects
 from mincurate.progress import SILENT, Reporter
 from mincurate.ranking import table
@@ -123,10 +125,11 @@ def open_images(
     follow_links: bool = False,
     objects: str | None = None,
     context: float = 0.0,
+    tiles: str | None = None,
     reporter: Reporter = SILENT,
     **reading: Any,
 ) -> Collection:
-    """Find and identify the images of a place, or the objects in them.
+    """Find and identify the images of a place, or the objects in them, or their tiles.
 
     Args:
         place: a folder, a URL, a table, several files and folders, or ``fiftyone:NAME[/VIEW]``.
@@ -136,14 +139,27 @@ def open_images(
         follow_links: read what symbolic links that leave the folder lead to.
         objects: where the objects are, which then take the place of the images; with ``context``,
             see `open_objects`.
+        tiles: ``SIZE[/STRIDE]``: tiles of the images take their place (`images.tiles`).
         reporter: hears of progress.
-        reading: ``max_images``, ``background``, ``seed`` and ``workers`` of
+        reading: ``max_images``, ``background``, ``bands``, ``seed`` and ``workers`` of
             `collection.open_collection`.
 
     Raises:
         UserError: there is nothing to read, or not one readable image.
     """
     name = collection.place_name(place)
+    if tiles is not None:
+        tiling = Tiling.parse(tiles)
+        whole = open_images(
+            place,
+            labels=labels,
+            label_field=label_field,
+            path_column=path_column,
+            follow_links=follow_links,
+            reporter=reporter,
+            **reading,
+        )
+        return _tiled(whole, tiling, reporter, **reading)
     if objects is not None:
         return open_objects(
             place,
@@ -177,12 +193,23 @@ def open_images(
     return collection.identify_all(empty, files, reporter=reporter, **reading)
 
 
+def _tiled(whole: Collection, tiling: Tiling, reporter: Reporter, **reading: Any) -> Collection:
+    """The tiles of all images of a collection."""
+    files, identities = zip(*whole.files, strict=True)
+    rows = tile_grid.sources(list(files), list(identities), tiling)
+    origin = whole.origin | {"objects": f"tiles {tiling}", "tiles": str(tiling)}
+    reading.pop("max_images", None)
+    return collection.identify_all(
+        replace(whole, files=[], origin=origin), rows, reporter=reporter, **reading
+    )
+
+
 def describe(images: Collection) -> str:
     """One line on what was found."""
     counts = table.counts(images)
     if images.of_objects:
         pictures = len({source.path for source, _ in images.files})
-        line = f"Found {counts['images']:,} objects in {pictures:,} images: "
+        line = f"Found {counts['images']:,} {images.noun} in {pictures:,} images: "
         line += f"{counts['unique']:,} different readable ones"
     else:
         line = f"Found {counts['images']:,} files: {counts['unique']:,} different readable images"

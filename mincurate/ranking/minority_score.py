@@ -109,7 +109,7 @@ class Scorer:
         """Score a batch (equation 5).
 
         Args:
-            pixels: ``(N, 3, H, W)`` uint8 RGB.
+            pixels: ``(N, C, H, W)`` uint8, of as many bands as the denoiser has.
             identities: content hashes, which with the seed determine the noise.
         """
         device = self.denoiser.device
@@ -142,9 +142,9 @@ class Scorer:
         """Distances per layer ``(N, k, L)`` and mean squared errors ``(N, k)`` of k draws.
 
         Args:
-            x0: ``(N, 3, H, W)`` in [-1, 1].
+            x0: ``(N, C, H, W)`` in [-1, 1].
             reference: perceptual features of ``x0``, ``(N, C, h, w)`` per layer.
-            eps: ``(N, k, 3, H, W)``, standard normal.
+            eps: ``(N, k, C, H, W)``, standard normal.
         """
         n, k = eps.shape[:2]
         most = max(1, TOGETHER // k)
@@ -154,7 +154,7 @@ class Scorer:
                 for i, part in zip(range(0, n, most), eps.split(most), strict=True)
             ]
             return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
-        # All draws of all images go through the networks as one batch: (N * k, 3, H, W).
+        # All draws of all images go through the networks as one batch: (N * k, C, H, W).
         repeated = x0.repeat_interleave(k, dim=0)
         with precision(x0.device.type, self.dtype):
             x0hat = self.denoiser.denoise(repeated + self.sigma * eps.flatten(0, 1), self.sigma)
@@ -166,7 +166,7 @@ class Scorer:
     def reconstruct(
         self, pixels: NDArray[np.uint8], identities: Sequence[str]
     ) -> NDArray[np.uint8]:
-        """Reconstructions of the first draw, ``(N, 3, H, W)`` uint8; arguments as for a call."""
+        """Reconstructions of the first draw, ``(N, C, H, W)`` uint8; arguments as for a call."""
         x0 = to_tensor(pixels, self.denoiser.device)
         eps = noise(identities, 1, tuple(x0.shape[1:]), self.seed)[:, 0].to(x0.device)
         with precision(x0.device.type, self.dtype):
@@ -184,7 +184,7 @@ def noise(identities: Sequence[str], n_draws: int, shape: tuple[int, ...], seed:
     Args:
         identities: N content hashes.
         n_draws: K.
-        shape: of an image, ``(3, H, W)``.
+        shape: of an image, ``(C, H, W)``.
         seed: random seed.
     """
     drawn = torch.empty(len(identities), n_draws, *shape)

@@ -28,7 +28,7 @@ def save_reconstructions(run: Run, scorer: Scorer, *, size: int, fit: Fit) -> No
     batches = collection.read_batches(
         pairs, size=size, fit=fit, rendering=rendering, batch_size=32, workers=1
     )
-    shown = [(h, p, scorer.reconstruct(p, h)) for h, p, _ in batches if h]
+    shown = [(h, p[:, :3], scorer.reconstruct(p, h)[:, :3]) for h, p, _ in batches if h]
     empty = np.zeros((0, size, size, 3), np.uint8)
     buffer = io.BytesIO()
     np.savez_compressed(

@@ -71,8 +71,16 @@ class Base:
         """How the run's files are decoded to pixels."""
         return Rendering.of_record(self.run.record.get("rendering"))
 
+    def check_colours(self) -> None:
+        """Raise `UserError` where the images are of bands: what is generated is of colours."""
+        if self.rendering.bands is not None:
+            raise UserError(
+                f"The images of run {self.run.key} are scored by their bands, and mincurate "
+                "generates and evaluates RGB images only."
+            )
+
     def pixels(self, *, size: int | None = None, workers: int = 2) -> NDArray[np.uint8]:
-        """Decode the images of ``frame``: ``(N, 3, size, size)`` uint8.
+        """Decode the images of ``frame``: ``(N, C, size, size)`` uint8.
 
         Args:
             size: side in pixels. Default: that of the run.

@@ -87,6 +87,8 @@ def assemble(
     frame["broken"] = appearance.broken(frame, floor)
     _add_groups(frame, vectors, near, position, ranking)
     table_file.save_table(run, frame)
+    if images.of_objects:
+        table_file.save_images(run, frame)
     run.update(
         **edges,
         **pattern,

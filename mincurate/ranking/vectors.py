@@ -139,7 +139,7 @@ def embed_batches(
     dtype: torch.dtype | None,
     batches: Iterable[NDArray[np.uint8]],
 ) -> Iterator[NDArray[np.float16]]:
-    """Vectors ``(n, d)`` of length 1 of every batch ``(n, 3, H, W)``, in order.
+    """Vectors ``(n, d)`` of length 1 of every batch ``(n, C, H, W)``, in order.
 
     Half precision is ample for distances between unit vectors.
     """

@@ -61,7 +61,7 @@ def difference(run: Run, place: FileOrRegion, content_hash: str) -> Difference:
     scorer = _scorer(run.path, str(run.record["model"]["hash"]))
     heat = heat_map(scorer, pixels, content_hash)
     back = scorer.reconstruct(pixels, [content_hash])
-    return Difference(pixels[0].transpose(1, 2, 0), back[0].transpose(1, 2, 0), heat)
+    return Difference(pixels[0, :3].transpose(1, 2, 0), back[0, :3].transpose(1, 2, 0), heat)
 
 
 @torch.inference_mode()
@@ -69,7 +69,7 @@ def heat_map(scorer: Scorer, pixels: NDArray[np.uint8], identity: str) -> NDArra
     """Perceptual distance of one image at every place, ``(S, S)``, mean over the scorer's draws.
 
     Args:
-        pixels: ``(1, 3, S, S)`` uint8.
+        pixels: ``(1, C, S, S)`` uint8.
         identity: content hash, which decides the noise.
     """
     device = scorer.denoiser.device

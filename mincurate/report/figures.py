@@ -69,7 +69,7 @@ def thumbnails(
         regions.places(rows),
         size=[min(size, max(*pair, 1)) for pair in sides],
         fit="pad",
-        rendering=rendering,
+        rendering=rendering.picture,
         workers=min(8, os.cpu_count() or 1),
         batch_size=64,
     )
@@ -119,11 +119,12 @@ def write_figures(
     folder.mkdir(exist_ok=True)
     record, column = run.record, RANKINGS[rank_by]
     rarest, commonest = ends(ranked)
+    noun = run.noun
     drawn: dict[str, Figure | None] = {
-        "map.png": _map(ranked, num_classes, str(record.get("map_method", ""))),
-        "histogram.png": _histogram(ranked[column], record.get("class_edges") or [], column),
-        "rarest.png": _contact_sheet(most, _captions(rarest, column), "Rarest images"),
-        "commonest.png": _contact_sheet(least, _captions(commonest, column), "Commonest images"),
+        "map.png": _map(ranked, num_classes, str(record.get("map_method", "")), noun),
+        "histogram.png": _histogram(ranked[column], record.get("class_edges") or [], column, noun),
+        "rarest.png": _contact_sheet(most, _captions(rarest, column), f"Rarest {noun}"),
+        "commonest.png": _contact_sheet(least, _captions(commonest, column), f"Commonest {noun}"),
     }
     for name, figure in drawn.items():
         if figure is None:
@@ -136,7 +137,7 @@ def write_figures(
     return [folder / name for name, figure in drawn.items() if figure is not None]
 
 
-def _map(ranked: pd.DataFrame, num_classes: int, method: str) -> Figure | None:
+def _map(ranked: pd.DataFrame, num_classes: int, method: str, noun: str) -> Figure | None:
     shown = ranked[ranked["map_x"].notna() & ranked["rarity_class"].notna()].iloc[::-1]
     if len(shown) == 0:
         return None
@@ -153,7 +154,7 @@ def _map(ranked: pd.DataFrame, num_classes: int, method: str) -> Figure | None:
         linewidths=0,
     )
     axes.set(xticks=[], yticks=[])
-    axes.set_title(f"{method.upper()} map of {len(shown):,} images", color=INK, fontsize=11)
+    axes.set_title(f"{method.upper()} map of {len(shown):,} {noun}", color=INK, fontsize=11)
     for side in axes.spines.values():
         side.set_color(GONE)
     bar = figure.colorbar(dots, ax=axes, label="ordinal class (highest is rarest)", shrink=0.8)
@@ -161,7 +162,7 @@ def _map(ranked: pd.DataFrame, num_classes: int, method: str) -> Figure | None:
     return figure
 
 
-def _histogram(values: pd.Series, edges: list[float], column: str) -> Figure | None:
+def _histogram(values: pd.Series, edges: list[float], column: str, noun: str) -> Figure | None:
     bars = histogram(values, np.zeros(len(values)), 1)
     if bars is None:
         return None
@@ -171,7 +172,7 @@ def _histogram(values: pd.Series, edges: list[float], column: str) -> Figure | N
     for edge in edges:
         axes.axvline(edge, color="#d1242f", linewidth=0.7, alpha=0.7)
     axes.set_xlabel(f"{column.replace('_', ' ')} (higher is rarer; lines: class edges)", color=INK)
-    axes.set_ylabel("images", color=INK)
+    axes.set_ylabel(noun, color=INK)
     for name in ("top", "right"):
         axes.spines[name].set_visible(False)
     return figure

@@ -21,6 +21,7 @@ WRITTEN = (
     schema.BASELINE,
     f"{schema.BASELINE}/{schema.IMAGES}",
     schema.FIGURES,
+    schema.PREVIEWS,
 )
 """Folders of a run in which `write_atomically` is used."""
 

@@ -12,6 +12,8 @@ MODEL_RECORD = "mincurate.json"
 LOCK = "lock"
 
 SCORES, SCORES_CSV = "scores.parquet", "scores.csv"
+IMAGES_CSV = "images.csv"
+"""Of a run of objects: the images, by their rarest object."""
 VECTORS, VECTOR_HASHES = "embeddings.npy", "embeddings.parquet"
 JOINED = "joined.npz"
 """Hashes and vectors of images that joined a finished run, which `VECTORS` lacks."""
@@ -30,6 +32,8 @@ EVALUATION, EVALUATION_CSV = "evaluation.json", "evaluation.csv"
 EVALUATION_PAGE = "evaluation.html"
 
 SHARDS, FIGURES, GUIDANCE = "shards", "figures", "guidance"
+PREVIEWS = "previews"
+"""Folder of a picture of every image that browsers do not show, ``CONTENT_HASH.jpg``."""
 IMAGES, BASELINE = "images", "baseline"
 """Folders of generated images, and of the plain ones that an evaluation compares them with."""
 
@@ -37,6 +41,7 @@ OUTPUTS = (
     *(
         SCORES,
         SCORES_CSV,
+        IMAGES_CSV,
         VECTORS,
         VECTOR_HASHES,
         JOINED,

@@ -40,6 +40,10 @@ class Score(LongRunning):
         if len(targets) > 1:
             choose(inputs, "target", targets, label="Score", default=self._target(ctx), radio=True)
         samples = operators.images_to_score(self._samples(ctx))
+        if fields := operators.object_fields(samples):
+            lines = [("", "Whole images"), *((f, f"Objects of the field {f}") for f in fields)]
+            choose(inputs, "objects", lines, label="Rank", default="", radio=True)
+            inputs.bool("quick", default=False, label="By vectors alone: no training, no scores")
         n, whole = samples.count(), operators.count_images(ctx.dataset)
         if not n:
             raise UserError("There is no image to score here; generated ones are left out.")
@@ -100,18 +104,21 @@ class Score(LongRunning):
             perceptual=value(ctx, "perceptual", "auto"),
             embedding=value(ctx, "embedding", "auto"),
             seed=value(ctx, "seed", 0),
+            objects=value(ctx, "objects", "") or None,
+            quick=value(ctx, "quick", False),
             dataset=ctx.dataset.name,
             train_minutes=value(ctx, "train_minutes", 10.0),
             train_steps=p.get("train_steps"),
             reporter=reporter,
         )
         counts = result.run.record["counts"]
+        noun = "images" if result.run.objects is None else "objects"
         return {
             "run": result.run.key,
             "dataset": result.dataset,
             "report": str(result.report),
             "warnings": result.warnings,
-            "message": f"Run {result.run.key}: {counts['scored']:,} images scored, "
+            "message": f"Run {result.run.key}: {counts['scored']:,} {noun} scored, "
             f"{counts['unscorable']:,} cannot be read.",
         }
 

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import fiftyone as fo
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -149,3 +151,93 @@ def test_ranks_stand_on_each_detection_and_deleting_the_run_leaves_no_trace(
     assert dataset.list_saved_views() == ["mine"] and ownership.KEY not in dataset.info
     assert dataset.list_runs() == dataset.list_brain_runs() == dataset.list_workspaces() == []
     assert document(dataset) == before
+
+
+def test_a_folder_becomes_a_dataset_of_detections_that_is_exported_with_its_ranks(
+    scenes, network, tmp_path
+):
+    import fiftyone as fo
+
+    place = {"objects": "auto", "embedding": network, "dataset": "folder-objects", "umap": False}
+    result = mincurate.score(scenes, quick=True, output=tmp_path / "run", **place)
+    assert "Rarest objects" in result.report.read_text()
+    assert "Rarest images" not in result.report.read_text()
+    table = pd.read_csv(tmp_path / "run" / "images.csv")
+    assert len(table) == SCENES and table["path"][0].endswith("07.png")
+    assert table["rarest_object"].is_monotonic_decreasing and table["object"][0] == "07.png#31"
+    dataset = fo.load_dataset("folder-objects")
+    items = detections(dataset, "objects")
+    assert len(dataset) == SCENES and len(items) == 4 * SCENES
+    assert sum(item.label == "blue" for item in items) == 1
+    [blue] = [item for item in items if item.label == "blue"]
+    assert blue["rarity"] == 1 and dataset.load_saved_view("rarest-objects").first().id == blue.id
+    again = mincurate.score(scenes, quick=True, output=tmp_path / "run", **place)
+    assert again.run.key == result.run.key
+    dataset.reload()
+    assert [item.id for item in detections(dataset, "objects")] == [item.id for item in items]
+
+    # The user corrects a label and drops an object: exports follow.
+    look.set_verdict(dataset, [items[0].id], "outlier-drop")
+    sample = dataset.first()
+    sample.objects.detections[1].label = "green"
+    sample.save()
+    mincurate.export(result.run, tmp_path / "coco", format="coco", progress=False)
+    coco = json.loads((tmp_path / "coco" / "annotations.json").read_text())
+    names = {c["id"]: c["name"] for c in coco["categories"]}
+    assert sorted(names.values()) == ["blue", "green", "red"]
+    assert len(coco["annotations"]) == 4 * SCENES - 1
+    [rare] = [a for a in coco["annotations"] if names[a["category_id"]] == "blue"]
+    assert rare["rarity"] == 1 and rare["bbox"] == pytest.approx([8, 56, 32, 32])
+    mincurate.export(result.run, tmp_path / "yolo", format="yolo", by="class", progress=False)
+    assert "9" in (tmp_path / "yolo" / "data.yaml").read_text()
+    objects = pd.read_csv(tmp_path / "yolo" / "objects.csv")
+    assert objects.loc[objects["label"] == "blue", "rarity_class"].item() == 9
+    with pytest.raises(UserError, match="--format coco"):
+        mincurate.export(result.run, tmp_path / "folders", progress=False)
+
+    # What the user changed is not deleted; what nobody touched is.
+    runs.delete(result.run, progress=False)
+    dataset.reload()
+    kept = detections(dataset, "objects")
+    assert len(kept) == 4 * SCENES and kept[1].label == "green"
+    assert not any(name.endswith("rarity") for name in dataset.get_field_schema(flat=True))
+    dataset.delete()
+    result = mincurate.score(scenes, quick=True, output=tmp_path / "second", **place)
+    runs.delete(result.run, progress=False)
+    assert not fo.dataset_exists("folder-objects")
+
+
+def test_what_the_user_has_is_not_overwritten(scenes, network, tmp_path):
+    dataset = labelled(scenes, "user-rarity", "boxes")
+    items = dataset.first().boxes.detections
+    items[0]["rarity"] = "mine"
+    dataset.set_values("boxes.detections", {dataset.first().id: items}, key_field="id")
+    arguments = {"quick": True, "embedding": network, "output": tmp_path / "run", "umap": False}
+    with pytest.raises(UserError, match=r"boxes\.detections\.rarity"):
+        mincurate.score("fiftyone:user-rarity", objects="boxes", **arguments)
+    with pytest.raises(UserError, match="fields of detections or polylines: boxes"):
+        mincurate.score("fiftyone:user-rarity", objects="ground_truth", **arguments)
+
+
+def test_tiles_have_ranks_and_each_image_a_map_of_them(scenes, network, tmp_path, monkeypatch):
+    monkeypatch.setenv("MINCURATE_HOME", str(tmp_path / "home"))
+    dataset = fo.Dataset.from_images([str(path) for path in sorted(scenes.glob("*.png"))])
+    dataset.persistent = True
+    how = {"tiles": "48", "quick": True, "embedding": network, "umap": False}
+    result = mincurate.score(dataset, **how)
+    assert (result.run.noun, len(result.frame)) == ("tiles", 4 * SCENES)
+    dataset.reload()
+    rarest = dataset.sort_by("rarest_object", reverse=True).first()
+    assert rarest.filepath.endswith("07.png")
+    np.testing.assert_array_equal(
+        np.unravel_index(rarest.rarity_map.map.argmax(), rarest.rarity_map.map.shape), (1, 0)
+    )
+    assert rarest.rarity_map.map.shape == (2, 2)
+    patches = dataset.load_saved_view("rarest-objects")
+    assert len(patches) == 4 * SCENES and patches.first().filepath == rarest.filepath
+    table = pd.read_csv(result.run.path / "images.csv")
+    assert table["path"][0] == rarest.filepath and table["objects"].eq(4).all()
+    assert table["mean_rarity"].between(0, 1).all()
+    mincurate.delete(result.run)
+    dataset.reload()
+    assert set(dataset.get_field_schema()) == set(fo.Dataset().get_field_schema())

@@ -45,6 +45,15 @@ def same_weights(a, b):
     return all(torch.equal(x, y) for x, y in pair)
 
 
+def test_a_model_has_as_many_bands_as_its_images(tmp_path):
+    images = np.concatenate([IMAGES, IMAGES[:, :2]], axis=1)
+    model = train_denoiser.train(images, tmp_path / "m", replace(TINY, steps=2, bands=5))
+    again = load_denoiser(str(tmp_path / "m"))
+    assert (again.bands, again.patch, again.image_size) == (5, 2, 16)
+    x = torch.rand(2, 5, 16, 16)
+    torch.testing.assert_close(again.denoise(x, 0.3), model.denoise(x, 0.3))
+
+
 def test_training_makes_a_diffusers_pipeline_that_denoises_better(tmp_path):
     plan = Training(image_size=16, sigmas=(0.2, 0.5), steps=250, batch_size=8, channels=(32, 32))
     model = train_denoiser.train(IMAGES, tmp_path / "m", plan)

@@ -66,6 +66,19 @@ def test_any_convolutional_backbone_gives_an_lpips_form(tmp_path, net):
     torch.testing.assert_close(maps[0].square().sum(1), torch.ones_like(maps[0][:, 0]))
 
 
+def test_of_many_bands_the_distance_is_the_mean_over_threes():
+    convolution = torch.nn.Conv2d(3, 4, 3)
+    distance = perceptual.Perceptual("", "", lambda x: [convolution(x)], [torch.rand(4)])
+    x, y = torch.rand(2, 2, 5, 16, 16)
+    with torch.no_grad():
+        whole = perceptual.distance(distance.features(x), distance.features(y))
+        parts = [
+            perceptual.distance(distance.features(x[:, bands]), distance.features(y[:, bands]))
+            for bands in ([0, 1, 2], [3, 4, 4])
+        ]
+    torch.testing.assert_close(whole, torch.stack(parts).mean(0))
+
+
 def test_the_denoisers_own_features_are_a_distance():
     model = Denoiser(tiny_unet(), linear_alphas_cumprod(), "epsilon", "", 16)
     own = perceptual.load_perceptual("unet", model)

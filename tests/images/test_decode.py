@@ -23,6 +23,7 @@ from PIL import Image, ImageCms
 
 from mincurate.images import decode as decoding
 from mincurate.images import decode_pool, file_bytes
+from mincurate.images import orientation as orientations
 from mincurate.images.decode import Identity, UnreadableImage, decode, fit_image, identify
 from mincurate.images.decode_pool import decode_many, identify_many
 from mincurate.images.sources import Source, find
@@ -464,7 +465,7 @@ def checked(width: int, height: int) -> Image.Image:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_an_image_is_turned_upright(tmp_path: Path, kind: str, orientation: int) -> None:
     upright = checked(48, 32)
-    undo = decoding._TURNS[orientation][0]
+    undo = orientations.TURNS[orientation][0]
     back = {
         Image.Transpose.ROTATE_90: Image.Transpose.ROTATE_270,
         Image.Transpose.ROTATE_270: Image.Transpose.ROTATE_90,
