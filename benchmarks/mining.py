@@ -23,31 +23,23 @@ from planted import Pool, central_square, embed, pool, whole_classes
 from provenance import provenance
 
 FIRST = 100
-SEEDS = 2
 COPIED = 60
 """Images of which near copies are made."""
 
 
 def ways(examples, others, candidates) -> Iterator[tuple[str, np.ndarray]]:
     """Every way to rank the candidates: name, and scores that are higher for more alike."""
-    from sklearn.linear_model import LogisticRegression
-
     from mincurate.curation import mining
 
+    fitted = mining.fit(examples, others)
+    yield "mincurate", fitted.score(candidates)
     cosine = candidates @ examples.T
     yield "nearest example", cosine.max(1)
-    for k in (3, 10):
-        yield f"mean of {k} nearest", np.sort(cosine, 1)[:, -k:].mean(1)
+    yield "mean of 3 nearest", np.sort(cosine, 1)[:, -3:].mean(1)
     yield "mean of the examples", candidates @ examples.mean(0)
-    center = others.mean(0)
-    away = mining.directions(candidates, center)
-    of_examples = mining.directions(examples, center)
-    yield "mean of 3 nearest, centred", np.sort(away @ of_examples.T, 1)[:, -3:].mean(1)
-    both = np.concatenate([of_examples, mining.directions(others, center)])
-    is_example = np.arange(len(both)) < len(examples)
-    model = LogisticRegression(class_weight="balanced", max_iter=200).fit(both, is_example)
-    yield "logistic regression, centred", model.decision_function(away)
-    yield "mincurate", mining.fit(examples, others).score(candidates)
+    away = mining.directions(candidates, fitted.center)
+    yield "mean of 3 nearest, centred", np.sort(away @ fitted.examples.T, 1)[:, -3:].mean(1)
+    yield "logistic regression, centred", away @ fitted.weights
 
 
 def case(images: Pool, kinds: list[str], options: argparse.Namespace, seed: int):
@@ -72,25 +64,25 @@ def measure(images: Pool, options: argparse.Namespace) -> list[dict[str, object]
     for i, name in enumerate(classes):
         for count in (1, 3):
             kinds = [classes[(i + 3 * j) % len(classes)] for j in range(count)]
-            for seed in range(SEEDS):
+            for seed in range(options.seeds):
                 examples, rest, unlabelled = case(images, kinds, options, seed)
-                started = time.monotonic()
                 candidates = images.vectors[unlabelled]
                 others = np.concatenate(
                     [mining.sample(images.vectors[rest]), mining.sample(candidates)]
                 )
+                present = images.vectors[np.concatenate([examples, rest])]
+                right = np.isin(images.labels[unlabelled], kinds)
+                started = time.monotonic()
                 for way, scores in ways(images.vectors[examples], others, candidates):
-                    right = np.isin(images.labels[unlabelled], kinds)
                     first = np.argsort(-scores)[:FIRST]
                     if way == "mincurate":
-                        present = images.vectors[np.concatenate([examples, rest])]
-                        started = time.monotonic()
-                        again = mining.fit(images.vectors[examples], others).score(candidates)
-                        first = mining.best(again, candidates.__getitem__, present, FIRST)
+                        limit = mining.near_copy_similarity(present)
+                        first = mining.best(scores, candidates.__getitem__, present, FIRST, limit)
                     seconds = time.monotonic() - started
                     precision = float(right[first].mean())
                     row = {"of": name, "kinds": count, "seed": seed, "way": way}
                     rows.append(row | {"precision": precision, "seconds": seconds})
+                    started = time.monotonic()
     return rows
 
 
@@ -129,6 +121,7 @@ def main() -> None:
     parser.add_argument("--embedding", default="efficientnet-lite0")
     parser.add_argument("--examples", type=int, default=20)
     parser.add_argument("--pool", type=int, default=20_000)
+    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--per-class", type=int, default=2200, help="images read of every class")
     parser.add_argument("--cache", type=Path, help="keep the vectors of the images in this file")
     parser.add_argument("--json", type=Path)

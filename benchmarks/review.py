@@ -3,12 +3,12 @@
     python benchmarks/review.py --cache vectors.npz          # the pairs that are reported
     python benchmarks/review.py --cases choosing             # those on which settings were chosen
 
-Every case hides images of one class among common ones. A person looks at the ranking from the rarest
-on until there are ten keeps (the hidden class) and ten drops, and tags ten of each; or all that was
-looked at. Then forty of the learned order are looked at and tagged, twice. Prints the precision of
-the next hundred, by the ranking and learned; how often the interval of what is left holds, how wide
-it is, and how far the estimate is off; and, of cases with one large and six small hidden classes,
-what share of these is on the first page, by the ranking and diverse.
+Every case hides images of one class among common ones. A person looks at the ranking from the
+rarest on until there are ten keeps (the hidden class) and ten drops, and tags ten of each; or all
+that was looked at. Then forty of the learned order are looked at and tagged, twice. Prints the
+precision of the next hundred, by the ranking and learned; how often the interval of what is left
+holds, how wide it is, and how far the estimate is off; and, of cases with one large and six small
+hidden classes, what share of these is on the first page, by the ranking and diverse.
 """
 
 import argparse

@@ -1,4 +1,7 @@
-"""Untrusted text made safe to print: file names, labels, reasons."""
+"""Untrusted text made safe to print, file names, labels, reasons; and the noun for rows."""
+
+from collections.abc import Mapping
+from typing import Any
 
 
 def visible(text: str) -> str:
@@ -20,3 +23,12 @@ def short(text: str, limit: int = 160) -> str:
     text = visible(text)
     head = limit // 3
     return text if len(text) <= limit else f"{text[:head]}…{text[head + 1 - limit :]}"
+
+
+def noun(source: Mapping[str, Any]) -> str:
+    """What the rows of a run are: images, objects or tiles.
+
+    Args:
+        source: of the run's record.
+    """
+    return "tiles" if source.get("tiles") else "objects" if source.get("objects") else "images"

@@ -122,7 +122,7 @@ Context = Annotated[
 Tiles = Annotated[
     str | None,
     typer.Option(
-        help="Rank tiles of the images: SIZE or SIZE/STRIDE in px, such as 256/128.",
+        help="Rank tiles, SIZE or SIZE/STRIDE in px, such as 256/128. Default: whole images.",
         rich_help_panel=IMAGES,
     ),
 ]

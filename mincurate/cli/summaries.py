@@ -26,7 +26,7 @@ WORDS = ("label", "labels", "image", "measure", "run", "kind", "created", "state
 """Columns of words; all others hold numbers, and their digits stand below each other."""
 
 
-MINED = ("similarity", "label", "image")
+MINED = ("likeness", "similarity", "label", "image")
 REVIEW = ("probability", "rarity", "label", "image")
 
 
@@ -52,8 +52,8 @@ def scored(result: "Result", reporter: Terminal) -> None:
     scores = [ranked_by]
     if ranked_by != "minority_score" and result.frame["minority_score"].notna().any():
         scores.append("minority_score")
-    names = ("rarity", *(s.replace("_", " ") for s in scores), "class", "label", "image")
-    noun = "images" if result.run.objects is None else "objects"
+    noun = result.run.noun
+    names = ("rarity", *(s.replace("_", " ") for s in scores), "class", "label", noun[:-1])
     table = table_of(f"The rarest of {record['counts']['scored']:,} scored {noun}", names)
     for row in result.rarest(5).itertuples():
         table.add_row(
@@ -73,7 +73,7 @@ def scored(result: "Result", reporter: Terminal) -> None:
     reporter.say(f"Trust in this ranking: {record['trust']['words']}")
     reporter.say(f"Table:   {result.run.path / 'scores.csv'} (and scores.parquet)")
     if result.run.objects is not None:
-        reporter.say(f"Images:  {result.run.path / 'images.csv'} (by their rarest object)")
+        reporter.say(f"Images:  {result.run.path / 'images.csv'} (by their rarest {noun[:-1]})")
     reporter.say(f"Report:  {result.report}")
     if result.dataset:
         reporter.say(f"Dataset: {result.dataset} ({result.stored})")
@@ -127,7 +127,8 @@ def mined(found: "Mined", reporter: Terminal) -> None:
     table = table_of(f"The {len(frame):,} mined images begin with", MINED)
     for row in frame.head(5).to_dict("records"):
         label = row["proposed_label"] if isinstance(row["proposed_label"], str) else ""
-        table.add_row(f"{row['similarity']:.3f}", cell(label), cell(row["pool_path"]))
+        numbers = (f"{row['likeness']:.2f}", f"{row['similarity']:.3f}")
+        table.add_row(*numbers, cell(label), cell(row["pool_path"]))
     reporter.console.print(table)
     reporter.say(
         f"Similarity to the nearest example: {frame['similarity'].max():.2f} to "

@@ -15,7 +15,7 @@ GROUP = "mincurate"
 LABELS = "ground_truth"
 PREDICTED = "predicted_label"
 """Field of generated images: the label that the guidance's classifier sees in them."""
-OBJECTS, RAREST = "objects", "rarest_object"
+OBJECTS, RAREST, HEATMAP = "objects", "rarest_object", "rarity_map"
 """Field of the detections that are made of a folder's annotations; of an image, the rarity of its
 rarest object."""
 UNSCORABLE = "unscorable"
@@ -97,6 +97,7 @@ MINED = "mined"
 MINED_FIELDS: dict[str, tuple[str, str, bool]] = {
     "mined_by": ("str", "Run that found a mined image", True),
     "mined_from": ("str", "Where a mined image is from", False),
+    "mined_likeness": ("float", "How much a mined image is like the examples", True),
     "mined_similarity": (
         "float",
         "Cosine similarity of a mined image to its nearest example, -1 to 1",
@@ -166,9 +167,9 @@ def save_synthetic_view(dataset: Any) -> None:
 
 
 def save_mined_view(dataset: Any) -> None:
-    """Save the view of the mined images, the most similar first."""
+    """Save the view of the mined images, the most like the examples first."""
     ownership.claim(dataset, views=[MINED])
-    view = parts.mined(dataset).sort_by("mined_similarity", reverse=True)
+    view = parts.mined(dataset).sort_by("mined_likeness", reverse=True)
     dataset.save_view(MINED, view, description="Mined images, for review", overwrite=True)
 
 
@@ -179,7 +180,7 @@ def group_fields(fo: Any, dataset: Any) -> None:
         ownership.claim(dataset, app=["sidebar_groups"])
     groups = config.sidebar_groups or fo.DatasetAppConfig.default_sidebar_groups(dataset)
     names = ownership.read(dataset).fields
-    written = (*FIELDS, *SYNTHETIC_FIELDS, *MINED_FIELDS, RAREST)
+    written = (*FIELDS, *SYNTHETIC_FIELDS, *MINED_FIELDS, RAREST, HEATMAP)
     ours = [f for f in written if f in names and dataset.has_field(f)]
     others, own = [], []
     for group in groups:
@@ -220,7 +221,7 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     ranked_by = ordinal.RANKINGS[record.get("rank_by", "minority")]
     source = record.get("source") or {}
     objects = str(source["objects"]) if "objects" in source else None
-    if objects and source.get("dataset_id") != str(dataset._doc.id):
+    if objects and (source.get("tiles") or source.get("dataset_id") != str(dataset._doc.id)):
         objects = OBJECTS
     ranked_by = RAREST if objects else ranked_by
     shown = [ranked_by, objects or "rarity_class"]
@@ -303,7 +304,7 @@ def reset(fo: Any, dataset: Any, fields: list[str]) -> None:
 
 def _is_default(fo: Any, dataset: Any, groups: list[Any]) -> bool:
     """Whether the side bar is as FiftyOne makes it by itself."""
-    ours = {GROUP, *FIELDS, *SYNTHETIC_FIELDS, PREDICTED, *MINED_FIELDS, RAREST, OBJECTS}
+    ours = {GROUP, *FIELDS, *SYNTHETIC_FIELDS, PREDICTED, *MINED_FIELDS, RAREST, HEATMAP, OBJECTS}
 
     def plain(groups: list[Any]) -> list[Any]:
         paths = [(g.name, [p for p in g.paths if p not in ours]) for g in groups]

@@ -62,12 +62,12 @@ def choose_name(place: str, name: str | None) -> str:
     raise UserError(f"No free dataset name like {first!r}; choose one with --dataset.")
 
 
-def check_objects(name: str, place: str, field: str) -> None:
+def check_objects(name: str, place: str, field: str | None) -> None:
     """Raise `UserError` unless ranks of objects can be written to the dataset of this name.
 
     Args:
         place: what is scored; see `choose_name`.
-        field: with the objects, where ``place`` is this dataset.
+        field: with the objects, where ``place`` is this dataset; ``None`` for tiles.
     """
     fo = fiftyone()
     if not fo.dataset_exists(name):
@@ -75,8 +75,10 @@ def check_objects(name: str, place: str, field: str) -> None:
     dataset = load(name)
     own = not place.startswith("fiftyone:")
     own = own or reader.split(place.removeprefix("fiftyone:"))[0] != name
-    of_objects = LabelField(OBJECTS, "Detections") if own else boxes.choose(dataset, field)
-    object_ranks.check(dataset, of_objects, own=own)
+    if own or field is None:
+        object_ranks.check(dataset, LabelField(OBJECTS, "Detections"), own=True)
+    else:
+        object_ranks.check(dataset, boxes.choose(dataset, field), own=False)
 
 
 def check_name(name: str) -> None:

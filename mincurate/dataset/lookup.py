@@ -32,6 +32,11 @@ def generations(dataset: Any) -> list[Run]:
     return [run for run in _with_files(dataset, keys) if store.kind_of(run) == store.AUGMENT]
 
 
+def mines(dataset: Any) -> list[Run]:
+    """The runs that mined images into the dataset, oldest first."""
+    return _with_files(dataset, list(ownership.read(dataset).mines))
+
+
 def name_now(run: Run, name: str) -> str:
     """What the dataset is called now that a run was written to as ``name``."""
     dataset_id = (run.record.get("dataset_ids") or {}).get(name)

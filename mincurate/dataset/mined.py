@@ -44,7 +44,10 @@ def kept_labels(dataset: Any, names: dict[str, str | None]) -> dict[str, str | N
     Args:
         names: the labels that images have now, by path; the proposed one counts without any.
     """
-    values = parts.kept(dataset).values(["filepath", "proposed_label"])
+    kept = parts.kept(dataset)
+    if not len(kept):
+        return {}
+    values = kept.values(["filepath", "proposed_label"])
     return {path: names.get(path) or label for path, label in zip(*values, strict=True)}
 
 
@@ -110,6 +113,7 @@ def _sample(fo: Any, row: dict[Any, Any], run: Run, ids: dict[str, str]) -> Any:
     values = {
         parts.MINED_BY: run.key,
         "mined_from": row["pool_path"],
+        "mined_likeness": float(row["likeness"]),
         "mined_similarity": float(row["similarity"]),
         "nearest_example": row["nearest_example"],
         "nearest_example_id": ids.get(row["nearest_example"]),

@@ -12,9 +12,9 @@ from bson import ObjectId
 from pymongo import UpdateMany, UpdateOne
 
 from mincurate import hashing
-from mincurate.dataset import app_config, boxes, ownership
+from mincurate.dataset import app_config, boxes, ownership, rarity_maps
 from mincurate.dataset import samples as parts
-from mincurate.dataset.app_config import COLUMN_OF, FIELDS, OBJECTS, RAREST, RUN
+from mincurate.dataset.app_config import COLUMN_OF, FIELDS, HEATMAP, OBJECTS, RAREST, RUN
 from mincurate.dataset.labels import LabelField
 from mincurate.errors import UserError
 from mincurate.images import regions
@@ -30,9 +30,17 @@ ATTRIBUTES = (
 BATCH = 2000
 
 
+def of_objects(dataset: Any, key: str | None) -> bool:
+    """Whether a run that was written to the dataset ranked objects."""
+    if key is None or not dataset.has_run(key):
+        return False
+    return getattr(dataset.get_run_info(key).config, "objects", None) is not None
+
+
 def is_own(dataset: Any, record: dict[str, Any]) -> bool:
-    """Whether the objects of a run are in our field: they were not scored in this dataset."""
-    return (record.get("source") or {}).get("dataset_id") != str(dataset._doc.id)
+    """Whether the objects of a run are in our field: not in one of this dataset that was scored."""
+    source = record.get("source") or {}
+    return bool(source.get("tiles")) or source.get("dataset_id") != str(dataset._doc.id)
 
 
 def field_of(dataset: Any, record: dict[str, Any]) -> LabelField:
@@ -53,7 +61,7 @@ def check(dataset: Any, field: LabelField, *, own: bool) -> None:
         own: the field is ours.
     """
     paths = [f"{boxes.inside(field)}.{name}" for name in ATTRIBUTES]
-    names = {RAREST, *paths, *([OBJECTS] if own else [])}
+    names = {RAREST, HEATMAP, *paths, *([OBJECTS] if own else [])}
     found = ownership.conflicts(dataset, fields=names, views=[VIEW])
     claimed = set(ownership.read(dataset).fields)
     undeclared = [path for path in paths if path not in claimed]
@@ -104,6 +112,8 @@ def write(fo: Any, dataset: Any, frame: pd.DataFrame, record: dict[str, Any]) ->
         key_field="id",
         progress=False,
     )
+    if (record.get("source") or {}).get("tiles"):
+        rarity_maps.write(fo, dataset, frame)
     dataset.reload()
 
 
@@ -225,7 +235,8 @@ def clear(dataset: Any, key: str) -> None:
             continue
         of_run, now = {f"{inside}.{RUN}": key}, datetime.now(UTC)
         changes: dict[str, Any] = {f"{inside}.$[it].{name}": None for name in names}
-        changes |= {"last_modified_at": now} | ({RAREST: None} if RAREST in entries.fields else {})
+        of_images = [name for name in (RAREST, HEATMAP) if name in entries.fields]
+        changes |= {"last_modified_at": now, **dict.fromkeys(of_images)}
         update = UpdateMany(of_run, {"$set": changes}, array_filters=[{f"it.{RUN}": key}])
         dataset._sample_collection.bulk_write([update])
     dataset.reload()
@@ -240,7 +251,7 @@ def strip(dataset: Any) -> None:
 
     entries = ownership.read(dataset)
     schema = dataset.get_field_schema(flat=True)
-    ranks = [name for name in entries.fields if name == RAREST or "." in name]
+    ranks = [name for name in entries.fields if name in (RAREST, HEATMAP) or "." in name]
     app_config.reset(fo, dataset, ranks)
     keep = OBJECTS in schema and OBJECTS in entries.fields and digest(dataset) != entries.objects
     ours = [] if keep or OBJECTS not in entries.fields else [OBJECTS]

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from mincurate import hashing
 from mincurate.errors import UserError
 from mincurate.images import bands as bands_of_set
-from mincurate.images import bit_depth, decode_pool, file_names, object_storage, regions, sources
+from mincurate.images import bit_depth, decode_pool, file_names, object_storage, sources
 from mincurate.images.bit_depth import DEFAULT, Rendering
 from mincurate.images.decode import Fit, Identity, UnreadableImage
 from mincurate.images.regions import FileOrRegion, path_of
 from mincurate.images.sources import Source
 from mincurate.progress import SILENT, Reporter
-from mincurate.text import visible
+from mincurate.text import noun, visible
 
 FIFTYONE = "fiftyone:"
 TRAINING_BYTES = 2 * 2**30
@@ -61,7 +61,7 @@ class Collection:
     @property
     def noun(self) -> str:
         """What its rows are: images, objects or tiles."""
-        return regions.noun(self.origin)
+        return noun(self.origin)
 
     @cached_property
     def unique(self) -> dict[str, tuple[Source, Identity]]:
@@ -350,8 +350,11 @@ def read_batches(
 
 def training_pixels(
     collection: Collection, *, size: int, fit: Fit, seed: int, workers: int
-) -> NDArray[np.uint8]:
-    """Decoded images to train on, ``(N, C, size, size)``: as many as `TRAINING_BYTES` hold."""
+) -> tuple[list[str], NDArray[np.uint8]]:
+    """Images to train on: content hashes, and pixels ``(N, C, size, size)``.
+
+    They are as many as `TRAINING_BYTES` hold.
+    """
     files = [(h, source.place) for h, (source, _) in sorted(collection.unique.items())]
     room = max(2, TRAINING_BYTES // (collection.rendering.channels * size * size))
     if room < len(files):
@@ -366,9 +369,10 @@ def training_pixels(
         workers=workers,
     )
     row_of = {h: row for row, (h, _) in enumerate(files)}
-    pixels = np.zeros((len(files), 3, size, size), np.uint8)
+    pixels = np.zeros((len(files), collection.rendering.channels, size, size), np.uint8)
     readable = np.zeros(len(files), bool)
     for hashes, batch, _ in batches:
         rows = [row_of[h] for h in hashes]
         pixels[rows], readable[rows] = batch, True
-    return pixels if readable.all() else pixels[readable]
+    names = [h for (h, _), there in zip(files, readable, strict=True) if there]
+    return names, pixels if readable.all() else pixels[readable]

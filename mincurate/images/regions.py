@@ -5,9 +5,8 @@ is ranked, mapped and shown is then the crop.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -37,15 +36,6 @@ class Region:
     def __str__(self) -> str:
         x, y, width, height = (f"{100 * share:.4g}" for share in self.box)
         return f"{self.path} (box at {x} %, {y} %, {width} % x {height} %)"
-
-
-def noun(source: Mapping[str, Any]) -> str:
-    """What the rows of a run are: images, objects or tiles.
-
-    Args:
-        source: of the run's record.
-    """
-    return "tiles" if source.get("tiles") else "objects" if source.get("objects") else "images"
 
 
 FileOrRegion = str | Region

@@ -143,8 +143,8 @@ def mine(
     )
     reporter.say(describe(images).removesuffix("; no labels.") + ".")
     reporter.say(
-        f"Looking for {settings.n:,} images like {settings.words}, {int(examples.sum()):,} images "
-        f"of run {scored.key}."
+        f"Looking for {settings.n:,} images like {settings.words} ({int(examples.sum()):,} images "
+        f"of run {scored.key})."
     )
     vectors_from, request = _request(base, settings, examples, images, embedder)
     mined = store.begun_or_new(request, settings.resume, reporter, kind=KIND)
@@ -317,7 +317,8 @@ def _choose(
     known, present = _present(base, mined, dataset)
     out = np.array([h in known or p in known for h, p in zip(hashes, paths, strict=True)], bool)
     scores[out] = np.nan
-    rows = mining.best(scores, pool.read, present, settings.n)
+    near_copy = mining.near_copy_similarity(base.vectors)
+    rows = mining.best(scores, pool.read, present, settings.n, near_copy)
     if not len(rows):
         raise UserError(
             f"Every image of {images.value} is in run {base.run.key} already, or is a near copy of "
@@ -330,7 +331,7 @@ def _choose(
     frame.insert(1, "pool_path", [paths[row] for row in rows])
     frame.insert(2, "content_hash", hashes[rows])
     frame.insert(3, "likeness", scores[rows])
-    mined.update(copies=int(out.sum()), examples_similarity=similarity)
+    mined.update(copies=int(out.sum()), examples_similarity=similarity, near_copy=near_copy)
     atomic_files.write_vectors(mined.path / schema.VECTORS, chosen)
     csv = frame.to_csv(index=False).encode("utf-8", "backslashreplace")
     atomic_files.write_atomically(mined.path / schema.MINED_CSV, csv)

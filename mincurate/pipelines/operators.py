@@ -26,7 +26,6 @@ from mincurate.dataset import (
 )
 from mincurate.dataset import samples as parts
 from mincurate.errors import UserError
-from mincurate.images import collection
 from mincurate.progress import Reporter
 from mincurate.ranking import compare
 from mincurate.ranking import tail as tails
@@ -36,7 +35,6 @@ from mincurate.runs.store import Run
 
 if TYPE_CHECKING:
     from mincurate.pipelines.augment import Augmented
-    from mincurate.pipelines.mine import Mined
     from mincurate.pipelines.rebalance import Filled
 
 VIEWS = {
@@ -45,7 +43,7 @@ VIEWS = {
     "most-minority": "Highest minority score first",
     "least-minority": "Lowest minority score first",
     app_config.SYNTHETIC: "Generated images, rarest first",
-    app_config.MINED: "Mined images, the most similar first",
+    app_config.MINED: "Mined images, the most like the examples first",
     "odd": "Odd images (they fit nothing), rarest first",
     "broken": "Broken files: blank, blurred, copies, unreadable",
     "unscorable": "Files without a score",
@@ -86,6 +84,11 @@ def scored_runs(dataset: Any) -> list[Run]:
 def generations(dataset: Any) -> list[Run]:
     """Generations with images in a dataset, oldest first."""
     return lookup.generations(dataset)
+
+
+def mines(dataset: Any) -> list[Run]:
+    """Runs that mined images into a dataset, oldest first."""
+    return lookup.mines(dataset)
 
 
 def run_exists(key: str) -> bool:
@@ -220,44 +223,6 @@ def augment(dataset: Any, *, reporter: Reporter, **settings: Any) -> "Augmented"
 
     run = lookup.find(dataset)
     return pipeline.augment(run, dataset=dataset.name, reporter=reporter, **settings)
-
-
-# Mine
-
-RAREST = "rarest"
-
-
-def check_pool(pool: str) -> None:
-    """Raise `UserError` when there is plainly nothing to mine at a place."""
-    collection.check_place(pool)
-
-
-def examples(dataset: Any, run: Run, selected: list[str]) -> dict[str, str]:
-    """What can be looked for, with a title for each: as `images_to_vary`, labels, `RAREST`."""
-    sets = images_to_vary(dataset, selected)
-    sets |= {RAREST: "The rarest class"}
-    names = counts(run).labels
-    return sets | {f"label:{name}": f"Label {name}: {n:,} images" for name, n in names.items()}
-
-
-def mine(
-    dataset: Any, pool: str, *, like: str, selected: list[str], n: int, reporter: Reporter
-) -> "Mined":
-    """Find real images in a pool, and add them to the dataset.
-
-    Args:
-        dataset: the dataset.
-        pool: as for `pipelines.mine.mine`.
-        like: one of `examples`.
-        selected: ids of the selected samples.
-        n: how many, at most.
-        reporter: hears of progress.
-    """
-    from mincurate.pipelines import mine as pipeline
-
-    of: Any = {RAREST: None, "selection": ",".join(selected)}.get(like, like)
-    run = lookup.find(dataset)
-    return pipeline.mine(pool, run, like=of, n=n, dataset=dataset.name, reporter=reporter)
 
 
 # Rebalance

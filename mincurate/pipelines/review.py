@@ -84,7 +84,9 @@ def review(
 
     reporter = choose_reporter(reporter, progress)
     scored = find_run(run, kind=store.SCORE)
+    scored.check_whole_images()
     store.check_scored(scored)
+    scored.check_whole_images()
     if keep == drop:
         raise UserError(f"--keep and --drop are both {keep!r}; give two different tags.")
     tags = current_state.read(scored, reporter=reporter).tags

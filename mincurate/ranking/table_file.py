@@ -25,7 +25,7 @@ def save_table(run: Run, frame: pd.DataFrame) -> None:
 
 
 def save_images(run: Run, frame: pd.DataFrame) -> None:
-    """Write ``images.csv``: one row per image, with its rarest object, the rarest image first."""
+    """Write ``images.csv``: one row per image, with its rarest object or tile, the rarest first."""
     ranked = frame.sort_values("rarity", ascending=False, na_position="last", kind="stable")
     by_image = ranked.groupby("path", sort=False, dropna=False)
     columns = ["rel_path", "label", "rarity", "rarity_class"]
@@ -33,6 +33,7 @@ def save_images(run: Run, frame: pd.DataFrame) -> None:
         by_image[columns].first().rename(columns={"rel_path": "object", "rarity": "rarest_object"})
     )
     rarest.insert(0, "rank", range(1, len(rarest) + 1))
+    rarest["mean_rarity"] = by_image["rarity"].mean()
     rarest["objects"] = by_image.size()
     atomic_files.write_atomically(
         run.path / schema.IMAGES_CSV, rarest.to_csv().encode("utf-8", "backslashreplace")

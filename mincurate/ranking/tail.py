@@ -93,8 +93,8 @@ class LongTail:
 
     @property
     def noun(self) -> str:
-        """What its rows are: ``images`` or ``objects``."""
-        return "images" if self.run.objects is None else "objects"
+        """What its rows are: images, objects or tiles."""
+        return self.run.noun
 
     @property
     def within_label(self) -> bool:

@@ -105,6 +105,5 @@ def pairs(run: Run, ranked: pd.DataFrame) -> list[tuple[str, list[dict[str, Any]
         ]
     most = sorted((p for p in pairs if p["rank"] <= (len(rows) + 1) // 2), key=lambda p: p["rank"])
     least = sorted((p for p in pairs if p not in most), key=lambda p: -p["rank"])
-    noun = "images" if run.objects is None else "objects"
-    groups = [(f"Rarest {noun}", most), (f"Commonest {noun}", least)]
+    groups = [(f"Rarest {run.noun}", most), (f"Commonest {run.noun}", least)]
     return [group for group in groups if group[1]]

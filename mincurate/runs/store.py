@@ -21,6 +21,7 @@ from mincurate.progress import Reporter
 from mincurate.runs import atomic_files as run_files
 from mincurate.runs import schema
 from mincurate.runs.schema import RECORD
+from mincurate.text import noun
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,12 +84,18 @@ class Run:
         where = (self.record.get("source") or {}).get("objects")
         return None if where is None else str(where)
 
+    @property
+    def noun(self) -> str:
+        """What its rows are: images, objects or tiles."""
+        return noun(self.record.get("source") or {})
+
     def check_whole_images(self) -> None:
         """Raise `UserError` where the rows are objects, which cannot be generated or joined."""
         if self.objects is not None:
             raise UserError(
-                f"The run {self.key} ranks objects, and this needs a run of whole images: score "
-                "them without --objects. (New objects: give the command of the run again.)"
+                f"The run {self.key} ranks {self.noun}, and this needs a run of whole images: "
+                f"score them without --{self.noun}. (For new {self.noun} give the command of the "
+                "run again.)"
             )
 
     def update(self, **changes: object) -> None:

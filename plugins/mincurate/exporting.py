@@ -106,13 +106,17 @@ class DeleteRun(Formed):
 
     NAME = "delete_run"
     LABEL = "delete a run"
-    DESCRIPTION = "Delete a run: its files, and its fields, tags and generated samples here"
+    DESCRIPTION = "Delete a run: its files, and its fields, tags, generated and mined samples here"
     ICON = "delete"
     SUBMIT = "Delete"
 
     def form(self, ctx: Any, inputs: types.Object) -> None:
         """Which run, and what is deleted."""
-        runs = [*operators.scored_runs(ctx.dataset), *operators.generations(ctx.dataset)]
+        runs = [
+            *operators.scored_runs(ctx.dataset),
+            *operators.generations(ctx.dataset),
+            *operators.mines(ctx.dataset),
+        ]
         if not runs:
             raise UserError("There is no run of mincurate in this dataset.")
         lines = [(run.key, f"{run.key}: {_kind(run)}") for run in reversed(runs)]
@@ -150,6 +154,8 @@ def _kind(run: Any) -> str:
     record = run.record
     if record.get("kind") == "augment":
         return f"{record['counts']['images']:,} generated images"
+    if record.get("kind") == "mine":
+        return f"{record['counts']['images']:,} mined images"
     return f"scores of {record['counts']['scored']:,} images"
 
 

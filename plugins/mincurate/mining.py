@@ -5,7 +5,7 @@ from typing import Any
 import fiftyone.operators.types as types
 
 from mincurate.errors import UserError
-from mincurate.pipelines import operators
+from mincurate.pipelines import mining_operator, operators
 from mincurate.progress import Reporter
 
 from .forms import choose, notice, try_out, value
@@ -30,8 +30,8 @@ class MineImages(LongRunning):
             description="A folder, s3:// or gs://, a table of paths, or fiftyone:NAME[/VIEW]",
         )
         if place := value(ctx, "pool", ""):
-            try_out(pool, lambda: operators.check_pool(place))
-        choices = operators.examples(ctx.dataset, run, ctx.selected)
+            try_out(pool, lambda: mining_operator.check_pool(place))
+        choices = mining_operator.examples(ctx.dataset, run, ctx.selected)
         choose(inputs, "like", choices.items(), label="Like", default=next(iter(choices)))
         inputs.int("n", default=500, min=1, max=10**6, label="How many, at most")
         notice(
@@ -44,11 +44,11 @@ class MineImages(LongRunning):
     def work(self, ctx: Any, reporter: Reporter) -> dict[str, Any]:
         """Find them, and add them to the dataset."""
         run = operators.find_run(ctx.dataset)
-        choices = operators.examples(ctx.dataset, run, ctx.selected)
+        choices = mining_operator.examples(ctx.dataset, run, ctx.selected)
         like = value(ctx, "like", next(iter(choices)))
         if like not in choices:
             raise UserError(f"There is no image to look for: {like!r} is not one of the choices.")
-        found = operators.mine(
+        found = mining_operator.mine(
             ctx.dataset,
             value(ctx, "pool", ""),
             like=like,

@@ -172,7 +172,7 @@ class LongTail(foo.Panel):
     def on_review(self, ctx: Any) -> Any:
         """Show the page of the review that the tab shows."""
         page = look.review_page(look.review_of(ctx.dataset, look.shown(ctx.dataset)))
-        view = look.of_files(ctx.dataset, page["path"])
+        view = look.of_rows(ctx.dataset, page)
         return self._show(ctx, view, "to review next")
 
     @notifying
@@ -219,7 +219,7 @@ class LongTail(foo.Panel):
     def on_open(self, ctx: Any) -> Any:
         """Click on a picture of the panel: open its sample, or show the object in the grid."""
         tail = look.shown(ctx.dataset)
-        if tail.noun == "objects":
+        if tail.noun != "images":
             view = look.of_rows(ctx.dataset, look.named(tail, ctx.params["name"]))
             return self._show(ctx, view, ctx.params["name"])
         ids = look.ids_of(ctx.dataset, [ctx.params["file"]])

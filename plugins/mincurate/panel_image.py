@@ -19,7 +19,7 @@ SHOWN = {
 
 def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     """Three pictures side by side, and score, rank and classes."""
-    if tail.noun == "objects":
+    if tail.noun != "images":
         _of_object(body, ctx, tail)
         return
     sample = chosen(ctx)
@@ -69,7 +69,7 @@ def _of_object(body: Any, ctx: Any, tail: LongTail) -> None:
 
 def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
     """The pictures."""
-    if tail.noun == "objects":
+    if tail.noun != "images":
         found = look.object_place(ctx.dataset, tail, ctx.selected[-1]) if ctx.selected else None
         if found is None or not tail.record.get("model"):
             return {}

@@ -13,7 +13,7 @@ LINE = 10
 
 def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     """What was learned, and the page."""
-    if tail.noun == "objects":
+    if tail.noun != "images":
         text(body, "none", "A review learns from verdicts on whole images only.")
         return
     review = look.review_of(ctx.dataset, tail)
@@ -35,7 +35,7 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
 
 def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
     """The pictures of the page."""
-    if tail.noun == "objects":
+    if tail.noun != "images":
         return {}
     page = look.review_page(look.review_of(ctx.dataset, tail))
     images: dict[str, Any] = {}

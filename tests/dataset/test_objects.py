@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import fiftyone as fo
 import numpy as np
 import pandas as pd
 import pytest
@@ -216,3 +217,27 @@ def test_what_the_user_has_is_not_overwritten(scenes, network, tmp_path):
         mincurate.score("fiftyone:user-rarity", objects="boxes", **arguments)
     with pytest.raises(UserError, match="fields of detections or polylines: boxes"):
         mincurate.score("fiftyone:user-rarity", objects="ground_truth", **arguments)
+
+
+def test_tiles_have_ranks_and_each_image_a_map_of_them(scenes, network, tmp_path, monkeypatch):
+    monkeypatch.setenv("MINCURATE_HOME", str(tmp_path / "home"))
+    dataset = fo.Dataset.from_images([str(path) for path in sorted(scenes.glob("*.png"))])
+    dataset.persistent = True
+    how = {"tiles": "48", "quick": True, "embedding": network, "umap": False}
+    result = mincurate.score(dataset, **how)
+    assert (result.run.noun, len(result.frame)) == ("tiles", 4 * SCENES)
+    dataset.reload()
+    rarest = dataset.sort_by("rarest_object", reverse=True).first()
+    assert rarest.filepath.endswith("07.png")
+    np.testing.assert_array_equal(
+        np.unravel_index(rarest.rarity_map.map.argmax(), rarest.rarity_map.map.shape), (1, 0)
+    )
+    assert rarest.rarity_map.map.shape == (2, 2)
+    patches = dataset.load_saved_view("rarest-objects")
+    assert len(patches) == 4 * SCENES and patches.first().filepath == rarest.filepath
+    table = pd.read_csv(result.run.path / "images.csv")
+    assert table["path"][0] == rarest.filepath and table["objects"].eq(4).all()
+    assert table["mean_rarity"].between(0, 1).all()
+    mincurate.delete(result.run)
+    dataset.reload()
+    assert set(dataset.get_field_schema()) == set(fo.Dataset().get_field_schema())

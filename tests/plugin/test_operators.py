@@ -335,6 +335,20 @@ def test_more_like_the_selected_and_the_tagged(dataset, generated):
     assert len(store.find(generation["run"]).record["settings"]["like"]) == 1
 
 
+def test_real_images_are_mined_from_a_pool_and_the_form_says_where_there_is_none(dataset, tmp_path):
+    said = wrong(form("mine_images", dataset, pool="/nowhere/at/all"))
+    assert said["pool"].startswith("/nowhere/at/all does not exist")
+    shown = form("mine_images", dataset, pool=str(tmp_path))
+    assert wrong(shown) == {} and "label:cross" in shown["like"].type.values
+    draw_shapes(tmp_path, discs=40, crosses=14)  # the first ones are those of the run
+    before = len(dataset)
+    done = run("mine_images", dataset, pool=str(tmp_path), like="label:cross", n=3)
+    assert done["images"] == 3 and "saved view mined" in done["message"]
+    assert len(dataset) == before + 3 and len(dataset.load_saved_view("mined")) == 3
+    run("delete_run", dataset, run=done["run"])
+    assert len(dataset) == before
+
+
 def test_the_plan_shows_what_is_missing_and_writes_weights(dataset, tmp_path):
     shown = form("rebalance_plan", dataset, by="label", to="uniform")
     row = re.search(

@@ -367,6 +367,25 @@ def test_verdicts_are_tags_and_the_review_counts_them(panel, scored):
     assert panel.dataset.match_tags(KEEP_TAG).values("filepath") == paths[1:2]
 
 
+def test_a_review_shows_what_is_like_the_kept_images_and_how_many_are_left(planted):
+    panel = Client(fo.load_dataset("panel-planted"))
+    panel("on_tab", tab="review")
+    shown, _ = files(panel)
+    assert len(shown) == 40 and "0 kept and 0 dropped" in panel.texts()["review.words"]
+    panel("on_review")
+    assert panel.shown() == shown
+    red = planted["path"][:GROUP].tolist()
+    panel("on_verdict", selected=panel.ids(red[:3]), tag=KEEP_TAG)
+    panel("on_verdict", selected=panel.ids(planted["path"][20:30]), tag=DROP_TAG)
+    assert "3 kept and 10 dropped. About" in panel.texts()["review.words"]
+    shown, sent = files(panel)
+    assert set(red[3:]) <= set(shown[:5]) and all(sent[file] for file in shown)
+    panel("on_next_review", selected=[])
+    again, _ = files(panel)
+    assert len(again) == 40 and not set(again) & set(shown)
+    panel.dataset.untag_samples([KEEP_TAG, DROP_TAG, SEEN_TAG])
+
+
 def test_what_was_seen_counts_and_is_no_verdict(panel, scored):
     paths = ranked(scored)["path"].tolist()
     panel("on_verdict", selected=panel.ids(paths[:2]), tag=SEEN_TAG)
