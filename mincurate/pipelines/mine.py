@@ -242,7 +242,7 @@ def _request(
 ) -> tuple[str, str]:
     """Fingerprints of what decides the pool's vectors, and of what decides the choice."""
     run = base.run
-    network = [embedder.weights_hash, base.vector_side, base.fit, asdict(base.rendering)]
+    network = [embedder.weights_hash, base.vector_side, base.fit, base.rendering.record()]
     network.append(run.record["settings"]["precision"])
     vectors_from = hashing.fingerprint([list(images.unique), network])
     chosen = sorted(base.frame.loc[examples, "content_hash"])
