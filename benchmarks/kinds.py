@@ -52,7 +52,7 @@ def case(images: Pool, embedding: str, common: str, rare: str, seed: int) -> pd.
         [appearance.measure(Image.fromarray(p.transpose(1, 2, 0)))._asdict() for p in pixels]
     )
     frame["planted"] = [*planted, *["blank"] * len(blank)]
-    frame["status"], frame["duplicate_of"] = "ok", None
+    frame["status"], frame["duplicate_of"], frame["reason"] = "ok", None, None
     frame["rel_path"] = [f"{i:06d}" for i in range(len(frame))]
     reference = outliers.reference(map(str, rng.permutation(len(frame))))
     frame["score"] = vector_rarity.measure(vectors, reference).rarity

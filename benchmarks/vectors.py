@@ -48,6 +48,8 @@ def timed(work):
 
 def rates(files, rounds, fewer):
     """Images per second and CPU milliseconds per image of each, and cosines with FiftyOne's."""
+    import torch
+
     from mincurate.compute.device import choose_precision
     from mincurate.features.embedder import load_embedder
     from mincurate.ranking import vectors
@@ -85,14 +87,12 @@ def rates(files, rounds, fewer):
     dataset.delete()
     ours, theirs = results["mincurate, vectors stage"], results["FiftyOne, as called by default"]
     theirs = theirs / np.linalg.norm(theirs, axis=1, keepdims=True)
-    cosines = (ours[:fewer].astype(np.float64) * theirs).sum(1)
     exact = stored(network, None, reading, files[:fewer])
-    float32 = (exact.astype(np.float64) * theirs).sum(1)
-    return figures, {
-        "precision": str(dtype or "float32"),
-        "cosine_min": float(cosines.min()),
-        "cosine_min_float32": float(float32.min()),
-    }
+    cosines = {}
+    for name, rows in ((str(dtype or torch.float32), ours[:fewer]), ("float32", exact)):
+        cosine = (rows.astype(np.float64) * theirs).sum(1)
+        cosines[name] = {"mean": float(cosine.mean()), "least": float(cosine.min())}
+    return figures, cosines
 
 
 def stored(network, dtype, reading, files):
@@ -125,18 +125,21 @@ def fiftyone_dataset(files):
 
 
 def fiftyone_model():
-    """EfficientNet-Lite0 as a FiftyOne model, with the pixels and the pooling of mincurate."""
+    """timm's EfficientNet-Lite0 as a FiftyOne model, with the pixels and pooling of mincurate."""
+    import timm
     import torch
     from fiftyone.utils.torch import TorchImageModel, TorchImageModelConfig
 
-    from mincurate.features import packaged
+    from mincurate.features import backbone, packaged
     from mincurate.features.embedder import summary
     from mincurate.images.decode import fit_image
 
     class Pooled(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.net = packaged.load_efficientnet()
+            self.net = timm.create_model("tf_efficientnet_lite0")
+            weights = backbone.read_weights(packaged.weights_file()).values()
+            self.net.load_state_dict(dict(zip(self.net.state_dict(), weights, strict=True)))
 
         def forward(self, x):
             return summary(self.net.forward_features(x))
@@ -222,7 +225,7 @@ def main():
             table.add_row(name, f"{speed:.1f}", f"{cost:.1f}", f"{ratio:.2f}", f"{by_cpu:.2f}")
         console.print(table)
         console.print(cosines)
-        result |= {"figures": figures, **cosines}
+        result |= {"figures": figures, "cosines": cosines}
     result["peak_mb"] = {count: peak_memory(files, count) for count in options.memory}
     for count, peak in result["peak_mb"].items():
         console.print(f"{count:,} photographs: peak {peak:,.0f} MB, all processes")

@@ -88,7 +88,7 @@ def load_embedder(spec: str, denoiser: Denoiser | None, *, device: str = "cpu") 
         return Embedder(
             packaged.NAME,
             hashing.hash_tensors(lite.state_dict()),
-            by_threes(lambda x: summary(lite.forward_features(x))),
+            by_threes(lambda x: summary(packaged.feature_map(lite, x))),
             packaged.SIDE,
             packaged.SIDE,
             weak=False,

@@ -38,8 +38,7 @@ def weights_file() -> Path | None:
 
 
 def load_efficientnet(device: str = "cpu") -> Any:
-    """The network, in inference mode; ``forward_features`` maps ``(N, 3, 224, 224)`` in [-1, 1]
-    to ``(N, 1280, 7, 7)`` (normalised by ImageNet's mean it would lose 9 points of accuracy).
+    """The network, in inference mode, for `feature_map`.
 
     Raises:
         UserError: the weights are not installed, or are not the published ones.
@@ -62,6 +61,19 @@ def load_efficientnet(device: str = "cpu") -> Any:
     net.load_state_dict(dict(zip(net.state_dict(), published, strict=True)))
     net = _without_batch_norms(net.eval().requires_grad_(False)).to(device)
     return net.to(memory_format=torch.channels_last)
+
+
+def feature_map(net: Any, x: torch.Tensor) -> torch.Tensor:
+    """``(N, 1280, 7, 7)`` of images ``(N, 3, 224, 224)`` in [-1, 1].
+
+    Normalised by ImageNet's mean they would lose 9 points of accuracy. The first layers compute in
+    float32: most of what bfloat16 changes comes from them, and they cost little.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        x = net.blocks[0](net.bn1(net.conv_stem(x.float())))
+    for block in net.blocks[1:]:
+        x = block(x)
+    return net.bn2(net.conv_head(x))
 
 
 def _without_batch_norms(net: Any) -> Any:

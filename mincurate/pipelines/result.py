@@ -29,9 +29,8 @@ class Result:
     stored: str = ""
 
     def __repr__(self) -> str:
-        scored, shown = self.run.record["counts"]["scored"], f" in {self.dataset!r}"
-        noun = self.run.noun
-        return f"<Result {self.run.key}: {scored:,} {noun} scored{shown if self.dataset else ''}>"
+        scored = f"{self.run.record['counts']['scored']:,} {self.run.noun} scored"
+        return f"<Result {self.run.key}: {scored}{f' in {self.dataset!r}' if self.dataset else ''}>"
 
     def _repr_html_(self) -> str:
         """For a notebook: the rarest images, and how far to trust that they are."""

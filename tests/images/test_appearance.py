@@ -62,6 +62,7 @@ def test_every_size_can_be_measured(size):
 def table(**columns):
     n = len(next(iter(columns.values())))
     usual = {"status": ["ok"] * n, "duplicate_of": [None] * n, "contrast": [0.2] * n}
+    usual["reason"] = [None] * n
     return pd.DataFrame(usual | {"sharpness": [1.0] * n} | columns)
 
 
