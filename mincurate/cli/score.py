@@ -168,7 +168,7 @@ Embedding = Annotated[
 Vectors = Annotated[
     str | None,
     typer.Option(
-        help="Your own vectors: FILE (npy, npz, parquet, csv), fiftyone:FIELD or brain:KEY.",
+        help="Your own vectors instead: FILE (npy, npz, parquet, csv), fiftyone:FIELD, brain:KEY.",
         rich_help_panel=METHOD,
     ),
 ]
