@@ -31,12 +31,12 @@ def rate(threads, seconds):
 
     import torch
 
-    from mincurate.diffusion import train_denoiser
+    from mincurate.diffusion import train_denoiser, training_plan
 
     if threads:
         torch.set_num_threads(threads)
     images = np.random.default_rng(0).integers(0, 256, (256, 3, 32, 32), np.uint8)
-    training = train_denoiser.Training(32, train_denoiser.around(0.16), steps=10**6)
+    training = train_denoiser.Training(32, training_plan.around(0.16), steps=10**6)
     with tempfile.TemporaryDirectory() as folder:
         trainer = train_denoiser.DenoiserTrainer(
             images, Path(folder), training, None, "cpu", train_denoiser.SILENT

@@ -107,7 +107,7 @@ def main():
     from sklearn.neighbors import LocalOutlierFactor
 
     from mincurate.compute import device
-    from mincurate.diffusion import models, train_denoiser
+    from mincurate.diffusion import models, train_denoiser, training_plan
     from mincurate.features import embedder as embedders
     from mincurate.features import perceptual
     from mincurate.images import collection
@@ -177,7 +177,7 @@ def main():
         add("complexity (control)", "pixels", None, None, complexity)
         rivals_done = set()
         for minutes in options.minutes:
-            model = trained(minutes, train_denoiser.around(0.16))
+            model = trained(minutes, training_plan.around(0.16))
             everything = trained(minutes, None) if options.all_levels else None
             for spec in options.perceptual:
                 distance = perceptual.load_perceptual(spec, model)

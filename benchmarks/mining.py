@@ -76,7 +76,8 @@ def measure(images: Pool, options: argparse.Namespace) -> list[dict[str, object]
                 for way, scores in ways(images.vectors[examples], others, candidates):
                     first = np.argsort(-scores)[:FIRST]
                     if way == "mincurate":
-                        first = mining.best(scores, candidates.__getitem__, present, FIRST)
+                        limit = mining.near_copy_similarity(present)
+                        first = mining.best(scores, candidates.__getitem__, present, FIRST, limit)
                     seconds = time.monotonic() - started
                     precision = float(right[first].mean())
                     row = {"of": name, "kinds": count, "seed": seed, "way": way}

@@ -172,7 +172,7 @@ def prepare(source, folder, images, steps, model):
     """Decode the images and take a model, or train one briefly: weights do not change its speed."""
     import shutil
 
-    from mincurate.diffusion import train_denoiser
+    from mincurate.diffusion import train_denoiser, training_plan
     from mincurate.images import collection
 
     if source is None:
@@ -182,9 +182,8 @@ def prepare(source, folder, images, steps, model):
         what = f"{images} made-up images"
     else:
         opened = collection.open_collection(source, max_images=images)
-        pixels = np.array(
-            collection.training_pixels(opened, size=32, fit="crop", seed=0, workers=2)[:images]
-        )
+        _, pixels = collection.training_pixels(opened, size=32, fit="crop", seed=0, workers=2)
+        pixels = pixels[:images]
         what = f"{len(pixels)} images of {source}"
     np.save(folder / "pixels.npy", pixels)
     if model:
@@ -193,7 +192,7 @@ def prepare(source, folder, images, steps, model):
     train_denoiser.train(
         pixels,
         folder / "model",
-        train_denoiser.Training(32, train_denoiser.around(0.16), steps=steps),
+        train_denoiser.Training(32, training_plan.around(0.16), steps=steps),
     )
     return what
 

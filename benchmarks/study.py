@@ -174,11 +174,11 @@ def trained(images: Pool, case: Planted, steps: int, seed: int, sigmas="around")
     """A denoiser of the images of a case, trained for ``sigmas``: by default, for scoring."""
     import tempfile
 
-    from mincurate.diffusion import train_denoiser
+    from mincurate.diffusion import train_denoiser, training_plan
     from mincurate.terminal import Terminal
 
     with tempfile.TemporaryDirectory() as folder:
-        levels = train_denoiser.around(SIGMA) if sigmas == "around" else sigmas
+        levels = training_plan.around(SIGMA) if sigmas == "around" else sigmas
         plan = train_denoiser.Training(32, levels, steps=steps, seed=seed)
         pixels = np.ascontiguousarray(images.pixels[case.rows])
         return train_denoiser.train(pixels, Path(folder) / "model", plan, reporter=Terminal())

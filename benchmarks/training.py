@@ -90,13 +90,13 @@ def plain(options):
 def ours(options):
     """Images a second of `train_denoiser`, as the command line runs it."""
     from mincurate.compute import device
-    from mincurate.diffusion import train_denoiser
+    from mincurate.diffusion import train_denoiser, training_plan
     from mincurate.images import collection
 
     device.keep_freed_memory()
     files = [(str(path), str(path)) for path in paths_of(options.source)]
     plan = train_denoiser.Training(
-        SIDE, train_denoiser.around(0.16), steps=options.steps, batch_size=options.batch
+        SIDE, training_plan.around(0.16), steps=options.steps, batch_size=options.batch
     )
     import numpy as np
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mincurate.diffusion.denoiser import Denoiser
+    from mincurate.diffusion.pixel_blocks import PixelBlockUNet
     from mincurate.errors import UserError
     from mincurate.pipelines.augment import augment, guide
     from mincurate.pipelines.augment_settings import AugmentSettings, GuideSettings
@@ -32,6 +33,7 @@ __all__ = [
     "EvaluateSettings",
     "GuideSettings",
     "MineSettings",
+    "PixelBlockUNet",
     "Result",
     "Run",
     "ScoreSettings",
@@ -64,6 +66,8 @@ _HOMES = {
     "EvaluateSettings": "pipelines.evaluate",
     "GuideSettings": "pipelines.augment_settings",
     "MineSettings": "pipelines.mine",
+    "ModelMixin": "diffusion.pixel_blocks",  # diffusers looks for it beside `PixelBlockUNet`
+    "PixelBlockUNet": "diffusion.pixel_blocks",
     "Result": "pipelines.result",
     "Run": "runs.store",
     "ScoreSettings": "pipelines.score_settings",

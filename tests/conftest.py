@@ -203,7 +203,9 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     from mincurate.ranking import shard_loop
 
     network = train_denoiser.new_unet
-    monkeypatch.setattr(train_denoiser, "new_unet", lambda size, _: network(size, (32, 32)))
+    monkeypatch.setattr(
+        train_denoiser, "new_unet", lambda size, _, *more: network(size, (32, 32), *more)
+    )
     monkeypatch.setattr(shard_loop, "SHARD_IMAGES", 8)
 
 

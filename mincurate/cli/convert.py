@@ -56,10 +56,10 @@ def convert(
         mincurate convert celeba.pt celeba --attention-order new
     """
     settings = dict(locals())
-    from mincurate.diffusion import describe
+    from mincurate.diffusion import description
     from mincurate.pipelines import convert as pipeline
     from mincurate.runs.command import quoted
 
     terminal = Terminal()
-    terminal.say(f"Model: {describe.words(pipeline.convert(**settings))}.")
+    terminal.say(f"Model: {description.model_line(pipeline.convert(**settings))}.")
     terminal.say(f"Use it: {quoted('mincurate', 'score', 'PATH', '--model', str(output))}")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -17,12 +18,26 @@ Finding = tuple[str, bool, str]
 """What was checked, whether it works, and the details or how to fix it."""
 
 
-def doctor() -> None:
+def doctor(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="Say what this model is instead: folder, ADM file, hub id or run."),
+    ] = None,
+) -> None:
     """Check what works on this machine, and how to fix the rest.
 
     Checked are packages, device, database, plugin, disk, caches and weights. Exits with 1 when
-    scoring does not work here.
+    scoring does not work here. With a model, only that is read, and what it can do is said.
+
+    Examples:
+
+        mincurate doctor
+
+        mincurate doctor google/ddpm-cifar10-32
     """
+    if model is not None:
+        _describe(model)
+        return
     from rich.table import Table
     from rich.text import Text
 
@@ -42,6 +57,21 @@ def doctor() -> None:
         terminal.warn("Scoring does not work here yet; fix what is marked 'no' in red.")
         raise typer.Exit(1)
     terminal.say("Scoring works here" + ("." if database_works else " with --no-fiftyone."))
+
+
+def _describe(model: str) -> None:
+    """What a model is, what its score means, and whether it can generate."""
+    from mincurate.diffusion import denoiser, description, models
+    from mincurate.diffusion.load import load_denoiser
+
+    terminal = Terminal()
+    loaded = load_denoiser(models.place(model))
+    terminal.say(f"Model: {description.model_line(loaded)}.")
+    terminal.say(description.score_line(loaded, models.SIGMA_PER_PIXEL * loaded.image_size))
+    if denoiser.knows_all_levels(loaded):
+        terminal.say("It was trained on all of its noise levels: it can score and generate.")
+    else:
+        terminal.say("It can score; before it generates, `mincurate augment` trains it further.")
 
 
 def _packages() -> Iterator[Finding]:

@@ -122,7 +122,7 @@ Context = Annotated[
 Tiles = Annotated[
     str | None,
     typer.Option(
-        help="Rank tiles of the images: SIZE or SIZE/STRIDE in px, such as 256/128.",
+        help="Rank tiles, SIZE or SIZE/STRIDE in px, such as 256/128. Default: whole images.",
         rich_help_panel=IMAGES,
     ),
 ]
@@ -168,7 +168,7 @@ Embedding = Annotated[
 Vectors = Annotated[
     str | None,
     typer.Option(
-        help="Your own vectors instead: FILE (npy, npz, parquet, csv), fiftyone:FIELD, brain:KEY.",
+        help="Your own: FILE (npy, npz, parquet, csv), fiftyone:FIELD, brain:KEY. Default: none.",
         rich_help_panel=METHOD,
     ),
 ]

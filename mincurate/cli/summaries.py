@@ -26,7 +26,7 @@ WORDS = ("label", "labels", "image", "measure", "run", "kind", "created", "state
 """Columns of words; all others hold numbers, and their digits stand below each other."""
 
 
-MINED = ("similarity", "label", "image")
+MINED = ("likeness", "similarity", "label", "image")
 REVIEW = ("probability", "rarity", "label", "image")
 
 
@@ -127,7 +127,8 @@ def mined(found: "Mined", reporter: Terminal) -> None:
     table = table_of(f"The {len(frame):,} mined images begin with", MINED)
     for row in frame.head(5).to_dict("records"):
         label = row["proposed_label"] if isinstance(row["proposed_label"], str) else ""
-        table.add_row(f"{row['similarity']:.3f}", cell(label), cell(row["pool_path"]))
+        numbers = (f"{row['likeness']:.2f}", f"{row['similarity']:.3f}")
+        table.add_row(*numbers, cell(label), cell(row["pool_path"]))
     reporter.console.print(table)
     reporter.say(
         f"Similarity to the nearest example: {frame['similarity'].max():.2f} to "

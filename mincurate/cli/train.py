@@ -40,6 +40,14 @@ def train(
             rich_help_panel=BASIC,
         ),
     ] = False,
+    conditional: Annotated[
+        bool,
+        typer.Option(
+            "--conditional",
+            help="Learn the labels, too: images are then scored and generated under theirs.",
+            rich_help_panel=BASIC,
+        ),
+    ] = False,
     max_images: MaxImages = None,
     image_size: ImageSize = None,
     fit: Fit = "crop",
@@ -47,7 +55,7 @@ def train(
 ) -> None:
     """Train a diffusion model on your images, or train one further.
 
-    The model is unconditional. The result is a diffusers pipeline folder for `mincurate score PATH
+    The result is a diffusers pipeline folder for `mincurate score PATH
     --model FOLDER`. Ctrl-C keeps what is done; the same command goes on.
 
     Examples:
@@ -58,12 +66,13 @@ def train(
     """
     settings = settings_of(locals())
     from mincurate.compute.device import keep_freed_memory
+    from mincurate.diffusion import description
     from mincurate.pipelines import train as pipeline
     from mincurate.runs.command import quoted
 
     keep_freed_memory()
     reporter = Terminal()
     trained = pipeline.train(**settings, reporter=reporter)
-    reporter.say(f"Model: {output} ({sum(p.numel() for p in trained.unet.parameters()):,} weights)")
+    reporter.say(f"Model: {description.model_line(trained)}.")
     use = quoted("mincurate", "score", path, "--model", str(output))
     reporter.say(f"Use it: {use}")

@@ -17,8 +17,10 @@ from mincurate.ranking import neighbors
 Vectors = NDArray[np.float32]
 NEAREST = 3
 """Examples whose nearness counts; a mean over more of them misses small kinds."""
-NEAR_COPY = 0.95
-"""Cosine similarity from which two images are near copies (`benchmarks/mining.py`)."""
+NEAR_COPIES = (0.9, 0.98)
+"""Lowest and highest cosine similarity from which two images may be called near copies."""
+RATE = 0.01
+"""Share of the images of a run that may have such a neighbour."""
 OTHERS = 2000
 """Images of the pool, and of the run, that stand for what is not looked for, at most each."""
 CHUNK = 4096
@@ -114,9 +116,23 @@ def similarity_among(examples: Vectors) -> float:
     return float(1 - (distance**2).mean() / 2)
 
 
-def distinct(
-    vectors: Vectors, present: Vectors, most: int, near_copy: float = NEAR_COPY
-) -> NDArray[np.int64]:
+def near_copy_similarity(vectors: Vectors) -> float:
+    """Cosine similarity from which two images are near copies of each other.
+
+    The one that few (`RATE`) images of a run exceed, within `NEAR_COPIES`: some networks give
+    different images similar vectors, and some runs hold many near copies.
+
+    Args:
+        vectors: ``(N, d)`` of length 1, of the run.
+    """
+    some = sample(vectors)
+    if len(some) < 2:
+        return NEAR_COPIES[1]
+    cosine = 1 - neighbors.neighbor_distance(some, 1) ** 2 / 2
+    return float(np.clip(np.quantile(cosine, 1 - RATE), *NEAR_COPIES))
+
+
+def distinct(vectors: Vectors, present: Vectors, most: int, near_copy: float) -> NDArray[np.int64]:
     """Rows that are near copies neither of what is present nor of an earlier row, in order.
 
     Args:
@@ -143,6 +159,7 @@ def best(
     read: Callable[[NDArray[np.int64]], Vectors],
     present: Vectors,
     most: int,
+    near_copy: float,
 ) -> NDArray[np.int64]:
     """The ``most`` images with the highest scores that are no near copies, highest first.
 
@@ -151,11 +168,12 @@ def best(
         read: vectors ``(m, d)`` of some rows of the pool: only candidates are held in memory.
         present: ``(N, d)``, what they must not be copies of.
         most: how many.
+        near_copy: cosine similarity from which two images are near copies.
     """
     chosen = np.array([], np.int64)
     for rows in _blocks(scores, 2 * most):
         vectors = read(rows)
-        new = rows[distinct(vectors, present, most - len(chosen))]
+        new = rows[distinct(vectors, present, most - len(chosen), near_copy)]
         chosen = np.concatenate([chosen, new])
         if len(chosen) >= most:
             break

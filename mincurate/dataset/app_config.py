@@ -97,6 +97,7 @@ MINED = "mined"
 MINED_FIELDS: dict[str, tuple[str, str, bool]] = {
     "mined_by": ("str", "Run that found a mined image", True),
     "mined_from": ("str", "Where a mined image is from", False),
+    "mined_likeness": ("float", "How much a mined image is like the examples", True),
     "mined_similarity": (
         "float",
         "Cosine similarity of a mined image to its nearest example, -1 to 1",
@@ -166,9 +167,9 @@ def save_synthetic_view(dataset: Any) -> None:
 
 
 def save_mined_view(dataset: Any) -> None:
-    """Save the view of the mined images, the most similar first."""
+    """Save the view of the mined images, the most like the examples first."""
     ownership.claim(dataset, views=[MINED])
-    view = parts.mined(dataset).sort_by("mined_similarity", reverse=True)
+    view = parts.mined(dataset).sort_by("mined_likeness", reverse=True)
     dataset.save_view(MINED, view, description="Mined images, for review", overwrite=True)
 
 

@@ -93,7 +93,7 @@ def remove_from_dataset(name: str, key: str, reporter: Reporter = SILENT) -> boo
         removal.clear(dataset, key)
     # The other runs are shown before this one is forgotten: if that fails, it can be done again.
     if others:
-        if not any(_of_objects(dataset, other) for other in others):
+        if not any(object_ranks.of_objects(dataset, other) for other in others):
             with quiet():
                 object_ranks.strip(dataset)
         _show_others(dataset, others, reporter)
@@ -107,11 +107,6 @@ def remove_from_dataset(name: str, key: str, reporter: Reporter = SILENT) -> boo
         ownership.copy(dataset)
         removal.finish(dataset)
     return True
-
-
-def _of_objects(dataset: Any, key: str) -> bool:
-    """Whether a run that was written to the dataset ranked objects."""
-    return dataset.has_run(key) and bool(getattr(dataset.get_run_info(key).config, "objects", None))
 
 
 def _show_others(dataset: Any, keys: list[str], reporter: Reporter) -> None:

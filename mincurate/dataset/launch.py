@@ -6,11 +6,14 @@ import socket
 import time
 from urllib.parse import quote
 
-from mincurate.dataset import database, ownership
+from mincurate.dataset import database, object_ranks, ownership
 from mincurate.dataset.app_config import BRAIN_KEY, WORKSPACE, workspace
 from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs import command
+
+RANKED = "rarest-first"
+"""The saved view of the ranked images."""
 
 
 def open_app(
@@ -42,7 +45,9 @@ def open_app(
     os.environ.setdefault("FIFTYONE_PLUGINS_CACHE_ENABLED", "true")
     database.check_database()
     dataset = database.load(name)
-    if "rarest-first" not in ownership.read(dataset).views:
+    entries = ownership.read(dataset)
+    view = object_ranks.VIEW if object_ranks.of_objects(dataset, entries.current) else RANKED
+    if view not in entries.views:
         score = command.quoted("mincurate", "score", f"fiftyone:{name}")
         raise UserError(f"The dataset {name!r} has no scores: give them with `{score}`.")
     _check_address(address, port)
@@ -55,7 +60,7 @@ def open_app(
         spaces = dataset.load_workspace(WORKSPACE)
     session = fo.launch_app(
         # By position: FiftyOne takes the dataset's colours only from its first argument.
-        dataset.load_saved_view("rarest-first"),
+        dataset.load_saved_view(view),
         spaces=spaces,
         port=port,
         address=address,
@@ -63,7 +68,7 @@ def open_app(
         auto=False,
     )
     host = "localhost" if address in ("0.0.0.0", "::") else address
-    url = f"http://{host}:{port}/datasets/{quote(name, safe='')}?view=rarest-first"
+    url = f"http://{host}:{port}/datasets/{quote(name, safe='')}?view={view}"
     reporter.say(f"The ranked images of {name}: {url}")
     if not remote:
         session.open()

@@ -113,6 +113,7 @@ def _sample(fo: Any, row: dict[Any, Any], run: Run, ids: dict[str, str]) -> Any:
     values = {
         parts.MINED_BY: run.key,
         "mined_from": row["pool_path"],
+        "mined_likeness": float(row["likeness"]),
         "mined_similarity": float(row["similarity"]),
         "nearest_example": row["nearest_example"],
         "nearest_example_id": ids.get(row["nearest_example"]),

@@ -30,6 +30,13 @@ ATTRIBUTES = (
 BATCH = 2000
 
 
+def of_objects(dataset: Any, key: str | None) -> bool:
+    """Whether a run that was written to the dataset ranked objects."""
+    if key is None or not dataset.has_run(key):
+        return False
+    return getattr(dataset.get_run_info(key).config, "objects", None) is not None
+
+
 def is_own(dataset: Any, record: dict[str, Any]) -> bool:
     """Whether the objects of a run are in our field: not in one of this dataset that was scored."""
     source = record.get("source") or {}

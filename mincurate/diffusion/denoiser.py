@@ -81,6 +81,9 @@ class Denoiser:
         trained_sigmas: the range of noise levels the model was trained on; ``None`` means all.
         bands: channels of an image: RGB, or as many as the images that it was trained on have.
         kind: what it was read from, in words.
+        class_names: labels of the classes of a conditional model, where they are known.
+        null_class: the class that stands for no label; ``None`` where there is none.
+        classes: ``(N,)``, the classes that N images are denoised under; see `under`.
     """
 
     unet: "UNet2DModel"
@@ -91,6 +94,9 @@ class Denoiser:
     trained_sigmas: tuple[float, float] | None = None
     kind: str = "UNet2DModel"
     bands: int = 3
+    class_names: tuple[str, ...] = ()
+    null_class: int | None = None
+    classes: Tensor | None = None
 
     @property
     def sigmas(self) -> Tensor:
@@ -112,6 +118,33 @@ class Denoiser:
         unet = copy.deepcopy(self.unet).to(device)
         return replace(self, unet=unet, alphas_cumprod=self.alphas_cumprod.to(device))
 
+    @property
+    def num_classes(self) -> int:
+        """Classes that the network is conditional on, without the null class; 0 for none."""
+        classes = getattr(self.unet.config, "num_class_embeds", None) or 0
+        return int(classes) - (self.null_class is not None)
+
+    def under(self, classes: Tensor | None) -> "Denoiser":
+        """The model under the condition that N images are of these classes.
+
+        Without a condition images are of the null class; where the network has none, it gets the
+        embedding of the noise level alone.
+
+        Args:
+            classes: ``(N,)``; negative ones are the null class. ``None`` is no condition.
+        """
+        if classes is not None:
+            if self.null_class is not None:
+                classes = torch.where(classes < 0, self.null_class, classes)
+            classes = classes.to(self.device)
+        return replace(self, classes=classes)
+
+    def _classes(self, count: int) -> Tensor | None:
+        """The class of each of ``count`` images, ``(count,)``."""
+        if self.classes is None and self.null_class is not None:
+            return torch.full((count,), self.null_class, device=self.device)
+        return self.classes
+
     def timestep(self, sigma: float) -> int:
         """The timestep whose noise level is nearest to ``sigma`` on a logarithmic scale."""
         return int((self.sigmas.log() - torch.tensor(sigma).log()).abs().argmin())
@@ -127,7 +160,16 @@ class Denoiser:
             x: ``(N, 3, H, W)``, variance-exploding form.
             timesteps: ``(N,)`` integers; ``sigma`` is ``self.sigmas[timesteps]``.
         """
-        return self._unfold(self.unet(self._fold(x, timesteps), timesteps).sample)
+        return self._unfold(self._output(x, timesteps))
+
+    def _output(self, x: Tensor, timesteps: Tensor) -> Tensor:
+        """All that the network returns, pixel blocks folded into channels."""
+        if not self.num_classes:
+            return self.unet(self._fold(x, timesteps), timesteps).sample
+        classes = self._classes(len(x))
+        if classes is None:
+            return self._decode(self.encode(x, timesteps))
+        return self.unet(self._fold(x, timesteps), timesteps, class_labels=classes).sample
 
     def encode(self, x: Tensor, timesteps: Tensor) -> Encoded:
         """The encoder half of `predict`; `decode` is the rest.
@@ -141,6 +183,8 @@ class Denoiser:
         sample = 2 * folded - 1 if unet.config.center_input_sample else folded
         h = unet.conv_in(sample)
         embedded = unet.time_embedding(unet.time_proj(timesteps).to(unet.dtype))
+        if self.num_classes and (classes := self._classes(len(x))) is not None:
+            embedded = embedded + unet.class_embedding(classes)
         residuals, skip = [h], sample
         for block in unet.down_blocks:
             if hasattr(block, "skip_conv"):  # NCSN++'s, which pass a small image on
@@ -156,6 +200,9 @@ class Denoiser:
 
     def decode(self, encoded: Encoded) -> Tensor:
         """What the network predicts from the activations of its encoder half (see `predict`)."""
+        return self._unfold(self._decode(encoded))
+
+    def _decode(self, encoded: Encoded) -> Tensor:
         unet, h, residuals = self.unet, encoded.deepest, encoded.residuals
         skip = None
         for block in unet.up_blocks:
@@ -166,7 +213,7 @@ class Denoiser:
                 h = block(h, residuals[-n:], encoded.embedded)
             residuals = residuals[:-n]
         h = unet.conv_out(unet.conv_act(unet.conv_norm_out(h)))
-        return self._unfold(h if skip is None else h + skip)
+        return h if skip is None else h + skip
 
     def _fold(self, x: Tensor, timesteps: Tensor) -> Tensor:
         """The network's input: variance-preserving, pixel blocks folded into channels."""
@@ -190,7 +237,7 @@ class Denoiser:
         -1 the lower and 1 the upper one (Nichol and Dhariwal, 2021, equation 15).
         """
         timesteps = torch.full((len(x),), self.timestep(sigma), device=x.device)
-        output = self.unet(self._fold(x, timesteps), timesteps).sample
+        output = self._output(x, timesteps)
         x0 = self.to_x0(x, self._unfold(output), timesteps).clamp(-1, 1)
         return x0, self._unfold(output[:, output.shape[1] // 2 :])
 
@@ -241,9 +288,16 @@ class Denoiser:
         return hashing.hash_tensors(self.unet.state_dict(), head)
 
     def save(self, folder: Path) -> None:
-        """Write the model as a diffusers pipeline folder (safetensors)."""
+        """Write the model as a diffusers pipeline folder (safetensors).
+
+        ``DDPMPipeline.from_pretrained(folder)()`` makes pictures; of a model on pixel blocks, where
+        ``import mincurate`` came before.
+        """
         from diffusers import DDPMPipeline, DDPMScheduler
 
+        from mincurate.diffusion.pixel_blocks import PixelBlockUNet
+
+        unet = PixelBlockUNet.around(self.unet, self.patch) if self.patch > 1 else self.unet
         scheduler = DDPMScheduler(
             trained_betas=betas(self.alphas_cumprod).tolist(),
             num_train_timesteps=len(self.alphas_cumprod),
@@ -251,7 +305,7 @@ class Denoiser:
             variance_type="learned_range" if self.learns_variance else "fixed_small",
         )
         try:
-            DDPMPipeline(unet=self.unet, scheduler=scheduler).save_pretrained(folder)
+            DDPMPipeline(unet=unet, scheduler=scheduler).save_pretrained(folder)
         except SafetensorError as error:  # raised on a full disk
             raise OSError(errno.EIO, str(error), str(folder)) from error
         # On the disk before a marker says that the model is complete.

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from mincurate.compute.device import out_of_memory
-from mincurate.diffusion import adm, hub, model_folder
+from mincurate.diffusion import hub, model_folder
 from mincurate.diffusion.channels_last import channels_last
 from mincurate.diffusion.denoiser import PREDICTION_TYPES, Denoiser
-from mincurate.diffusion.model_folder import READS, WEIGHTS, ModelFolder
+from mincurate.diffusion.model_folder import WEIGHTS, ModelFolder
 from mincurate.errors import UserError, reason
 from mincurate.runs.schema import MODEL_RECORD
 
@@ -45,6 +45,8 @@ def load_denoiser(model: str, device: str = "cpu") -> Denoiser:
     Raises:
         UserError: there is no such model, or mincurate cannot use it.
     """
+    from mincurate.diffusion import adm
+
     path = Path(model).expanduser()
     return prepare(adm.load(path) if path.is_file() else _from_folder(path, model), device)
 
@@ -80,8 +82,20 @@ def _from_folder(folder: Path, model: str) -> Denoiser:
     bands = _bands(parts.root)
     unet = _load_unet(parts.unet, model)
     alphas_cumprod, prediction_type = _read_schedule(parts, model)
-    trained = _trained_sigmas(parts.root, model)
-    return Denoiser(unet, alphas_cumprod, prediction_type, model, 0, trained, bands=bands)
+    trained, names = _training(parts.root, model)
+    classes = unet.config.num_class_embeds
+    null_class = len(names) if names and classes == len(names) + 1 else None
+    return Denoiser(
+        unet=unet,
+        alphas_cumprod=alphas_cumprod,
+        prediction_type=prediction_type,
+        name=model,
+        image_size=0,  # `prepare` reads it
+        trained_sigmas=trained,
+        class_names=names,
+        null_class=null_class,
+        bands=bands,
+    )
 
 
 def _from_hub(model: str) -> ModelFolder:
@@ -101,6 +115,8 @@ def _from_hub(model: str) -> ModelFolder:
 def _load_unet(folder: Path, name: str) -> "UNet2DModel":
     from diffusers import UNet2DModel
 
+    from mincurate.diffusion.pixel_blocks import PixelBlockUNet
+
     variants = model_folder.variants(folder)
     whole = [p for kind in ("safetensors", "bin") for p in folder.glob(f"{WEIGHTS}.{kind}*")]
     if not whole and len(variants) > 1:
@@ -110,8 +126,10 @@ def _load_unet(folder: Path, name: str) -> "UNet2DModel":
         )
     if not whole and not variants:
         raise UserError(f"The model {name} has no weights: there is no {WEIGHTS}.safetensors.")
+    kind = model_folder.read_json(folder / model_folder.CONFIG, name).get("_class_name")
+    network_class = PixelBlockUNet if kind == PixelBlockUNet.__name__ else UNet2DModel
     try:
-        unet, info = UNet2DModel.from_pretrained(
+        unet, info = network_class.from_pretrained(
             str(folder),
             variant=None if whole else variants[0],
             use_safetensors=any(folder.glob("*.safetensors*")),
@@ -135,7 +153,7 @@ def _load_unet(folder: Path, name: str) -> "UNet2DModel":
             f"The weights of {name} do not fit its {model_folder.CONFIG}, which has no place for "
             f"{len(info['unexpected_keys'])} of the tensors, such as {info['unexpected_keys'][0]}."
         )
-    return unet
+    return unet.unet if isinstance(unet, PixelBlockUNet) else unet
 
 
 def check_finite(weights: Mapping[str, Tensor], what: str) -> None:
@@ -153,9 +171,10 @@ def check_finite(weights: Mapping[str, Tensor], what: str) -> None:
 
 
 def _check_pixels(unet: "UNet2DModel", name: str, bands: int) -> None:
-    if unet.class_embedding is not None:
+    if unet.config.class_embed_type is not None:
         raise UserError(
-            f"The model {name} is class-conditional; {READS}. Train one with `mincurate train`."
+            f"The model {name} takes classes as {unet.config.class_embed_type} embeddings; "
+            "mincurate reads class-conditional models with an embedding for each class."
         )
     if unet.config.time_embedding_type == "fourier":
         raise UserError(
@@ -236,14 +255,16 @@ def _read_schedule(parts: ModelFolder, name: str) -> tuple[Tensor, str]:
     return alphas_cumprod, prediction_type
 
 
-def _trained_sigmas(folder: Path, name: str) -> tuple[float, float] | None:
-    """The noise levels that a model trained by mincurate knows; ``None`` means all."""
+def _training(folder: Path, name: str) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
+    """What a model trained by mincurate knows: noise levels (``None`` means all), and classes."""
     if not (folder / MODEL_RECORD).is_file():
-        return None
-    sigmas = model_folder.read_json(folder / MODEL_RECORD, name).get("trained_sigmas")
+        return None, ()
+    record = model_folder.read_json(folder / MODEL_RECORD, name)
     try:
-        return (float(sigmas[0]), float(sigmas[1])) if sigmas else None
-    except (TypeError, ValueError, LookupError):
+        sigmas = record.get("trained_sigmas")
+        names = tuple(map(str, record.get("training", {}).get("class_names", ())))
+        return (float(sigmas[0]), float(sigmas[1])) if sigmas else None, names
+    except (TypeError, ValueError, LookupError, AttributeError):
         raise UserError(f"The model {name} has a damaged file {MODEL_RECORD}.") from None
 
 

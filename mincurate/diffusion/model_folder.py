@@ -12,7 +12,10 @@ JSON_FILES = [INDEX, CONFIG, SCHEDULE, f"unet/{CONFIG}", f"scheduler/{SCHEDULE}"
 WEIGHTS = "diffusion_pytorch_model"
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".pkl", ".bin", ".safetensors")
 """Single files in which other programs keep weights."""
-READS = "mincurate reads unconditional pixel models: diffusers UNet2DModel, and ADM's .pt files"
+READS = (
+    "mincurate reads pixel models, unconditional or class-conditional: diffusers UNet2DModel and "
+    "ADM's .pt files"
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def examine(folder: Path, name: str) -> ModelFolder:
     if not (unet / CONFIG).is_file():
         raise UserError(_not_a_model(folder, name))
     kind = read_json(unet / CONFIG, name).get("_class_name", "UNet2DModel")
-    if kind != "UNet2DModel":
+    if kind not in ("UNet2DModel", "PixelBlockUNet"):
         raise UserError(f"The model {name} is of the class {kind}; {READS}.")
     if (root / "scheduler" / SCHEDULE).is_file():
         return ModelFolder(root, unet, root / "scheduler" / SCHEDULE)

@@ -44,7 +44,7 @@ def trained_model(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with digests.held(Run(folder)):
-            pixels = collections.training_pixels(
+            _, pixels = collections.training_pixels(
                 collection, size=plan.image_size, fit=fit, seed=plan.seed, workers=workers
             )
             return train_denoiser.train(
@@ -108,6 +108,7 @@ def model_record(denoiser: Denoiser, *, trained_here: bool) -> dict[str, Any]:
         "hash": denoiser.content_hash(),
         "image_size": denoiser.image_size,
         "prediction_type": denoiser.prediction_type,
+        "num_classes": denoiser.num_classes,
         "parameters": sum(p.numel() for p in denoiser.unet.parameters()),
         "trained_here": trained_here,
         "trained_images": training.get("images_seen"),

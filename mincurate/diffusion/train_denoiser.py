@@ -1,4 +1,4 @@
-"""Train an unconditional denoiser on a folder's own images, within a budget of minutes.
+"""Train a denoiser on a folder's own images, within a budget of minutes.
 
 A score needs one noise level, so a model trained only to score sees the levels around it: from a
 little below to some ten times above, where it learns what the coarse structure of an image is. A
@@ -7,9 +7,9 @@ model that is to generate sees all levels, most often those at which an image ta
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,13 +23,14 @@ from mincurate.compute import ray_train
 from mincurate.compute.device import reduced_precision
 from mincurate.compute.ray_map import Cluster
 from mincurate.compute.ray_train import ALONE, Team
-from mincurate.diffusion import denoiser
+from mincurate.diffusion import conditions, denoiser
 from mincurate.diffusion.channels_last import channels_last
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.denoising_loss import denoising_loss
 from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.noise_levels import level_weights
 from mincurate.diffusion.training_loop import GradientLimit, Trainer
+from mincurate.diffusion.training_plan import Training
 from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs.atomic_files import write_atomically
@@ -44,60 +45,17 @@ DIVERGED = 1.3
 """Held-out and training error this many times the best mean that the training ran away.
 
 Both, because the held-out error alone also rises when a model memorises its images."""
-SCORING_LEVELS = (0.6, 9.0)
-"""A model for scoring at sigma is trained from 0.6 to 9 times sigma.
-
-Measured against narrower ranges and all levels by ``benchmarks/tried.py``, and against all levels
-for the same minutes by ``benchmarks/detection.py --all-levels``."""
+LABELS_DROPPED = 0.1
+"""Share of the images whose label a class-conditional model does not see, so that it learns the
+distribution of all images, too (Ho and Salimans, "Classifier-Free Diffusion Guidance", 2021)."""
 
 
-def around(sigma: float) -> tuple[float, float]:
-    """The noise levels to train for scoring at ``sigma``."""
-    return SCORING_LEVELS[0] * sigma, SCORING_LEVELS[1] * sigma
-
-
-@dataclass(frozen=True)
-class Training:
-    """What decides a training, besides the images.
-
-    Attributes:
-        image_size: side of the square images, in pixels; a multiple of 8.
-        sigmas: lowest and highest noise level, drawn uniformly over the timesteps between;
-            ``None`` trains all levels (see `noise_levels`) and mirrors no image: mirrored
-            ones would be generated, too.
-        minutes: budget; turned into a number of steps by a measurement before the first step.
-        steps: exact number of steps, in place of ``minutes``.
-        batch_size: images per step. Few on a CPU, where a step costs what its images cost: it is
-            steps that count (measured: 960 steps of 4 images end at the error of 950 steps of 32).
-        learning_rate: peak of a cosine schedule after a short warm-up (AdamW).
-        channels: width of the UNet at each resolution.
-        seed: random seed.
-        bands: channels of the images; whoever names the images has named them, too.
-    """
-
-    image_size: int
-    sigmas: tuple[float, float] | None
-    minutes: float = 10.0
-    steps: int | None = None
-    batch_size: int = 8
-    learning_rate: float = 2e-3
-    channels: tuple[int, ...] = (64, 128, 192)
-    seed: int = 0
-    bands: int = field(default=3, repr=False)
-
-    def __post_init__(self) -> None:
-        # The plan's text is part of a folder's name: 10 minutes must be the plan of 10.0.
-        object.__setattr__(self, "minutes", float(self.minutes))
-
-    @classmethod
-    def of(cls, record: dict[str, Any]) -> "Training":
-        """From the `record` of a finished training."""
-        about = record["training"]
-        sigmas = tuple(about["sigmas"]) if about["sigmas"] else None
-        return cls(**about | {"sigmas": sigmas, "channels": tuple(about["channels"])})
-
-
-def new_unet(image_size: int, channels: tuple[int, ...], bands: int = 3) -> "UNet2DModel":
+def new_unet(
+    image_size: int,
+    channels: tuple[int, ...],
+    bands: int = 3,
+    num_class_embeds: int | None = None,
+) -> "UNet2DModel":
     """A small UNet on 2 x 2 pixel blocks: at 32 px it trains 1.5 times as fast as one on pixels."""
     from diffusers import UNet2DModel
 
@@ -111,6 +69,7 @@ def new_unet(image_size: int, channels: tuple[int, ...], bands: int = 3) -> "UNe
         up_block_types=("UpBlock2D",) * len(channels),
         norm_num_groups=32,
         add_attention=False,
+        num_class_embeds=num_class_embeds,
     )
 
 
@@ -120,6 +79,7 @@ def train(
     training: Training,
     *,
     start: Denoiser | None = None,
+    classes: NDArray[np.int64] | None = None,
     device: str = "cpu",
     cluster: Cluster | None = None,
     reporter: Reporter = SILENT,
@@ -127,10 +87,10 @@ def train(
     """Train on ``images`` and save a diffusers pipeline in ``folder``; go on with what is there.
 
     Args:
-        images: ``(N, C, S, S)`` uint8, ``C = training.bands``, ``S = training.image_size``; may
-            be memory-mapped.
+        images: ``(N, C, S, S)`` uint8 of the training's bands and size; may be memory-mapped.
         folder: where the checkpoint and the finished pipeline go.
         start: a model to go on from; a new one is made when absent.
+        classes: ``(N,)``, of the images, for a class-conditional model; -1 where one has none.
         cluster: where workers train together; this process alone when absent. The weights are the
             same but for rounding. All of its nodes must see ``folder`` under the same path.
 
@@ -147,11 +107,16 @@ def train(
         )
     folder.mkdir(parents=True, exist_ok=True)
     if cluster is None:
-        DenoiserTrainer(images, folder, training, start, device, reporter).run()
+        trainer = DenoiserTrainer(
+            images, folder, training, start, device, reporter, classes=classes
+        )
+        trainer.run()
     else:
         origin = start and start.copy_on("cpu")
         ray_train.on_ray(
-            partial(_work, folder=folder.resolve(), training=training, start=origin),
+            partial(
+                _work, folder=folder.resolve(), training=training, start=origin, classes=classes
+            ),
             images,
             folder,
             cluster,
@@ -162,19 +127,20 @@ def train(
 
 
 def _work(
+    folder: Path,
+    training: Training,
+    start: Denoiser | None,
+    classes: NDArray[np.int64] | None,
     images: NDArray[np.uint8],
     device: str,
     reporter: Reporter,
     team: Team,
-    *,
-    folder: Path,
-    training: Training,
-    start: Denoiser | None,
 ) -> None:
     """Train as one of a team."""
     if not team.agree(lambda: finished(folder)):  # a worker may die when all is done
         origin = start and start.copy_on(device)
-        DenoiserTrainer(images, folder, training, origin, device, reporter, team).run()
+        trainer = DenoiserTrainer(images, folder, training, origin, device, reporter, team, classes)
+        trainer.run()
 
 
 def finished(folder: Path) -> bool:
@@ -202,9 +168,10 @@ class DenoiserTrainer(Trainer):
         device: str,
         reporter: Reporter,
         team: Team = ALONE,
+        classes: NDArray[np.int64] | None = None,
     ) -> None:
         super().__init__(images, folder, torch.device(device), training, team, reporter)
-        self.start = start
+        self.start, self.classes = start, classes
         self.dtype = reduced_precision(device)
         self.denoiser = _network(training, start, device)
         self.optimizer = self._new_optimizer()
@@ -228,14 +195,21 @@ class DenoiserTrainer(Trainer):
             group["lr"] = self.rate * warm_up * cosine
         size, rows = self.training.batch_size, self.team.rows()
         picks = torch.randint(len(self.train_index), (size,), generator=generator)
-        x0 = self.batch(self.train_index[picks.numpy()][rows])
+        index = self.train_index[picks.numpy()][rows]
+        x0 = self.batch(index)
         flip = (torch.rand(size, 1, 1, 1, generator=generator) < 0.5)[rows].to(self.device)
         if self.training.sigmas is not None:
             x0 = torch.where(flip, x0.flip(3), x0)
         timesteps, eps = (drawn[rows] for drawn in self._draw(x0.shape[1:], generator, size))
 
+        classes = self._classes(index)
+        if classes is not None and self.denoiser.null_class is not None:
+            dropped = (torch.rand(size, generator=generator) < LABELS_DROPPED)[rows]
+            classes = classes.masked_fill(dropped, conditions.NULL)
+
         def loss(part: slice) -> Tensor:
-            return self._loss(x0[part], timesteps[part], eps[part]) * (len(x0[part]) / size)
+            share = len(x0[part]) / size
+            return self._loss(x0, timesteps, eps, classes, part) * share
 
         parameters = list(self.denoiser.unet.parameters())
         value = self.team.add_up(self.parts.backward(loss, len(x0), parameters), parameters)
@@ -257,13 +231,17 @@ class DenoiserTrainer(Trainer):
         )
         return timesteps, torch.randn((size, *shape), generator=generator)
 
-    def _total_loss(self, x0: Tensor, timesteps: Tensor, eps: Tensor, rows: slice) -> float:
-        loss = self._loss(x0[rows], timesteps[rows], eps[rows])
-        return loss.item() * len(x0[rows])
+    def _classes(self, index: NDArray[np.int64]) -> Tensor | None:
+        """The classes of images ``index``, if the model is conditional on them."""
+        return None if self.classes is None else torch.from_numpy(self.classes[index])
 
-    def _loss(self, x0: Tensor, timesteps: Tensor, eps: Tensor) -> Tensor:
-        timesteps, eps = timesteps.to(self.device), eps.to(self.device)
-        return denoising_loss(self.denoiser, x0, timesteps, eps, self.dtype)
+    def _loss(
+        self, x0: Tensor, timesteps: Tensor, eps: Tensor, classes: Tensor | None, rows: slice
+    ) -> Tensor:
+        """Mean loss of the rows of a batch."""
+        model = self.denoiser if classes is None else self.denoiser.under(classes[rows])
+        timesteps, eps = timesteps[rows].to(self.device), eps[rows].to(self.device)
+        return denoising_loss(model, x0[rows], timesteps, eps, self.dtype)
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
@@ -298,7 +276,8 @@ class DenoiserTrainer(Trainer):
                 index = self.held_out[start : start + HELD_OUT_BATCH]
                 x0 = self.batch(index)
                 drawn = self._draw(x0.shape[1:], generator, len(index))
-                error += sum(self.parts.each(partial(self._total_loss, x0, *drawn), len(x0)))
+                loss = partial(self._loss, x0, *drawn, self._classes(index))
+                error += sum(self.parts.each(partial(_total, loss, x0), len(x0)))
         finally:
             self.denoiser.unet.load_state_dict(current)
         return error / len(self.held_out)
@@ -379,7 +358,9 @@ def _network(training: Training, start: Denoiser | None, device: str | torch.dev
     if start is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
-            unet = new_unet(training.image_size, training.channels, training.bands)
+            names = training.class_names
+            with_none = len(names) + 1 if names else None
+            unet = new_unet(training.image_size, training.channels, training.bands, with_none)
         schedule, kind = denoiser.linear_alphas_cumprod(), "epsilon"
     else:
         unet = type(start.unet).from_config(start.unet.config)
@@ -392,8 +373,21 @@ def _network(training: Training, start: Denoiser | None, device: str | torch.dev
         # levels alone, where the two are all but the same, goes over to v.
         kind = "v_prediction"
     unet = channels_last(unet.train().requires_grad_(True).to(device))
-    size, bands = training.image_size, training.bands
-    return Denoiser(unet, schedule, kind, "in training", size, bands=bands)
+    null_class = len(training.class_names) or None if start is None else start.null_class
+    return Denoiser(
+        unet,
+        schedule,
+        kind,
+        "in training",
+        training.image_size,
+        class_names=training.class_names,
+        null_class=null_class,
+        bands=training.bands,
+    )
+
+
+def _total(loss: Callable[[slice], Tensor], x0: Tensor, rows: slice) -> float:
+    return loss(rows).item() * len(x0[rows])
 
 
 def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,10 +13,11 @@ from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.evaluation.metrics import Vectors
-from mincurate.generation import generate, samplers
+from mincurate.generation import generate, labels, samplers
 from mincurate.generation.generate import Starts
+from mincurate.generation.labels import Labels
 from mincurate.progress import Reporter
-from mincurate.ranking import joining
+from mincurate.ranking import joining, reference
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
 from mincurate.runs import atomic_files as run_files
@@ -50,6 +51,7 @@ def make(
         paper=settings.get("preset") == "paper",
     )
     starts = _starts(generation, base, denoiser.image_size) if same_start(generation) else None
+    under = _labels(generation, base, denoiser)
     existing = read_manifest(folder)
     if starts is not None and any("start" not in entry for entry in existing):
         shutil.rmtree(folder)  # an earlier version always started from noise
@@ -69,12 +71,15 @@ def make(
         facts={"sampler": "ddpm", "model": denoiser.content_hash(), "run": generation.key}
         | {key: settings[key] for key in ("solver", "steps")},
         starts=starts,
+        labels=under,
         reporter=reporter,
     )
     files = manifests.files(folder, manifest)
     scored = _scored(folder, [content_hash for content_hash, _ in files])
     if scored is not None:
         return scored
+    names = [entry.get("label") for entry in manifest]
+    scorer = reference.with_labels(scorer, [name for name, _ in files], names)
     frame, vectors = joining.join(base, scorer, files, reporter=reporter)
     run_files.write_vectors(folder / schema.VECTORS, vectors)
     table = pa.Table.from_pandas(frame, preserve_index=False)
@@ -107,6 +112,16 @@ def _starts(generation: Run, base: Base, side: int) -> Starts:
     order = np.roll([row_of[name] for name in cycle], int(settings.get("first", 0)))
     hashes = varied.frame["content_hash"].to_numpy()
     return Starts(varied.pixels(size=side)[order], hashes[order].tolist(), settings["strength"])
+
+
+def _labels(generation: Run, base: Base, denoiser: Denoiser) -> Labels | None:
+    """The labels of the guided images, for as many plain ones."""
+    if not denoiser.num_classes:
+        return None
+    names = [entry["label"] for entry in read_manifest(generation.path)]
+    first = int(generation.record["settings"].get("first", 0))
+    turned = [names[(i - first) % len(names)] for i in range(len(names))]
+    return labels.of(labels.label_classes(denoiser, base), turned)
 
 
 def _model_of(generation: Run, device: str) -> Denoiser:

@@ -20,6 +20,7 @@ from mincurate.compute.device import keep_freed_memory
 from mincurate.compute.ray_map import Cluster
 from mincurate.diffusion.denoiser import to_tensor
 from mincurate.errors import StoppedError, UserError
+from mincurate.generation.labels import Labels
 from mincurate.generation.solvers import OnStep, Sampler
 from mincurate.hashing import content_hash
 from mincurate.progress import SILENT, Advance, Reporter
@@ -71,6 +72,7 @@ def generate(
     facts: dict[str, Any],
     first: int = 0,
     starts: Starts | None = None,
+    labels: Labels | None = None,
     cluster: Cluster | None = None,
     reporter: Reporter = SILENT,
 ) -> list[dict[str, Any]]:
@@ -79,6 +81,7 @@ def generate(
     Args:
         seed: of the generation; image i has the seed `image_seed` (seed, first + i).
         first: how many images of earlier generations with this seed come before.
+        labels: for a class-conditional model.
         facts: entries of every manifest line besides index, file, seed and start.
         cluster: where to compute; this process when absent. Only this process writes.
 
@@ -95,7 +98,7 @@ def generate(
         entries = {e["index"]: e for e in repair(folder) if e["index"] < n}
         batches = enumerate(range(i, min(i + batch_size, n)) for i in range(0, n, batch_size))
         todo = {number: batch for number, batch in batches if not entries.keys() >= set(batch)}
-        make = partial(_make, sampler, starts, seed, first)
+        make = partial(_make, sampler, starts, labels, seed, first)
         with reporter.task("Generating", n) as advance:
             advance(len(entries))
             batches_of_pixels = (
@@ -116,6 +119,8 @@ def generate(
                     if starts is not None:
                         name = starts.names[(first + i) % len(starts.names)]
                         entry |= {"start": name, "strength": starts.strength}
+                    if labels is not None:
+                        entry["label"] = labels.names[(first + i) % len(labels.names)]
                     entries[i] = entry
                     lines.append(entry)
                 append(folder, lines)
@@ -143,6 +148,7 @@ Numbered = Iterator[tuple[int, NDArray[np.uint8]]]
 def _make(
     sampler: Sampler,
     starts: Starts | None,
+    labels: Labels | None,
     seed: int,
     first: int,
     indices: Sequence[int],
@@ -152,6 +158,9 @@ def _make(
     x0 = None
     if starts is not None:
         x0 = to_tensor(starts.pixels[[(first + i) % len(starts.pixels) for i in indices]])
+    if labels is not None:
+        turns = [(first + i) % len(labels.classes) for i in indices]
+        sampler = sampler.under(torch.from_numpy(labels.classes[turns]))
     images = sampler(
         [image_seed(seed, first + i) for i in indices],
         start=x0,

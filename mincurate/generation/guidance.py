@@ -15,7 +15,7 @@ that a guided step costs little more than a plain one.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,11 +33,13 @@ class Guided:
         denoiser: the model; it must know all noise levels.
         log_prob: `Encoded` to ``(N,)``, the log-probability to climb.
         scale: the paper's w.
+        classes: ``(N,)``, that the denoiser is conditional on; see `under`.
     """
 
     denoiser: Denoiser
     log_prob: Callable[[Encoded], Tensor]
     scale: float
+    classes: Tensor | None = None
 
     @property
     def alphas_cumprod(self) -> Tensor:
@@ -54,6 +56,10 @@ class Guided:
         """The denoiser's."""
         return self.denoiser.device
 
+    def under(self, classes: Tensor | None) -> "Guided":
+        """The guided denoiser under a condition, see `Denoiser.under`."""
+        return replace(self, classes=classes)
+
     def denoise(self, x: Tensor, sigma: float) -> Tensor:
         """``D(x, sigma) + sigma^2 * w * grad_x log p``, clamped to [-1, 1], ``(N, 3, H, W)``.
 
@@ -61,7 +67,10 @@ class Guided:
         """
         encoded, gradient = self._encode(x, sigma)
         with torch.no_grad():
-            prediction = self.denoiser.decode(encoded.detach())
+            if self.classes is None:
+                prediction = self.denoiser.decode(encoded.detach())
+            else:
+                prediction = self.denoiser.under(self.classes).predict(x, encoded.timesteps)
             x0 = self.denoiser.to_x0(x, prediction, encoded.timesteps)
             return (x0 + sigma**2 * self.scale * gradient).clamp(-1, 1)
 
@@ -70,7 +79,11 @@ class Guided:
         return self.scale * self._encode(x, sigma)[1]
 
     def _encode(self, x: Tensor, sigma: float) -> tuple[Encoded, Tensor]:
-        """The encoder half's view of ``x``, and ``grad_x log p``."""
+        """The encoder half's view of ``x``, and ``grad_x log p``.
+
+        Without the condition, for which the classifier was not trained: it says which class and
+        which label an image looks to be of.
+        """
         timesteps = torch.full((len(x),), self.denoiser.timestep(sigma), device=x.device)
         with torch.inference_mode(False), torch.enable_grad():
             x = x.detach().clone().requires_grad_()

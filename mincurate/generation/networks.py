@@ -17,6 +17,7 @@ from mincurate.diffusion import models, train_denoiser
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
 from mincurate.generation import classifier as classifiers
+from mincurate.generation import labels as generated_labels
 from mincurate.generation import train_classifier
 from mincurate.generation.classifier import Classifier, ClassifierTraining
 from mincurate.generation.guided_classes import classes_of, labels_of
@@ -80,6 +81,7 @@ class Trainings:
                 folder,
                 plan,
                 start=self.start,
+                classes=generated_labels.classes_of_images(self.start, self.base),
                 device=str(self.start.device),
                 cluster=self.cluster,
                 reporter=reporter,
@@ -175,11 +177,18 @@ def _plan_denoiser(
     return train_denoiser.Training(
         image_size=start.image_size,
         sigmas=None,
+        class_names=_class_names(start, base),
         minutes=TRAIN_MINUTES if minutes is None else minutes,
         steps=steps,
         seed=seed,
         batch_size=models.images_per_step(device, all_levels=True),
     )
+
+
+def _class_names(start: Denoiser, base: Base) -> tuple[str, ...]:
+    """Names of the classes of a conditional model: its own, or those that the run's labels give."""
+    names = {k: name for name, k in generated_labels.label_classes(start, base).items()}
+    return start.class_names or tuple(names.get(k, str(k)) for k in range(start.num_classes))
 
 
 def _plan_classifier(

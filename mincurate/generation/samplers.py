@@ -26,7 +26,7 @@ from mincurate.generation import solvers
 from mincurate.generation.classifier import Classifier
 from mincurate.generation.guidance import Guided, gradient_of, guided
 from mincurate.generation.guided_classes import Target
-from mincurate.generation.solvers import SOLVERS, STEPS, Push, Sampler
+from mincurate.generation.solvers import SOLVERS, STEPS, Denoises, Push, Sampler
 
 GUIDANCE_SCALES = {"minority": 2.0, "self-guided": 0.3}
 """Default guidance scales; the other samplers are not guided."""
@@ -236,7 +236,9 @@ def mean_guidance(model: Guided) -> Push:
     To first order in the step it is the same as the guided denoiser.
     """
 
-    def push(x: Tensor, sigma: float, left: int, generators: list[torch.Generator]) -> Tensor:
+    def push(
+        _: Denoises, x: Tensor, sigma: float, left: int, generators: list[torch.Generator]
+    ) -> Tensor:
         return (1 + sigma**2) ** 0.5 * model.gradient(x, sigma)  # x_t = x / sqrt(1 + sigma^2)
 
     return push
@@ -252,14 +254,15 @@ def self_guidance(
     clamp: bool,
 ) -> Push:
     """The shift that `self_guided` adds to the mean."""
-    reconstruct = denoiser.denoise if clamp else denoiser.reconstruct
     sigma_s = float(denoiser.sigmas[perturb_t])
 
     def push(
-        x: Tensor, sigma: float, left: int, generators: list[torch.Generator]
+        model: Denoises, x: Tensor, sigma: float, left: int, generators: list[torch.Generator]
     ) -> Tensor | None:
         if left % every:
             return None
+        assert isinstance(model, Denoiser)
+        reconstruct = model.denoise if clamp else model.reconstruct
         eps = solvers.draw(generators, tuple(x.shape[1:]), x.device)
 
         def reconstruction_error(y: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ the standard deviation that 250 give, 50 keep 0.92.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,9 +42,6 @@ SPACINGS = ("quadratic", "even")
 """See `timestep_grid`."""
 STEPS = {"ancestral": 250, "ddim": 50, "dpm++": 25, "sde-dpm++": 25}
 """Default number of steps of each solver, measured by `benchmarks/sampling.py`."""
-Push = Callable[[Tensor, float, int, list[torch.Generator]], Tensor | None]
-"""``(x, sigma, steps that follow this one, generators)`` to what the mean of the next ``x_t`` is
-moved by, ``(N, 3, H, W)`` in units of the step's variance; ``None`` leaves the step as it is."""
 OnStep = Callable[[int, int], None]
 """Called after every step with the number done and the number in all."""
 
@@ -66,6 +63,14 @@ class Denoises(Protocol):
 
     def denoise(self, x: Tensor, sigma: float) -> Tensor:
         """``x0hat`` for ``x = x0 + sigma * eps``, ``(N, 3, H, W)``."""
+
+    def under(self, classes: Tensor | None) -> "Denoises":
+        """The same under a condition; see `Denoiser.under`."""
+
+
+Push = Callable[[Denoises, Tensor, float, int, list[torch.Generator]], Tensor | None]
+"""``(denoiser, x, sigma, steps that follow this one, generators)`` to what the mean of the next
+``x_t`` is moved by, ``(N, 3, H, W)`` in units of the step's variance; ``None`` leaves the step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +100,10 @@ class Sampler:
     dtype: torch.dtype | None = None
     spacing: str = "quadratic"
     learned_variance: bool = False
+
+    def under(self, classes: Tensor | None) -> "Sampler":
+        """The sampler of N images of these classes, ``(N,)``; see `Denoiser.under`."""
+        return replace(self, denoiser=self.denoiser.under(classes))
 
     def timesteps(self, strength: float = 1.0) -> list[int]:
         """The timesteps to visit, falling; as many as there are evaluations of the denoiser.
@@ -147,7 +156,8 @@ class Sampler:
             variance: float | Tensor = posterior_variance(a, previous)
             with precision(device.type, self.dtype):
                 output = self._denoise(x, sigma)
-                push = self.push and self.push(x, sigma, len(timesteps) - 1 - i, generators)
+                left = len(timesteps) - 1 - i
+                push = self.push and self.push(self.denoiser, x, sigma, left, generators)
             if self.learned_variance:
                 variance = learned_variance(output[:, 3:], a, previous, alpha_bar[max(i - 1, 0)])
             noise = {"generator": generators} if self.solver in STOCHASTIC else {}

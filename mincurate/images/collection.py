@@ -350,8 +350,11 @@ def read_batches(
 
 def training_pixels(
     collection: Collection, *, size: int, fit: Fit, seed: int, workers: int
-) -> NDArray[np.uint8]:
-    """Decoded images to train on, ``(N, C, size, size)``: as many as `TRAINING_BYTES` hold."""
+) -> tuple[list[str], NDArray[np.uint8]]:
+    """Images to train on: content hashes, and pixels ``(N, C, size, size)``.
+
+    They are as many as `TRAINING_BYTES` hold.
+    """
     files = [(h, source.place) for h, (source, _) in sorted(collection.unique.items())]
     room = max(2, TRAINING_BYTES // (collection.rendering.channels * size * size))
     if room < len(files):
@@ -366,9 +369,10 @@ def training_pixels(
         workers=workers,
     )
     row_of = {h: row for row, (h, _) in enumerate(files)}
-    pixels = np.zeros((len(files), 3, size, size), np.uint8)
+    pixels = np.zeros((len(files), collection.rendering.channels, size, size), np.uint8)
     readable = np.zeros(len(files), bool)
     for hashes, batch, _ in batches:
         rows = [row_of[h] for h in hashes]
         pixels[rows], readable[rows] = batch, True
-    return pixels if readable.all() else pixels[readable]
+    names = [h for (h, _), there in zip(files, readable, strict=True) if there]
+    return names, pixels if readable.all() else pixels[readable]

@@ -21,7 +21,7 @@ from mincurate.curation import gather
 from mincurate.diffusion import models
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.errors import UserError
-from mincurate.generation import generate, samplers
+from mincurate.generation import generate, labels, samplers
 from mincurate.generation.classifier import Classifier
 from mincurate.generation.generate import Starts
 from mincurate.generation.guided_classes import (
@@ -34,6 +34,7 @@ from mincurate.generation.guided_classes import (
     rarest_classes,
 )
 from mincurate.generation.held_out import split
+from mincurate.generation.labels import Labels
 from mincurate.generation.networks import Trainings, plan_trainings
 from mincurate.generation.solvers import Sampler
 from mincurate.pipelines import inspection, new_files, own_vectors
@@ -153,7 +154,10 @@ def augment(
     with digests.held(generation):
         generation.update(**_facts(base, settings, target, denoiser))
         starts = _starts(base, pixels, members, settings) if settings.init == "real" else None
-        manifest = _generate(generation, settings, target, sampler, starts, denoiser, reporter)
+        under = labels.in_turn(denoiser, base, members, settings.seed)
+        manifest = _generate(
+            generation, settings, target, sampler, starts, under, denoiser, reporter
+        )
         judge = _judge(classifier, denoiser, pixels, trainings)
         frame, counts = inspection.inspect(
             generation, base, scorer, target, manifest, judge, reporter
@@ -335,6 +339,7 @@ def _generate(
     target: Target,
     sampler: Sampler,
     starts: Starts | None,
+    under: Labels | None,
     denoiser: Denoiser,
     reporter: Reporter,
 ) -> list[dict[str, Any]]:
@@ -360,6 +365,7 @@ def _generate(
         facts=facts,
         first=settings.first,
         starts=starts,
+        labels=under,
         cluster=_cluster(settings),
         reporter=reporter,
     )

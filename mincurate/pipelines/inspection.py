@@ -15,7 +15,7 @@ from mincurate.evaluation.gate import Gate
 from mincurate.generation.classifier import Classifier, Predicted, predict
 from mincurate.generation.guided_classes import Target
 from mincurate.progress import Reporter
-from mincurate.ranking import joining
+from mincurate.ranking import joining, reference
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
 from mincurate.runs import atomic_files as run_files
@@ -67,9 +67,13 @@ def inspect(
     """
     files = manifests.files(generation.path, manifest)
     base = joining.at_score_size(base, scorer, reporter=reporter)
-    frame, vectors = joining.join(base, scorer, files, reporter=reporter)
     pixels = np.stack([read_png(Path(path)) for _, path in files])
     predicted = judge.predict(target, pixels) if judge else None
+    labels = [entry.get("label") for entry in manifest]
+    if predicted:  # of images that were made without a label
+        labels = [name or other for name, other in zip(labels, predicted.labels, strict=True)]
+    scorer = reference.with_labels(scorer, [name for name, _ in files], labels)
+    frame, vectors = joining.join(base, scorer, files, reporter=reporter)
     gate = _calibrate(base, target, judge)
     verdicts = gates.inspect(gate, base.vectors, vectors, predicted.target if predicted else None)
     frame["reason"] = verdicts["reason"].to_numpy()

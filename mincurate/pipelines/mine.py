@@ -138,13 +138,14 @@ def mine(
         place,
         labels=False,
         background=base.rendering.background,
+        bands=base.rendering.bands,
         workers=settings.workers,
         reporter=reporter,
     )
     reporter.say(describe(images).removesuffix("; no labels.") + ".")
     reporter.say(
-        f"Looking for {settings.n:,} images like {settings.words}, {int(examples.sum()):,} images "
-        f"of run {scored.key}."
+        f"Looking for {settings.n:,} images like {settings.words} ({int(examples.sum()):,} images "
+        f"of run {scored.key})."
     )
     vectors_from, request = _request(base, settings, examples, images, embedder)
     mined = store.begun_or_new(request, settings.resume, reporter, kind=KIND)
@@ -211,7 +212,10 @@ def _examples(base: Base, settings: MineSettings, dataset: str | None) -> NDArra
         members = (frame["label"] == like.removeprefix(LABEL)).fillna(False).to_numpy(bool)
         if not members.any():
             names = ", ".join(sorted(frame["label"].dropna().unique())[:20]) or "none"
-            raise UserError(f"No image of run {base.run.key} has the {like!r}; labels: {names}.")
+            label = like.removeprefix(LABEL)
+            raise UserError(
+                f"No image of run {base.run.key} has the label {label!r}; its labels: {names}."
+            )
         return members
     if isinstance(like, str):
         from mincurate.dataset import generated, lookup
@@ -238,7 +242,7 @@ def _request(
 ) -> tuple[str, str]:
     """Fingerprints of what decides the pool's vectors, and of what decides the choice."""
     run = base.run
-    network = [embedder.weights_hash, base.vector_side, base.fit, asdict(base.rendering)]
+    network = [embedder.weights_hash, base.vector_side, base.fit, base.rendering.record()]
     network.append(run.record["settings"]["precision"])
     vectors_from = hashing.fingerprint([list(images.unique), network])
     chosen = sorted(base.frame.loc[examples, "content_hash"])
@@ -317,7 +321,8 @@ def _choose(
     known, present = _present(base, mined, dataset)
     out = np.array([h in known or p in known for h, p in zip(hashes, paths, strict=True)], bool)
     scores[out] = np.nan
-    rows = mining.best(scores, pool.read, present, settings.n)
+    near_copy = mining.near_copy_similarity(base.vectors)
+    rows = mining.best(scores, pool.read, present, settings.n, near_copy)
     if not len(rows):
         raise UserError(
             f"Every image of {images.value} is in run {base.run.key} already, or is a near copy of "
@@ -330,7 +335,7 @@ def _choose(
     frame.insert(1, "pool_path", [paths[row] for row in rows])
     frame.insert(2, "content_hash", hashes[rows])
     frame.insert(3, "likeness", scores[rows])
-    mined.update(copies=int(out.sum()), examples_similarity=similarity)
+    mined.update(copies=int(out.sum()), examples_similarity=similarity, near_copy=near_copy)
     atomic_files.write_vectors(mined.path / schema.VECTORS, chosen)
     csv = frame.to_csv(index=False).encode("utf-8", "backslashreplace")
     atomic_files.write_atomically(mined.path / schema.MINED_CSV, csv)

@@ -43,7 +43,7 @@ VIEWS = {
     "most-minority": "Highest minority score first",
     "least-minority": "Lowest minority score first",
     app_config.SYNTHETIC: "Generated images, rarest first",
-    app_config.MINED: "Mined images, the most similar first",
+    app_config.MINED: "Mined images, the most like the examples first",
     "odd": "Odd images (they fit nothing), rarest first",
     "broken": "Broken files: blank, blurred, copies, unreadable",
     "unscorable": "Files without a score",

@@ -14,12 +14,17 @@ SIDE = 1024
 """Longer side in pixels, at most."""
 
 
-def write_unseen(run: Run, images: Collection, workers: int, reporter: Reporter) -> None:
+def write_unseen(
+    run: Run, images: Collection, dataset: str | None, workers: int, reporter: Reporter
+) -> None:
     """Write previews of the images of a run that browsers do not show.
 
-    Parts of images have none: the App shows them in the whole image.
+    None of parts of images: the App shows them in the whole image.
+
+    Args:
+        dataset: that the App will show; without one, there are no previews.
     """
-    if not images.of_objects:
+    if dataset and not images.of_objects:
         paths = {h: s.path for h, (s, known) in images.unique.items() if not known.in_browsers}
         write(run, paths, images.rendering, workers, reporter)
 

@@ -84,6 +84,7 @@ def review(
 
     reporter = choose_reporter(reporter, progress)
     scored = find_run(run, kind=store.SCORE)
+    scored.check_whole_images()
     store.check_scored(scored)
     scored.check_whole_images()
     if keep == drop:

@@ -10,16 +10,16 @@ store         report, FiftyOne dataset
 """
 
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any
 
 from mincurate.compute.device import choose_device
-from mincurate.diffusion import models
+from mincurate.diffusion import description, models
 from mincurate.errors import UserError
 from mincurate.images import collection as collections
 from mincurate.images.collection import Collection, Place
 from mincurate.images.object_storage import remote
-from mincurate.pipelines import open_objects, own_vectors, previews, scoring_plan
+from mincurate.pipelines import open_objects, own_vectors, previews, publish, scoring_plan
 from mincurate.pipelines.open_images import Images, describe, open_images, place_of, run_of
 from mincurate.pipelines.result import Result
 from mincurate.pipelines.score_settings import ScoreSettings
@@ -74,17 +74,11 @@ def score(
     settings = settings or (ScoreSettings.again(before) if before else ScoreSettings())
     settings = replace(settings, **changes).settled().with_lasting_paths()
     cluster = settings.cluster
-    path = _place(path, settings)
-    settings = replace(settings, objects=open_objects.lasting(path, settings.objects))
+    path, settings = _place(path, settings)
     dataset = _choose_dataset(path, settings)
 
-    device = choose_device(settings.device)
-    settings, networks = scoring_plan.load_networks(settings, device, reporter)
-    own = own_vectors.read(settings.vectors, path)
-    images = _open(path, settings, reporter)
-    given = own_vectors.embedder_of(settings.vectors, own, images, device, reporter)
-    networks = replace(networks, embedder=given or networks.embedder)
-    plan = scoring_plan.make(images, networks, settings, device)
+    settings, networks, images = _load(path, settings, reporter)
+    plan = scoring_plan.make(images, networks, settings, choose_device(settings.device))
     run = scoring_plan.open_run(images, plan, settings.output, settings.resume, reporter)
     if dataset:
         from mincurate.dataset import destination
@@ -94,17 +88,17 @@ def score(
     quick = settings.quick and not scored
     plan = replace(plan, settings=replace(plan.settings, quick=quick))
     seconds = 0.0 if scored or quick else scoring_plan.seconds(images, networks, plan)
+    if networks.denoiser is not None and not quick:
+        reporter.say(f"Model: {description.model_line(networks.denoiser)}.")
+        reporter.say(description.score_line(networks.denoiser, plan.sigma))
     if not scored and not quick:
         reporter.say(scoring_plan.announcement(images, plan, seconds))
 
     with digests.held(run):
         scoring_plan.record(run, images, plan)
-        if dataset:
-            previews.write_unseen(run, images, settings.workers, reporter)
+        previews.write_unseen(run, images, dataset, settings.workers, reporter)
         pretrained = networks.embedder is not None
-        lost: dict[str, str] = {}
-        if pretrained:
-            lost = _embed(run, images, networks, plan, cluster, reporter)
+        lost = _embed(run, images, networks, plan, cluster, reporter) if pretrained else {}
         if quick or (pretrained and _worth_a_first_look(run, plan, seconds)):
             result = _rank_by_vectors(run, images, lost, networks, plan, dataset, reporter)
             if quick:
@@ -120,10 +114,27 @@ def score(
         _rank(run, images, lost, plan, scores=True, reporter=reporter)
         reconstructions.save_reconstructions(run, scorer, size=plan.size, fit=plan.settings.fit)
         _record_outcome(run, networks, scorer, plan)
-        return _publish(run, dataset, reporter)
+        return publish.publish(run, dataset, reporter)
 
 
-def _place(path: Images, settings: ScoreSettings) -> Place:
+def _load(
+    path: Place, settings: ScoreSettings, reporter: Reporter
+) -> tuple[ScoreSettings, Networks, Collection]:
+    """The networks that need no training, and the images.
+
+    Raises:
+        UserError: one of them is not there, or vectors are wanted and nothing gives any.
+    """
+    device = choose_device(settings.device)
+    settings, networks = scoring_plan.load_networks(settings, device, reporter)
+    own = own_vectors.read(settings.vectors, path)
+    images = _open(path, settings, reporter)
+    given = own_vectors.embedder_of(settings.vectors, own, images, device, reporter)
+    networks = replace(networks, embedder=given or networks.embedder)
+    return settings, networks, images
+
+
+def _place(path: Images, settings: ScoreSettings) -> tuple[Place, ScoreSettings]:
     place = place_of(
         path,
         labels=settings.labels,
@@ -131,7 +142,7 @@ def _place(path: Images, settings: ScoreSettings) -> Place:
         path_column=settings.path_column,
     )
     collections.check_place(place)
-    return place
+    return place, replace(settings, objects=open_objects.lasting(place, settings.objects))
 
 
 def _choose_dataset(path: Place, settings: ScoreSettings) -> str | None:
@@ -249,6 +260,7 @@ def _build_scorer(
     reporter: Reporter,
 ) -> Scorer:
     scorer = networks.scorer(plan.sigma, plan.n_draws, plan.settings.seed, plan.dtype)
+    scorer = replace(scorer, conditions=plan.conditions)
     if not plan.settings.adaptive:
         return scorer
     edge = score_shards.pilot(run, images, scorer, reading, plan.ranking.num_classes, reporter)
@@ -275,6 +287,7 @@ def _score_shards(
         dtype=scorer.dtype,
         edge=scorer.edge,
         networks=score_shards.network_hashes(scorer),
+        conditions=scorer.conditions,
     )
     return score_shards.score(
         run, images, scorer, reading, reporter, cluster=cluster, recipe=recipe
@@ -322,12 +335,12 @@ def _rank_by_vectors(
         seed=settings.seed,
         version=version("mincurate"),
         embedding=networks.embedding.name,
-        versions=versions(),
+        versions=publish.versions(),
         **diagnostics.examine_vectors(run, networks.embedding),
     )
     if settings.quick:
         run.update(finished=store.now(), scored_last=store.tick())
-    return _publish(run, dataset, reporter)
+    return publish.publish(run, dataset, reporter)
 
 
 def _record_outcome(run: Run, networks: Networks, scorer: Scorer, plan: ScoringPlan) -> None:
@@ -344,49 +357,6 @@ def _record_outcome(run: Run, networks: Networks, scorer: Scorer, plan: ScoringP
         n_draws=scorer.n_draws,
         perceptual=scorer.perceptual.name,
         embedding=networks.embedding.name,
-        versions=versions(),
+        versions=publish.versions(),
         **diagnostics.examine(run, scorer, networks.embedding, size=plan.size, fit=settings.fit),
     )
-
-
-def _publish(run: Run, dataset: str | None, reporter: Reporter) -> Result:
-    """The report and the FiftyOne dataset of a ranked run."""
-    from mincurate.report import run_page
-
-    if dataset:
-        run.update(dataset=dataset)
-    report = run_page.write_report(run)
-    dataset, stored = _store(run, dataset, reporter)
-    return Result(run=run, dataset=dataset, report=report, stored=stored)
-
-
-def _store(run: Run, dataset: str | None, reporter: Reporter) -> tuple[str | None, str]:
-    """Write the run into FiftyOne: last, so that all else is on disk if the database is lost.
-
-    Returns:
-        What the dataset is called now, and what was written, in words.
-    """
-    if dataset is None:
-        return None, ""
-    from mincurate.dataset import writer
-
-    try:
-        written = writer.write_run(run, dataset, reporter)
-    except UserError as error:
-        raise UserError(
-            f"{error} Everything else is done and kept in {run.path}; with the database back, the "
-            "same command only writes it there."
-        ) from error
-    run.update(dataset=written.name)
-    return written.name, f"{written.added} samples added, {written.updated} updated"
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    numbers = {}
-    for name in ("mincurate", "torch", "diffusers", "pillow", "numpy", "umap-learn", "fiftyone"):
-        try:
-            numbers[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return numbers

@@ -267,8 +267,9 @@ def _score(
         if own is not None:
             of_file = table_embedder(match_vectors(own, files.items()))
             networks = replace(networks, embedder=of_file)
-        scored, vectors = networks.join(base, pairs, batch_size, workers, reporter)
         labels = [source.label for source in files.values()]
+        networks = networks.with_labels(list(files), labels)
+        scored, vectors = networks.join(base, pairs, batch_size, workers, reporter)
         joining_labels.rank_by_label(base, scored, vectors, labels, reporter)
         like = rarity_kind.nearest_of_tail(
             base.frame, base.vectors, scored["rarity"].to_numpy(np.float64), vectors

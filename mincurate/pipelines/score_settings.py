@@ -172,7 +172,7 @@ class ScoreSettings(Preset):
                 other = "--vectors" if self.objects is None else "--objects"
                 raise UserError(f"{other} does not go with --tiles: leave one of them out.")
         if self.objects is not None and self.vectors is not None:
-            raise UserError("--vectors are of whole images: leave --objects or --vectors out.")
+            raise UserError("--vectors are those of whole images: leave them or --objects out.")
         if self.objects is not None and (self.label_field or self.path_column):
             raise UserError(
                 "--objects takes the labels of the objects: leave --label-field and --path-column "

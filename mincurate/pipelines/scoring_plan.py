@@ -13,7 +13,8 @@ import torch
 
 from mincurate import hashing
 from mincurate.compute.device import choose_precision
-from mincurate.diffusion import models, train_denoiser
+from mincurate.diffusion import conditions, models, train_denoiser, training_plan
+from mincurate.diffusion.conditions import Conditions
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.train_denoiser import Training
@@ -86,6 +87,7 @@ class ScoringPlan:
         training: of the denoiser, where no model is given.
         device: where everything computes.
         dtype: precision of the networks; ``None`` is float32.
+        conditions: the classes of the images, where the given model is conditional on them.
     """
 
     settings: ScoreSettings
@@ -93,6 +95,7 @@ class ScoringPlan:
     training: Training | None
     device: str
     dtype: torch.dtype | None
+    conditions: Conditions | None = None
 
     @property
     def size(self) -> int:
@@ -132,6 +135,7 @@ class ScoringPlan:
                 "rendering": images.rendering.record(),
                 **({"adaptive": settings.num_classes} if settings.adaptive else {}),
                 **({"vectors": settings.vectors} if settings.vectors else {}),
+                **({"conditions": asdict(self.conditions)} if self.conditions else {}),
             }
         )
 
@@ -181,7 +185,7 @@ def make(
         minutes = settings.minutes(TRAIN_IMAGES if settings.train_steps else len(images.unique))
         training = Training(
             image_size=size,
-            sigmas=train_denoiser.around(sigma),
+            sigmas=training_plan.around(sigma),
             minutes=minutes,
             steps=settings.train_steps,
             seed=settings.seed,
@@ -198,7 +202,17 @@ def make(
         train_minutes=training.minutes if training else None,
     )
     model_hash = denoiser.content_hash() if denoiser else str(training)
-    return ScoringPlan(settings, model_hash, training, device, dtype)
+    given = None
+    if denoiser and denoiser.num_classes:
+        given = _conditions(images, denoiser)
+        settings = replace(settings, within_label=True)
+    return ScoringPlan(settings, model_hash, training, device, dtype, given)
+
+
+def _conditions(images: Collection, denoiser: Denoiser) -> Conditions:
+    """The class of every image, by its label."""
+    labels = [source.label for source, _ in images.unique.values()]
+    return conditions.of_images(conditions.of_labels(denoiser, labels), list(images.unique), labels)
 
 
 def open_run(
@@ -281,6 +295,7 @@ def record(run: Run, images: Collection, plan: ScoringPlan) -> None:
         source=images.source,
         settings=plan.settings.record(),
         request=plan.request(images),
+        label_classes=plan.conditions.of_label if plan.conditions else None,
         counts=table.counts(images),
         rendering=images.rendering.record(),
     )
@@ -317,6 +332,7 @@ def check_fingerprint(run: Run, images: Collection, scorer: Scorer, plan: Scorin
             plan.size,
             plan.settings.fit,
             *([asdict(scorer.edge)] if scorer.edge else []),
+            *([asdict(scorer.conditions)] if scorer.conditions else []),
         ]
     )
     if run.record.get("fingerprint") not in (None, fingerprint):

@@ -4,10 +4,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mincurate import hashing
 from mincurate.compute.device import choose_device
 from mincurate.compute.ray_map import choose_engine
-from mincurate.diffusion import models, train_denoiser
+from mincurate.diffusion import conditions, models, train_denoiser, training_plan
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.train_denoiser import Training
@@ -30,6 +33,7 @@ class TrainSettings:
         model: a model to go on from, in place of a new one.
         image_size: side of the images, in pixels; a multiple of 8.
         sigma: noise level to concentrate on; default as in `score`.
+        conditional: learn the labels of the images, too.
         all_levels: train every noise level, as generating images needs.
         train_minutes: training budget in minutes.
         train_steps: exact number of training steps, in place of minutes.
@@ -47,6 +51,7 @@ class TrainSettings:
     model: str | None = None
     image_size: int | None = None
     sigma: float | None = None
+    conditional: bool = False
     all_levels: bool = False
     train_minutes: float = 10.0
     train_steps: int | None = None
@@ -96,13 +101,15 @@ def train(
         workers=settings.workers,
         max_images=settings.max_images,
     )
-    path = place_of(path, labels=False)
-    collection.check_place(path)
     device = choose_device(settings.device)
     start = load_denoiser(models.place(settings.model), device) if settings.model else None
+    conditional = settings.conditional or bool(start and start.num_classes)
+    labels = None if conditional else False
+    path = place_of(path, labels=labels)
+    collection.check_place(path)
     images = open_images(
         path,
-        labels=False,
+        labels=labels,
         max_images=settings.max_images,
         seed=settings.seed,
         workers=settings.workers,
@@ -111,10 +118,15 @@ def train(
     if start:
         models.check_bands(start, images)
     plan = _plan(images, start, settings, device)
+    classes: dict[str, int] = {}
+    if conditional:
+        classes, plan = _classes(images, start, plan)
     folder = Path(output).expanduser()
-    _claim(folder, hashing.fingerprint([images.digest, str(plan), start and start.content_hash()]))
+    learned = [sorted(classes.items()), _labels(images)] if conditional else []
+    facts = [images.digest, str(plan), start and start.content_hash(), *learned]
+    _claim(folder, hashing.fingerprint(facts))
     reporter.say(models.training_words(plan, len(images.unique), device))
-    pixels = collection.training_pixels(
+    hashes, pixels = collection.training_pixels(
         images,
         size=plan.image_size,
         fit=settings.fit,
@@ -123,8 +135,56 @@ def train(
     )
     with digests.held(Run(folder)):
         return train_denoiser.train(
-            pixels, folder, plan, start=start, device=device, cluster=cluster, reporter=reporter
+            pixels,
+            folder,
+            plan,
+            start=start,
+            classes=_classes_of(hashes, images, classes) if conditional else None,
+            device=device,
+            cluster=cluster,
+            reporter=reporter,
         )
+
+
+def _labels(images: Collection) -> dict[str, str | None]:
+    """Content hash of every different image to its label."""
+    return {name: source.label for name, (source, _) in images.unique.items()}
+
+
+def _classes(
+    images: Collection, start: Denoiser | None, plan: Training
+) -> tuple[dict[str, int], Training]:
+    """The class of every label, and the plan with the names of the classes.
+
+    Raises:
+        UserError: there are no labels, or not those of the model to go on from.
+    """
+    if not images.labels:
+        raise UserError(
+            "A class-conditional model needs labels: put the images into a sub-folder for each, or "
+            "give a table with a label column; or leave out --conditional."
+        )
+    if start is None:
+        names = images.labels
+        return {name: i for i, name in enumerate(names)}, replace(plan, class_names=tuple(names))
+    if not start.num_classes:
+        raise UserError(
+            f"The model {start.name} is unconditional and stays so when it is trained further: "
+            "leave out --conditional, or --model for a new one."
+        )
+    classes = conditions.of_labels(start, list(_labels(images).values()))
+    of_class = {k: name for name, k in classes.items()}
+    own = start.class_names or tuple(of_class.get(k, str(k)) for k in range(start.num_classes))
+    return classes, replace(plan, class_names=own)
+
+
+def _classes_of(
+    hashes: list[str], images: Collection, classes: dict[str, int]
+) -> NDArray[np.int64]:
+    """The class of every image, ``(N,)``."""
+    labels = _labels(images)
+    of = conditions.of_images(classes, hashes, [labels[name] for name in hashes])
+    return of.classes(hashes).numpy()
 
 
 def _plan(
@@ -135,7 +195,7 @@ def _plan(
     sigma = settings.sigma or models.SIGMA_PER_PIXEL * size
     return Training(
         image_size=size,
-        sigmas=None if settings.all_levels else train_denoiser.around(sigma),
+        sigmas=None if settings.all_levels else training_plan.around(sigma),
         minutes=settings.train_minutes,
         steps=settings.train_steps,
         seed=settings.seed,

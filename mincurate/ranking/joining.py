@@ -1,5 +1,6 @@
 """Images that join those of a scored run: their vectors, scores, and places among its images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,6 +42,12 @@ class Networks:
     scorer: Scorer | None
     embedder: Embedder | None
     device: str
+
+    def with_labels(self, hashes: Sequence[str], labels: Sequence[str | None]) -> "Networks":
+        """The same for images with these labels; see `reference.with_labels`."""
+        if self.scorer is None:
+            return self
+        return replace(self, scorer=reference.with_labels(self.scorer, hashes, labels))
 
     def join(
         self, base: Base, files: list[Item], batch_size: int, workers: int, reporter: Reporter

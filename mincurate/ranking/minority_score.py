@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mincurate import hashing
 from mincurate.compute.device import precision
+from mincurate.diffusion.conditions import Conditions
 from mincurate.diffusion.denoiser import Denoiser, to_tensor
 from mincurate.features import perceptual as perception
 from mincurate.features.embedder import Embedder
@@ -93,6 +94,7 @@ class Scorer:
         edge: images whose first two draws lie clearly on one side of it get no more draws.
             ``None``: every image gets K.
         embedder: gives the vectors of images that join a run; the score does not use it.
+        conditions: the classes of the images, for a class-conditional model.
     """
 
     denoiser: Denoiser
@@ -103,6 +105,13 @@ class Scorer:
     dtype: torch.dtype | None = None
     edge: Edge | None = None
     embedder: Embedder | None = None
+    conditions: Conditions | None = None
+
+    def denoiser_for(self, identities: Sequence[str], draws: int = 1) -> Denoiser:
+        """The denoiser under the labels of images, each ``draws`` times in a row."""
+        if self.conditions is None:
+            return self.denoiser
+        return self.denoiser.under(self.conditions.classes(identities, draws))
 
     @torch.inference_mode()
     def __call__(self, pixels: NDArray[np.uint8], identities: Sequence[str]) -> Scored:
@@ -118,10 +127,10 @@ class Scorer:
         with precision(device.type, self.dtype):
             reference = self.perceptual.features(x0)
         if self.edge is None:
-            layers, error = self._compare(x0, reference, eps)
+            layers, error = self._compare(x0, reference, eps, identities)
         else:
             shape = len(x0), self.n_draws
-            first, first_error = self._compare(x0, reference, eps[:, :FIRST_DRAWS])
+            first, first_error = self._compare(x0, reference, eps[:, :FIRST_DRAWS], identities)
             layers = first.new_full((*shape, first.shape[2]), torch.nan)
             error = first_error.new_full(shape, torch.nan)
             layers[:, :FIRST_DRAWS], error[:, :FIRST_DRAWS] = first, first_error
@@ -130,7 +139,14 @@ class Scorer:
                 rows = torch.from_numpy(undecided).to(device)
                 features = [layer[rows] for layer in reference]
                 layers[rows, FIRST_DRAWS:], error[rows, FIRST_DRAWS:] = self._compare(
-                    x0[rows], features, eps[rows, FIRST_DRAWS:]
+                    x0[rows],
+                    features,
+                    eps[rows, FIRST_DRAWS:],
+                    [
+                        identity
+                        for identity, more in zip(identities, undecided, strict=True)
+                        if more
+                    ],
                 )
         return Scored(
             draws=layers.sum(2).cpu().numpy(),
@@ -138,26 +154,32 @@ class Scorer:
             denoising_error=error.nanmean(1).cpu().numpy(),
         )
 
-    def _compare(self, x0: Tensor, reference: list[Tensor], eps: Tensor) -> tuple[Tensor, Tensor]:
+    def _compare(
+        self, x0: Tensor, reference: list[Tensor], eps: Tensor, identities: Sequence[str]
+    ) -> tuple[Tensor, Tensor]:
         """Distances per layer ``(N, k, L)`` and mean squared errors ``(N, k)`` of k draws.
 
         Args:
             x0: ``(N, C, H, W)`` in [-1, 1].
             reference: perceptual features of ``x0``, ``(N, C, h, w)`` per layer.
             eps: ``(N, k, C, H, W)``, standard normal.
+            identities: content hashes of the N images.
         """
         n, k = eps.shape[:2]
         most = max(1, TOGETHER // k)
         if x0.device.type == "cpu" and n > most:
             parts = [
-                self._compare(x0[i : i + most], [f[i : i + most] for f in reference], part)
+                self._compare(
+                    x0[i : i + most], [f[i : i + most] for f in reference], part, identities[i:]
+                )
                 for i, part in zip(range(0, n, most), eps.split(most), strict=True)
             ]
             return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
         # All draws of all images go through the networks as one batch: (N * k, C, H, W).
         repeated = x0.repeat_interleave(k, dim=0)
+        denoiser = self.denoiser_for(identities[:n], k)
         with precision(x0.device.type, self.dtype):
-            x0hat = self.denoiser.denoise(repeated + self.sigma * eps.flatten(0, 1), self.sigma)
+            x0hat = denoiser.denoise(repeated + self.sigma * eps.flatten(0, 1), self.sigma)
             features = self.perceptual.features(x0hat)
         layers = perception.distance(reference, features).view(n, k, -1)
         return layers, (x0hat - repeated).square().mean((1, 2, 3)).view(n, k)
@@ -170,7 +192,7 @@ class Scorer:
         x0 = to_tensor(pixels, self.denoiser.device)
         eps = noise(identities, 1, tuple(x0.shape[1:]), self.seed)[:, 0].to(x0.device)
         with precision(x0.device.type, self.dtype):
-            x0hat = self.denoiser.denoise(x0 + self.sigma * eps, self.sigma)
+            x0hat = self.denoiser_for(identities).denoise(x0 + self.sigma * eps, self.sigma)
         return ((x0hat + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
 
 

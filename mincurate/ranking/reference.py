@@ -4,7 +4,8 @@ A joining image gets the percentiles that it would have had among the run's imag
 between whose edges its scores lie, and a place on the map among its neighbours.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -13,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from mincurate.compute.device import choose_precision
+from mincurate.diffusion import conditions
+from mincurate.diffusion.conditions import Conditions
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
@@ -75,8 +78,8 @@ class Base:
         """Raise `UserError` where the images are of bands: what is generated is of colours."""
         if self.rendering.bands is not None:
             raise UserError(
-                f"The images of run {self.run.key} are scored by their bands, and mincurate "
-                "generates and evaluates RGB images only."
+                f"The images of run {self.run.key} are scored by their bands: images are generated "
+                "and evaluated for runs of colour images only."
             )
 
     def pixels(self, *, size: int | None = None, workers: int = 2) -> NDArray[np.uint8]:
@@ -221,4 +224,34 @@ def scorer_of(run: Run, device: str) -> Scorer:
         dtype=dtype if dtype is not torch.float32 else None,
         edge=Edge(**record["edge"]) if record.get("edge") else None,
         embedder=embedder,
+        conditions=_conditions(run),
     )
+
+
+def _conditions(run: Run) -> Conditions | None:
+    """The classes of a run's images, where its model is conditional on them."""
+    if not run.record.get("label_classes"):
+        return None
+    frame = run.frame()
+    frame = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
+    labels = [label if isinstance(label, str) else None for label in frame["label"]]
+    return conditions.of_images(run.record["label_classes"], list(frame["content_hash"]), labels)
+
+
+def with_labels(scorer: Scorer, hashes: Sequence[str], labels: Sequence[str | None]) -> Scorer:
+    """The scorer for further images with these labels.
+
+    Raises:
+        UserError: the model is conditional and knows neither a label nor what to do without.
+    """
+    if scorer.conditions is None:
+        return scorer
+    of_label, null = scorer.conditions.of_label, scorer.denoiser.null_class
+    further = conditions.of_images(of_label, hashes, labels)
+    if null is None and conditions.NULL in further.of_image.values():
+        raise UserError(
+            f"The model {scorer.denoiser.name} is conditional on the labels of the run "
+            f"({', '.join(of_label)}), and some of the images have none of them."
+        )
+    of_image = scorer.conditions.of_image | further.of_image
+    return replace(scorer, conditions=replace(further, of_image=of_image))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mincurate.compute.device import choose_device, out_of_memory
 from mincurate.compute.ray_map import Cluster, Item
 from mincurate.compute.threads import Threads
+from mincurate.diffusion.conditions import Conditions
 from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.features import perceptual as perception
@@ -42,6 +43,7 @@ class Recipe:
     dtype: torch.dtype | None
     edge: Edge | None
     networks: tuple[str, str]
+    conditions: Conditions | None = None
 
     def build(self) -> Scorer:
         """The scorer.
@@ -60,6 +62,7 @@ class Recipe:
             seed=self.seed,
             dtype=self.dtype,
             edge=self.edge,
+            conditions=self.conditions,
         )
         if network_hashes(scorer) != self.networks:
             raise UserError(

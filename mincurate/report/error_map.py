@@ -79,7 +79,8 @@ def heat_map(scorer: Scorer, pixels: NDArray[np.uint8], identity: str) -> NDArra
     )
     with precision(device.type, scorer.dtype):
         original = scorer.perceptual.features(x0)
-        x0hat = scorer.denoiser.denoise(x0 + scorer.sigma * eps, scorer.sigma)
+        denoiser = scorer.denoiser_for([identity], len(eps))
+        x0hat = denoiser.denoise(x0 + scorer.sigma * eps, scorer.sigma)
         features = scorer.perceptual.features(x0hat)
     total = torch.zeros(x0.shape[2:], device=device)
     for a, b in zip(original, features, strict=True):

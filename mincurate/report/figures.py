@@ -65,18 +65,21 @@ def thumbnails(
     for row in rows.itertuples():
         sized = pd.notna(row.width) and pd.notna(row.height) and not square
         sides.append((int(row.width), int(row.height)) if sized else (size, size))
+    places = regions.places(rows)
+    order = sorted(range(len(places)), key=lambda i: regions.path_of(places[i]))
     pictures = decode_many(
-        regions.places(rows),
-        size=[min(size, max(*pair, 1)) for pair in sides],
+        [places[i] for i in order],  # one decoding for all parts of a file
+        size=[min(size, max(*sides[i], 1)) for i in order],
         fit="pad",
         rendering=rendering.picture,
         workers=min(8, os.cpu_count() or 1),
         batch_size=64,
     )
-    return [
-        None if isinstance(padded, UnreadableImage) else _without_borders(padded, *pair)
-        for padded, pair in zip((p for batch in pictures for p in batch), sides, strict=True)
-    ]
+    drawn: list[Picture | None] = [None] * len(places)
+    for i, padded in zip(order, (p for batch in pictures for p in batch), strict=True):
+        if not isinstance(padded, UnreadableImage):
+            drawn[i] = _without_borders(padded, *sides[i])
+    return drawn
 
 
 def _without_borders(padded: Picture, width: int, height: int) -> Picture:

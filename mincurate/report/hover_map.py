@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mincurate.images import regions
 from mincurate.images.bit_depth import DEFAULT, Rendering
 from mincurate.report import figures
 from mincurate.report.figures import Picture, data_uri
@@ -93,10 +94,16 @@ def _narrowed(axis: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _affordable(rows: pd.DataFrame) -> NDArray[np.bool_]:
-    """The first rows that `MEGAPIXELS` of decoding allow; a JPEG is decoded at reduced size."""
+    """The first rows that `MEGAPIXELS` of decoding allow; a JPEG is decoded at reduced size, the
+    file of several objects once and in full."""
     size = (rows["width"].fillna(0) * rows["height"].fillna(0)).to_numpy(np.float64) / 1e6
     jpeg = rows["rel_path"].str.lower().str.endswith((".jpg", ".jpeg")).to_numpy(bool)
-    return np.cumsum(np.where(jpeg, size / 16, size)) <= MEGAPIXELS
+    cost = np.where(jpeg, size / 16, size)
+    if regions.COLUMNS[0] in rows:
+        share = [1.0 if isinstance(p, str) else p.box[2] * p.box[3] for p in regions.places(rows)]
+        of_file = size / np.maximum(share, 1e-9)
+        cost = np.where(rows["path"].duplicated(), 0, of_file)
+    return np.cumsum(cost) <= MEGAPIXELS
 
 
 def _sprite_sheets(pictures: list[Picture], cell: int) -> list[str]:

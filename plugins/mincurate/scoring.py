@@ -112,7 +112,7 @@ class Score(LongRunning):
             reporter=reporter,
         )
         counts = result.run.record["counts"]
-        noun = "images" if result.run.objects is None else "objects"
+        noun = "objects" if value(ctx, "objects", "") else "images"
         return {
             "run": result.run.key,
             "dataset": result.dataset,

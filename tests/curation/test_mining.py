@@ -38,5 +38,5 @@ def test_near_copies_of_what_is_there_and_of_each_other_are_left_out_and_others_
     pool = np.concatenate([different, near])
     scores = np.tile(np.linspace(1, 0, 30), 2)  # every image beside its near copy
     scores[4] = np.nan
-    rows = mining.best(scores, lambda rows: pool[rows], different[:3], 10)
+    rows = mining.best(scores, lambda rows: pool[rows], different[:3], 10, 0.9)
     assert rows.tolist() == [3, 34, *range(5, 13)]

@@ -60,6 +60,24 @@ def test_saving_and_loading_changes_nothing(tmp_path):
     assert list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob("*.bin"))
 
 
+def test_diffusers_opens_a_model_on_pixel_blocks_and_makes_pictures(tmp_path):
+    unet = tiny_unet(12, size=8)
+    saved = Denoiser(unet, denoiser.linear_alphas_cumprod(), "v_prediction", "blocks", 16)
+    saved.save(tmp_path / "m")
+    model = load_denoiser(str(tmp_path / "m"))
+    pipe = DDPMPipeline.from_pretrained(tmp_path / "m")
+    pipe.set_progress_bar_config(disable=True)
+    x_t, timesteps = torch.randn(2, 3, 16, 16), torch.tensor([700, 700])
+    with torch.no_grad():
+        ours = model.predict(x_t * (1 + model.sigmas[700] ** 2).sqrt(), timesteps)
+        torch.testing.assert_close(pipe.unet(x_t, 700).sample, ours)
+    assert pipe(num_inference_steps=2).images[0].size == (16, 16)
+    # Folders of earlier versions hold the network on blocks itself: it is the same model.
+    unet.save_pretrained(tmp_path / "old" / "unet")
+    shutil.copytree(tmp_path / "m" / "scheduler", tmp_path / "old" / "scheduler")
+    assert load_denoiser(str(tmp_path / "old")).content_hash() == model.content_hash()
+
+
 def test_the_hash_of_a_model_is_that_of_earlier_versions():
     model = Denoiser(tiny_unet(), denoiser.linear_alphas_cumprod(), "epsilon", "", 16)
     config = {k: v for k, v in model.unet.config.items() if not k.startswith("_")}
@@ -247,7 +265,10 @@ CASES = {
     # other kinds of models
     "grey": (lambda f: pipeline(f, tiny_unet(1)), "takes 1 channels and returns 1"),
     "latent": (lambda f: pipeline(f, tiny_unet(4)), "takes 4 channels and returns 4"),
-    "conditional": (lambda f: pipeline(f, tiny_unet(num_class_embeds=9)), "class-conditional"),
+    "other classes": (
+        lambda f: pipeline(f, tiny_unet(class_embed_type="timestep")),
+        "takes classes as timestep embeddings",
+    ),
     "fourier": (
         lambda f: pipeline(f, tiny_unet(time_embedding_type="fourier")),
         "continuous noise levels",

@@ -6,7 +6,13 @@ import pytest
 import torch
 from diffusers import DDPMPipeline
 
-from mincurate.diffusion import denoiser, noise_levels, train_denoiser, training_loop
+from mincurate.diffusion import (
+    denoiser,
+    noise_levels,
+    train_denoiser,
+    training_loop,
+    training_plan,
+)
 from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.train_denoiser import Training
 from mincurate.diffusion.training_loop import TrainingInterruptedError
@@ -57,7 +63,7 @@ def test_a_model_has_as_many_bands_as_its_images(tmp_path):
 def test_training_makes_a_diffusers_pipeline_that_denoises_better(tmp_path):
     plan = Training(image_size=16, sigmas=(0.2, 0.5), steps=250, batch_size=8, channels=(32, 32))
     model = train_denoiser.train(IMAGES, tmp_path / "m", plan)
-    assert DDPMPipeline.from_pretrained(tmp_path / "m").unet.config.in_channels == 12
+    assert DDPMPipeline.from_pretrained(tmp_path / "m").unet.config.in_channels == 3
     x0 = torch.tensor(IMAGES).float() / 127.5 - 1
     sigma = model.nearest_sigma(0.3)
     x = x0 + sigma * torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
@@ -212,7 +218,7 @@ def test_training_goes_on_from_a_given_model(tmp_path):
 
 def test_training_for_a_score_draws_the_levels_around_it():
     sigmas = ((1 - denoiser.linear_alphas_cumprod()) / denoiser.linear_alphas_cumprod()).sqrt()
-    low, high = train_denoiser.around(0.16)
+    low, high = training_plan.around(0.16)
     weights = noise_levels.level_weights(sigmas, (low, high))
     drawn = sigmas[weights > 0]
     assert drawn.min() == pytest.approx(low, rel=0.03)

@@ -129,7 +129,7 @@ def test_guided_mean_and_guided_denoiser_agree_the_better_the_more_steps():
     """The paper writes guidance as ``mean += variance * w * grad_{x_t} log p`` (algorithm 1)."""
     by_denoiser = guided(Mixture(), EXACT, target_class=1, guidance_scale=1.0)
 
-    def push(x, sigma, left, generators):  # x_t = x / sqrt(1 + sigma^2)
+    def push(denoiser, x, sigma, left, generators):  # x_t = x / sqrt(1 + sigma^2)
         gradient = gradient_of(lambda y: Mixture().log_prob(y, sigma)[:, 1], x)
         return (1 + sigma**2) ** 0.5 * gradient
 

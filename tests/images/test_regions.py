@@ -32,7 +32,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def upright(path: Path) -> Image.Image:
-    return decoding._load(str(path), decoding.MAX_PIXELS, DEFAULT)[1].img
+    return decoding._load(str(path), decoding.MAX_PIXELS, DEFAULT)[1].images[0]
 
 
 shares = st.floats(0, 1, allow_nan=False)

@@ -42,7 +42,7 @@ def test_a_run_of_bands_is_scored_shown_and_deleted(tmp_path, home):
     assert config.media_fields == ["filepath", "image_preview"]
     assert (config.grid_media_field, config.modal_media_field) == ("image_preview",) * 2
     assert config.media_fallback
-    with pytest.raises(UserError, match="scored by their bands, and mincurate generates"):
+    with pytest.raises(UserError, match="scored by their bands: images are generated"):
         mincurate.augment(result.run, n=1)
     dataset.add_sample_field("notes", fo.StringField)  # so that the dataset stays
     delete.delete_run(result.run)
