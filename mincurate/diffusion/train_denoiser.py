@@ -360,8 +360,8 @@ def _network(training: Training, start: Denoiser | None, device: str | torch.dev
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
             names = training.class_names
-            null = (len(names) + 1,) if names else ()
-            unet = new_unet(training.image_size, training.channels, *null, bands=training.bands)
+            null = len(names) + 1 if names else None
+            unet = new_unet(training.image_size, training.channels, null, bands=training.bands)
         schedule, kind = denoiser.linear_alphas_cumprod(), "epsilon"
     else:
         from diffusers import UNet2DModel
