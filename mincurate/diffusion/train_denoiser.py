@@ -38,7 +38,6 @@ from mincurate.runs.atomic_files import write_atomically
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
 
-
 RECORD = "mincurate.json"
 HELD_OUT_BATCH = 64
 """Held-out images that go through the network at once."""
@@ -54,8 +53,8 @@ distribution of all images, too (Ho and Salimans, "Classifier-Free Diffusion Gui
 def new_unet(
     image_size: int,
     channels: tuple[int, ...],
-    num_class_embeds: int | None = None,
     bands: int = 3,
+    num_class_embeds: int | None = None,
 ) -> "UNet2DModel":
     """A small UNet on 2 x 2 pixel blocks: at 32 px it trains 1.5 times as fast as one on pixels."""
     from diffusers import UNet2DModel
@@ -360,13 +359,16 @@ def _network(training: Training, start: Denoiser | None, device: str | torch.dev
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
             names = training.class_names
+<<<<<<< HEAD
             null = len(names) + 1 if names else None
             unet = new_unet(training.image_size, training.channels, null, bands=training.bands)
+=======
+            with_none = len(names) + 1 if names else None
+            unet = new_unet(training.image_size, training.channels, training.bands, with_none)
+>>>>>>> main
         schedule, kind = denoiser.linear_alphas_cumprod(), "epsilon"
     else:
-        from diffusers import UNet2DModel
-
-        unet = UNet2DModel.from_config(start.unet.config)
+        unet = type(start.unet).from_config(start.unet.config)
         unet.load_state_dict(start.unet.state_dict())
         schedule, kind = start.alphas_cumprod, start.prediction_type
     if training.sigmas is None and (start is None or start.trained_sigmas is not None):

@@ -138,6 +138,7 @@ def mine(
         place,
         labels=False,
         background=base.rendering.background,
+        bands=base.rendering.bands,
         workers=settings.workers,
         reporter=reporter,
     )
@@ -211,7 +212,10 @@ def _examples(base: Base, settings: MineSettings, dataset: str | None) -> NDArra
         members = (frame["label"] == like.removeprefix(LABEL)).fillna(False).to_numpy(bool)
         if not members.any():
             names = ", ".join(sorted(frame["label"].dropna().unique())[:20]) or "none"
-            raise UserError(f"No image of run {base.run.key} has the {like!r}; labels: {names}.")
+            label = like.removeprefix(LABEL)
+            raise UserError(
+                f"No image of run {base.run.key} has the label {label!r}; its labels: {names}."
+            )
         return members
     if isinstance(like, str):
         from mincurate.dataset import generated, lookup

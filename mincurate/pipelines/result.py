@@ -30,7 +30,8 @@ class Result:
 
     def __repr__(self) -> str:
         scored, shown = self.run.record["counts"]["scored"], f" in {self.dataset!r}"
-        return f"<Result {self.run.key}: {scored:,} {self.run.noun} scored{shown if self.dataset else ''}>"
+        where = shown if self.dataset else ""
+        return f"<Result {self.run.key}: {scored:,} {self.run.noun} scored{where}>"
 
     def _repr_html_(self) -> str:
         """For a notebook: the rarest images, and how far to trust that they are."""
