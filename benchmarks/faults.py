@@ -199,13 +199,7 @@ def load() -> None:
     shard_loop.SHARD_IMAGES = 8
     training_loop.CHECKPOINT_SECONDS = 0.3
     network = train_denoiser.new_unet
-<<<<<<< HEAD
-    train_denoiser.new_unet = lambda size, _, *more, **bands: network(
-        size, (32, 32, 64), *more, **bands
-    )
-=======
     train_denoiser.new_unet = lambda size, _, *more: network(size, (32, 32, 64), *more)
->>>>>>> main
 
 
 def undisturbed(place: Path) -> tuple[dict[str, str], dict[str, float]]:

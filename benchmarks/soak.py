@@ -131,13 +131,7 @@ def main() -> int:
 
         keep_freed_memory()
         network = train_denoiser.new_unet
-<<<<<<< HEAD
-        train_denoiser.new_unet = lambda size, _, *more, **bands: network(
-            size, (32, 32, 64), *more, **bands
-        )
-=======
         train_denoiser.new_unet = lambda size, _, *more: network(size, (32, 32, 64), *more)
->>>>>>> main
         for attempt in range(60):
             try:
                 check_database()

@@ -204,13 +204,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
     network = train_denoiser.new_unet
     monkeypatch.setattr(
-<<<<<<< HEAD
-        train_denoiser,
-        "new_unet",
-        lambda size, _, *more, **bands: network(size, (32, 32), *more, **bands),
-=======
         train_denoiser, "new_unet", lambda size, _, *more: network(size, (32, 32), *more)
->>>>>>> main
     )
     monkeypatch.setattr(shard_loop, "SHARD_IMAGES", 8)
 

@@ -359,13 +359,8 @@ def _network(training: Training, start: Denoiser | None, device: str | torch.dev
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
             names = training.class_names
-<<<<<<< HEAD
-            null = len(names) + 1 if names else None
-            unet = new_unet(training.image_size, training.channels, null, bands=training.bands)
-=======
             with_none = len(names) + 1 if names else None
             unet = new_unet(training.image_size, training.channels, training.bands, with_none)
->>>>>>> main
         schedule, kind = denoiser.linear_alphas_cumprod(), "epsilon"
     else:
         unet = type(start.unet).from_config(start.unet.config)

@@ -38,11 +38,7 @@ try:
         except UserError:
             time.sleep(0.2)
     network = training.new_unet
-<<<<<<< HEAD
-    training.new_unet = lambda size, _, *more, **bands: network(size, (32, 32), *more, **bands)
-=======
     training.new_unet = lambda size, _, *more: network(size, (32, 32), *more)
->>>>>>> main
     tags = storage._write_tags
     def kill(*arguments):
         os.kill(server.pid, signal.SIGKILL)
@@ -103,11 +99,7 @@ def start(*arguments: object, **more: str) -> "subprocess.Popen[str]":
     code = (
         "from mincurate.diffusion import train_denoiser as training\n"
         "network = training.new_unet\n"
-<<<<<<< HEAD
-        "training.new_unet = lambda s, _, *more, **bands: network(s, (32, 32), *more, **bands)\n"
-=======
         "training.new_unet = lambda size, _, *more: network(size, (32, 32), *more)\n"
->>>>>>> main
         "from mincurate.cli import main; main()"
     )
     return subprocess.Popen(

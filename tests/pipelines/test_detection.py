@@ -30,13 +30,7 @@ def scored(planted, tmp_path_factory):
     network = train_denoiser.new_unet
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-<<<<<<< HEAD
-            train_denoiser,
-            "new_unet",
-            lambda size, _, *more, **bands: network(size, (32, 32), *more, **bands),
-=======
             train_denoiser, "new_unet", lambda size, _, *more: network(size, (32, 32), *more)
->>>>>>> main
         )
         patch.setenv("MINCURATE_HOME", str(tmp_path_factory.mktemp("home")))
         return mincurate.score(
