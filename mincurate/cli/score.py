@@ -168,7 +168,7 @@ Embedding = Annotated[
 Vectors = Annotated[
     str | None,
     typer.Option(
-        help="Your own vectors: FILE (npy, npz, parquet, csv), fiftyone:FIELD or brain:KEY.",
+        help="Your own: FILE (npy, npz, parquet, csv), fiftyone:FIELD, brain:KEY. Default: none.",
         rich_help_panel=METHOD,
     ),
 ]

@@ -22,7 +22,19 @@ if TYPE_CHECKING:
 
 STYLES = {"good": "green", "fair": "yellow", "poor": "red"}
 MARKS = {"good": "+", "fair": "~", "poor": "-"}
-WORDS = ("label", "labels", "image", "measure", "run", "kind", "created", "state", "dataset")
+WORDS = (
+    "label",
+    "labels",
+    "image",
+    "object",
+    "tile",
+    "measure",
+    "run",
+    "kind",
+    "created",
+    "state",
+    "dataset",
+)
 """Columns of words; all others hold numbers, and their digits stand below each other."""
 
 

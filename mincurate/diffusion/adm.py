@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from diffusers import DDPMScheduler
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -116,6 +115,8 @@ def load(file: Path, choices: Choices = Choices()) -> Denoiser:
         raise UserError(
             f"{name} is no guided-diffusion (ADM) network that mincurate reads: {last}"
         ) from error
+    from diffusers import DDPMScheduler
+
     schedule = DDPMScheduler(beta_schedule=SCHEDULES[str(choices.schedule)])
     kind = f"ADM network ({choices})"
     return Denoiser(unet, schedule.alphas_cumprod, "epsilon", str(file), size, kind=kind)

@@ -6,11 +6,13 @@ the tensors tell all of its layout but how attention is split into heads.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import UNet2DModel
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DModel
 
 OUTSIDE = {
     "time_embed.0": "time_embedding.linear_1",
@@ -195,12 +197,14 @@ def _split(qkv: Tensor, head_channels: int, heads_first: bool) -> Iterator[Tenso
     return (part.reshape(width, *qkv.shape[1:]) for part in parts)
 
 
-def build(config: dict[str, Any], tensors: Mapping[str, Tensor]) -> UNet2DModel:
+def build(config: dict[str, Any], tensors: Mapping[str, Tensor]) -> "UNet2DModel":
     """The network of a `Layout.config` with its tensors, without copies of them.
 
     Raises:
         RuntimeError: they do not fit.
     """
+    from diffusers import UNet2DModel
+
     with torch.device("meta"):
         unet = UNet2DModel(**config)
     unet.load_state_dict(tensors, assign=True)

@@ -38,7 +38,6 @@ from mincurate.runs.atomic_files import write_atomically
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
 
-
 RECORD = "mincurate.json"
 HELD_OUT_BATCH = 64
 """Held-out images that go through the network at once."""
@@ -364,9 +363,7 @@ def _network(training: Training, start: Denoiser | None, device: str | torch.dev
             unet = new_unet(training.image_size, training.channels, training.bands, with_none)
         schedule, kind = denoiser.linear_alphas_cumprod(), "epsilon"
     else:
-        from diffusers import UNet2DModel
-
-        unet = UNet2DModel.from_config(start.unet.config)
+        unet = type(start.unet).from_config(start.unet.config)
         unet.load_state_dict(start.unet.state_dict())
         schedule, kind = start.alphas_cumprod, start.prediction_type
     if training.sigmas is None and (start is None or start.trained_sigmas is not None):

@@ -138,6 +138,7 @@ def mine(
         place,
         labels=False,
         background=base.rendering.background,
+        bands=base.rendering.bands,
         workers=settings.workers,
         reporter=reporter,
     )
@@ -211,7 +212,10 @@ def _examples(base: Base, settings: MineSettings, dataset: str | None) -> NDArra
         members = (frame["label"] == like.removeprefix(LABEL)).fillna(False).to_numpy(bool)
         if not members.any():
             names = ", ".join(sorted(frame["label"].dropna().unique())[:20]) or "none"
-            raise UserError(f"No image of run {base.run.key} has the {like!r}; labels: {names}.")
+            label = like.removeprefix(LABEL)
+            raise UserError(
+                f"No image of run {base.run.key} has the label {label!r}; its labels: {names}."
+            )
         return members
     if isinstance(like, str):
         from mincurate.dataset import generated, lookup
@@ -238,7 +242,7 @@ def _request(
 ) -> tuple[str, str]:
     """Fingerprints of what decides the pool's vectors, and of what decides the choice."""
     run = base.run
-    network = [embedder.weights_hash, base.vector_side, base.fit, asdict(base.rendering)]
+    network = [embedder.weights_hash, base.vector_side, base.fit, base.rendering.record()]
     network.append(run.record["settings"]["precision"])
     vectors_from = hashing.fingerprint([list(images.unique), network])
     chosen = sorted(base.frame.loc[examples, "content_hash"])

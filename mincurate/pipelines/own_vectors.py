@@ -49,8 +49,8 @@ def source_of(vectors: Any) -> str | None:
     return str(_save(vectors))
 
 
-def read(source: str, place: Place) -> OwnVectors | None:
-    """The vectors of a source; ``None`` for a function.
+def read(source: str | None, place: Place) -> OwnVectors | None:
+    """The vectors of a source; ``None`` without one, and for a function.
 
     Args:
         place: of the images.
@@ -58,7 +58,7 @@ def read(source: str, place: Place) -> OwnVectors | None:
     Raises:
         UserError: there are none, or they cannot be read.
     """
-    if source.startswith(FUNCTION):
+    if source is None or source.startswith(FUNCTION):
         return None
     if not source.startswith(PREFIXES):
         return OwnVectors(source, vector_files.read(Path(source)), str(Path(source).parent))
@@ -76,13 +76,15 @@ def read(source: str, place: Place) -> OwnVectors | None:
 
 
 def embedder_of(
-    source: str, own: OwnVectors | None, images: Collection, device: str, reporter: Reporter
-) -> Embedder:
-    """The embedder of a collection, after a word on what was matched.
+    source: str | None, own: OwnVectors | None, images: Collection, device: str, reporter: Reporter
+) -> Embedder | None:
+    """The embedder of a collection, after a word on what was matched; ``None`` without a source.
 
     Raises:
         UserError: no image has a vector.
     """
+    if source is None:
+        return None
     if own is None:
         return own_vectors.function_embedder(source, device)
     embedder, lines = own_vectors.embedder_of_images(own, images)

