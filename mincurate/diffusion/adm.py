@@ -149,7 +149,7 @@ def _read(file: Path) -> dict[str, Tensor]:
             raise
         raise UserError(
             f"{file.name} cannot be read as a guided-diffusion (ADM) checkpoint: it is damaged, or "
-            f"holds more than tensors, which might run code ({type(error).__name__})."
+            "holds more than tensors, which might run code."
         ) from error
     sets = [content]
     if isinstance(content, dict):

@@ -13,7 +13,7 @@ has been added; what `Push` adds to the mean is not clamped; the final image is.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -261,8 +261,7 @@ def self_guidance(
     ) -> Tensor | None:
         if left % every:
             return None
-        assert isinstance(model, Denoiser)
-        reconstruct = model.denoise if clamp else model.reconstruct
+        reconstruct = model.denoise if clamp else cast(Denoiser, model).reconstruct
         eps = solvers.draw(generators, tuple(x.shape[1:]), x.device)
 
         def reconstruction_error(y: Tensor) -> Tensor:
