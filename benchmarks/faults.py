@@ -199,7 +199,7 @@ def load() -> None:
     shard_loop.SHARD_IMAGES = 8
     training_loop.CHECKPOINT_SECONDS = 0.3
     network = train_denoiser.new_unet
-    train_denoiser.new_unet = lambda size, channels: network(size, (32, 32, 64))
+    train_denoiser.new_unet = lambda size, _, *more: network(size, (32, 32, 64), *more)
 
 
 def undisturbed(place: Path) -> tuple[dict[str, str], dict[str, float]]:

@@ -131,7 +131,7 @@ def main() -> int:
 
         keep_freed_memory()
         network = train_denoiser.new_unet
-        train_denoiser.new_unet = lambda size, channels: network(size, (32, 32, 64))
+        train_denoiser.new_unet = lambda size, _, *more: network(size, (32, 32, 64), *more)
         for attempt in range(60):
             try:
                 check_database()

@@ -204,7 +204,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
     network = train_denoiser.new_unet
     monkeypatch.setattr(
-        train_denoiser, "new_unet", lambda size, _, *classes: network(size, (32, 32), *classes)
+        train_denoiser, "new_unet", lambda size, _, *more: network(size, (32, 32), *more)
     )
     monkeypatch.setattr(shard_loop, "SHARD_IMAGES", 8)
 

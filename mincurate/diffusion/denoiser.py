@@ -23,7 +23,6 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from mincurate import hashing
-from mincurate.diffusion.pixel_blocks import PixelBlockUNet
 from mincurate.errors import UserError
 
 if TYPE_CHECKING:
@@ -295,6 +294,8 @@ class Denoiser:
         ``import mincurate`` came before.
         """
         from diffusers import DDPMPipeline, DDPMScheduler
+
+        from mincurate.diffusion.pixel_blocks import PixelBlockUNet
 
         unet = PixelBlockUNet.around(self.unet, self.patch) if self.patch > 1 else self.unet
         scheduler = DDPMScheduler(

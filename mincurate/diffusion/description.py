@@ -1,7 +1,5 @@
 """What a model is, in one line."""
 
-from diffusers import DDPMScheduler
-
 from mincurate.diffusion.denoiser import Denoiser
 
 SCHEDULES = {"linear": "linear", "squaredcos_cap_v2": "cosine", "scaled_linear": "scaled linear"}
@@ -42,6 +40,8 @@ def _condition(denoiser: Denoiser) -> str:
 
 def _schedule(denoiser: Denoiser) -> str:
     """Name of the schedule, and the noise levels that were trained."""
+    from diffusers import DDPMScheduler
+
     low, high = denoiser.trained_sigmas or (float(denoiser.sigmas[0]), float(denoiser.sigmas[-1]))
     name = "schedule of its own"
     for schedule, usual in SCHEDULES.items():

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from mincurate.compute.device import out_of_memory
-from mincurate.diffusion import adm, hub, model_folder
+from mincurate.diffusion import hub, model_folder
 from mincurate.diffusion.channels_last import channels_last
 from mincurate.diffusion.denoiser import PREDICTION_TYPES, Denoiser
 from mincurate.diffusion.model_folder import WEIGHTS, ModelFolder
-from mincurate.diffusion.pixel_blocks import PixelBlockUNet
 from mincurate.errors import UserError, reason
 from mincurate.runs.schema import MODEL_RECORD
 
@@ -46,6 +45,8 @@ def load_denoiser(model: str, device: str = "cpu") -> Denoiser:
     Raises:
         UserError: there is no such model, or mincurate cannot use it.
     """
+    from mincurate.diffusion import adm
+
     path = Path(model).expanduser()
     return prepare(adm.load(path) if path.is_file() else _from_folder(path, model), device)
 
@@ -113,6 +114,8 @@ def _from_hub(model: str) -> ModelFolder:
 
 def _load_unet(folder: Path, name: str) -> "UNet2DModel":
     from diffusers import UNet2DModel
+
+    from mincurate.diffusion.pixel_blocks import PixelBlockUNet
 
     variants = model_folder.variants(folder)
     whole = [p for kind in ("safetensors", "bin") for p in folder.glob(f"{WEIGHTS}.{kind}*")]

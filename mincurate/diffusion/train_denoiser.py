@@ -53,8 +53,8 @@ distribution of all images, too (Ho and Salimans, "Classifier-Free Diffusion Gui
 def new_unet(
     image_size: int,
     channels: tuple[int, ...],
-    num_class_embeds: int | None = None,
     bands: int = 3,
+    num_class_embeds: int | None = None,
 ) -> "UNet2DModel":
     """A small UNet on 2 x 2 pixel blocks: at 32 px it trains 1.5 times as fast as one on pixels."""
     from diffusers import UNet2DModel
@@ -359,8 +359,8 @@ def _network(training: Training, start: Denoiser | None, device: str | torch.dev
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
             names = training.class_names
-            classes = len(names) + 1 if names else None  # the last one is no label
-            unet = new_unet(training.image_size, training.channels, classes, training.bands)
+            with_none = len(names) + 1 if names else None
+            unet = new_unet(training.image_size, training.channels, training.bands, with_none)
         schedule, kind = denoiser.linear_alphas_cumprod(), "epsilon"
     else:
         unet = type(start.unet).from_config(start.unet.config)

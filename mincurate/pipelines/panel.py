@@ -288,10 +288,11 @@ def mark_page(dataset: Any, page: pd.DataFrame) -> None:
     dataset.select(ids_of(dataset, page["path"])).tag_samples(review.SEEN_TAG)
 
 
-def review_page(reviewed: Reviewed) -> pd.DataFrame:
-    """The images to look at next, a page of them."""
-    frame = reviewed.frame
-    return frame[frame["verdict"] == ""].head(PAGE)
+def review_page(dataset: Any, tail: LongTail) -> pd.DataFrame:
+    """The images to look at next, a page of them: rows of `LongTail.images`."""
+    frame = review_of(dataset, tail).frame
+    page = frame.loc[frame["verdict"] == "", "content_hash"].head(PAGE)
+    return tail.images.set_index("content_hash", drop=False).loc[page]
 
 
 # Generated images

@@ -29,8 +29,9 @@ class Result:
     stored: str = ""
 
     def __repr__(self) -> str:
-        scored = f"{self.run.record['counts']['scored']:,} {self.run.noun} scored"
-        return f"<Result {self.run.key}: {scored}{f' in {self.dataset!r}' if self.dataset else ''}>"
+        scored, shown = self.run.record["counts"]["scored"], f" in {self.dataset!r}"
+        where = shown if self.dataset else ""
+        return f"<Result {self.run.key}: {scored:,} {self.run.noun} scored{where}>"
 
     def _repr_html_(self) -> str:
         """For a notebook: the rarest images, and how far to trust that they are."""

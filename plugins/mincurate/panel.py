@@ -171,14 +171,14 @@ class LongTail(foo.Panel):
     @notifying
     def on_review(self, ctx: Any) -> Any:
         """Show the page of the review that the tab shows."""
-        page = look.review_page(look.review_of(ctx.dataset, look.shown(ctx.dataset)))
+        page = look.review_page(ctx.dataset, look.shown(ctx.dataset))
         view = look.of_rows(ctx.dataset, page)
         return self._show(ctx, view, "to review next")
 
     @notifying
     def on_next_review(self, ctx: Any) -> None:
         """Tag the images of the page that have no verdict as seen, and turn it."""
-        page = look.review_page(look.review_of(ctx.dataset, look.shown(ctx.dataset)))
+        page = look.review_page(ctx.dataset, look.shown(ctx.dataset))
         look.mark_page(ctx.dataset, page)
         ctx.ops.reload_samples()
         self._draw(ctx)

@@ -28,7 +28,7 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     buttons = row(body, "buttons")
     button(buttons, "show", "Show this page", panel.on_review)
     button(buttons, "next", "Mark the page as seen, next", panel.on_next_review)
-    page = look.review_page(review)
+    page = look.review_page(ctx.dataset, tail)
     for i in range(0, len(page), LINE):
         strip(body, f"line{i}", page.iloc[i : i + LINE], panel.on_open)
 
@@ -37,7 +37,7 @@ def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
     """The pictures of the page."""
     if tail.noun != "images":
         return {}
-    page = look.review_page(look.review_of(ctx.dataset, tail))
+    page = look.review_page(ctx.dataset, tail)
     images: dict[str, Any] = {}
     for i in range(0, len(page), LINE):
         images |= pictures(tail, f"line{i}", page.iloc[i : i + LINE])

@@ -38,7 +38,7 @@ try:
         except UserError:
             time.sleep(0.2)
     network = training.new_unet
-    training.new_unet = lambda size, _: network(size, (32, 32))
+    training.new_unet = lambda size, _, *more: network(size, (32, 32), *more)
     tags = storage._write_tags
     def kill(*arguments):
         os.kill(server.pid, signal.SIGKILL)
@@ -99,7 +99,7 @@ def start(*arguments: object, **more: str) -> "subprocess.Popen[str]":
     code = (
         "from mincurate.diffusion import train_denoiser as training\n"
         "network = training.new_unet\n"
-        "training.new_unet = lambda size, _: network(size, (32, 32))\n"
+        "training.new_unet = lambda size, _, *more: network(size, (32, 32), *more)\n"
         "from mincurate.cli import main; main()"
     )
     return subprocess.Popen(

@@ -29,7 +29,9 @@ def scored(planted, tmp_path_factory):
     """With a small network, so that it takes seconds."""
     network = train_denoiser.new_unet
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_denoiser, "new_unet", lambda size, _: network(size, (32, 32)))
+        patch.setattr(
+            train_denoiser, "new_unet", lambda size, _, *more: network(size, (32, 32), *more)
+        )
         patch.setenv("MINCURATE_HOME", str(tmp_path_factory.mktemp("home")))
         return mincurate.score(
             planted,
