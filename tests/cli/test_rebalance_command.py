@@ -139,6 +139,7 @@ def test_images_dropped_in_fiftyone_are_left_out(own, tmp_path, monkeypatch, cap
         differences="2 labels were corrected.",
         boxes={},
         several={},
+        mined=None,
     )
     monkeypatch.setattr(current_state, "read", lambda run, reporter: state)
     said = say(monkeypatch, capsys, "export", tmp_path / "a")
