@@ -2,6 +2,7 @@
 trained on and tested on.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from mincurate.compute.ray_map import Item
 from mincurate.errors import UserError
 from mincurate.evaluation import classifier_trial
 from mincurate.evaluation.classifier_trial import Downstream
@@ -17,6 +19,8 @@ from mincurate.evaluation.training_arms import Labelled, Material
 from mincurate.generation import held_out
 from mincurate.images import collection
 from mincurate.progress import Reporter
+from mincurate.ranking import joining
+from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.reference import Base
 
 HELD_OUT = 0.25
@@ -34,7 +38,12 @@ class Trial:
     """
 
     def __init__(
-        self, base: Base, frame: pd.DataFrame, settings: dict[str, Any], seeds: int
+        self,
+        base: Base,
+        frame: pd.DataFrame,
+        settings: dict[str, Any],
+        seeds: int,
+        mined: Mapping[str, str],
     ) -> None:
         seed = int(settings["seed"])
         labels = base.frame["label"].astype(object).where(base.frame["label"].notna(), None)
@@ -67,24 +76,30 @@ class Trial:
                 f"None of the {len(accepted):,} accepted images can be trained with: they have no "
                 "label or are nearest to held-out images; generate more."
             )
+        self.mined = {path: number[label] for path, label in mined.items() if label in number}
         self.synthetic_codes = self.synthetic["label"].map(number).to_numpy(np.int64)
 
     def run(
         self,
         base: Base,
         vectors: NDArray[np.float32],
-        device: str,
+        scorer: Scorer,
         reporter: Reporter,
     ) -> Downstream:
-        """Train and test.
+        """Train and test, where the scorer computes.
 
         Args:
             base: the run, with vectors of its images at the size of the generated ones.
             vectors: ``(M, d)``, of all images of the generation, in its order.
+            scorer: of the run; it gives the vectors of mined images.
         """
         if self.single:
             reporter.warn(f"Labels with a single image are left out: {', '.join(self.single)}.")
-        materials = {PROBE: self._vectors(base, vectors), NETWORK: self._pixels(base)}
+        device = str(scorer.denoiser.device)
+        materials = {
+            PROBE: self._vectors(base, vectors, scorer, reporter),
+            NETWORK: self._pixels(base),
+        }
         total = classifier_trial.trainings(materials, self.seeds)
         steps = " and ".join(f"{s.steps} steps ({s.name})" for s in materials)
         reporter.say(f"Training {total} small classifiers of {steps} each, which takes minutes.")
@@ -97,36 +112,52 @@ class Trial:
         """Steps of every training, by student."""
         return {student.name: student.steps for student in (PROBE, NETWORK)}
 
-    def _vectors(self, base: Base, generated: NDArray[np.float32]) -> Material:
+    def _vectors(
+        self, base: Base, generated: NDArray[np.float32], scorer: Scorer, reporter: Reporter
+    ) -> Material:
         """Vectors, each number of which has mean 0 and variance 1 among the training images."""
         real = base.vectors
         mean, deviation = real[self.train].mean(0), real[self.train].std(0) + 1e-6
         rows = self.synthetic.index.to_numpy()
-        return self._material((real - mean) / deviation, (generated[rows] - mean) / deviation)
+        mined = None
+        if self.mined:
+            files: list[Item] = [(path, path) for path in self.mined]
+            found = joining.vectors_of_scorer(base, scorer, files, 32, 2, reporter)
+            mined = (found - mean) / deviation
+        return self._material(
+            (real - mean) / deviation, (generated[rows] - mean) / deviation, mined
+        )
 
     def _pixels(self, base: Base) -> Material:
-        files = [(path, path) for path in self.synthetic["path"]]
-        batches = collection.read_batches(
-            files,
-            size=base.size,
-            fit=base.fit,
-            rendering=base.rendering,
-            batch_size=256,
-            workers=2,
-        )
-        return self._material(base.pixels(), np.concatenate([pixels for _, pixels, _ in batches]))
+        mined = _decoded(base, list(self.mined)) if self.mined else None
+        return self._material(base.pixels(), _decoded(base, list(self.synthetic["path"])), mined)
 
-    def _material(self, real: NDArray[Any], generated: NDArray[Any]) -> Material:
+    def _material(
+        self, real: NDArray[Any], generated: NDArray[Any], mined: NDArray[Any] | None
+    ) -> Material:
         def labelled(inputs: NDArray[Any], codes: NDArray[Any]) -> Labelled:
             return torch.from_numpy(np.array(inputs)), torch.from_numpy(codes)
 
         return Material(
             real=labelled(real[self.train], self.codes[self.train]),
             generated=labelled(generated, self.synthetic_codes),
-            mined=None,
+            mined=None if mined is None else labelled(mined, np.array([*self.mined.values()])),
             test=labelled(real[self.test], self.codes[self.test]),
             vectors=real.ndim == 2,
         )
+
+
+def _decoded(base: Base, paths: list[str]) -> NDArray[np.uint8]:
+    """Pixels ``(N, 3, S, S)`` of files at the size of the run's images."""
+    batches = collection.read_batches(
+        [(path, path) for path in paths],
+        size=base.size,
+        fit=base.fit,
+        rendering=base.rendering,
+        batch_size=256,
+        workers=2,
+    )
+    return np.concatenate([pixels for _, pixels, _ in batches])
 
 
 def rare_labels(counts: dict[str, int]) -> list[str]:

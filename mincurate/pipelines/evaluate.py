@@ -35,7 +35,7 @@ from mincurate.evaluation.training_advice import Advice
 from mincurate.evaluation.verdict import Verdict, conclude
 from mincurate.generation.guided_classes import guided_by
 from mincurate.images import collection, regions
-from mincurate.pipelines import augment, new_files, own_vectors
+from mincurate.pipelines import augment, images_now, new_files, own_vectors
 from mincurate.pipelines.preset import Preset
 from mincurate.pipelines.runs import AnyRun, find_run
 from mincurate.progress import Reporter
@@ -145,7 +145,8 @@ def evaluate(
     new_files.warn_of_changes(base.run, "It is judged by the labels of the run.", reporter)
     trial = None
     if settings.downstream:
-        trial = Trial(base, frame, generation.record["settings"], settings.seeds)
+        mined = images_now.mined_now(base.run, reporter)
+        trial = Trial(base, frame, generation.record["settings"], settings.seeds, mined)
     device = choose_device(settings.device)
     with digests.held(generation):
         if not settings.resume:
@@ -165,7 +166,7 @@ def evaluate(
         verdict = conclude(
             table, int(frame["accepted"].sum()), len(frame), baseline.cause(generation)
         )
-        trained = trial.run(base, vectors, device, reporter) if trial else None
+        trained = trial.run(base, vectors, scorer, reporter) if trial else None
         advice = training_advice.advise(trained)[0] if trained else None
         drawn = draw(generation.path, base, real, compared, judge, tail)
         drawn |= _draw_levels(generation, base)

@@ -36,6 +36,12 @@ def gather_now(
     return gather.gather(scored, splits=splits, **state)
 
 
+def mined_now(scored: Run, reporter: Reporter) -> dict[str, str]:
+    """Labels, by path, of the mined images that were kept and have one."""
+    mined = _of_dataset(scored, reporter).get("mined") or {}
+    return {path: label for path, label in mined.items() if label is not None}
+
+
 def _of_dataset(scored: Run, reporter: Reporter) -> dict[str, Any]:
     if store.kind_of(scored) != store.SCORE or not scored.finished:
         return {}  # `gather` says what is wrong

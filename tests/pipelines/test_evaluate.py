@@ -23,7 +23,7 @@ from mincurate.evaluation import image_sets as image_sets
 from mincurate.evaluation.verdict import conclude, look_up
 from mincurate.generation import generate as generation
 from mincurate.generation import solvers
-from mincurate.pipelines import augment, evaluate, evaluate_folders
+from mincurate.pipelines import augment, evaluate, evaluate_folders, images_now
 from mincurate.report import evaluation_page
 from mincurate.runs import store
 from mincurate.runs.manifest import read_manifest, read_png
@@ -206,6 +206,8 @@ def test_classifiers_are_trained_with_and_without_the_accepted_images(own, monke
     quick = {s: dataclasses.replace(s, steps=12) for s in (students.PROBE, students.NETWORK)}
     monkeypatch.setattr(classifier_trial_data, "PROBE", quick[students.PROBE])
     monkeypatch.setattr(classifier_trial_data, "NETWORK", quick[students.NETWORK])
+    mined = dict.fromkeys(store.find("1").frame()["path"].head(2), "cross")
+    monkeypatch.setattr(images_now, "mined_now", lambda run, reporter: mined)
     compare, given = classifier_trial.compare, {}
 
     def look(materials, *more, **options):
@@ -217,6 +219,7 @@ def test_classifiers_are_trained_with_and_without_the_accepted_images(own, monke
     assert set(given) == {"linear probe", "small network"}
     for material in given.values():
         assert (len(material.real[1]), len(material.test[1])) == (45, 15)
+        assert material.mined is not None and material.mined[1].tolist() == [0, 0]
     about = json.loads((found.run.path / "evaluation.json").read_text())["downstream"]
     assert about["rare"] == ["cross"] and about["advice"]["words"] == found.advice.words
     assert [row["label"] for row in about["labels"]] == ["cross", "disc"]
