@@ -127,14 +127,15 @@ def train(
 
 
 def _work(
-    folder: Path,
-    training: Training,
-    start: Denoiser | None,
-    classes: NDArray[np.int64] | None,
     images: NDArray[np.uint8],
     device: str,
     reporter: Reporter,
     team: Team,
+    *,
+    folder: Path,
+    training: Training,
+    start: Denoiser | None,
+    classes: NDArray[np.int64] | None,
 ) -> None:
     """Train as one of a team."""
     if not team.agree(lambda: finished(folder)):  # a worker may die when all is done

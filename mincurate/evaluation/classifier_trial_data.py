@@ -136,7 +136,7 @@ class Trial:
         self, real: NDArray[Any], generated: NDArray[Any], mined: NDArray[Any] | None
     ) -> Material:
         def labelled(inputs: NDArray[Any], codes: NDArray[Any]) -> Labelled:
-            return torch.from_numpy(np.array(inputs)), torch.from_numpy(codes)
+            return torch.from_numpy(np.array(inputs)), torch.from_numpy(np.array(codes))
 
         return Material(
             real=labelled(real[self.train], self.codes[self.train]),

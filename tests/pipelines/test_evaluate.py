@@ -113,7 +113,7 @@ def test_again_nothing_is_generated_or_scored_and_the_numbers_are_the_same(evalu
     before = (folder / "evaluation.csv").read_bytes()
     page = (folder / "evaluation.html").read_bytes()
     monkeypatch.setattr(solvers.Sampler, "__call__", None)
-    monkeypatch.setattr(evaluate.reference, "join", None)
+    monkeypatch.setattr(evaluate.joining, "join", None)
     evaluate.evaluate()
     assert (folder / "evaluation.csv").read_bytes() == before
     assert (folder / "evaluation.html").read_bytes() == page

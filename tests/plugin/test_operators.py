@@ -498,6 +498,7 @@ def test_every_operator_but_the_one_that_shows_can_be_scheduled(images, tmp_path
     second = mincurate.score(tmp_path / "set", dataset="later", **other, **QUICK).run
     dataset = fo.load_dataset("later")
     draw_shapes(tmp_path / "set", discs=37, crosses=9)
+    draw_shapes(tmp_path / "pool", discs=45, crosses=9)
     ids = dataset.limit(2).values("id")
     asked = {
         "compare_runs": {"first": first.key, "second": second.key, "top": 3},
@@ -506,6 +507,7 @@ def test_every_operator_but_the_one_that_shows_can_be_scheduled(images, tmp_path
         "more_like_these": {**GENERATE, "n": 2},
         "rebalance_plan": {"by": "label", "weights": str(tmp_path / "weights.csv")},
         "export": {"folder": str(tmp_path / "out"), "format": "csv", "include_rejected": True},
+        "mine_images": {"pool": str(tmp_path / "pool"), "n": 3},
         "score_new": {},
         "delete_run": {"run": first.key},
     }
