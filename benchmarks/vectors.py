@@ -4,7 +4,7 @@
 
 Side by side, in turns: the network on ready pixels, mincurate's vectors stage (decode, resize,
 network, write), and FiftyOne's ``compute_embeddings`` with the same network, EfficientNet-Lite0, on
-the same images, as it is called by default and with batches of 32 and two workers. FiftyOne resizes
+the same images, as it is called by default and with batches of 16 and two workers. FiftyOne resizes
 as mincurate does, so that the vectors can be compared. Other programs change wall times: CPU
 seconds, those of the decoding processes included, are given beside them.
 
@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from provenance import provenance
 
-BATCH = 32
+BATCH = 16
 IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -74,7 +74,7 @@ def rates(files, rounds, fewer):
     ways = {
         "network on ready pixels": (ready, len(files)),
         "mincurate, vectors stage": (stage, len(files)),
-        "FiftyOne, batches of 32, 2 workers": (fiftyone(batch_size=32, num_workers=2), fewer),
+        "FiftyOne, batches of 16, 2 workers": (fiftyone(batch_size=32, num_workers=2), fewer),
         "FiftyOne, as called by default": (fiftyone(), fewer),
     }
     figures = {name: {"per_second": [], "cpu_ms": []} for name in ways}

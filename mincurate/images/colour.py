@@ -99,7 +99,7 @@ def to_srgb(img: Image.Image, profile: bytes | None) -> tuple[Image.Image, str |
         transform, warning = _transform(profile, img.mode)
         if transform is not None:
             return _apply(img, transform), warning
-    return img.convert("RGB"), warning
+    return img if img.mode == "RGB" else img.convert("RGB"), warning  # no copy of a large image
 
 
 def _apply(img: Image.Image, transform: Any) -> Image.Image:
