@@ -10,6 +10,8 @@ from mincurate.dataset import ownership
 from mincurate.dataset import samples as parts
 from mincurate.dataset.app_config import HEATMAP
 
+TAIL = 0.9
+"""Where the rarest tenth begins."""
 MOST = 512
 """Numbers along a side of a map, at most."""
 
@@ -22,7 +24,7 @@ def write(fo: Any, dataset: Any, frame: pd.DataFrame) -> None:
     """
     if not dataset.has_field(HEATMAP):
         ownership.claim(dataset, fields=[HEATMAP])
-        words = "Mean rarity of the tiles that lie over each place: 0 commonest, 1 rarest"
+        words = "How far in the rarest tenth the tiles over each place are: 0 not in it, 1 rarest"
         dataset.add_sample_field(
             HEATMAP, fo.EmbeddedDocumentField, embedded_doc_type=fo.Heatmap, description=words
         )
@@ -35,7 +37,9 @@ def write(fo: Any, dataset: Any, frame: pd.DataFrame) -> None:
 
 
 def rarity_map(tiles: pd.DataFrame) -> NDArray[np.float32]:
-    """The mean rarity of the tiles over each place of an image, ``(H, W)`` in [0, 1].
+    """How far in the rarest tenth the tiles over each place of an image are, ``(H, W)``.
+
+    Tiles that do not rank there count as 0, the rarest as 1; the values are means over tiles.
 
     A cell is as large as the smallest step between tiles; a place is covered by one tile at least.
 
@@ -45,7 +49,8 @@ def rarity_map(tiles: pd.DataFrame) -> NDArray[np.float32]:
     boxes = tiles[["box_x", "box_y", "box_width", "box_height"]].to_numpy(float)
     width, height = (_cells(boxes[:, axis], boxes[0, 2 + axis]) for axis in (0, 1))
     total, count = np.zeros((height, width)), np.zeros((height, width))
-    for (x, y, wide, high), rarity in zip(boxes, tiles["rarity"].to_numpy(float), strict=True):
+    tail = ((tiles["rarity"].to_numpy(float) - TAIL) / (1 - TAIL)).clip(0, 1)
+    for (x, y, wide, high), rarity in zip(boxes, tail, strict=True):
         rows = slice(round(y * height), max(round((y + high) * height), round(y * height) + 1))
         columns = slice(round(x * width), max(round((x + wide) * width), round(x * width) + 1))
         total[rows, columns] += rarity

@@ -61,7 +61,7 @@ def histogram(bars: Any, shown: list[float]) -> list[dict[str, Any]]:
     return traces
 
 
-def histogram_layout(title: str, revision: str) -> dict[str, Any]:
+def histogram_layout(title: str, revision: str, noun: str) -> dict[str, Any]:
     """Dragging selects horizontally; a new ``revision`` removes the mark of a selection."""
     return {
         "barmode": "stack",
@@ -72,7 +72,7 @@ def histogram_layout(title: str, revision: str) -> dict[str, Any]:
         "hovermode": "closest",
         "margin": {"t": 4, "b": 36, "l": 40, "r": 8},
         "xaxis": {"title": {"text": title, "font": {"size": 12}}, "showgrid": False},
-        "yaxis": {"title": {"text": "images", "font": {"size": 12}}},
+        "yaxis": {"title": {"text": noun, "font": {"size": 12}}},
     }
 
 

@@ -29,7 +29,7 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     plot(
         body,
         "histogram",
-        plots.histogram_layout(f"{title}, higher is rarer", revision),
+        plots.histogram_layout(f"{title}, higher is rarer", revision, tail.noun),
         HEIGHT,
         on_click=panel.on_bar,
         on_selected=panel.on_bars,
