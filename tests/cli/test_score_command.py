@@ -86,6 +86,7 @@ def test_a_run_without_database_leaves_table_pictures_and_report(scored):
         assert line in printed
 
 
+@pytest.mark.slow
 def test_the_command_in_the_report_goes_on_without_computing_again(scored):
     output, _, home = scored
     before = table(output)
@@ -317,6 +318,7 @@ def test_wide_pictures_are_padded_and_seen_by_the_network_of_a_file(tmp_path):
     assert abs(found - vectors("crop")).max() > 0.01
 
 
+@pytest.mark.slow
 def test_where_fiftyone_cannot_be_imported_files_are_written_all_the_same(shapes, tmp_path):
     (tmp_path / "broken" / "fiftyone").mkdir(parents=True)
     (tmp_path / "broken" / "fiftyone" / "__init__.py").write_text("raise ImportError('no mongo')")

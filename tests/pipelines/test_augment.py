@@ -280,6 +280,7 @@ def test_what_was_trained_for_a_run_serves_further_generations_whatever_their_se
     assert guidance.seed == 5 and guidance.steps == 8
 
 
+@pytest.mark.slow
 def test_a_model_of_the_users_generates_as_it_is(own):
     shutil.rmtree(own / "runs" / "mincurate_2")
     said = command(own, "augment", *GENERATE, "--n", 4)
