@@ -203,6 +203,8 @@ def measures(judged: "pd.DataFrame", sets: Mapping[str, str], reporter: Terminal
 
 def _recall(evaluated: "Evaluation", reporter: Terminal) -> None:
     """How classifiers of the labels do, trained in several ways, and what to do."""
+    from mincurate.evaluation.training_arms import GENERATED, NOTHING
+
     trial, advice = evaluated.downstream, evaluated.advice
     assert trial is not None and advice is not None
     for outcome in trial.outcomes:
@@ -210,9 +212,9 @@ def _recall(evaluated: "Evaluation", reporter: Terminal) -> None:
         title = f"Recall on held-out real images: {outcome.student} (95 % intervals)"
         table = table_of(title, ("trained with", *(f"{name} labels" for name in groups), "change"))
         for arm in outcome.arms:
-            more = f", weight {outcome.weight:g}" if arm == "generated" else ""
+            more = f", weight {outcome.weight:g}" if arm == GENERATED else ""
             cells = [_interval(outcome.interval(arm, labels)) for labels in groups.values()]
-            change = outcome.interval(arm, outcome.aim, "nothing")
+            change = outcome.interval(arm, outcome.aim, NOTHING)
             table.add_row(arm + more, *cells, _interval(change, "+"))
         reporter.console.print(table)
     labels = trial.labels

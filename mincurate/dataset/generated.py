@@ -100,10 +100,7 @@ def _write(run: Run, frame: pd.DataFrame, name: str, reporter: Reporter) -> int:
             ids = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
             samples = [_sample(fo, dict(row), run, ids) for row in new.to_dict("records")]
             _register(dataset, run)
-            for start in range(0, len(samples), writer.BATCH):
-                batch = samples[start : start + writer.BATCH]
-                dataset.add_samples(batch, validate=False, progress=False)
-                advance(len(batch))
+            writer.add_in_batches(dataset, samples, advance)
             advance(len(frame) - len(new))
             brain_map.write(dataset)
             app_config.save_views(fo, dataset)
@@ -153,20 +150,9 @@ def remove(run: Run, name: str) -> bool:
 
 
 def _declare(fo: Any, dataset: Any) -> None:
-    kinds = {
-        "int": fo.IntField,
-        "float": fo.FloatField,
-        "str": fo.StringField,
-        "dict": fo.DictField,
-    }
-    names = [n for n in (*SYNTHETIC_FIELDS, PREDICTED) if not dataset.has_field(n)]
-    ownership.claim(dataset, fields=names)
-    for field, (kind, description, indexed) in SYNTHETIC_FIELDS.items():
-        if field in names:
-            dataset.add_sample_field(field, kinds[kind], description=description)
-        if indexed:
-            dataset.create_index(field)
-    if PREDICTED in names:
+    writer.declare(fo, dataset, SYNTHETIC_FIELDS)
+    if not dataset.has_field(PREDICTED):
+        ownership.claim(dataset, fields=[PREDICTED])
         dataset.add_sample_field(
             PREDICTED,
             fo.EmbeddedDocumentField,

@@ -80,15 +80,12 @@ def _write(run: Run, frame: pd.DataFrame, name: str, reporter: Reporter) -> int:
     destination.check_mined(dataset)
     destination.check_run(name, run)
     with reporter.task("Writing dataset", len(frame), "samples") as advance, quiet():
-        _declare(fo, dataset)
+        writer.declare(fo, dataset, MINED_FIELDS)
         ids = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
         new = frame[~frame["path"].isin(ids)]
         samples = [_sample(fo, row, run, ids) for row in new.to_dict("records")]
         _register(dataset, run)
-        for start in range(0, len(samples), writer.BATCH):
-            batch = samples[start : start + writer.BATCH]
-            dataset.add_samples(batch, validate=False, progress=False)
-            advance(len(batch))
+        writer.add_in_batches(dataset, samples, advance)
         advance(len(frame) - len(new))
         app_config.save_mined_view(dataset)
         app_config.group_fields(fo, dataset)
@@ -96,17 +93,6 @@ def _write(run: Run, frame: pd.DataFrame, name: str, reporter: Reporter) -> int:
         ownership.copy(dataset)
         run.update(dataset_ids={name: str(dataset._doc.id)}, database=place())
     return len(new)
-
-
-def _declare(fo: Any, dataset: Any) -> None:
-    names = [name for name in MINED_FIELDS if not dataset.has_field(name)]
-    ownership.claim(dataset, fields=names)
-    kinds = {"float": fo.FloatField, "str": fo.StringField}
-    for field, (kind, description, indexed) in MINED_FIELDS.items():
-        if field in names:
-            dataset.add_sample_field(field, kinds[kind], description=description)
-        if indexed:
-            dataset.create_index(field)
 
 
 def _sample(fo: Any, row: dict[Any, Any], run: Run, ids: dict[str, str]) -> Any:

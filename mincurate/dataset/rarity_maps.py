@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from mincurate.dataset import ownership
 from mincurate.dataset import samples as parts
 from mincurate.dataset.app_config import HEATMAP
+from mincurate.ranking import classes
 
-TAIL = 0.9
+TAIL = 1 - 1 / classes.TAIL_PARTS
 """Where the rarest tenth begins."""
 MOST = 512
 """Numbers along a side of a map, at most."""

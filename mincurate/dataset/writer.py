@@ -7,6 +7,7 @@ samples that the run does not hold: these keep the scores of an earlier run.
 
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -235,6 +236,35 @@ def _values(frame: pd.DataFrame, field: str) -> list[Any]:
     cast = {"float": float, "int": int, "str": str}[FIELDS[field][0]]
     column = frame[COLUMN_OF.get(field, field)]
     return [None if pd.isna(value) else cast(value) for value in column.tolist()]
+
+
+def declare(fo: Any, dataset: Any, fields: Mapping[str, tuple[str, str, bool]]) -> None:
+    """Make the fields of samples that are not there yet; all of them are ours.
+
+    Args:
+        fields: name to kind, description, and whether it is indexed.
+    """
+    kinds = {
+        "int": fo.IntField,
+        "float": fo.FloatField,
+        "str": fo.StringField,
+        "dict": fo.DictField,
+    }
+    names = [name for name in fields if not dataset.has_field(name)]
+    ownership.claim(dataset, fields=names)
+    for field, (kind, description, indexed) in fields.items():
+        if field in names:
+            dataset.add_sample_field(field, kinds[kind], description=description)
+        if indexed:
+            dataset.create_index(field)
+
+
+def add_in_batches(dataset: Any, samples: list[Any], advance: Advance) -> None:
+    """Add samples, and tell how many."""
+    for start in range(0, len(samples), BATCH):
+        batch = samples[start : start + BATCH]
+        dataset.add_samples(batch, validate=False, progress=False)
+        advance(len(batch), "")
 
 
 def _add_samples(

@@ -17,7 +17,6 @@ from mincurate.evaluation.classifier_trial import Downstream
 from mincurate.evaluation.students import NETWORK, PROBE
 from mincurate.evaluation.training_arms import Labelled, Material
 from mincurate.generation import held_out
-from mincurate.images import collection
 from mincurate.progress import Reporter
 from mincurate.ranking import joining
 from mincurate.ranking.minority_score import Scorer
@@ -149,14 +148,7 @@ class Trial:
 
 def _decoded(base: Base, paths: list[str]) -> NDArray[np.uint8]:
     """Pixels ``(N, 3, S, S)`` of files at the size of the run's images."""
-    batches = collection.read_batches(
-        [(path, path) for path in paths],
-        size=base.size,
-        fit=base.fit,
-        rendering=base.rendering,
-        batch_size=256,
-        workers=2,
-    )
+    batches = base.reading(base.size, 256).batches([(path, path) for path in paths])
     return np.concatenate([pixels for _, pixels, _ in batches])
 
 

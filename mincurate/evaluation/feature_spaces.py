@@ -20,7 +20,6 @@ from mincurate.evaluation import inception
 from mincurate.evaluation.metric_table import Features, FeatureSpace
 from mincurate.evaluation.metrics import Vectors, spatial_vectors
 from mincurate.features import embedder
-from mincurate.images import collection
 from mincurate.images.regions import FileOrRegion
 from mincurate.progress import SILENT, Reporter
 from mincurate.ranking.minority_score import Scorer
@@ -66,14 +65,7 @@ class Extractor:
             UserError: an image can no longer be read.
         """
         vectors, spatial = [], []
-        batches = collection.read_batches(
-            [(str(place), place) for place in places],
-            size=base.size,
-            fit=base.fit,
-            rendering=base.rendering,
-            batch_size=128,
-            workers=2,
-        )
+        batches = base.reading(base.size, 128).batches([(str(place), place) for place in places])
         with reporter.task("Features", len(places)) as advance:
             for _, pixels, bad in batches:
                 if bad:

@@ -58,7 +58,8 @@ class Arm:
 
 
 def arms(material: Material, num_labels: int, seed: int) -> list[Arm]:
-    """Every arm that the material allows; all but the first give each label the same share.
+    """Every arm that the material allows; all with equal shares of labels but for the first and the
+    balanced loss.
 
     Args:
         seed: of the synthetic features.

@@ -16,6 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mincurate.compute.device import choose_device
+from mincurate.compute.ray_map import Item
 from mincurate.curation import gather
 from mincurate.errors import UserError
 from mincurate.evaluation import (
@@ -34,7 +35,7 @@ from mincurate.evaluation.metrics.intervals import RESAMPLES, SUBSETS
 from mincurate.evaluation.training_advice import Advice
 from mincurate.evaluation.verdict import Verdict, conclude
 from mincurate.generation.guided_classes import guided_by
-from mincurate.images import collection, regions
+from mincurate.images import regions
 from mincurate.pipelines import augment, images_now, new_files, own_vectors
 from mincurate.pipelines.preset import Preset
 from mincurate.pipelines.runs import AnyRun, find_run
@@ -286,15 +287,8 @@ def _save(folder: Path, **figures: Figure) -> dict[str, Path]:
 
 
 def _pictures(base: Base, frame: pd.DataFrame) -> list[Picture]:
-    files = [(path, path) for path in frame["path"]]
-    batches = collection.read_batches(
-        files,
-        size=base.size,
-        fit=base.fit,
-        rendering=base.rendering,
-        batch_size=SHOWN,
-        workers=1,
-    )
+    files: list[Item] = [(path, path) for path in frame["path"]]
+    batches = base.reading(base.size, SHOWN, workers=1).batches(files)
     return [p.transpose(1, 2, 0) for _, pixels, _ in batches for p in pixels]
 
 

@@ -34,7 +34,6 @@ from mincurate.pipelines.runs import AnyRun, find_run
 from mincurate.progress import Reporter
 from mincurate.ranking import reference, vectors
 from mincurate.ranking.reference import Base
-from mincurate.ranking.shard_loop import Reading
 from mincurate.ranking.shard_vectors import ShardVectors
 from mincurate.runs import atomic_files, digests, schema, store
 from mincurate.runs.store import Run
@@ -292,9 +291,7 @@ def _embed(
     dtype = choose_precision(base.run.record["settings"]["precision"], device)
     dtype = dtype if dtype is not torch.float32 else None
     recipe = vectors.Recipe(embedder.name, None, settings.device, dtype, embedder.weights_hash)
-    reading = Reading(
-        base.vector_side, base.fit, settings.batch_size, settings.workers, base.rendering
-    )
+    reading = base.reading(base.vector_side, settings.batch_size, settings.workers)
     vectors.embed(mined, images, embedder, recipe, reading, reporter)
 
 

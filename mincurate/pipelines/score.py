@@ -205,11 +205,6 @@ def _embed(
         plan.settings.embedding, own, plan.settings.device, plan.dtype, embedder.weights_hash
     )
     reading = _reading(images, plan, side)
-    if plan.device == "cpu":
-        # Beside parts of images, the whole ones are in memory.
-        most = vectors.CPU_BATCH // (2 if images.of_objects else 1)
-        batch_size = min(reading.batch_size, most)
-        reading = replace(reading, batch_size=batch_size)
     if plan.settings.vectors:
         cluster = None  # its processes know neither the vectors nor the function
     return vectors.embed(run, images, embedder, recipe, reading, reporter, cluster=cluster)

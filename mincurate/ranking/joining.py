@@ -30,7 +30,6 @@ from mincurate.ranking import (
 from mincurate.ranking.minority_score import Scorer
 from mincurate.ranking.neighbors import NEIGHBORS, nearest, neighbors
 from mincurate.ranking.reference import Base
-from mincurate.ranking.shard_loop import Reading
 from mincurate.runs import atomic_files, schema
 from mincurate.runs.store import Run
 
@@ -104,8 +103,8 @@ def join(
     parts: list[minority_score.Scored] = []
     joining = vectors_of_scorer(base, scorer, files, batch_size, workers, reporter)
     with reporter.task("Scoring", len(files)) as advance:
-        reading = Reading(base.size, base.fit, batch_size, workers, base.rendering)
-        for hashes, pixels, reasons in reading.batches(files):
+        batches = base.reading(base.size, batch_size, workers).batches(files)
+        for hashes, pixels, reasons in batches:
             _check_readable(files, reasons)
             parts.append(scorer(pixels, hashes))
             advance(len(hashes))
@@ -165,7 +164,7 @@ def _vectors(
     reporter: Reporter,
 ) -> NDArray[np.float32]:
     """Vectors ``(M, d)``, in half precision as the run keeps them: an image of it finds itself."""
-    reading = Reading(base.vector_side, base.fit, batch_size, workers, base.rendering)
+    reading = base.reading(base.vector_side, batch_size, workers)
     with reporter.task("Vectors", len(files)) as advance:
         rows = vectors.embed_files(embedder, device, dtype, reading, files, advance)
     _check_readable(files, rows.lost)

@@ -23,13 +23,14 @@ from mincurate.features import embedder as embedders
 from mincurate.features import own_vectors, perceptual
 from mincurate.features.embedder import Embedder
 from mincurate.features.own_vectors import FUNCTION
-from mincurate.images import collection, regions
+from mincurate.images import regions
 from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit
 from mincurate.ranking import (
     classes,
 )
 from mincurate.ranking.minority_score import Edge, Scorer
+from mincurate.ranking.shard_loop import Reading
 from mincurate.runs import schema, store
 from mincurate.runs.store import Run
 
@@ -82,6 +83,10 @@ class Base:
                 "and evaluated for runs of colour images only."
             )
 
+    def reading(self, size: int, batch_size: int, workers: int = 2) -> Reading:
+        """How files become batches as the run's own did, at a side of ``size`` pixels."""
+        return Reading(size, self.fit, batch_size, workers, self.rendering)
+
     def pixels(self, *, size: int | None = None, workers: int = 2) -> NDArray[np.uint8]:
         """Decode the images of ``frame``: ``(N, C, size, size)`` uint8.
 
@@ -95,14 +100,7 @@ class Base:
         files = list(zip(self.frame["content_hash"], regions.places(self.frame), strict=True))
         parts: list[NDArray[np.uint8]] = []
         unreadable: dict[str, str] = {}
-        for _, pixels, reasons in collection.read_batches(
-            files,
-            size=size or self.size,
-            fit=self.fit,
-            rendering=self.rendering,
-            batch_size=256,
-            workers=workers,
-        ):
+        for _, pixels, reasons in self.reading(size or self.size, 256, workers).batches(files):
             parts.append(pixels)
             unreadable |= reasons
         if unreadable:

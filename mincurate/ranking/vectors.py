@@ -7,7 +7,7 @@ for one another at every layer, and lose most of their time beside other program
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -24,6 +24,7 @@ from mincurate.errors import UserError
 from mincurate.features.embedder import Embedder, load_embedder
 from mincurate.features.vector_table import VectorTable
 from mincurate.images.collection import Collection
+from mincurate.images.regions import Region
 from mincurate.progress import Advance, Reporter
 from mincurate.ranking import shard_loop, table_file
 from mincurate.ranking.shard_loop import Reading, Rows, Work
@@ -108,6 +109,11 @@ def embed_files(
     if embedder.table is not None:
         return _look_up(embedder.table, files, advance)
     rows = Rows()
+    if device == "cpu":
+        # Beside parts of images, the whole ones are in memory.
+        in_parts = any(isinstance(place, Region) for _, place in files)
+        most = CPU_BATCH // 2 if in_parts else CPU_BATCH
+        reading = replace(reading, batch_size=min(reading.batch_size, most))
 
     def pixels() -> Iterator[NDArray[np.uint8]]:
         for hashes, batch, bad in reading.batches(files):
