@@ -14,7 +14,8 @@ from PIL import Image
 from mincurate.errors import UserError
 from mincurate.images import bands, collection, decode_pool
 from mincurate.images.bit_depth import Rendering
-from mincurate.images.decode import decode
+from mincurate.images.decode import decode, identify
+from mincurate.images.sources import Source
 
 SIDE = 32
 COUNT = 5
@@ -153,3 +154,12 @@ def test_a_preview_is_what_browsers_show_of_a_file_that_they_do_not(
     assert isinstance(jpeg, bytes)
     seen = np.asarray(Image.open(io.BytesIO(jpeg), formats=["JPEG"])).transpose(2, 0, 1)
     assert seen.shape == (3, SIDE, SIDE) and np.abs(seen - levels).mean() < 6
+
+
+def test_a_stack_of_imagej_with_one_directory_says_what_is_left_out(tmp_path):
+    slices = np.random.default_rng(0).integers(0, 4096, (5, 16, 16), np.uint16)
+    tifffile.imwrite(tmp_path / "stack.tif", slices, imagej=True, truncate=True)
+    with tifffile.TiffFile(tmp_path / "stack.tif") as file:
+        assert len(file.pages) == 1
+    source = Source(str(tmp_path / "stack.tif"), "stack.tif")
+    assert identify(source, size=None).warning == "the first of 5 pages"
