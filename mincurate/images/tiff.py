@@ -96,7 +96,7 @@ def directory(data: bytes) -> Directory:
         alike = [p for p in stack if _alike(p, page)]
         return Directory(
             index,
-            max(len(pages), _slices(file)),
+            max(len(pages), int((file.imagej_metadata or {}).get("images", 1))),  # one page for all
             page.imagewidth,
             page.imagelength,
             page.tags.valueof(274) or 1,
@@ -107,12 +107,6 @@ def directory(data: bytes) -> Directory:
             tuple(alike) if len(alike) > 1 else (),
             bool(channels) or 0 in (page.extrasamples or ()),
         )
-
-
-def _slices(file: Any) -> int:
-    """How many images ImageJ says there are; it writes one directory for all of a large stack."""
-    images = (file.imagej_metadata or {}).get("images", 1) if file.is_imagej else 1
-    return images if isinstance(images, int) else 1
 
 
 def _channels(file: Any) -> list[Any]:
