@@ -33,6 +33,7 @@ class Training:
         seed: random seed.
         class_names: labels that a class-conditional model learns; none for an unconditional one.
         bands: channels of the images; whoever names the images has named them, too.
+        class_balancing: of a class-conditional model: see `denoising_loss.class_balancing`.
     """
 
     image_size: int
@@ -45,6 +46,7 @@ class Training:
     seed: int = 0
     class_names: tuple[str, ...] = field(default=(), repr=False)
     bands: int = field(default=3, repr=False)
+    class_balancing: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         # The plan's text is part of a folder's name: 10 minutes must be the plan of 10.0.
