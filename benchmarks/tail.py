@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import tail_quality
 import tail_sets
 import torch
 from provenance import provenance
@@ -71,28 +72,32 @@ STUDENTS = {
 
 def inputs(student: Student, pixels: np.ndarray, cache: Path) -> torch.Tensor:
     """What a student sees of images ``(N, 3, S, S)``: the pixels, or vectors."""
-    if student is not students.PROBE:
-        return torch.from_numpy(pixels)
+    return torch.from_numpy(pixels if student is not students.PROBE else vectors(pixels, cache))
+
+
+def vectors(pixels: np.ndarray, cache: Path) -> np.ndarray:
+    """Vectors ``(N, d)`` of EfficientNet-Lite0, computed once."""
     if not cache.is_file():
+        cache.parent.mkdir(exist_ok=True)
         from mincurate.diffusion.denoiser import to_tensor
         from mincurate.features.embedder import load_embedder
 
         embedder = load_embedder("efficientnet-lite0", None)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             parts = np.array_split(pixels, max(1, len(pixels) // 16))
-            vectors = [embedder.embed(to_tensor(part)).float().numpy() for part in parts]
-        np.save(cache, np.concatenate(vectors))
-    return torch.from_numpy(np.load(cache))
+            embedded = [embedder.embed(to_tensor(part)).float().numpy() for part in parts]
+        np.save(cache, np.concatenate(embedded))
+    return np.load(cache)
 
 
 def arms(
-    real: Labelled, made: dict[str, Labelled], seed: int, *, vectors: bool
+    real: Labelled, made: dict[str, Labelled], seed: int, *, of_vectors: bool
 ) -> dict[tuple[str, float | None], Arm]:
     """Every arm: the cheap ones, and every way at every weight."""
     number = int(real[1].max()) + 1
     built = {}
     for name, generated in made.items():
-        material = Material(real, generated, None, real, vectors)
+        material = Material(real, generated, None, real, of_vectors)
         for arm in training_arms.arms(material, number, seed):
             own = name if arm.name == training_arms.GENERATED else arm.name
             built.setdefault((own, arm.weight), arm)
@@ -111,15 +116,14 @@ def hits(student, built, number, test: Labelled, seed: int):
 def trial(student: Student, data: Tailed, made, options) -> pd.DataFrame:
     """Recall of every arm, and its difference from the best cheap one, with intervals."""
     cache = options.work / "vectors"
-    cache.mkdir(exist_ok=True)
     real = inputs(student, data.train, cache / "train.npy"), torch.from_numpy(data.labels)
     test = inputs(student, data.test, cache / "test.npy"), torch.from_numpy(data.truth)
     generated = {
         name: (inputs(student, pixels, cache / f"{name}.npy"), torch.from_numpy(labels))
         for name, (pixels, labels) in made.items()
     }
-    vectors = student is students.PROBE
-    if vectors:
+    of_vectors = student is students.PROBE
+    if of_vectors:
         mean, deviation = real[0].mean(0), real[0].std(0) + 1e-6
         real = ((real[0] - mean) / deviation, real[1])
         test = ((test[0] - mean) / deviation, test[1])
@@ -131,7 +135,7 @@ def trial(student: Student, data: Tailed, made, options) -> pd.DataFrame:
         told: dict[tuple[str, float | None], list[np.ndarray]] = {}
         part = test[0][rows], test[1][rows]
         for seed in seeds:
-            built = arms(real, generated, seed, vectors=vectors)
+            built = arms(real, generated, seed, of_vectors=of_vectors)
             built = {k: arm for k, arm in built.items() if keep is None or k in keep}
             for key, right in hits(student, built, number, part, seed).items():
                 told.setdefault(key, []).append(right)
@@ -196,6 +200,8 @@ def main() -> None:
     parser.add_argument("--ways", nargs="*", default=[way.name for way in WAYS])
     parser.add_argument("--students", nargs="*", default=list(STUDENTS), choices=STUDENTS)
     parser.add_argument("--stop-after", choices=("train", "make"))
+    parser.add_argument("--quality", action="store_true", help="judge the images themselves")
+    parser.add_argument("--perceptual", default="unet", help="distance of the minority score")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     data = tail_sets.load(
@@ -216,13 +222,24 @@ def main() -> None:
     made = {way.name: make(way, models[way.model], data, options.work, options.n) for way in ways}
     if options.stop_after == "make":
         return
+    if options.quality:
+        cache = options.work / "vectors"
+        judged = tail_quality.quality(
+            data, made, lambda pixels, name: vectors(pixels, cache / f"{name}.npy"), options
+        )
+        print(tail_quality.text(judged), flush=True)
+        _write(options, counts, "quality", judged)
+        return
     tables = [trial(STUDENTS[name], data, made, options) for name in options.students]
     for table in tables:
         print(f"\n{table['student'][0]}\n\n{text(table)}", flush=True)
+    _write(options, counts, "-".join(options.students), pd.concat(tables))
+
+
+def _write(options, counts: dict[str, int], name: str, table: pd.DataFrame) -> None:
     settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
-    rows = pd.concat(tables).to_dict("records")
-    content = provenance() | {"settings": settings, "images": counts, "table": rows}
-    name = "-".join(options.students)
+    content = provenance() | {"settings": settings, "images": counts}
+    content |= {"table": table.to_dict("records")}
     (options.work / f"{name}.json").write_text(json.dumps(content, indent=1))
 
 
