@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mincurate.cli.options import BASIC, Fit, ImageSize, MaxImages, Sigma
+from mincurate.cli.options import BASIC, METHOD, Fit, ImageSize, MaxImages, Sigma
 from mincurate.cli.shared import settings_of
 from mincurate.terminal import Terminal
 
@@ -52,6 +52,13 @@ def train(
     image_size: ImageSize = None,
     fit: Fit = "crop",
     sigma: Sigma = None,
+    tail_weight: Annotated[
+        float,
+        typer.Option(
+            help="Draw rare labels oftener: 0 as they come, 1 all labels equally often.",
+            rich_help_panel=METHOD,
+        ),
+    ] = 0.0,
 ) -> None:
     """Train a diffusion model on your images, or train one further.
 

@@ -8,7 +8,9 @@ from diffusers import DDPMPipeline
 
 from mincurate.diffusion import (
     denoiser,
+    new_network,
     noise_levels,
+    tail_weights,
     train_denoiser,
     training_loop,
     training_plan,
@@ -143,7 +145,7 @@ def test_a_batch_that_does_not_fit_into_memory_gives_the_weights_of_one_that_doe
     parts = train_denoiser.train(IMAGES, tmp_path / "parts", plan)
     assert seen == [4] * 2 * plan.steps
     # The rounding of a step grows in the steps that follow.
-    assert apart(whole, parts) < 0.01 * apart(whole, train_denoiser.untrained(plan))
+    assert apart(whole, parts) < 0.01 * apart(whole, new_network.untrained(plan))
 
 
 def gradients(plan, folder, parts=1):
@@ -227,7 +229,7 @@ def test_training_for_a_score_draws_the_levels_around_it():
 
 
 def test_training_for_generation_draws_every_level_and_mostly_those_where_images_take_shape():
-    sigmas = train_denoiser.untrained(TINY).sigmas
+    sigmas = new_network.untrained(TINY).sigmas
     weights = noise_levels.level_weights(sigmas, None)
     assert (weights > 0).all()
     cumulated = weights.cumsum(0) / weights.sum()
@@ -250,6 +252,20 @@ def test_only_a_model_for_scores_sees_mirrored_images(tmp_path, monkeypatch, sig
     )
     train_denoiser.train(lit_left, tmp_path, replace(TINY, sigmas=sigmas, steps=6))
     assert bool((torch.cat(seen)[..., 0] < 0).any()) is mirrored
+
+
+@pytest.mark.parametrize(("tail_weight", "share"), [(0, 0.1), (0.5, 0.25), (1, 0.5)])
+def test_images_of_a_rare_label_are_drawn_oftener(tmp_path, tail_weight, share):
+    labels = ["rare" if i % 10 == 0 else "common" for i in range(200)]  # 1 : 9, their roots 1 : 3
+    weights = tail_weights.by_label(labels, tail_weight)
+    images = np.zeros((200, 3, 16, 16), np.uint8)
+    training = train_denoiser.DenoiserTrainer(
+        images, tmp_path, TINY, None, "cpu", StopAt(0), weights=weights
+    )
+    picks = [training._picks(64, training.generator(step)) for step in range(100)]
+    assert (np.concatenate(picks) % 10 == 0).mean() == pytest.approx(share, abs=0.05)
+    assert (picks[3] == training._picks(64, training.generator(3))).all()
+    assert not np.isin(training.held_out, np.concatenate(picks)).any()
 
 
 def test_minutes_become_steps(tmp_path, monkeypatch):
