@@ -28,6 +28,8 @@ def train(
     model: Annotated[
         str | None,
         typer.Option(
+            "--model",
+            "--from",
             help="Model to train further: folder, ADM file (.pt) or hub id. Default: a new one.",
             rich_help_panel=BASIC,
         ),
@@ -52,6 +54,13 @@ def train(
     image_size: ImageSize = None,
     fit: Fit = "crop",
     sigma: Sigma = None,
+    lora: Annotated[
+        int | None,
+        typer.Option(
+            help="Rank of adapters to train instead of all weights of --model. Default: none.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
     tail_weight: Annotated[
         float,
         typer.Option(

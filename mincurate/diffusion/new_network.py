@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mincurate.diffusion import denoiser
+from mincurate.diffusion import denoiser, lora
 from mincurate.diffusion.channels_last import channels_last
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.training_plan import Training
@@ -37,7 +37,7 @@ def new_unet(
 
 
 def begin(training: Training, start: Denoiser | None, device: str | torch.device) -> Denoiser:
-    """A fresh network, or a copy of ``start`` that can be trained."""
+    """A fresh network, or a copy of ``start``, with the weights to train asking for gradients."""
     if start is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
@@ -55,7 +55,12 @@ def begin(training: Training, start: Denoiser | None, device: str | torch.device
         # of digits after 700 steps: 0.147 with v, 0.422 with epsilon). A model that knew the low
         # levels alone, where the two are all but the same, goes over to v.
         kind = "v_prediction"
-    unet = channels_last(unet.train().requires_grad_(True).to(device))
+    unet.train().requires_grad_(True)
+    if training.lora:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(training.seed)
+            lora.adapt(unet, training.lora)
+    unet = channels_last(unet.to(device))
     null_class = len(training.class_names) or None if start is None else start.null_class
     return Denoiser(
         unet,

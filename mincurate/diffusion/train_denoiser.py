@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from mincurate.compute import ray_train
 from mincurate.compute.device import reduced_precision
 from mincurate.compute.ray_map import Cluster
 from mincurate.compute.ray_train import ALONE, Team
-from mincurate.diffusion import conditions, new_network
+from mincurate.diffusion import conditions, lora, new_network
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.denoising_loss import denoising_loss
 from mincurate.diffusion.load import load_denoiser
@@ -160,7 +160,7 @@ class DenoiserTrainer(Trainer):
         self.dtype = reduced_precision(device)
         self.denoiser = new_network.begin(training, start, device)
         self.optimizer = self._new_optimizer()
-        self.average = _copy(self.denoiser.unet.state_dict())
+        self.average = _copy(self._weights())
         self.limit, self.rate = GradientLimit(), training.learning_rate
         self.curve: list[tuple[int, float, float]] = []
         self.best: tuple[float, dict[str, Tensor]] = (math.inf, _copy(self.average))
@@ -201,14 +201,14 @@ class DenoiserTrainer(Trainer):
             share = len(x0[part]) / size
             return self._loss(x0, timesteps, eps, classes, part) * share
 
-        parameters = list(self.denoiser.unet.parameters())
+        parameters = self._parameters()
         value = self.team.add_up(self.parts.backward(loss, len(x0), parameters), parameters)
         self.limit.clip(parameters)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         decay = min(0.999, (step + 1) / (step + 10))
         with torch.no_grad():
-            weights = self.denoiser.unet.state_dict()
+            weights = self._weights()
             torch._foreach_lerp_(list(self.average.values()), list(weights.values()), 1 - decay)
         return value
 
@@ -247,7 +247,7 @@ class DenoiserTrainer(Trainer):
         own = self.denoiser, self.optimizer, self.average, self.limit
         self.denoiser = new_network.begin(self.training, self.start, self.device)
         self.optimizer = self._new_optimizer()
-        self.average = _copy(self.denoiser.unet.state_dict())
+        self.average = _copy(self._weights())
         self.limit = GradientLimit()
         yield
         self.denoiser, self.optimizer, self.average, self.limit = own
@@ -265,8 +265,8 @@ class DenoiserTrainer(Trainer):
 
     @torch.no_grad()
     def _held_out_error(self) -> float:
-        current = _copy(self.denoiser.unet.state_dict())
-        self.denoiser.unet.load_state_dict(self.average)
+        current = _copy(self._weights())
+        self._load(self.average)
         generator = self.generator(-1)
         error = 0.0
         try:
@@ -277,7 +277,7 @@ class DenoiserTrainer(Trainer):
                 loss = partial(self._loss, x0, *drawn, self._classes(index))
                 error += sum(self.parts.each(partial(_total, loss, x0), len(x0)))
         finally:
-            self.denoiser.unet.load_state_dict(current)
+            self._load(current)
         return error / len(self.held_out)
 
     def _go_back(self, error: float) -> None:
@@ -287,21 +287,31 @@ class DenoiserTrainer(Trainer):
             "going on from its best weights with half the learning rate."
         )
         self.rate /= 2
-        self.denoiser.unet.load_state_dict(self.best[1])
+        self._load(self.best[1])
         self.average = _copy(self.best[1])
         self.optimizer = self._new_optimizer()
         self.running_loss, self.limit = math.nan, GradientLimit()
 
     def _new_optimizer(self) -> torch.optim.AdamW:
-        weights = self.denoiser.unet.parameters()
-        return torch.optim.AdamW(
-            weights, lr=self.training.learning_rate, betas=(0.9, 0.99), fused=True
-        )
+        rate = self.training.learning_rate
+        return torch.optim.AdamW(self._parameters(), lr=rate, betas=(0.9, 0.99), fused=True)
+
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        """What is trained: all weights, or those of adapters."""
+        return [weight for weight in self.denoiser.unet.parameters() if weight.requires_grad]
+
+    def _weights(self) -> dict[str, Tensor]:
+        """The same by name, without gradients."""
+        weights = self.denoiser.unet.named_parameters()
+        return {name: weight.detach() for name, weight in weights if weight.requires_grad}
+
+    def _load(self, weights: Mapping[str, Tensor]) -> None:
+        self.denoiser.unet.load_state_dict(weights, strict=False)
 
     def state(self) -> dict[str, Any]:
         """Weights, their average, the best of them, the optimiser and the curve."""
         return {
-            "unet": self.denoiser.unet.state_dict(),
+            "unet": self._weights(),
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
             "best_error": self.best[0],
@@ -313,7 +323,7 @@ class DenoiserTrainer(Trainer):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up a `state`."""
-        self.denoiser.unet.load_state_dict(state["unet"])
+        self._load(state["unet"])
         self.average, self.best = state["average"], (state["best_error"], state["best"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.rate, self.limit.usual = state["rate"], state["usual_norm"]
@@ -328,8 +338,11 @@ class DenoiserTrainer(Trainer):
 
     def save(self) -> None:
         """Write the best weights as a pipeline, and the record of the training."""
-        self.denoiser.unet.load_state_dict(self.best[1])
-        self.denoiser.save(self.folder)
+        self._load(self.best[1])
+        model = self.denoiser
+        if self.training.lora:
+            model = replace(model, unet=lora.merged(model.unet))
+        model.save(self.folder)
         about = {
             "training": asdict(self.training),
             "trained_sigmas": self.training.sigmas,

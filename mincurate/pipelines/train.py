@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 from mincurate import hashing
 from mincurate.compute.device import choose_device
 from mincurate.compute.ray_map import choose_engine
-from mincurate.diffusion import conditions, models, tail_weights, train_denoiser, training_plan
+from mincurate.diffusion import (
+    conditions,
+    lora,
+    models,
+    tail_weights,
+    train_denoiser,
+    training_plan,
+)
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.train_denoiser import Training
@@ -36,6 +43,7 @@ class TrainSettings:
         conditional: learn the labels of the images, too.
         all_levels: train every noise level, as generating images needs.
         tail_weight: draw images of rare labels oftener: 0 as they come, 1 all labels equally often.
+        lora: rank of adapters that are trained in place of all weights of ``model``.
         train_minutes: training budget in minutes.
         train_steps: exact number of training steps, in place of minutes.
         fit: how an image becomes square.
@@ -55,6 +63,7 @@ class TrainSettings:
     conditional: bool = False
     all_levels: bool = False
     tail_weight: float = 0.0
+    lora: int | None = None
     train_minutes: float = 10.0
     train_steps: int | None = None
     fit: Fit = "crop"
@@ -142,6 +151,10 @@ def _check(settings: TrainSettings) -> None:
     )
     if not 0 <= settings.tail_weight <= 1:
         raise UserError(f"--tail-weight is a number from 0 to 1, not {settings.tail_weight}.")
+    if settings.lora is not None:
+        lora.check(settings.lora)
+        if settings.model is None:
+            raise UserError("--lora adapts a trained model: name it with --model.")
 
 
 def _open(path: Images, settings: TrainSettings, reporter: Reporter, *, labels: bool) -> Collection:
@@ -179,6 +192,8 @@ def _identity(
     facts: list[Any] = [images.digest, str(plan), start and start.content_hash()]
     if classes:
         facts += [sorted(classes.items()), _labels(images)]
+    if plan.lora:
+        facts.append(f"lora {plan.lora}")
     if plan.tail_weight:
         facts += [plan.tail_weight, _labels(images)]
     return hashing.fingerprint(facts)
@@ -243,6 +258,7 @@ def _plan(
         batch_size=models.images_per_step(device, all_levels=settings.all_levels),
         bands=images.rendering.channels,
         tail_weight=settings.tail_weight,
+        lora=settings.lora,
     )
 
 

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMPipeline
+from test_denoiser import tiny_unet
 
 from mincurate.diffusion import (
     denoiser,
+    lora,
     new_network,
     noise_levels,
     tail_weights,
@@ -216,6 +218,40 @@ def test_training_goes_on_from_a_given_model(tmp_path):
         torch.testing.assert_close(x, y, atol=1e-5, rtol=1e-4)
     assert after.trained_sigmas is None
     assert (start.prediction_type, after.prediction_type) == ("epsilon", "v_prediction")
+
+
+def test_adapters_alone_are_trained_and_merge_into_a_plain_model_of_the_same_outputs(
+    float32, tmp_path, monkeypatch
+):
+    """Of a network with attention, as published ones have."""
+    unet = tiny_unet(
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+    )
+    start = denoiser.Denoiser(unet, denoiser.linear_alphas_cumprod(), "epsilon", "s", 16)
+    before = {name: weights.clone() for name, weights in unet.state_dict().items()}
+    adapted = []
+    monkeypatch.setattr(lora, "merged", lambda u, merge=lora.merged: adapted.append(u) or merge(u))
+    plan = replace(TINY, lora=2)
+    with pytest.raises(TrainingInterruptedError):
+        train_denoiser.train(IMAGES, tmp_path, plan, start=start, reporter=StopAt(5))
+    trained = train_denoiser.train(IMAGES, tmp_path, plan, start=start)
+    assert before.keys() == trained.unet.state_dict().keys()
+    after = trained.unet.state_dict().items()
+    changed = {name for name, weights in after if not torch.equal(weights, before[name])}
+    layers = (".to_q.", ".to_k.", ".to_v.", ".to_out.0.", ".conv1.", ".conv2.", ".time_emb_proj.")
+    layers += (".conv_shortcut.",)
+    assert all(
+        name.endswith("weight") and any(layer in name for layer in layers) for name in changed
+    )
+    assert all(any(layer in name for name in changed) for layer in layers)
+    x, timesteps = torch.randn(2, 3, 16, 16), torch.tensor([100, 700])
+    with torch.no_grad():
+        merged = trained.predict(x, timesteps)
+        beside = replace(start, unet=adapted[-1].eval()).predict(x, timesteps)
+    torch.testing.assert_close(merged, beside, rtol=1e-4, atol=1e-5)
+    assert (merged - start.predict(x, timesteps)).abs().max() > 1e-3
+    assert train_denoiser.record(tmp_path)["training"]["lora"] == 2
 
 
 def test_training_for_a_score_draws_the_levels_around_it():
