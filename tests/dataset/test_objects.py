@@ -20,19 +20,6 @@ SCENES = 12
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    """Random weights see colours well enough."""
-    import torch
-    from safetensors.torch import save_file
-    from torchvision.models import squeezenet1_0
-
-    torch.manual_seed(0)
-    file = tmp_path_factory.mktemp("weights") / "squeezenet.safetensors"
-    save_file(squeezenet1_0(weights=None).state_dict(), file)
-    return f"torchvision:squeezenet1_0@{file}"
-
-
-@pytest.fixture(scope="module")
 def scenes(tmp_path_factory) -> Path:
     """Twelve images of four squares each, red but for one blue one, with a COCO file."""
     folder = tmp_path_factory.mktemp("scenes") / "scenes"
