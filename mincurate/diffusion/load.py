@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mincurate.compute.device import out_of_memory
-from mincurate.diffusion import hub, model_folder
+from mincurate.diffusion import hub, model_folder, network_files
 from mincurate.diffusion.channels_last import channels_last
 from mincurate.diffusion.denoiser import PREDICTION_TYPES, Denoiser
 from mincurate.diffusion.model_folder import WEIGHTS, ModelFolder
@@ -71,7 +71,7 @@ def _from_folder(folder: Path, model: str) -> Denoiser:
     """The denoiser of a folder, or of a repository on the hub."""
     if folder.is_dir():
         parts = model_folder.examine(folder, model)
-    elif model.startswith((".", "/", "~")) or model.count("/") > 1:
+    elif not model_folder.may_be_on_the_hub(model):
         raise UserError(
             f"There is no model {model}: give a diffusers pipeline or UNet2DModel folder, an ADM "
             "checkpoint (.pt), or the name of a model on the Hugging Face hub such as "
@@ -117,42 +117,9 @@ def _load_unet(folder: Path, name: str) -> "UNet2DModel":
 
     from mincurate.diffusion.pixel_blocks import PixelBlockUNet
 
-    variants = model_folder.variants(folder)
-    whole = [p for kind in ("safetensors", "bin") for p in folder.glob(f"{WEIGHTS}.{kind}*")]
-    if not whole and len(variants) > 1:
-        raise UserError(
-            f"The model {name} has its weights in the variants {', '.join(variants)} only; keep "
-            "just one of them."
-        )
-    if not whole and not variants:
-        raise UserError(f"The model {name} has no weights: there is no {WEIGHTS}.safetensors.")
     kind = model_folder.read_json(folder / model_folder.CONFIG, name).get("_class_name")
     network_class = PixelBlockUNet if kind == PixelBlockUNet.__name__ else UNet2DModel
-    try:
-        unet, info = network_class.from_pretrained(
-            str(folder),
-            variant=None if whole else variants[0],
-            use_safetensors=any(folder.glob("*.safetensors*")),
-            output_loading_info=True,
-            low_cpu_mem_usage=False,
-        )
-    except Exception as error:  # diffusers raises whatever its parts raise on strange files
-        if out_of_memory(error):
-            raise
-        raise UserError(
-            f"The model {name} cannot be loaded, its files may be damaged: {reason(error)}"
-        ) from error
-    missing, shape = len(info["missing_keys"]), len(info["mismatched_keys"])
-    if missing or shape:
-        raise UserError(
-            f"The weights of {name} do not fit its {model_folder.CONFIG}: {missing} tensors are "
-            f"missing and {shape} have another shape."
-        )
-    if info["unexpected_keys"]:
-        raise UserError(
-            f"The weights of {name} do not fit its {model_folder.CONFIG}, which has no place for "
-            f"{len(info['unexpected_keys'])} of the tensors, such as {info['unexpected_keys'][0]}."
-        )
+    unet = network_files.load(network_class, folder, name)
     return unet.unet if isinstance(unet, PixelBlockUNet) else unet
 
 

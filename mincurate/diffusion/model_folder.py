@@ -63,6 +63,11 @@ def examine(folder: Path, name: str) -> ModelFolder:
     return ModelFolder(root, unet, None)
 
 
+def may_be_on_the_hub(model: str) -> bool:
+    """Whether a name that is no folder here can be one of a repository, ``OWNER/NAME``."""
+    return not model.startswith((".", "/", "~")) and model.count("/") <= 1
+
+
 def read_json(path: Path, name: str) -> dict[str, Any]:
     """The object in a JSON file.
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_denoiser import tiny_unet
 
-from mincurate.diffusion import conditions, denoiser
+from mincurate.diffusion import conditions, denoiser, train_denoiser
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.denoising_loss import class_balancing
 from mincurate.diffusion.load import load_denoiser
@@ -114,8 +114,9 @@ def test_a_conditional_model_is_trained_scores_and_generates(pictures, home, say
     """From the labels of the folders to images under the labels of the rare."""
     code, printed = say(
         *("train", pictures, "-o", tmp_path / "model", "--conditional", "--all-levels"),
-        *("--train-steps", 3, "--image-size", 16),
+        *("--train-steps", 3, "--image-size", 16, "--tail-weight", 0.5),
     )
+    assert train_denoiser.record(tmp_path / "model")["training"]["tail_weight"] == 0.5
     assert code == 0 and "conditional on 2 classes (cross, disc), also without one" in printed
     model = load_denoiser(str(tmp_path / "model"))
     assert (model.class_names, model.null_class, model.num_classes) == (("cross", "disc"), 2, 2)
