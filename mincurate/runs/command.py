@@ -10,7 +10,17 @@ from mincurate.runs.store import Run
 from mincurate.text import visible
 
 VALUES = (
-    *("model", "sigma", "n_draws", "perceptual", "embedding", "image_size", "fit", "seed"),
+    *(
+        "model",
+        "prompt",
+        "sigma",
+        "n_draws",
+        "perceptual",
+        "embedding",
+        "image_size",
+        "fit",
+        "seed",
+    ),
     *("precision", "max_images", "train_minutes", "train_steps", "num_classes", "label_field"),
     *("path_column", "vectors", "objects", "context", "tiles"),
 )
