@@ -9,10 +9,10 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +23,7 @@ from mincurate.compute import ray_train
 from mincurate.compute.device import reduced_precision
 from mincurate.compute.ray_map import Cluster
 from mincurate.compute.ray_train import ALONE, Team
-from mincurate.diffusion import conditions, denoiser
-from mincurate.diffusion.channels_last import channels_last
+from mincurate.diffusion import conditions, lora, new_network
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.denoising_loss import denoising_loss
 from mincurate.diffusion.load import load_denoiser
@@ -34,9 +33,6 @@ from mincurate.diffusion.training_plan import Training
 from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs.atomic_files import write_atomically
-
-if TYPE_CHECKING:
-    from diffusers import UNet2DModel
 
 RECORD = "mincurate.json"
 HELD_OUT_BATCH = 64
@@ -50,29 +46,6 @@ LABELS_DROPPED = 0.1
 distribution of all images, too (Ho and Salimans, "Classifier-Free Diffusion Guidance", 2021)."""
 
 
-def new_unet(
-    image_size: int,
-    channels: tuple[int, ...],
-    bands: int = 3,
-    num_class_embeds: int | None = None,
-) -> "UNet2DModel":
-    """A small UNet on 2 x 2 pixel blocks: at 32 px it trains 1.5 times as fast as one on pixels."""
-    from diffusers import UNet2DModel
-
-    return UNet2DModel(
-        sample_size=image_size // 2,
-        in_channels=4 * bands,
-        out_channels=4 * bands,
-        block_out_channels=channels,
-        layers_per_block=1,
-        down_block_types=("DownBlock2D",) * len(channels),
-        up_block_types=("UpBlock2D",) * len(channels),
-        norm_num_groups=32,
-        add_attention=False,
-        num_class_embeds=num_class_embeds,
-    )
-
-
 def train(
     images: NDArray[np.uint8],
     folder: Path,
@@ -80,6 +53,7 @@ def train(
     *,
     start: Denoiser | None = None,
     classes: NDArray[np.int64] | None = None,
+    weights: NDArray[np.float64] | None = None,
     device: str = "cpu",
     cluster: Cluster | None = None,
     reporter: Reporter = SILENT,
@@ -91,6 +65,7 @@ def train(
         folder: where the checkpoint and the finished pipeline go.
         start: a model to go on from; a new one is made when absent.
         classes: ``(N,)``, of the images, for a class-conditional model; -1 where one has none.
+        weights: ``(N,)``, how often images are drawn; all equally often when absent.
         cluster: where workers train together; this process alone when absent. The weights are the
             same but for rounding. All of its nodes must see ``folder`` under the same path.
 
@@ -108,14 +83,19 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     if cluster is None:
         trainer = DenoiserTrainer(
-            images, folder, training, start, device, reporter, classes=classes
+            images, folder, training, start, device, reporter, classes=classes, weights=weights
         )
         trainer.run()
     else:
         origin = start and start.copy_on("cpu")
         ray_train.on_ray(
             partial(
-                _work, folder=folder.resolve(), training=training, start=origin, classes=classes
+                _work,
+                folder=folder.resolve(),
+                training=training,
+                start=origin,
+                classes=classes,
+                weights=weights,
             ),
             images,
             folder,
@@ -136,11 +116,14 @@ def _work(
     training: Training,
     start: Denoiser | None,
     classes: NDArray[np.int64] | None,
+    weights: NDArray[np.float64] | None,
 ) -> None:
     """Train as one of a team."""
     if not team.agree(lambda: finished(folder)):  # a worker may die when all is done
         origin = start and start.copy_on(device)
-        trainer = DenoiserTrainer(images, folder, training, origin, device, reporter, team, classes)
+        trainer = DenoiserTrainer(
+            images, folder, training, origin, device, reporter, team, classes, weights
+        )
         trainer.run()
 
 
@@ -170,20 +153,27 @@ class DenoiserTrainer(Trainer):
         reporter: Reporter,
         team: Team = ALONE,
         classes: NDArray[np.int64] | None = None,
+        weights: NDArray[np.float64] | None = None,
     ) -> None:
         super().__init__(images, folder, torch.device(device), training, team, reporter)
         self.start, self.classes = start, classes
         self.dtype = reduced_precision(device)
-        self.denoiser = _network(training, start, device)
+        self.denoiser = new_network.begin(training, start, device)
         self.optimizer = self._new_optimizer()
-        self.average = _copy(self.denoiser.unet.state_dict())
+        self.average = _copy(self._weights())
         self.limit, self.rate = GradientLimit(), training.learning_rate
         self.curve: list[tuple[int, float, float]] = []
         self.best: tuple[float, dict[str, Tensor]] = (math.inf, _copy(self.average))
         held_out = min(256, len(images) // 20)
-        order = np.random.default_rng(training.seed).permutation(len(images))
+        rng = np.random.default_rng(training.seed)
+        order = rng.permutation(len(images))
         self.train_index = order[held_out:]
         self.held_out = order[:held_out] if held_out else order[: min(64, len(order))]
+        self.weights = None
+        if weights is not None:
+            self.weights = torch.from_numpy(weights[self.train_index])
+            share = weights[self.held_out] / weights[self.held_out].sum()
+            self.held_out = rng.choice(self.held_out, len(self.held_out), p=share)
         self.level_weights = level_weights(self.denoiser.sigmas.cpu(), training.sigmas)
 
     def update(self, step: int) -> float:
@@ -195,8 +185,7 @@ class DenoiserTrainer(Trainer):
             cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
             group["lr"] = self.rate * warm_up * cosine
         size, rows = self.training.batch_size, self.team.rows()
-        picks = torch.randint(len(self.train_index), (size,), generator=generator)
-        index = self.train_index[picks.numpy()][rows]
+        index = self._picks(size, generator)[rows]
         x0 = self.batch(index)
         flip = (torch.rand(size, 1, 1, 1, generator=generator) < 0.5)[rows].to(self.device)
         if self.training.sigmas is not None:
@@ -207,21 +196,31 @@ class DenoiserTrainer(Trainer):
         if classes is not None and self.denoiser.null_class is not None:
             dropped = (torch.rand(size, generator=generator) < LABELS_DROPPED)[rows]
             classes = classes.masked_fill(dropped, conditions.NULL)
+        others = self._others(size, generator)
 
         def loss(part: slice) -> Tensor:
             share = len(x0[part]) / size
-            return self._loss(x0, timesteps, eps, classes, part) * share
+            other = None if others is None else others[rows][part]
+            return self._loss(x0, timesteps, eps, classes, part, other) * share
 
-        parameters = list(self.denoiser.unet.parameters())
+        parameters = self._parameters()
         value = self.team.add_up(self.parts.backward(loss, len(x0), parameters), parameters)
         self.limit.clip(parameters)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         decay = min(0.999, (step + 1) / (step + 10))
         with torch.no_grad():
-            weights = self.denoiser.unet.state_dict()
+            weights = self._weights()
             torch._foreach_lerp_(list(self.average.values()), list(weights.values()), 1 - decay)
         return value
+
+    def _picks(self, size: int, generator: torch.Generator) -> NDArray[np.int64]:
+        """The images of a batch, ``(size,)``: drawn evenly, or by their weights."""
+        if self.weights is None:
+            picks = torch.randint(len(self.train_index), (size,), generator=generator)
+        else:
+            picks = torch.multinomial(self.weights, size, replacement=True, generator=generator)
+        return self.train_index[picks.numpy()]
 
     def _draw(
         self, shape: torch.Size, generator: torch.Generator, size: int
@@ -236,21 +235,33 @@ class DenoiserTrainer(Trainer):
         """The classes of images ``index``, if the model is conditional on them."""
         return None if self.classes is None else torch.from_numpy(self.classes[index])
 
+    def _others(self, size: int, generator: torch.Generator) -> Tensor | None:
+        """Classes drawn evenly for the class-balancing loss, ``(size,)``, if it is on."""
+        if self.classes is None or not self.training.class_balancing:
+            return None
+        return torch.randint(self.denoiser.num_classes, (size,), generator=generator)
+
     def _loss(
-        self, x0: Tensor, timesteps: Tensor, eps: Tensor, classes: Tensor | None, rows: slice
+        self,
+        x0: Tensor,
+        timesteps: Tensor,
+        eps: Tensor,
+        classes: Tensor | None,
+        rows: slice,
+        others: Tensor | None = None,
     ) -> Tensor:
-        """Mean loss of the rows of a batch."""
+        """Mean loss of the rows of a batch; ``others`` are of these rows alone."""
         model = self.denoiser if classes is None else self.denoiser.under(classes[rows])
         timesteps, eps = timesteps[rows].to(self.device), eps[rows].to(self.device)
-        return denoising_loss(model, x0[rows], timesteps, eps, self.dtype)
+        return denoising_loss(model, x0[rows], timesteps, eps, self.dtype, others)
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
         """Steps of a network that is thrown away."""
         own = self.denoiser, self.optimizer, self.average, self.limit
-        self.denoiser = _network(self.training, self.start, self.device)
+        self.denoiser = new_network.begin(self.training, self.start, self.device)
         self.optimizer = self._new_optimizer()
-        self.average = _copy(self.denoiser.unet.state_dict())
+        self.average = _copy(self._weights())
         self.limit = GradientLimit()
         yield
         self.denoiser, self.optimizer, self.average, self.limit = own
@@ -268,8 +279,8 @@ class DenoiserTrainer(Trainer):
 
     @torch.no_grad()
     def _held_out_error(self) -> float:
-        current = _copy(self.denoiser.unet.state_dict())
-        self.denoiser.unet.load_state_dict(self.average)
+        current = _copy(self._weights())
+        self._load(self.average)
         generator = self.generator(-1)
         error = 0.0
         try:
@@ -280,7 +291,7 @@ class DenoiserTrainer(Trainer):
                 loss = partial(self._loss, x0, *drawn, self._classes(index))
                 error += sum(self.parts.each(partial(_total, loss, x0), len(x0)))
         finally:
-            self.denoiser.unet.load_state_dict(current)
+            self._load(current)
         return error / len(self.held_out)
 
     def _go_back(self, error: float) -> None:
@@ -290,21 +301,31 @@ class DenoiserTrainer(Trainer):
             "going on from its best weights with half the learning rate."
         )
         self.rate /= 2
-        self.denoiser.unet.load_state_dict(self.best[1])
+        self._load(self.best[1])
         self.average = _copy(self.best[1])
         self.optimizer = self._new_optimizer()
         self.running_loss, self.limit = math.nan, GradientLimit()
 
     def _new_optimizer(self) -> torch.optim.AdamW:
-        weights = self.denoiser.unet.parameters()
-        return torch.optim.AdamW(
-            weights, lr=self.training.learning_rate, betas=(0.9, 0.99), fused=True
-        )
+        rate = self.training.learning_rate
+        return torch.optim.AdamW(self._parameters(), lr=rate, betas=(0.9, 0.99), fused=True)
+
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        """What is trained: all weights, or those of adapters."""
+        return [weight for weight in self.denoiser.unet.parameters() if weight.requires_grad]
+
+    def _weights(self) -> dict[str, Tensor]:
+        """The same by name, without gradients."""
+        weights = self.denoiser.unet.named_parameters()
+        return {name: weight.detach() for name, weight in weights if weight.requires_grad}
+
+    def _load(self, weights: Mapping[str, Tensor]) -> None:
+        self.denoiser.unet.load_state_dict(weights, strict=False)
 
     def state(self) -> dict[str, Any]:
         """Weights, their average, the best of them, the optimiser and the curve."""
         return {
-            "unet": self.denoiser.unet.state_dict(),
+            "unet": self._weights(),
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
             "best_error": self.best[0],
@@ -316,7 +337,7 @@ class DenoiserTrainer(Trainer):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up a `state`."""
-        self.denoiser.unet.load_state_dict(state["unet"])
+        self._load(state["unet"])
         self.average, self.best = state["average"], (state["best_error"], state["best"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.rate, self.limit.usual = state["rate"], state["usual_norm"]
@@ -331,8 +352,11 @@ class DenoiserTrainer(Trainer):
 
     def save(self) -> None:
         """Write the best weights as a pipeline, and the record of the training."""
-        self.denoiser.unet.load_state_dict(self.best[1])
-        self.denoiser.save(self.folder)
+        self._load(self.best[1])
+        model = self.denoiser
+        if self.training.lora:
+            model = replace(model, unet=lora.merged(model.unet))
+        model.save(self.folder)
         about = {
             "training": asdict(self.training),
             "trained_sigmas": self.training.sigmas,
@@ -345,46 +369,6 @@ class DenoiserTrainer(Trainer):
             "best_held_out": self.best[0],
         }
         write_atomically(self.folder / RECORD, json.dumps(about, indent=1).encode())
-
-
-def untrained(training: Training, device: str = "cpu") -> Denoiser:
-    """The model that a training begins with."""
-    model = _network(training, None, device)
-    model.unet.eval().requires_grad_(False)
-    return model
-
-
-def _network(training: Training, start: Denoiser | None, device: str | torch.device) -> Denoiser:
-    """A fresh network, or a copy of ``start`` that can be trained."""
-    if start is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(training.seed)
-            names = training.class_names
-            with_none = len(names) + 1 if names else None
-            unet = new_unet(training.image_size, training.channels, training.bands, with_none)
-        schedule, kind = denoiser.linear_alphas_cumprod(), "epsilon"
-    else:
-        unet = type(start.unet).from_config(start.unet.config)
-        unet.load_state_dict(start.unet.state_dict())
-        schedule, kind = start.alphas_cumprod, start.prediction_type
-    if training.sigmas is None and (start is None or start.trained_sigmas is not None):
-        # At the highest noise v is the image itself, and epsilon all but the input: an error of one
-        # in a hundred in epsilon is then an image of the wrong colour (measured, Fréchet distance
-        # of digits after 700 steps: 0.147 with v, 0.422 with epsilon). A model that knew the low
-        # levels alone, where the two are all but the same, goes over to v.
-        kind = "v_prediction"
-    unet = channels_last(unet.train().requires_grad_(True).to(device))
-    null_class = len(training.class_names) or None if start is None else start.null_class
-    return Denoiser(
-        unet,
-        schedule,
-        kind,
-        "in training",
-        training.image_size,
-        class_names=training.class_names,
-        null_class=null_class,
-        bands=training.bands,
-    )
 
 
 def _total(loss: Callable[[slice], Tensor], x0: Tensor, rows: slice) -> float:

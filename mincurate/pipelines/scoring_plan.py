@@ -13,7 +13,7 @@ import torch
 
 from mincurate import hashing
 from mincurate.compute.device import choose_precision
-from mincurate.diffusion import conditions, models, prompts, train_denoiser, training_plan
+from mincurate.diffusion import conditions, models, new_network, prompts, training_plan
 from mincurate.diffusion.conditions import Conditions
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
@@ -289,7 +289,7 @@ def _seconds_per_image(networks: Networks, plan: ScoringPlan) -> float:
     """Time of scoring one image, measured on noise; an untrained network is just as slow."""
     denoiser = networks.denoiser
     if denoiser is None:
-        denoiser = train_denoiser.untrained(plan.training or Training(32, None), plan.device)
+        denoiser = new_network.untrained(plan.training or Training(32, None), plan.device)
     networks = replace(networks, denoiser=denoiser).complete(plan.settings, plan.device)
     scorer = networks.scorer(0.1, plan.n_draws, 0, plan.dtype)
     count, side = 8, denoiser.image_size

@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 from mincurate import hashing
 from mincurate.compute.device import choose_device
 from mincurate.compute.ray_map import choose_engine
-from mincurate.diffusion import conditions, models, train_denoiser, training_plan
+from mincurate.diffusion import (
+    conditions,
+    lora,
+    models,
+    tail_weights,
+    train_denoiser,
+    training_plan,
+)
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.train_denoiser import Training
@@ -35,6 +42,8 @@ class TrainSettings:
         sigma: noise level to concentrate on; default as in `score`.
         conditional: learn the labels of the images, too.
         all_levels: train every noise level, as generating images needs.
+        tail_weight: draw images of rare labels oftener: 0 as they come, 1 all labels equally often.
+        lora: rank of adapters that are trained in place of all weights of ``model``.
         train_minutes: training budget in minutes.
         train_steps: exact number of training steps, in place of minutes.
         fit: how an image becomes square.
@@ -53,6 +62,8 @@ class TrainSettings:
     sigma: float | None = None
     conditional: bool = False
     all_levels: bool = False
+    tail_weight: float = 0.0
+    lora: int | None = None
     train_minutes: float = 10.0
     train_steps: int | None = None
     fit: Fit = "crop"
@@ -92,29 +103,11 @@ def train(
     cluster = choose_engine(
         settings.engine, settings.address, settings.num_workers, settings.device
     )
-    models.check_numbers(
-        sigma=settings.sigma,
-        image_size=settings.image_size,
-        minutes=settings.train_minutes,
-        steps=settings.train_steps,
-        seed=settings.seed,
-        workers=settings.workers,
-        max_images=settings.max_images,
-    )
+    _check(settings)
     device = choose_device(settings.device)
     start = load_denoiser(models.place(settings.model), device) if settings.model else None
     conditional = settings.conditional or bool(start and start.num_classes)
-    labels = None if conditional else False
-    path = place_of(path, labels=labels)
-    collection.check_place(path)
-    images = open_images(
-        path,
-        labels=labels,
-        max_images=settings.max_images,
-        seed=settings.seed,
-        workers=settings.workers,
-        reporter=reporter,
-    )
+    images = _open(path, settings, reporter, labels=conditional or settings.tail_weight > 0)
     if start:
         models.check_bands(start, images)
     plan = _plan(images, start, settings, device)
@@ -122,9 +115,7 @@ def train(
     if conditional:
         classes, plan = _classes(images, start, plan)
     folder = Path(output).expanduser()
-    learned = [sorted(classes.items()), _labels(images)] if conditional else []
-    facts = [images.digest, str(plan), start and start.content_hash(), *learned]
-    _claim(folder, hashing.fingerprint(facts))
+    _claim(folder, _identity(images, start, plan, classes))
     reporter.say(models.training_words(plan, len(images.unique), device))
     hashes, pixels = collection.training_pixels(
         images,
@@ -140,10 +131,72 @@ def train(
             plan,
             start=start,
             classes=_classes_of(hashes, images, classes) if conditional else None,
+            weights=_weights(hashes, images, settings.tail_weight),
             device=device,
             cluster=cluster,
             reporter=reporter,
         )
+
+
+def _check(settings: TrainSettings) -> None:
+    """Raise `UserError` for a number that is out of range."""
+    models.check_numbers(
+        sigma=settings.sigma,
+        image_size=settings.image_size,
+        minutes=settings.train_minutes,
+        steps=settings.train_steps,
+        seed=settings.seed,
+        workers=settings.workers,
+        max_images=settings.max_images,
+    )
+    if not 0 <= settings.tail_weight <= 1:
+        raise UserError(f"--tail-weight is a number from 0 to 1, not {settings.tail_weight}.")
+    if settings.lora is not None:
+        lora.check(settings.lora)
+        if settings.model is None:
+            raise UserError("--lora adapts a trained model: name it with --model.")
+
+
+def _open(path: Images, settings: TrainSettings, reporter: Reporter, *, labels: bool) -> Collection:
+    """The images to train on, with their labels where these are needed.
+
+    Raises:
+        UserError: there are none.
+    """
+    taken = None if labels else False
+    place = place_of(path, labels=taken)
+    collection.check_place(place)
+    images = open_images(
+        place,
+        labels=taken,
+        max_images=settings.max_images,
+        seed=settings.seed,
+        workers=settings.workers,
+        reporter=reporter,
+    )
+    if labels and not images.labels:
+        needs = "The class-conditional --model"
+        if settings.tail_weight or settings.conditional:
+            needs = "--tail-weight" if settings.tail_weight else "--conditional"
+        raise UserError(
+            f"{needs} needs labels: put the images into a sub-folder for each, or give a table "
+            "with a label column."
+        )
+    return images
+
+
+def _identity(
+    images: Collection, start: Denoiser | None, plan: Training, classes: dict[str, int]
+) -> str:
+    """Fingerprint of all that decides the model."""
+    facts: list[Any] = [images.digest, str(plan), start and start.content_hash()]
+    if classes:
+        facts += [sorted(classes.items()), _labels(images)]
+    if plan.lora:
+        facts.append(f"lora {plan.lora}")
+    if plan.tail_weight:
+        facts += [plan.tail_weight, _labels(images)]
+    return hashing.fingerprint(facts)
 
 
 def _labels(images: Collection) -> dict[str, str | None]:
@@ -157,13 +210,8 @@ def _classes(
     """The class of every label, and the plan with the names of the classes.
 
     Raises:
-        UserError: there are no labels, or not those of the model to go on from.
+        UserError: the labels are not those of the model to go on from.
     """
-    if not images.labels:
-        raise UserError(
-            "A class-conditional model needs labels: put the images into a sub-folder for each, or "
-            "give a table with a label column; or leave out --conditional."
-        )
     if start is None:
         names = images.labels
         return {name: i for i, name in enumerate(names)}, replace(plan, class_names=tuple(names))
@@ -187,6 +235,14 @@ def _classes_of(
     return of.classes(hashes).numpy()
 
 
+def _weights(
+    hashes: list[str], images: Collection, tail_weight: float
+) -> NDArray[np.float64] | None:
+    """How often every image is drawn, ``(N,)``; ``None`` for all equally often."""
+    labels = _labels(images)
+    return tail_weights.by_label([labels[h] for h in hashes], tail_weight) if tail_weight else None
+
+
 def _plan(
     images: Collection, start: Denoiser | None, settings: TrainSettings, device: str
 ) -> Training:
@@ -201,6 +257,8 @@ def _plan(
         seed=settings.seed,
         batch_size=models.images_per_step(device, all_levels=settings.all_levels),
         bands=images.rendering.channels,
+        tail_weight=settings.tail_weight,
+        lora=settings.lora,
     )
 
 
