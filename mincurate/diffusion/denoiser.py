@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mincurate import hashing
-from mincurate.diffusion import halves
+from mincurate.diffusion import halves, prompts
 from mincurate.diffusion.encoded import Encoded
 from mincurate.diffusion.halves import Halves
-from mincurate.diffusion.prompts import Prompts
+from mincurate.diffusion.prompts import Prompts, Wording
 from mincurate.diffusion.space import Latents, Pixels, Space
 from mincurate.errors import UserError
 
@@ -121,6 +121,16 @@ class Denoiser:
         )
 
     @property
+    def wording(self) -> Wording | None:
+        """What it is told, where it takes text."""
+        return None if self.prompts is None else self.prompts.wording
+
+    @property
+    def free_class(self) -> int | None:
+        """The class of a model that is told nothing: the null class, or that of an empty prompt."""
+        return self.null_class if self.wording is None else len(self.wording.texts) - 1
+
+    @property
     def num_classes(self) -> int:
         """Classes that the network is conditional on, without the null class; 0 for none."""
         if self.prompts is not None:
@@ -141,6 +151,23 @@ class Denoiser:
                 classes = torch.where(classes < 0, self.null_class, classes)
             classes = classes.to(self.device)
         return replace(self, classes=classes)
+
+    def told(self, wording: Wording) -> "Denoiser":
+        """A model that takes text, with other prompts.
+
+        Raises:
+            UserError: it takes no text.
+        """
+        if self.prompts is None:
+            raise UserError(
+                f"The model {self.name} takes no text: leave out --prompt, or take a model of the "
+                "Stable Diffusion kind."
+            )
+        if self.wording == wording:
+            return self
+        told = prompts.embedded(self.prompts.folder, self.name, wording, str(self.device))
+        names = wording.labels
+        return replace(self, prompts=told, class_names=names, null_class=len(names))
 
     def _condition(self, count: int) -> Tensor | None:
         """The classes of ``count`` images, ``(count,)``, or their prompts ``(count, T, D)``."""
@@ -274,7 +301,23 @@ class Denoiser:
         """
         from mincurate.diffusion import pipeline_files
 
-        pipeline_files.save(self, folder)
+        kind = type(self.unet).__name__
+        if kind != "UNet2DModel":
+            raise UserError(
+                f"The model {self.name} has a network of the class {kind}; mincurate writes those "
+                "of a UNet2DModel."
+            )
+        schedule = {
+            "trained_betas": betas(self.alphas_cumprod).tolist(),
+            "num_train_timesteps": len(self.alphas_cumprod),
+            "prediction_type": self.prediction_type,
+        }
+        if self.autoencoder is not None:
+            pipeline = pipeline_files.of_latents(self.unet, self.autoencoder, schedule)
+        else:
+            schedule["variance_type"] = "learned_range" if self.learns_variance else "fixed_small"
+            pipeline = pipeline_files.of_pixels(self.unet, self.patch, schedule)
+        pipeline_files.save(pipeline, folder)
 
 
 def knows_all_levels(denoiser: Denoiser) -> bool:

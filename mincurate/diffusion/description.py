@@ -54,9 +54,9 @@ def _space(denoiser: Denoiser) -> str:
 
 
 def _condition(denoiser: Denoiser) -> str:
-    told = denoiser.prompts and denoiser.prompts.wording.prompt
-    if denoiser.prompts is not None:
-        return f"told {told!r}" if told else "told an empty prompt"
+    if denoiser.wording is not None:
+        prompt = denoiser.wording.prompt
+        return f"told {prompt!r}" if prompt else "told an empty prompt"
     if not denoiser.num_classes:
         return "unconditional"
     names = f" ({', '.join(denoiser.class_names)})" if 0 < len(denoiser.class_names) <= 10 else ""

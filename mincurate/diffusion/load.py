@@ -52,7 +52,7 @@ def load_denoiser(model: str, device: str = "cpu", wording: Wording | None = Non
     path = Path(model).expanduser()
     denoiser = adm.load(path) if path.is_file() else _from_folder(path, model)
     denoiser = prepare(denoiser, device)
-    return prompts.told(denoiser, wording) if wording else denoiser
+    return denoiser.told(wording) if wording else denoiser
 
 
 def prepare(denoiser: Denoiser, device: str = "cpu") -> Denoiser:

@@ -147,7 +147,7 @@ def model_record(denoiser: Denoiser, *, trained_here: bool) -> dict[str, Any]:
         "prediction_type": denoiser.prediction_type,
         "num_classes": denoiser.num_classes,
         "autoencoder": denoiser.autoencoder and denoiser.autoencoder.kind,
-        "prompts": denoiser.prompts and asdict(denoiser.prompts.wording),
+        "prompts": denoiser.wording and asdict(denoiser.wording),
         "parameters": sum(p.numel() for p in denoiser.unet.parameters()),
         "trained_here": trained_here,
         "trained_images": training.get("images_seen"),

@@ -6,16 +6,13 @@ With a prompt for each label the model is class-conditional, with a table of emb
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mincurate.compute.device import out_of_memory
 from mincurate.errors import UserError, reason
-
-if TYPE_CHECKING:
-    from mincurate.diffusion.denoiser import Denoiser
 
 LABEL = "{label}"
 """Where a prompt names the label."""
@@ -118,30 +115,6 @@ def embedded(folder: Path, name: str, wording: Wording, device: str = "cpu") -> 
             for ids, masked in zip(tokens.input_ids, tokens.attention_mask, strict=True)
         ]
     return Prompts(wording, torch.cat(rows).float().clone(), folder)
-
-
-def told(denoiser: "Denoiser", wording: Wording) -> "Denoiser":
-    """A model that takes text, with other prompts.
-
-    Raises:
-        UserError: it takes no text.
-    """
-    from dataclasses import replace
-
-    if denoiser.prompts is None:
-        raise UserError(
-            f"The model {denoiser.name} takes no text: leave out --prompt, or take a model of the "
-            "Stable Diffusion kind."
-        )
-    if denoiser.prompts.wording == wording:
-        return denoiser
-    prompts = embedded(denoiser.prompts.folder, denoiser.name, wording, str(denoiser.device))
-    return replace(
-        denoiser,
-        prompts=prompts,
-        class_names=wording.labels,
-        null_class=len(wording.labels),
-    )
 
 
 def _variant(folder: Path) -> str | None:

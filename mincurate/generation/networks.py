@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mincurate import hashing, paths, progress
 from mincurate.compute.ray_map import Cluster
 from mincurate.diffusion import denoiser as denoisers
-from mincurate.diffusion import models, prompts, train_denoiser
+from mincurate.diffusion import models, train_denoiser
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.prompts import Wording
@@ -160,9 +160,8 @@ def plan_trainings(
         UserError: the model is gone.
     """
     budget = budget or Budget()
-    start = (
-        _given(model, base, device) if model else models.recorded(base.run.record["model"], device)
-    )
+    own = base.run.record["model"]
+    start = _given(model, base, device) if model else models.recorded(own, device)
     if seed is None:
         seed = int(last_guidance(base.run).get("seed", 0))
     plan = _plan_denoiser(base, budget, start, seed, device)
@@ -176,7 +175,7 @@ def _given(model: str, base: Base, device: str) -> Denoiser:
     prompt = base.run.record["settings"].get("prompt")
     if denoiser.prompts is None or not prompt:
         return denoiser
-    return prompts.told(denoiser, Wording.of(prompt, labels_of(base)))
+    return denoiser.told(Wording.of(prompt, labels_of(base)))
 
 
 def _plan_denoiser(

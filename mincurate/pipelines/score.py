@@ -305,7 +305,7 @@ def _score_shards(
         edge=scorer.edge,
         networks=score_shards.network_hashes(scorer),
         conditions=scorer.conditions,
-        wording=scorer.denoiser.prompts and scorer.denoiser.prompts.wording,
+        wording=scorer.denoiser.wording,
     )
     return score_shards.score(
         run, images, scorer, reading, reporter, cluster=cluster, recipe=recipe

@@ -13,7 +13,7 @@ import torch
 
 from mincurate import hashing
 from mincurate.compute.device import choose_precision
-from mincurate.diffusion import conditions, models, new_network, prompts, training_plan
+from mincurate.diffusion import conditions, models, new_network, training_plan
 from mincurate.diffusion.conditions import Conditions
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
@@ -56,7 +56,7 @@ class Networks:
     @property
     def wording(self) -> Wording | None:
         """What the denoiser is told, where it takes text."""
-        return self.denoiser and self.denoiser.prompts and self.denoiser.prompts.wording
+        return self.denoiser.wording if self.denoiser else None
 
     def told(self, prompt: str | None, images: Collection) -> "Networks":
         """With the prompt, for each label of the images where it names the label.
@@ -67,7 +67,7 @@ class Networks:
         if prompt is None or self.denoiser is None:
             return self
         labels = [source.label for source, _ in images.unique.values()]
-        return replace(self, denoiser=prompts.told(self.denoiser, Wording.of(prompt, labels)))
+        return replace(self, denoiser=self.denoiser.told(Wording.of(prompt, labels)))
 
     def complete(self, settings: ScoreSettings, device: str) -> "Networks":
         """With the networks that take the denoiser's own features."""

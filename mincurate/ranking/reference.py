@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from mincurate.compute.device import choose_precision
-from mincurate.diffusion import conditions
+from mincurate.diffusion import conditions, models
 from mincurate.diffusion.conditions import Conditions
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.errors import UserError
