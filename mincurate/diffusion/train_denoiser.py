@@ -24,10 +24,11 @@ from mincurate.compute.device import reduced_precision
 from mincurate.compute.ray_map import Cluster
 from mincurate.compute.ray_train import ALONE, Team
 from mincurate.diffusion import conditions, lora, new_network
+from mincurate.diffusion.autoencoder import Autoencoder
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.denoising_loss import denoising_loss
 from mincurate.diffusion.load import load_denoiser
-from mincurate.diffusion.noise_levels import level_weights
+from mincurate.diffusion.noise_levels import LATENT_SCALE, level_weights
 from mincurate.diffusion.training_loop import GradientLimit, Trainer
 from mincurate.diffusion.training_plan import Training
 from mincurate.errors import UserError
@@ -47,11 +48,12 @@ distribution of all images, too (Ho and Salimans, "Classifier-Free Diffusion Gui
 
 
 def train(
-    images: NDArray[np.uint8],
+    images: NDArray[np.uint8] | NDArray[np.float16],
     folder: Path,
     training: Training,
     *,
     start: Denoiser | None = None,
+    autoencoder: Autoencoder | None = None,
     classes: NDArray[np.int64] | None = None,
     weights: NDArray[np.float64] | None = None,
     device: str = "cpu",
@@ -61,9 +63,11 @@ def train(
     """Train on ``images`` and save a diffusers pipeline in ``folder``; go on with what is there.
 
     Args:
-        images: ``(N, C, S, S)`` uint8 of the training's bands and size; may be memory-mapped.
+        images: ``(N, C, S, S)`` uint8 of the training's bands and size, or their latents
+            ``(N, C, h, w)`` float16; may be memory-mapped.
         folder: where the checkpoint and the finished pipeline go.
         start: a model to go on from; a new one is made when absent.
+        autoencoder: that gives these latents; ``None`` for pixels.
         classes: ``(N,)``, of the images, for a class-conditional model; -1 where one has none.
         weights: ``(N,)``, how often images are drawn; all equally often when absent.
         cluster: where workers train together; this process alone when absent. The weights are the
@@ -83,7 +87,15 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     if cluster is None:
         trainer = DenoiserTrainer(
-            images, folder, training, start, device, reporter, classes=classes, weights=weights
+            images,
+            folder,
+            training,
+            start,
+            device,
+            reporter,
+            classes=classes,
+            weights=weights,
+            autoencoder=autoencoder,
         )
         trainer.run()
     else:
@@ -96,6 +108,7 @@ def train(
                 start=origin,
                 classes=classes,
                 weights=weights,
+                autoencoder=autoencoder and autoencoder.copy_on("cpu"),
             ),
             images,
             folder,
@@ -117,12 +130,14 @@ def _work(
     start: Denoiser | None,
     classes: NDArray[np.int64] | None,
     weights: NDArray[np.float64] | None,
+    autoencoder: Autoencoder | None,
 ) -> None:
     """Train as one of a team."""
     if not team.agree(lambda: finished(folder)):  # a worker may die when all is done
         origin = start and start.copy_on(device)
+        decoder = autoencoder and autoencoder.copy_on(device)
         trainer = DenoiserTrainer(
-            images, folder, training, origin, device, reporter, team, classes, weights
+            images, folder, training, origin, device, reporter, team, classes, weights, decoder
         )
         trainer.run()
 
@@ -145,7 +160,7 @@ class DenoiserTrainer(Trainer):
 
     def __init__(
         self,
-        images: NDArray[np.uint8],
+        images: NDArray[np.uint8] | NDArray[np.float16],
         folder: Path,
         training: Training,
         start: Denoiser | None,
@@ -154,11 +169,12 @@ class DenoiserTrainer(Trainer):
         team: Team = ALONE,
         classes: NDArray[np.int64] | None = None,
         weights: NDArray[np.float64] | None = None,
+        autoencoder: Autoencoder | None = None,
     ) -> None:
         super().__init__(images, folder, torch.device(device), training, team, reporter)
-        self.start, self.classes = start, classes
+        self.start, self.classes, self.autoencoder = start, classes, autoencoder
         self.dtype = reduced_precision(device)
-        self.denoiser = new_network.begin(training, start, device)
+        self.denoiser = self._network()
         self.optimizer = self._new_optimizer()
         self.average = _copy(self._weights())
         self.limit, self.rate = GradientLimit(), training.learning_rate
@@ -174,7 +190,17 @@ class DenoiserTrainer(Trainer):
             self.weights = torch.from_numpy(weights[self.train_index])
             share = weights[self.held_out] / weights[self.held_out].sum()
             self.held_out = rng.choice(self.held_out, len(self.held_out), p=share)
-        self.level_weights = level_weights(self.denoiser.sigmas.cpu(), training.sigmas)
+        scale = LATENT_SCALE if autoencoder is not None else 1.0
+        self.level_weights = level_weights(self.denoiser.sigmas.cpu(), training.sigmas, scale)
+
+    def _network(self) -> Denoiser:
+        return new_network.begin(self.training, self.start, self.device, self.autoencoder)
+
+    def batch(self, index: NDArray[np.int64]) -> Tensor:
+        """Samples ``index`` on the device: images in [-1, 1], or latents."""
+        if self.autoencoder is None:
+            return super().batch(index)
+        return torch.from_numpy(self.images[index].astype(np.float32)).to(self.device)
 
     def update(self, step: int) -> float:
         """One step of AdamW under warm-up and cosine, and of the running average."""
@@ -245,7 +271,7 @@ class DenoiserTrainer(Trainer):
     def rehearsal(self) -> Iterator[None]:
         """Steps of a network that is thrown away."""
         own = self.denoiser, self.optimizer, self.average, self.limit
-        self.denoiser = new_network.begin(self.training, self.start, self.device)
+        self.denoiser = self._network()
         self.optimizer = self._new_optimizer()
         self.average = _copy(self._weights())
         self.limit = GradientLimit()
