@@ -20,6 +20,7 @@ from mincurate.dataset import (
     app_config,
     brain_map,
     destination,
+    frames,
     object_ranks,
     ownership,
     removal,
@@ -121,6 +122,7 @@ def _write_run(run: Run, name: str, reporter: Reporter) -> Written:
                 object_ranks.save_view(dataset, object_ranks.field_of(dataset, record), run.key)
             app_config.configure(fo, dataset, record)
             dataset.save()
+            frames.summarise(dataset)
             ownership.copy(dataset)
             run.update(
                 datasets=sorted({*record.get("datasets", []), name}),

@@ -19,7 +19,14 @@ from mincurate.errors import UserError
 from mincurate.images import collection as collections
 from mincurate.images.collection import Collection, Place
 from mincurate.images.object_storage import remote
-from mincurate.pipelines import open_objects, own_vectors, previews, publish, scoring_plan
+from mincurate.pipelines import (
+    open_frames,
+    open_objects,
+    own_vectors,
+    previews,
+    publish,
+    scoring_plan,
+)
 from mincurate.pipelines.open_images import Images, describe, open_images, place_of, run_of
 from mincurate.pipelines.result import Result
 from mincurate.pipelines.score_settings import ScoreSettings
@@ -74,7 +81,7 @@ def score(
     settings = settings or (ScoreSettings.again(before) if before else ScoreSettings())
     settings = replace(settings, **changes).settled().with_lasting_paths()
     cluster = settings.cluster
-    path, settings = _place(path, settings)
+    path, settings = _place(path, settings, reporter)
     dataset = _choose_dataset(path, settings)
 
     settings, networks, images = _load(path, settings, reporter)
@@ -134,7 +141,9 @@ def _load(
     return settings, networks, images
 
 
-def _place(path: Images, settings: ScoreSettings) -> tuple[Place, ScoreSettings]:
+def _place(
+    path: Images, settings: ScoreSettings, reporter: Reporter
+) -> tuple[Place, ScoreSettings]:
     place = place_of(
         path,
         labels=settings.labels,
@@ -142,6 +151,7 @@ def _place(path: Images, settings: ScoreSettings) -> tuple[Place, ScoreSettings]
         path_column=settings.path_column,
     )
     collections.check_place(place)
+    place = open_frames.of_videos(place, reporter)
     return place, replace(settings, objects=open_objects.lasting(place, settings.objects))
 
 
