@@ -15,8 +15,8 @@ import numpy as np
 
 COMMON = ("T-Shirt", "Longsleeve", "Pants", "Shoes")
 HIDDEN = ("Hat", "Skirt", "Dress", "Outwear", "Shirt")
-OF_EACH = 60
-"""Images of every hidden kind: 2 % of the common ones."""
+OF_COMMON, OF_HIDDEN = 300, 30
+"""Images of every kind; a hidden one is 2.4 % of what it is hidden in."""
 
 
 def plant(data: Path, folder: Path) -> None:
@@ -24,11 +24,10 @@ def plant(data: Path, folder: Path) -> None:
     rng = np.random.default_rng(0)
     for kind in (*COMMON, *HIDDEN):
         files = sorted(p for p in (data / kind).iterdir() if p.is_file())
-        if kind in HIDDEN:
-            files = [files[i] for i in sorted(rng.permutation(len(files))[:OF_EACH])]
+        count = OF_HIDDEN if kind in HIDDEN else OF_COMMON
         (folder / kind).mkdir(parents=True, exist_ok=True)
-        for file in files:
-            shutil.copyfile(file, folder / kind / file.name)
+        for i in rng.permutation(len(files))[:count]:
+            shutil.copyfile(files[i], folder / kind / files[i].name)
 
 
 def main() -> None:
