@@ -23,8 +23,6 @@ from mincurate.diffusion.channels_last import channels_last
 from mincurate.diffusion.standardised import NETWORKS, StandardisedAutoencoder, latents_of
 from mincurate.errors import UserError
 
-FOLDERS = ("vae", "vqvae", "movq")
-"""Where diffusers' pipelines keep their autoencoder."""
 TOGETHER = 2**20
 """Pixels that are encoded or decoded at once: 16 images of 256 px."""
 TILED_ABOVE = 512
@@ -148,8 +146,9 @@ def load(place: str, device: str = "cpu") -> Autoencoder:
     if taef2.is_in(folder):
         return prepare(_of_network(taef2.load(folder), str(folder)), device)
     if not path.exists() and model_folder.may_be_on_the_hub(place):
-        files = ["*.json", "*.safetensors", "*.bin"]
-        places = [prefix + name for prefix in ("", *(f"{p}/" for p in FOLDERS)) for name in files]
+        folders = ["", *(f"{name}/" for name in model_folder.AUTOENCODER_FOLDERS)]
+        kinds = (model_folder.CONFIG, "*.safetensors", "*.bin")
+        places = [folder + kind for folder in folders for kind in kinds]
         path = hub.download(place, places, online=hub.reachable())
     return prepare(of_folder(path, place), device)
 
@@ -163,7 +162,7 @@ def of_folder(folder: Path, name: str) -> Autoencoder:
     Raises:
         UserError: there is none, or mincurate does not read it.
     """
-    place = next((p for f in FOLDERS if (p := folder / f).is_dir()), folder)
+    place = model_folder.autoencoder_in(folder) or folder
     if not (place / model_folder.CONFIG).is_file():
         raise UserError(
             f"There is no autoencoder in {name}: give the folder of a diffusers AutoencoderTiny, "

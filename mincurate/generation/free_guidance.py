@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mincurate.diffusion.denoiser import Denoiser
+from mincurate.diffusion.space import Space
 from mincurate.errors import UserError
 
 
@@ -32,9 +33,9 @@ class FreeGuided:
         return self.denoiser.alphas_cumprod
 
     @property
-    def image_size(self) -> int:
+    def space(self) -> Space:
         """The denoiser's."""
-        return self.denoiser.image_size
+        return self.denoiser.space
 
     @property
     def device(self) -> torch.device:
@@ -46,13 +47,15 @@ class FreeGuided:
         return replace(self, denoiser=self.denoiser.under(classes))
 
     def denoise(self, x: Tensor, sigma: float) -> Tensor:
-        """``x0hat`` of ``x = x0 + sigma * eps``, clamped to [-1, 1], ``(N, 3, H, W)``."""
-        classes = self.denoiser.classes
-        if classes is None:
+        """``x0hat`` of ``x = x0 + sigma * eps``, clamped, ``(N, C, h, w)``."""
+        classes, free = self.denoiser.classes, self.denoiser.free_class
+        if classes is None and free == self.denoiser.null_class:
             return self.denoiser.denoise(x, sigma)
-        both = self.denoiser.under(torch.cat([torch.full_like(classes, -1), classes]))
+        if classes is None:  # a prompt without a label
+            classes = torch.full((len(x),), -1, device=self.device)
+        both = self.denoiser.under(torch.cat([torch.full_like(classes, free or 0), classes]))
         none, given = both.reconstruct(torch.cat([x, x]), sigma).chunk(2)
-        return torch.lerp(none, given, self.scale).clamp(-1, 1)
+        return self.space.clamp(torch.lerp(none, given, self.scale))
 
 
 def check_free(denoiser: Denoiser) -> None:

@@ -8,8 +8,9 @@
 
 Every random number of an image comes from a generator seeded with that image's own seed: the same
 image comes out whatever the batch it is in (up to rounding of the network in batches of another
-size). ``x0`` is clamped to [-1, 1] at every step, after all guidance that is part of the denoiser
-has been added; what `Push` adds to the mean is not clamped; the final image is.
+size). The ``x0`` of a pixel model is clamped to [-1, 1] at every step, after all guidance that is
+part of the denoiser has been added; what `Push` adds to the mean is not clamped; the final image
+is. A latent model makes latents, which are not clamped and decoded at the end.
 """
 
 import math
@@ -21,7 +22,6 @@ from torch import Tensor
 
 from mincurate.diffusion.denoiser import Denoiser, check_all_levels
 from mincurate.errors import UserError
-from mincurate.features import perceptual as perception
 from mincurate.features.perceptual import Perceptual
 from mincurate.generation import solvers
 from mincurate.generation.classifier import Classifier
@@ -301,8 +301,9 @@ def self_guidance(
         def reconstruction_error(y: Tensor) -> Tensor:
             x0hat = reconstruct(y, sigma)
             with torch.no_grad():
-                again = perceptual.features(reconstruct(x0hat + sigma_s * eps, sigma_s))
-            return perception.distance(perceptual.features(x0hat), again).sum(1)
+                x0again = reconstruct(x0hat + sigma_s * eps, sigma_s)
+                again = perceptual.sample_features(denoiser, x0again)
+            return perceptual.between(perceptual.sample_features(denoiser, x0hat), again).sum(1)
 
         g = gradient_of(reconstruction_error, x)
         largest = g.abs().amax((1, 2, 3), keepdim=True)

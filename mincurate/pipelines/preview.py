@@ -98,8 +98,8 @@ def _budget(steps: int | None, minutes: float) -> str:
 
 def _seconds_per_image(denoiser: Denoiser, settings: AugmentSettings) -> float:
     """Time of generating one image, measured with the model at hand."""
-    side, n = denoiser.image_size, min(settings.batch_size, 16)
-    x = torch.randn(n, 3, side, side, device=denoiser.device)
+    n = min(settings.batch_size, 16)
+    x = torch.randn(n, *denoiser.space.shape, device=denoiser.device)
     sigma = denoiser.nearest_sigma(1.0)
     with torch.inference_mode():
         denoiser.denoise(x, sigma)

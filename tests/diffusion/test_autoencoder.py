@@ -105,7 +105,7 @@ def test_flux2s_tiny_autoencoder_gives_photographs_back():
     with torch.no_grad():
         decoded = model.decode(model.encode(x)).clamp(-1, 1)
     psnr = -10 * ((decoded - x) / 2).square().mean((1, 2, 3)).log10()
-    assert psnr.min() > 25, psnr
+    assert psnr.min() > 24, psnr
 
 
 def test_other_autoencoders_are_refused_in_one_sentence(tmp_path):
