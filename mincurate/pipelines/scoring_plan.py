@@ -280,6 +280,25 @@ def announcement(images: Collection, plan: ScoringPlan, seconds: float) -> str:
     )
 
 
+def larger_side(images: Collection, plan: ScoringPlan, seconds: float) -> str | None:
+    """What twice the side would cost, where the denoiser to be trained sees less than the images
+    hold; ``None`` elsewhere.
+
+    The time of the network grows with the pixels.
+
+    Args:
+        seconds: that scoring takes as planned.
+    """
+    side, usual = plan.size, images.usual_side()
+    if plan.training is None or usual < 2 * side:
+        return None
+    return (
+        f"The denoiser sees {images.noun} of about {usual:,} px at {side} px. With --image-size "
+        f"{2 * side} scoring takes 4 times as long ({about(4 * seconds)}), and so does a training "
+        "of as many steps."
+    )
+
+
 def seconds(images: Collection, networks: Networks, plan: ScoringPlan) -> float:
     """How long scoring takes about."""
     return _seconds_per_image(networks, plan) * len(images.unique)
