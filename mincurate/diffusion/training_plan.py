@@ -33,6 +33,10 @@ class Training:
         seed: random seed.
         class_names: labels that a class-conditional model learns; none for an unconditional one.
         bands: channels of the images; whoever names the images has named them, too.
+        tail_weight: an image of a label with n images is drawn with a weight of
+            ``n ** -tail_weight``: 0 as they come, 1 every label equally often.
+        lora: rank of the adapters that a given model is trained by; ``None`` trains its weights.
+        class_balancing: of a class-conditional model: see `denoising_loss.class_balancing`.
     """
 
     image_size: int
@@ -45,6 +49,9 @@ class Training:
     seed: int = 0
     class_names: tuple[str, ...] = field(default=(), repr=False)
     bands: int = field(default=3, repr=False)
+    tail_weight: float = field(default=0.0, repr=False)
+    lora: int | None = field(default=None, repr=False)
+    class_balancing: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         # The plan's text is part of a folder's name: 10 minutes must be the plan of 10.0.
