@@ -9,8 +9,9 @@ Models are trained for ``--steps`` steps on the long-tailed images alone, and ma
 every rare label in the ways of `tail_ways.WAYS`. Classifiers are trained with each of them, as in
 `mincurate evaluate --downstream`, and tested on further real images, as many of every label: on one
 half the weight of the generated images is chosen with two seeds, the other half is reported, with
-``--seeds`` others. ``shifted`` is the small network whose training images are shifted at random, in
-every arm. What is finished in WORK is not done again.
+``--seeds`` others. ``unshifted`` is the small network that sees the images as they are, where
+``network`` sees them shifted at random, in every arm alike. What is finished in WORK is not done
+again.
 """
 
 import argparse
@@ -34,38 +35,16 @@ from mincurate.evaluation.training_arms import Arm, Labelled, Material
 
 CHOOSING = 2
 """Seeds of the trainings by which weights are chosen."""
-SHIFT = 2
-"""Pixels by which images are shifted at most."""
 
 
-class Shift(torch.nn.Module):
-    """While training, every image is moved by up to `SHIFT` pixels each way."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.draw = torch.Generator().manual_seed(0)
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """``(N, C, H, W)`` uint8 in and out."""
-        if not self.training:
-            return pixels
-        n, _, height, width = pixels.shape
-        padded = torch.nn.functional.pad(pixels.float(), [SHIFT] * 4, mode="replicate")
-        down, right = torch.randint(2 * SHIFT + 1, (2, n), generator=self.draw)
-        rows = (down[:, None] + torch.arange(height))[:, None, :, None]
-        columns = (right[:, None] + torch.arange(width))[:, None, None, :]
-        channels = torch.arange(pixels.shape[1])[None, :, None, None]
-        return padded[torch.arange(n)[:, None, None, None], channels, rows, columns]
-
-
-def shifted(shape: torch.Size, labels: int) -> torch.nn.Module:
-    """The small network, with shifted images."""
-    return torch.nn.Sequential(Shift(), students.small_network(shape, labels))
+def unshifted(shape: torch.Size, labels: int) -> torch.nn.Module:
+    """The small network, trained with the images as they are."""
+    return students.small_network(shape, labels)[1:]
 
 
 STUDENTS = {
     "network": students.NETWORK,
-    "shifted": replace(students.NETWORK, name="small network, shifted images", build=shifted),
+    "unshifted": replace(students.NETWORK, name="small network, nothing shifted", build=unshifted),
     "probe": students.PROBE,
 }
 
