@@ -145,6 +145,8 @@ def _of_labels(scored: pd.DataFrame) -> dict[str, float]:
     labelled = scored[scored["label"].notna() & scored["rarity"].notna()]
     counts = labelled["label"].value_counts()
     rare = counts[(counts >= OF_A_LABEL) & (counts <= RARE_LABEL * counts.mean())]
+    if rare.empty:
+        return {}
     ranks = labelled["rarity"].rank().groupby(labelled["label"]).mean()[rare.index]
     missed = ranks < (len(labelled) + 1) / 2
     return {"rare_labels": float(len(rare)), "missed_labels": float(missed.sum())}

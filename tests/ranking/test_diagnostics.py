@@ -159,6 +159,7 @@ def finished(folder, rank_by="minority", gain=2.0, draw_noise=0.01, texture=Fals
             "minority_score_draws": list(draws), "minority_score_se": 0.05 * score,
             "complexity": score**2 if texture else rng.permutation(score),
             "neighbor_distance": rng.permutation(score), "denoising_error": WIENER / gain,
+            "label": None, "rarity": np.linspace(0, 1, n),
         }
     )  # fmt: skip
     wild = {"minority_score": 99.0, "minority_score_se": 99.0, "denoising_error": 99.0}
@@ -217,6 +218,18 @@ def test_trust_follows_from_what_was_measured(tmp_path, change, level, why):
     run, _, _ = finished(tmp_path, **change)
     trust = examined(run)["trust"]
     assert trust["level"] == level and why in trust["words"]
+
+
+def test_a_rare_label_among_the_common_images_is_missed(tmp_path):
+    run, _, _ = finished(tmp_path, rank_by="embedding")
+    frame = run.frame()
+    frame["label"] = ["few"] * 10 + ["many"] * (len(frame) - 10)  # the lowest ranks
+    frame.to_parquet(run.path / "scores.parquet")
+    numbers = examined(run)["diagnostics"]
+    assert (numbers["rare_labels"], numbers["missed_labels"]) == (1, 1)
+    frame["rarity"] = 1 - frame["rarity"]
+    frame.to_parquet(run.path / "scores.parquet")
+    assert examined(run)["diagnostics"]["missed_labels"] == 0
 
 
 def test_minutes_count_only_for_a_model_that_was_trained_here(tmp_path):
