@@ -86,7 +86,9 @@ def examine_vectors(run: Run, embedder: Embedder) -> dict[str, Any]:
     numbers = _of_embeddings(run, scored)
     if rate := run.record.get("vectors_per_second"):
         numbers["vectors_per_second"] = float(rate)
-    return _outcome(numbers, run, embedder, len(scored), None) | {"warnings": _few(len(scored))}
+    return _outcome(numbers, run, embedder, len(scored), None) | {
+        "warnings": _few(len(scored), run.noun)
+    }
 
 
 def _outcome(
@@ -101,7 +103,8 @@ def _outcome(
         images=images,
         minutes=minutes,
     )
-    return {"diagnostics": numbers, "trust": {"level": trust.level, "words": trust.words}}
+    words = trust.words_on(run.noun)
+    return {"diagnostics": numbers, "trust": {"level": trust.level, "words": words}}
 
 
 def _of_scores(scored: pd.DataFrame) -> dict[str, float]:
@@ -230,15 +233,15 @@ def in_words(
             "denoiser, which is not trained to distinguish kinds of images): --embedding "
             "torchvision:NAME@FILE gives a better one."
         )
-    return [*warnings, *_few(images)]
+    return [*warnings, *_few(images, run.noun)]
 
 
-def _few(images: int) -> list[str]:
+def _few(images: int, noun: str) -> list[str]:
     if images >= reliability.FEW:
         return []
     return [
-        f"{images} different images are few: a class of a tenth holds {max(1, images // 10)}, "
-        "and which images are rare is largely chance."
+        f"{images} different {noun} are few: a class of a tenth holds {max(1, images // 10)}, "
+        f"and which {noun} are rare is largely chance."
     ]
 
 
