@@ -21,7 +21,9 @@ def main() -> None:
     dataset.match(F("ground_truth.label").is_in(RARE)).tag_samples("rare-keep")
     mined = dataset.match_tags("mined")
     right = [
-        sample.id for sample in mined if classes[Path(sample.filepath).name] == sample.proposed_label
+        sample.id
+        for sample in mined
+        if classes[Path(sample.filepath).name] == sample.proposed_label
     ]
     mined.select(right).tag_samples("rare-keep")
     mined.exclude(right).tag_samples("outlier-drop")
