@@ -34,6 +34,13 @@ def train(
             rich_help_panel=BASIC,
         ),
     ] = None,
+    latent: Annotated[
+        str | None,
+        typer.Option(
+            help="Train on latents of this autoencoder (folder, hub id or taef2 file), at 256 px.",
+            rich_help_panel=BASIC,
+        ),
+    ] = None,
     all_levels: Annotated[
         bool,
         typer.Option(

@@ -15,7 +15,15 @@ from pymongo import UpdateMany, UpdateOne
 from mincurate import hashing
 from mincurate.dataset import app_config, boxes, ownership, rarity_maps
 from mincurate.dataset import samples as parts
-from mincurate.dataset.app_config import COLUMN_OF, FIELDS, HEATMAP, OBJECTS, RAREST, RUN
+from mincurate.dataset.app_config import (
+    COLUMN_OF,
+    FIELDS,
+    HEATMAP,
+    OBJECTS,
+    PREVIEW,
+    RAREST,
+    RUN,
+)
 from mincurate.dataset.labels import LabelField
 from mincurate.errors import UserError
 from mincurate.images import regions
@@ -225,8 +233,10 @@ def patches(dataset: Any, field: LabelField, key: str) -> Any:
     from fiftyone import ViewField as F
 
     samples = parts.images(dataset)
-    objects = samples if boxes.single(field) else samples.to_patches(field.name)
-    return objects.match(F(f"{field.name}.{RUN}") == key)
+    if not boxes.single(field):
+        shown = [PREVIEW] if dataset.has_field(PREVIEW) else None  # in place of the file
+        samples = samples.to_patches(field.name, other_fields=shown)
+    return samples.match(F(f"{field.name}.{RUN}") == key)
 
 
 def view_ids(dataset: Any, frame: pd.DataFrame, record: dict[str, Any]) -> list[str]:

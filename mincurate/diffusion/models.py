@@ -127,13 +127,18 @@ def choose_size(collection: Collection, device: str) -> int:
     return min(limit, max(16, -(-collection.usual_side() // 8) * 8))
 
 
-def images_per_step(device: str, *, all_levels: bool = False) -> int:
+def images_per_step(device: str, *, all_levels: bool = False, latent: bool = False) -> int:
     """Batch size of a training: small on a CPU, on a GPU as large as costs no more time.
 
     Larger for all noise levels, where gradients are noisier.
+
+    Args:
+        latent: the images are latents of 32 x 32 and the like, which cost more.
     """
     if device.startswith("cuda"):
         return 64
+    if latent:
+        return 16
     return 32 if all_levels else train_denoiser.Training.batch_size
 
 

@@ -24,10 +24,12 @@ from mincurate.compute.device import reduced_precision
 from mincurate.compute.ray_map import Cluster
 from mincurate.compute.ray_train import ALONE, Team
 from mincurate.diffusion import conditions, lora, new_network
+from mincurate.diffusion.autoencoder import Autoencoder
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.denoising_loss import denoising_loss
+from mincurate.diffusion.draws import Draws
 from mincurate.diffusion.load import load_denoiser
-from mincurate.diffusion.noise_levels import level_weights
+from mincurate.diffusion.noise_levels import LATENT_SCALE, level_weights
 from mincurate.diffusion.training_loop import GradientLimit, Trainer
 from mincurate.diffusion.training_plan import Training
 from mincurate.errors import UserError
@@ -47,11 +49,12 @@ distribution of all images, too (Ho and Salimans, "Classifier-Free Diffusion Gui
 
 
 def train(
-    images: NDArray[np.uint8],
+    images: NDArray[np.uint8] | NDArray[np.float16],
     folder: Path,
     training: Training,
     *,
     start: Denoiser | None = None,
+    autoencoder: Autoencoder | None = None,
     classes: NDArray[np.int64] | None = None,
     weights: NDArray[np.float64] | None = None,
     device: str = "cpu",
@@ -61,9 +64,11 @@ def train(
     """Train on ``images`` and save a diffusers pipeline in ``folder``; go on with what is there.
 
     Args:
-        images: ``(N, C, S, S)`` uint8 of the training's bands and size; may be memory-mapped.
+        images: ``(N, C, S, S)`` uint8 of the training's bands and size, or their latents
+            ``(N, C, h, w)`` float16; may be memory-mapped.
         folder: where the checkpoint and the finished pipeline go.
         start: a model to go on from; a new one is made when absent.
+        autoencoder: that gives these latents; ``None`` for pixels.
         classes: ``(N,)``, of the images, for a class-conditional model; -1 where one has none.
         weights: ``(N,)``, how often images are drawn; all equally often when absent.
         cluster: where workers train together; this process alone when absent. The weights are the
@@ -83,7 +88,15 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     if cluster is None:
         trainer = DenoiserTrainer(
-            images, folder, training, start, device, reporter, classes=classes, weights=weights
+            images,
+            folder,
+            training,
+            start,
+            device,
+            reporter,
+            classes=classes,
+            weights=weights,
+            autoencoder=autoencoder,
         )
         trainer.run()
     else:
@@ -96,6 +109,7 @@ def train(
                 start=origin,
                 classes=classes,
                 weights=weights,
+                autoencoder=autoencoder and autoencoder.copy_on("cpu"),
             ),
             images,
             folder,
@@ -117,12 +131,14 @@ def _work(
     start: Denoiser | None,
     classes: NDArray[np.int64] | None,
     weights: NDArray[np.float64] | None,
+    autoencoder: Autoencoder | None,
 ) -> None:
     """Train as one of a team."""
     if not team.agree(lambda: finished(folder)):  # a worker may die when all is done
         origin = start and start.copy_on(device)
+        decoder = autoencoder and autoencoder.copy_on(device)
         trainer = DenoiserTrainer(
-            images, folder, training, origin, device, reporter, team, classes, weights
+            images, folder, training, origin, device, reporter, team, classes, weights, decoder
         )
         trainer.run()
 
@@ -145,7 +161,7 @@ class DenoiserTrainer(Trainer):
 
     def __init__(
         self,
-        images: NDArray[np.uint8],
+        images: NDArray[np.uint8] | NDArray[np.float16],
         folder: Path,
         training: Training,
         start: Denoiser | None,
@@ -154,27 +170,29 @@ class DenoiserTrainer(Trainer):
         team: Team = ALONE,
         classes: NDArray[np.int64] | None = None,
         weights: NDArray[np.float64] | None = None,
+        autoencoder: Autoencoder | None = None,
     ) -> None:
         super().__init__(images, folder, torch.device(device), training, team, reporter)
-        self.start, self.classes = start, classes
+        self.start, self.classes, self.autoencoder = start, classes, autoencoder
         self.dtype = reduced_precision(device)
-        self.denoiser = new_network.begin(training, start, device)
+        self.denoiser = self._network()
         self.optimizer = self._new_optimizer()
         self.average = _copy(self._weights())
         self.limit, self.rate = GradientLimit(), training.learning_rate
         self.curve: list[tuple[int, float, float]] = []
         self.best: tuple[float, dict[str, Tensor]] = (math.inf, _copy(self.average))
-        held_out = min(256, len(images) // 20)
-        rng = np.random.default_rng(training.seed)
-        order = rng.permutation(len(images))
-        self.train_index = order[held_out:]
-        self.held_out = order[:held_out] if held_out else order[: min(64, len(order))]
-        self.weights = None
-        if weights is not None:
-            self.weights = torch.from_numpy(weights[self.train_index])
-            share = weights[self.held_out] / weights[self.held_out].sum()
-            self.held_out = rng.choice(self.held_out, len(self.held_out), p=share)
-        self.level_weights = level_weights(self.denoiser.sigmas.cpu(), training.sigmas)
+        scale = LATENT_SCALE if autoencoder is not None else 1.0
+        levels = level_weights(self.denoiser.sigmas.cpu(), training.sigmas, scale)
+        self.draws = Draws(len(images), training.seed, levels, weights)
+
+    def _network(self) -> Denoiser:
+        return new_network.begin(self.training, self.start, self.device, self.autoencoder)
+
+    def batch(self, index: NDArray[np.int64]) -> Tensor:
+        """Samples ``index`` on the device: images in [-1, 1], or latents."""
+        if self.autoencoder is None:
+            return super().batch(index)
+        return torch.from_numpy(self.images[index].astype(np.float32)).to(self.device)
 
     def update(self, step: int) -> float:
         """One step of AdamW under warm-up and cosine, and of the running average."""
@@ -185,12 +203,12 @@ class DenoiserTrainer(Trainer):
             cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
             group["lr"] = self.rate * warm_up * cosine
         size, rows = self.training.batch_size, self.team.rows()
-        index = self._picks(size, generator)[rows]
+        index = self.draws.images(size, generator)[rows]
         x0 = self.batch(index)
         flip = (torch.rand(size, 1, 1, 1, generator=generator) < 0.5)[rows].to(self.device)
         if self.training.sigmas is not None:
             x0 = torch.where(flip, x0.flip(3), x0)
-        timesteps, eps = (drawn[rows] for drawn in self._draw(x0.shape[1:], generator, size))
+        timesteps, eps = (drawn[rows] for drawn in self.draws.noise(x0.shape[1:], generator, size))
 
         classes = self._classes(index)
         if classes is not None and self.denoiser.null_class is not None:
@@ -213,23 +231,6 @@ class DenoiserTrainer(Trainer):
             weights = self._weights()
             torch._foreach_lerp_(list(self.average.values()), list(weights.values()), 1 - decay)
         return value
-
-    def _picks(self, size: int, generator: torch.Generator) -> NDArray[np.int64]:
-        """The images of a batch, ``(size,)``: drawn evenly, or by their weights."""
-        if self.weights is None:
-            picks = torch.randint(len(self.train_index), (size,), generator=generator)
-        else:
-            picks = torch.multinomial(self.weights, size, replacement=True, generator=generator)
-        return self.train_index[picks.numpy()]
-
-    def _draw(
-        self, shape: torch.Size, generator: torch.Generator, size: int
-    ) -> tuple[Tensor, Tensor]:
-        """Timesteps ``(size,)`` and noise ``(size, *shape)`` of a batch."""
-        timesteps = torch.multinomial(
-            self.level_weights, size, replacement=True, generator=generator
-        )
-        return timesteps, torch.randn((size, *shape), generator=generator)
 
     def _classes(self, index: NDArray[np.int64]) -> Tensor | None:
         """The classes of images ``index``, if the model is conditional on them."""
@@ -259,7 +260,7 @@ class DenoiserTrainer(Trainer):
     def rehearsal(self) -> Iterator[None]:
         """Steps of a network that is thrown away."""
         own = self.denoiser, self.optimizer, self.average, self.limit
-        self.denoiser = new_network.begin(self.training, self.start, self.device)
+        self.denoiser = self._network()
         self.optimizer = self._new_optimizer()
         self.average = _copy(self._weights())
         self.limit = GradientLimit()
@@ -282,17 +283,17 @@ class DenoiserTrainer(Trainer):
         current = _copy(self._weights())
         self._load(self.average)
         generator = self.generator(-1)
-        error = 0.0
+        held_out, error = self.draws.held_out, 0.0
         try:
-            for start in range(0, len(self.held_out), HELD_OUT_BATCH):
-                index = self.held_out[start : start + HELD_OUT_BATCH]
+            for start in range(0, len(held_out), HELD_OUT_BATCH):
+                index = held_out[start : start + HELD_OUT_BATCH]
                 x0 = self.batch(index)
-                drawn = self._draw(x0.shape[1:], generator, len(index))
+                drawn = self.draws.noise(x0.shape[1:], generator, len(index))
                 loss = partial(self._loss, x0, *drawn, self._classes(index))
                 error += sum(self.parts.each(partial(_total, loss, x0), len(x0)))
         finally:
             self._load(current)
-        return error / len(self.held_out)
+        return error / len(held_out)
 
     def _go_back(self, error: float) -> None:
         """Go on from the best weights at half the rate, after the training ran away."""
@@ -362,7 +363,7 @@ class DenoiserTrainer(Trainer):
             "trained_sigmas": self.training.sigmas,
             "steps": self.step,
             "images_seen": self.step * self.training.batch_size,
-            "training_images": len(self.train_index),
+            "training_images": len(self.draws.train_index),
             "minutes": self.seconds / 60,
             "threads": self.threads.chosen,
             "curve": self.curve,

@@ -18,6 +18,7 @@ from mincurate.diffusion import (
     train_denoiser,
     training_plan,
 )
+from mincurate.diffusion.autoencoder import Autoencoder
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.train_denoiser import Training
@@ -25,6 +26,7 @@ from mincurate.errors import UserError
 from mincurate.images import collection
 from mincurate.images.collection import Collection
 from mincurate.images.decode import Fit
+from mincurate.pipelines import training_samples
 from mincurate.pipelines.open_images import Images, open_images, place_of
 from mincurate.progress import Reporter
 from mincurate.runs import atomic_files, digests
@@ -43,6 +45,7 @@ class TrainSettings:
         conditional: learn the labels of the images, too.
         all_levels: train every noise level, as generating images needs.
         tail_weight: draw images of rare labels oftener: 0 as they come, 1 all labels equally often.
+        latent: an autoencoder, on whose latents a new model is trained, at all noise levels.
         lora: rank of adapters that are trained in place of all weights of ``model``.
         train_minutes: training budget in minutes.
         train_steps: exact number of training steps, in place of minutes.
@@ -63,6 +66,7 @@ class TrainSettings:
     conditional: bool = False
     all_levels: bool = False
     tail_weight: float = 0.0
+    latent: str | None = None
     lora: int | None = None
     train_minutes: float = 10.0
     train_steps: int | None = None
@@ -110,28 +114,33 @@ def train(
     images = _open(path, settings, reporter, labels=conditional or settings.tail_weight > 0)
     if start:
         models.check_bands(start, images)
-    plan = _plan(images, start, settings, device)
+    autoencoder = training_samples.autoencoder_for(settings.latent, start, images, device)
+    plan = _plan(images, start, autoencoder, settings, device)
     classes: dict[str, int] = {}
     if conditional:
         classes, plan = _classes(images, start, plan)
     folder = Path(output).expanduser()
-    _claim(folder, _identity(images, start, plan, classes))
+    _claim(folder, _identity(images, start, autoencoder, plan, classes))
     reporter.say(models.training_words(plan, len(images.unique), device))
-    hashes, pixels = collection.training_pixels(
+    samples = training_samples.of_images(
         images,
         size=plan.image_size,
         fit=settings.fit,
         seed=settings.seed,
         workers=settings.workers,
+        autoencoder=autoencoder,
+        standardise=start is None,
+        reporter=reporter,
     )
     with digests.held(Run(folder)):
         return train_denoiser.train(
-            pixels,
+            samples.values,
             folder,
             plan,
             start=start,
-            classes=_classes_of(hashes, images, classes) if conditional else None,
-            weights=_weights(hashes, images, settings.tail_weight),
+            autoencoder=samples.autoencoder,
+            classes=_classes_of(samples.hashes, images, classes) if conditional else None,
+            weights=_weights(samples.hashes, images, settings.tail_weight),
             device=device,
             cluster=cluster,
             reporter=reporter,
@@ -186,12 +195,18 @@ def _open(path: Images, settings: TrainSettings, reporter: Reporter, *, labels: 
 
 
 def _identity(
-    images: Collection, start: Denoiser | None, plan: Training, classes: dict[str, int]
+    images: Collection,
+    start: Denoiser | None,
+    autoencoder: Autoencoder | None,
+    plan: Training,
+    classes: dict[str, int],
 ) -> str:
     """Fingerprint of all that decides the model."""
     facts: list[Any] = [images.digest, str(plan), start and start.content_hash()]
     if classes:
         facts += [sorted(classes.items()), _labels(images)]
+    if autoencoder is not None:
+        facts.append(autoencoder.content_hash())
     if plan.lora:
         facts.append(f"lora {plan.lora}")
     if plan.tail_weight:
@@ -244,18 +259,30 @@ def _weights(
 
 
 def _plan(
-    images: Collection, start: Denoiser | None, settings: TrainSettings, device: str
+    images: Collection,
+    start: Denoiser | None,
+    autoencoder: Autoencoder | None,
+    settings: TrainSettings,
+    device: str,
 ) -> Training:
     """Size, noise levels and budget of the training."""
-    size = start.image_size if start else settings.image_size or models.choose_size(images, device)
+    size = start.image_size if start else settings.image_size
+    if size is None and autoencoder is not None:
+        levels = len(Training.channels)
+        size = training_samples.size_in_latents(images, autoencoder, levels)
+    elif size is None:
+        size = models.choose_size(images, device)
     sigma = settings.sigma or models.SIGMA_PER_PIXEL * size
+    all_levels = settings.all_levels or autoencoder is not None
     return Training(
         image_size=size,
-        sigmas=None if settings.all_levels else training_plan.around(sigma),
+        sigmas=None if all_levels else training_plan.around(sigma),
         minutes=settings.train_minutes,
         steps=settings.train_steps,
         seed=settings.seed,
-        batch_size=models.images_per_step(device, all_levels=settings.all_levels),
+        batch_size=models.images_per_step(
+            device, all_levels=all_levels, latent=autoencoder is not None
+        ),
         bands=images.rendering.channels,
         tail_weight=settings.tail_weight,
         lora=settings.lora,

@@ -181,7 +181,7 @@ def rarity(vectors: Vectors, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     return mean_rank(*evidence(vectors, vectors[rows], rows), weights=WEIGHTS)
 
 
-def tail_agreement(vectors: Vectors, rows: NDArray[np.int64]) -> float:
+def tail_agreement(vectors: Vectors, rows: NDArray[np.int64], shared: int = 0) -> float:
     """Share of the rarest tenth that two rankings have in common, each by half of the features.
 
     Rare images differ in many features, noise in a few: the more the halves agree, the better the
@@ -191,13 +191,16 @@ def tail_agreement(vectors: Vectors, rows: NDArray[np.int64]) -> float:
     Args:
         vectors: ``(N, d)``, N at least 10 and d at least 2.
         rows: the `reference` images.
+        shared: so many of the last features are in both halves.
 
     Returns:
         In [0, 1]; chance is about 0.1.
     """
-    order = np.random.default_rng(0).permutation(vectors.shape[1])
+    order = np.random.default_rng(0).permutation(vectors.shape[1] - shared)
+    both = np.arange(len(order), vectors.shape[1])
     tails = []
     for half in (order[: len(order) // 2], order[len(order) // 2 :]):
+        half = np.concatenate([half, both])
         ranks = rarity(np.ascontiguousarray(vectors[:, half]), rows)
         tails.append(tail_rows(ranks))
     return float(np.isin(tails[0], tails[1]).mean())

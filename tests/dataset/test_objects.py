@@ -206,6 +206,23 @@ def test_what_the_user_has_is_not_overwritten(scenes, network, tmp_path):
         mincurate.score("fiftyone:user-rarity", objects="ground_truth", **arguments)
 
 
+def test_parts_of_files_that_browsers_do_not_show_have_a_picture_in_the_app(network, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 900, (3, 32, 64), dtype=np.uint16)
+    for number, one in enumerate(pixels):
+        Image.fromarray(one).save(tmp_path / f"{number}.tif")
+    how = {"tiles": "32", "quick": True, "embedding": network, "umap": False}
+    result = mincurate.score(tmp_path, dataset="deep-tiles", output=tmp_path / "run", **how)
+    dataset = fo.load_dataset("deep-tiles")
+    pictures = [Image.open(path) for path in dataset.values("image_preview")]
+    assert [(one.size, one.format) for one in pictures] == [((64, 32), "JPEG")] * 3
+    patches = dataset.load_saved_view("rarest-objects")
+    assert len(patches) == 6 and set(patches.values("image_preview")) == set(
+        dataset.values("image_preview")
+    )
+    mincurate.delete(result.run)
+    assert not fo.dataset_exists("deep-tiles")
+
+
 def test_tiles_have_ranks_and_each_image_a_map_of_them(scenes, network, tmp_path, monkeypatch):
     monkeypatch.setenv("MINCURATE_HOME", str(tmp_path / "home"))
     dataset = fo.Dataset.from_images([str(path) for path in sorted(scenes.glob("*.png"))])

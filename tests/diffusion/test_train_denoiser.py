@@ -17,6 +17,7 @@ from mincurate.diffusion import (
     training_loop,
     training_plan,
 )
+from mincurate.diffusion.draws import Draws
 from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.train_denoiser import Training
 from mincurate.diffusion.training_loop import TrainingInterruptedError
@@ -291,17 +292,13 @@ def test_only_a_model_for_scores_sees_mirrored_images(tmp_path, monkeypatch, sig
 
 
 @pytest.mark.parametrize(("tail_weight", "share"), [(0, 0.1), (0.5, 0.25), (1, 0.5)])
-def test_images_of_a_rare_label_are_drawn_oftener(tmp_path, tail_weight, share):
+def test_images_of_a_rare_label_are_drawn_oftener(tail_weight, share):
     labels = ["rare" if i % 10 == 0 else "common" for i in range(200)]  # 1 : 9, their roots 1 : 3
     weights = tail_weights.by_label(labels, tail_weight)
-    images = np.zeros((200, 3, 16, 16), np.uint8)
-    training = train_denoiser.DenoiserTrainer(
-        images, tmp_path, TINY, None, "cpu", StopAt(0), weights=weights
-    )
-    picks = [training._picks(64, training.generator(step)) for step in range(100)]
+    draws = Draws(200, 0, torch.ones(1), weights)
+    picks = [draws.images(64, torch.Generator().manual_seed(step)) for step in range(100)]
     assert (np.concatenate(picks) % 10 == 0).mean() == pytest.approx(share, abs=0.05)
-    assert (picks[3] == training._picks(64, training.generator(3))).all()
-    assert not np.isin(training.held_out, np.concatenate(picks)).any()
+    assert not np.isin(draws.held_out, np.concatenate(picks)).any()
 
 
 def test_minutes_become_steps(tmp_path, monkeypatch):
