@@ -87,6 +87,19 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def network(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A network for vectors. Random weights see colours well enough."""
+    import torch
+    from safetensors.torch import save_file
+    from torchvision.models import squeezenet1_0
+
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("weights") / "squeezenet.safetensors"
+    save_file(squeezenet1_0(weights=None).state_dict(), file)
+    return f"torchvision:squeezenet1_0@{file}"
+
+
 def draw_shapes(folder: Path, discs: int, crosses: int) -> None:
     """Write pictures of 16 x 16 px, each different, as PNG."""
     rng = np.random.default_rng(0)
@@ -199,12 +212,12 @@ TINY = ("--train-steps", 3, "--n-draws", 2, "--num-classes", 4, "--no-umap", "--
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network of a few hundred kilobytes, and shards of eight images."""
-    from mincurate.diffusion import train_denoiser
+    from mincurate.diffusion import new_network
     from mincurate.ranking import shard_loop
 
-    network = train_denoiser.new_unet
+    network = new_network.new_unet
     monkeypatch.setattr(
-        train_denoiser, "new_unet", lambda size, _, *more: network(size, (32, 32), *more)
+        new_network, "new_unet", lambda size, _, *more: network(size, (32, 32), *more)
     )
     monkeypatch.setattr(shard_loop, "SHARD_IMAGES", 8)
 

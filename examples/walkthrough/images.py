@@ -1,42 +1,41 @@
-"""The raw folder of the walk-through: scikit-learn's handwritten digits with a long tail.
+"""The folders of the walk-through: photographs of clothes, of which few have labels.
 
-    python images.py digits
+    python images.py CLOTHING
 
-Writes 16 px PNGs into class folders, 150 zeros down to 10 nines, and among them a few that do not
-belong: digits with their ink inverted.
+CLOTHING is a folder of class folders, the clothing dataset (CC0) of Alexey Grigorev. Three folders
+are written: ``closet``, every tenth photograph of fifteen classes, with labels, so that its long
+tail is the natural one; ``held-out``, every fourth, to test a classifier on; and ``unlabelled``,
+all others of all classes, without labels.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from sklearn.datasets import load_digits
 
-MOST, FEWEST = 150, 10
-INVERTED = 6
+LEAST = 60
+"""Photographs of a class that is looked at; those of smaller ones are in the pool only."""
+NO_KIND = ("Not_sure", "Other", "Skip")
+"""Classes that are no kind of clothes; theirs are in the pool only, as in any pool."""
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
-    data = load_digits()
-    drawn = np.random.default_rng(0).permutation(len(data.images))
-    counts = np.geomspace(MOST, FEWEST, 10).round().astype(int)
-    for digit, count in enumerate(counts):
-        place = folder / str(digit)
-        place.mkdir(parents=True, exist_ok=True)
-        for i in [i for i in drawn if data.target[i] == digit][:count]:
-            picture(data.images[i]).save(place / f"{i:04d}.png")
-    for i in [i for i in drawn if data.target[i] == 0][-INVERTED:]:
-        picture(16 - data.images[i]).save(folder / "0" / f"{i:04d}-inverted.png")
-    print(f"{counts.sum() + INVERTED} images in {folder}: {', '.join(map(str, counts))} of 0 to 9,")
-    print(f"and {INVERTED} inverted zeros.")
-
-
-def picture(ink: np.ndarray) -> Image.Image:
-    """An image of 16 px from 8 x 8 values in 0..16."""
-    small = Image.fromarray((ink * 255 / 16).astype("uint8"))
-    return small.resize((16, 16), Image.Resampling.BICUBIC)
+    place = Path(sys.argv[1])
+    counts: dict[str, int] = {}
+    for folder in sorted(path for path in place.iterdir() if path.is_dir()):
+        files = sorted(folder.iterdir())
+        order = [files[i] for i in np.random.default_rng(0).permutation(len(files))]
+        looked_at = len(files) >= LEAST and folder.name not in NO_KIND
+        labelled = len(files) // 10 if looked_at else 0
+        tested = len(files) // 4 if looked_at else 0
+        for i, file in enumerate(order):
+            part = "closet" if i < labelled else "held-out" if i < labelled + tested else None
+            target = Path(part or "unlabelled", folder.name if part else "") / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+            counts[part or "unlabelled"] = counts.get(part or "unlabelled", 0) + 1
+    print(", ".join(f"{name}: {count:,} photographs" for name, count in counts.items()))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mincurate.cli.options import BASIC, Fit, ImageSize, MaxImages, Sigma
+from mincurate.cli.options import BASIC, METHOD, Fit, ImageSize, MaxImages, Sigma
 from mincurate.cli.shared import settings_of
 from mincurate.terminal import Terminal
 
@@ -28,7 +28,16 @@ def train(
     model: Annotated[
         str | None,
         typer.Option(
+            "--model",
+            "--from",
             help="Model to train further: folder, ADM file (.pt) or hub id. Default: a new one.",
+            rich_help_panel=BASIC,
+        ),
+    ] = None,
+    latent: Annotated[
+        str | None,
+        typer.Option(
+            help="Train on latents of this autoencoder (folder, hub id or taef2 file), at 256 px.",
             rich_help_panel=BASIC,
         ),
     ] = None,
@@ -52,6 +61,20 @@ def train(
     image_size: ImageSize = None,
     fit: Fit = "crop",
     sigma: Sigma = None,
+    lora: Annotated[
+        int | None,
+        typer.Option(
+            help="Rank of adapters to train instead of all weights of --model. Default: none.",
+            rich_help_panel=METHOD,
+        ),
+    ] = None,
+    tail_weight: Annotated[
+        float,
+        typer.Option(
+            help="Draw rare labels oftener: 0 as they come, 1 all labels equally often.",
+            rich_help_panel=METHOD,
+        ),
+    ] = 0.0,
 ) -> None:
     """Train a diffusion model on your images, or train one further.
 

@@ -67,15 +67,16 @@ def _write_objects(dataset: Any, run: Run) -> None:
         return
     field = object_ranks.field_of(dataset, record)
     frame = pd.read_parquet(table, columns=["rel_path", "object_id", "map_x", "map_y"]).dropna()
-    ids = object_ranks.label_ids(dataset, frame, record)
+    ids = object_ranks.view_ids(dataset, frame, record)
     points = dict(zip(ids, frame[["map_x", "map_y"]].to_numpy(np.float64), strict=True))
-    samples = parts.images(dataset)
-    present = {i for ids in samples.values(f"{boxes.inside(field)}.id") for i in ids or ()}
+    samples, alone = parts.images(dataset), boxes.single(field)
+    sample_of = boxes.ids(samples, field)
+    present = set(sample_of.values() if alone else sample_of)
     points = {key: point for key, point in points.items() if key in present}
     if points:
         fob.compute_visualization(
-            samples.exists(field.name),
-            patches_field=field.name,
+            samples.select(list(points)) if alone else samples.exists(field.name),
+            patches_field=None if alone else field.name,
             points=points,
             brain_key=BRAIN_KEY,
             method="manual",

@@ -115,7 +115,7 @@ def place(samples: Any) -> str:
         return f"fiftyone:{dataset.name}"
     if samples.name is not None and dataset.has_saved_view(samples.name):
         return f"fiftyone:{dataset.name}/{samples.name}"
-    if samples._is_generated or dataset.media_type != "group":
+    if samples._is_generated or dataset.media_type not in ("group", "video"):
         samples = parts.flat(samples, "This view")
     ids = samples.values("id")
     if not ids:

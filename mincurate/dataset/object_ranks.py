@@ -4,6 +4,7 @@ The objects are the user's, in the field that was scored; or, of a folder, detec
 ours. Ranks are attributes of the objects, whose names are claimed like those of fields.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,15 @@ from pymongo import UpdateMany, UpdateOne
 from mincurate import hashing
 from mincurate.dataset import app_config, boxes, ownership, rarity_maps
 from mincurate.dataset import samples as parts
-from mincurate.dataset.app_config import COLUMN_OF, FIELDS, HEATMAP, OBJECTS, RAREST, RUN
+from mincurate.dataset.app_config import (
+    COLUMN_OF,
+    FIELDS,
+    HEATMAP,
+    OBJECTS,
+    PREVIEW,
+    RAREST,
+    RUN,
+)
 from mincurate.dataset.labels import LabelField
 from mincurate.errors import UserError
 from mincurate.images import regions
@@ -28,6 +37,8 @@ ATTRIBUTES = (
 )
 """Of `FIELDS`, those that an object has; most of them also where a run has no value for them."""
 BATCH = 2000
+Filters = list[Mapping[str, Any]] | None
+"""Of an update, which of a sample's objects it is for."""
 
 
 def of_objects(dataset: Any, key: str | None) -> bool:
@@ -182,18 +193,18 @@ def _write_values(
     dataset: Any, field: LabelField, frame: pd.DataFrame, ids: list[str], attributes: list[str]
 ) -> None:
     """Write all attributes of an object in one step; an object that is gone stays so."""
-    inside, now = boxes.inside(field), datetime.now(UTC)
+    now, alone = datetime.now(UTC), boxes.single(field)
+    inside = boxes.inside(field) + ("" if alone else ".$[it]")
     columns = [_values(frame, name) for name in attributes]
     updates = []
     for sample, key, *values in zip(frame["id"], ids, *columns, strict=True):
-        changes = {f"{inside}.$[it].{n}": v for n, v in zip(attributes, values, strict=True)}
-        updates.append(
-            UpdateOne(
-                {"_id": ObjectId(sample)},
-                {"$set": {**changes, "last_modified_at": now}},
-                array_filters=[{"it._id": ObjectId(key)}],
-            )
-        )
+        changes = {f"{inside}.{n}": v for n, v in zip(attributes, values, strict=True)}
+        which: dict[str, Any] = {"_id": ObjectId(sample)}
+        if alone:
+            which |= {f"{inside}._id": ObjectId(key)}
+        filters: Filters = None if alone else [{"it._id": ObjectId(key)}]
+        change = {"$set": {**changes, "last_modified_at": now}}
+        updates.append(UpdateOne(which, change, array_filters=filters))
     for start in range(0, len(updates), BATCH):
         dataset._sample_collection.bulk_write(updates[start : start + BATCH], ordered=False)
 
@@ -218,11 +229,31 @@ def ranked(dataset: Any, field: LabelField, key: str) -> Any:
 
 
 def patches(dataset: Any, field: LabelField, key: str) -> Any:
-    """The objects of a run as patches."""
+    """The objects of a run as patches; samples, where each has one object at most."""
     from fiftyone import ViewField as F
 
-    objects = parts.images(dataset).to_patches(field.name)
-    return objects.match(F(f"{field.name}.{RUN}") == key)
+    samples = parts.images(dataset)
+    if not boxes.single(field):
+        shown = [PREVIEW] if dataset.has_field(PREVIEW) else None  # in place of the file
+        samples = samples.to_patches(field.name, other_fields=shown)
+    return samples.match(F(f"{field.name}.{RUN}") == key)
+
+
+def view_ids(dataset: Any, frame: pd.DataFrame, record: dict[str, Any]) -> list[str]:
+    """The id of each row's object in `patches`; of one that is gone, its former id."""
+    field, keys = field_of(dataset, record), label_ids(dataset, frame, record)
+    if not boxes.single(field):
+        return keys
+    samples = boxes.ids(parts.images(dataset), field)
+    return [samples.get(key, key) for key in keys]
+
+
+def select(dataset: Any, field: LabelField, ids: list[str]) -> Any:
+    """The samples with the objects of these patches, whose field holds no others."""
+    samples = parts.images(dataset)
+    if boxes.single(field):
+        return samples.select(ids).exists(field.name)
+    return samples.select_labels(ids=ids, fields=field.name)
 
 
 def clear(dataset: Any, key: str) -> None:
@@ -233,11 +264,13 @@ def clear(dataset: Any, key: str) -> None:
         names = [name for name in ATTRIBUTES if f"{inside}.{name}" in entries.fields]
         if not names:
             continue
-        of_run, now = {f"{inside}.{RUN}": key}, datetime.now(UTC)
-        changes: dict[str, Any] = {f"{inside}.$[it].{name}": None for name in names}
+        of_run, now, alone = {f"{inside}.{RUN}": key}, datetime.now(UTC), boxes.single(field)
+        place = inside if alone else f"{inside}.$[it]"
+        changes: dict[str, Any] = {f"{place}.{name}": None for name in names}
         of_images = [name for name in (RAREST, HEATMAP) if name in entries.fields]
         changes |= {"last_modified_at": now, **dict.fromkeys(of_images)}
-        update = UpdateMany(of_run, {"$set": changes}, array_filters=[{f"it.{RUN}": key}])
+        filters: Filters = None if alone else [{f"it.{RUN}": key}]
+        update = UpdateMany(of_run, {"$set": changes}, array_filters=filters)
         dataset._sample_collection.bulk_write([update])
     dataset.reload()
 

@@ -35,6 +35,7 @@ class Footprint:
         objects: digest of the objects in our field when they were last written.
         added: ``created_at``, ISO 8601, of the samples that were added to the user's dataset.
         app: parts of the App's settings that were empty before.
+        frames_of: of a dataset of frames: the id of the videos' dataset, ``/``, and the view.
     """
 
     dataset_id: str = ""
@@ -54,6 +55,7 @@ class Footprint:
     objects: str | None = None
     added: list[str] = field(default_factory=list)
     app: list[str] = field(default_factory=list)
+    frames_of: str | None = None
 
 
 def read(dataset: Any) -> Footprint:

@@ -141,6 +141,17 @@ def _view(dataset: Any, view: str | None) -> Any:
     """A dataset or its saved view as plain samples."""
     if view is None:
         return parts.flat(dataset, f"The dataset {dataset.name!r}").view()
+    return parts.flat(open_view(dataset, view), f"The view {view!r} of {dataset.name!r}")
+
+
+def open_view(dataset: Any, view: str | None) -> Any:
+    """A dataset as it is, or its saved view.
+
+    Raises:
+        UserError: there is no such view, or it cannot be opened.
+    """
+    if view is None:
+        return dataset
     if view not in dataset.list_saved_views():
         views = ", ".join(dataset.list_saved_views()) or "none"
         raise UserError(
@@ -155,4 +166,4 @@ def _view(dataset: Any, view: str | None) -> Any:
         raise UserError(
             f"The view {view!r} of {dataset.name!r} cannot be opened ({reason}): save it again."
         ) from error
-    return parts.flat(samples, f"The view {view!r} of {dataset.name!r}")
+    return samples

@@ -8,7 +8,7 @@ from typing import Any
 from mincurate import hashing
 from mincurate.curation.review import SEEN_TAG
 from mincurate.curation.review import VERDICTS as TAGS
-from mincurate.dataset import app_config, object_ranks, ownership
+from mincurate.dataset import app_config, frames, object_ranks, ownership
 from mincurate.dataset import samples as parts
 from mincurate.dataset.app_config import (
     FIELDS,
@@ -74,6 +74,7 @@ def strip_scores(dataset: Any) -> None:
     import fiftyone as fo
 
     object_ranks.strip(dataset)
+    frames.clear(dataset)
     entries = ownership.read(dataset)
     for key in set(entries.brain_runs) & set(dataset.list_brain_runs()):
         dataset.delete_brain_run(key)
@@ -163,10 +164,13 @@ def finish(dataset: Any) -> None:
     if entries.runs or entries.generations or entries.mines:
         return
     if entries.created and not _holds_work(dataset):
+        if entries.frames_of:
+            frames.delete_pictures(dataset)
         dataset.delete()
         return
     app_config.reset(fo, dataset, list(FIELDS))
-    ownership.forget(dataset)
+    if not entries.frames_of:
+        ownership.forget(dataset)
 
 
 def labels_of(dataset: Any, key: str) -> dict[str, str]:

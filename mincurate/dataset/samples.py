@@ -27,10 +27,16 @@ def flat(samples: Any, what: str) -> Any:
         what: how messages call it.
 
     Raises:
-        UserError: it holds patches, frames or clips, or is not of images.
+        UserError: it holds patches, frames, clips or videos, or is not of images.
     """
     if samples._is_generated:
-        parts = "patches" if samples._is_patches else "frames" if samples._is_frames else "clips"
+        parts = "patches" if samples._is_patches else "clips"
+        if samples._is_frames:
+            raise UserError(
+                f"{what} shows frames: score the dataset of the videos itself; or save this view, "
+                "in which every frame needs a picture (sample_frames=True), and score "
+                "fiftyone:DATASET/VIEW."
+            )
         raise UserError(
             f"{what} shows {parts} of samples and {IMAGE_ONLY}: score the dataset or a view of its "
             f"samples (with --objects FIELD for its objects), or export the {parts} as files and "
@@ -48,6 +54,11 @@ def flat(samples: Any, what: str) -> Any:
             f"{what} is grouped (slices {', '.join(slices)}): save a view of the slice to score, "
             f"dataset.save_view({slices[0]!r}, dataset.select_group_slices({slices[0]!r})), and "
             f"score fiftyone:DATASET/{slices[0]}."
+        )
+    if samples.media_type == "video":
+        raise UserError(
+            f"{what} holds videos, not images: `mincurate score "
+            f"fiftyone:{samples._root_dataset.name}` ranks their frames."
         )
     raise UserError(f"{what} holds {samples.media_type} samples, not images.")
 

@@ -20,6 +20,7 @@ from mincurate.dataset import (
     app_config,
     brain_map,
     destination,
+    frames,
     object_ranks,
     ownership,
     removal,
@@ -101,7 +102,7 @@ def _write_run(run: Run, name: str, reporter: Reporter) -> Written:
     record, frame = run.record, run.frame()
     # Rows of a table without a path, or with an address, are no files that the App could show.
     frame = frame[frame["path"].str.startswith("/")].assign(**{RUN: run.key})
-    frame[PREVIEW] = _previews(run, frame["content_hash"])
+    frame[PREVIEW] = _previews(run, frame)
     columns = [COLUMN_OF.get(field, field) for field in FIELDS]
     frame = frame.assign(**{column: None for column in columns if column not in frame})
     dataset = _open(fo, name, record)
@@ -121,6 +122,7 @@ def _write_run(run: Run, name: str, reporter: Reporter) -> Written:
                 object_ranks.save_view(dataset, object_ranks.field_of(dataset, record), run.key)
             app_config.configure(fo, dataset, record)
             dataset.save()
+            frames.summarise(dataset)
             ownership.copy(dataset)
             run.update(
                 datasets=sorted({*record.get("datasets", []), name}),
@@ -159,17 +161,23 @@ def _write_objects(
     images = frame.drop_duplicates(key).assign(label=None)
     images, new = _match(dataset, images, scored_here=scored_here)
     images.loc[new.index, "id"] = _add_samples(fo, dataset, new, [], advance)
+    if images[PREVIEW].notna().any():
+        declare(fo, dataset, {PREVIEW: FIELDS[PREVIEW]})
+        _write_fields(dataset, images, [PREVIEW])
     frame = frame.merge(images[[key, "id"]], on=key)
     object_ranks.write(fo, dataset, frame, run.record)
     advance(len(frame) - len(new), "")
     return len(new), len(images) - len(new)
 
 
-def _previews(run: Run, hashes: pd.Series) -> list[str | None]:
+def _previews(run: Run, frame: pd.DataFrame) -> list[str | None]:
     """Paths of the previews of images; ``None`` where there is none."""
+    names = frame["content_hash"]
+    if run.objects is not None:
+        names = frame["path"].map(schema.preview_of_path)
     folder = run.path.resolve() / schema.PREVIEWS
     present = {path.stem: str(path) for path in folder.glob("*.jpg")}
-    return [present.get(content) for content in hashes]
+    return [present.get(name) for name in names]
 
 
 def _open(fo: Any, name: str, record: dict[str, Any]) -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mincurate.errors import UserError
+from mincurate.images import masks
 from mincurate.images.labels import clean
 from mincurate.text import short
 
@@ -75,8 +76,8 @@ def coco(path: Path) -> list[Entry]:
     images, annotations = content.get("images"), content.get("annotations")
     if not isinstance(images, list) or not isinstance(annotations, list):
         raise Odd("not a COCO file: it has no lists of images and annotations")
-    if not any(isinstance(a, dict) and "bbox" in a for a in annotations):
-        raise Odd("a COCO file without boxes")
+    if not any(isinstance(a, dict) and ("bbox" in a or "segmentation" in a) for a in annotations):
+        raise Odd("a COCO file without boxes and masks")
     names = {
         str(c.get("id")): clean(c.get("name"))
         for c in content.get("categories") or []
@@ -102,10 +103,12 @@ def _of_coco(
     if annotation.get("iscrowd") in (1, True):
         return Entry(file, name, label, reason=CROWD)
     box, size = _numbers(annotation.get("bbox"), 4), _numbers(_sides(image), 2)
-    if box is None:
-        return Entry(file, name, label, reason=NO_BOX)
     known = (size[0], size[1]) if size and min(size) > 0 else None
-    return Entry(file, name, label, (box[0], box[1], box[2], box[3]), known)
+    if box is not None:
+        return Entry(file, name, label, (box[0], box[1], box[2], box[3]), known)
+    outline = masks.around(annotation.get("segmentation"))
+    reason = NO_BOX if outline is None else None
+    return Entry(file, name, label, outline, known, reason)
 
 
 def _sides(image: dict[str, Any]) -> list[Any]:
@@ -272,7 +275,8 @@ def _announces_coco(file: Path) -> bool:
             head = stream.read(2**26)
     except OSError:
         return False
-    return b'"annotations"' in head and b'"images"' in head and b'"bbox"' in head
+    place = b'"bbox"' in head or b'"segmentation"' in head
+    return place and b'"annotations"' in head and b'"images"' in head
 
 
 def named(path: Path) -> tuple[Kind, Path]:

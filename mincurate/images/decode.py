@@ -121,6 +121,7 @@ class LastFile:
 
     path: str = ""
     content_hash: str = ""
+    in_browsers: bool = True
     drawn: _Drawn | None = None
 
 
@@ -135,10 +136,10 @@ def identify(
     """Hash, size, complexity (at ``size``, or at 32 where it is open) and looks, or the reason."""
     if source.reason:
         return Identity(reason=source.reason)
-    place, in_browsers = source.place, True
+    place, last = source.place, last or LastFile()
     try:
         if isinstance(place, Region):
-            content, drawn = _cut(place, rendering, last)
+            content, drawn, in_browsers = *_cut(place, rendering, last), last.in_browsers
         else:
             data, drawn = _measured(place, size or 32, rendering)
             content, in_browsers = hashing.content_hash(data), shown_by_browsers(data)
@@ -174,7 +175,7 @@ def decode(
         UnreadableImage: it cannot be read.
     """
     if isinstance(place, Region):
-        _, drawn = _cut(place, rendering, last)
+        _, drawn = _cut(place, rendering, last or LastFile())
     else:
         _, drawn = _load(place, size, rendering)
     fitted = [np.asarray(fit_image(img, size, fit)).transpose(2, 0, 1) for img in drawn.images]
@@ -211,13 +212,13 @@ def stored_size(path: str) -> tuple[int, int]:
             raise UnreadableImage(what_is_wrong(data)) from None
 
 
-def _cut(region: Region, rendering: Rendering, last: LastFile | None) -> tuple[str, _Drawn]:
+def _cut(region: Region, rendering: Rendering, last: LastFile) -> tuple[str, _Drawn]:
     """A region's hash and its crop, of all the pixels that the file has: an object is small."""
-    last = last or LastFile()
     if last.drawn is None or last.path != region.path:
         last.drawn = None  # two large images need not be held at once
         data, last.drawn = _measured(region.path, _UNREDUCED, rendering)
         last.path, last.content_hash = region.path, hashing.content_hash(data)
+        last.in_browsers = shown_by_browsers(data)
     images = [regions.crop(img, region.box) for img in last.drawn.images]
     width, height = images[0].size
     content = regions.content_hash(last.content_hash, region.box)

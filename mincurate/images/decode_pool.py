@@ -301,7 +301,8 @@ def serve(inbox: BinaryIO, outbox: BinaryIO) -> None:
         outbox.flush()
 
 
-def _limit_memory() -> None:
+def limit_memory() -> None:
+    """Let this process have no more than `MEMORY`, and leave no picture of it when it crashes."""
     import resource
 
     with suppress(ValueError, OSError):  # a lower limit of the user's is fine, too
@@ -311,7 +312,7 @@ def _limit_memory() -> None:
 
 
 if __name__ == "__main__":
-    _limit_memory()
+    limit_memory()
     # Whatever else is printed, by libraries in C too, must not get between the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

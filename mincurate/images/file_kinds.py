@@ -3,6 +3,9 @@
 import os
 import re
 
+VIDEO_SUFFIXES = frozenset(
+    (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv")
+)
 IMAGE_SUFFIXES = frozenset(
     [
         ".jpg",
@@ -95,6 +98,11 @@ def why(error: OSError) -> str:
 def named_like_an_image(name: str) -> bool:
     """Whether a file's suffix is that of an image."""
     return os.path.splitext(name)[1].casefold() in IMAGE_SUFFIXES
+
+
+def named_like_a_video(name: str) -> bool:
+    """Whether a file's suffix is that of a video."""
+    return os.path.splitext(name)[1].casefold() in VIDEO_SUFFIXES
 
 
 def starts_like_an_image(path: str) -> bool:

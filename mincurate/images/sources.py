@@ -7,6 +7,7 @@ a user might expect gets its row.
 
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,14 @@ from pathlib import Path
 
 from mincurate import hashing, paths
 from mincurate.errors import UserError
-from mincurate.images import file_kinds, file_names, folders, object_storage, regions, tables
+from mincurate.images import (
+    file_kinds,
+    file_names,
+    folders,
+    object_storage,
+    regions,
+    tables,
+)
 from mincurate.images import labels as folder_labels
 from mincurate.images.folders import LEADS_OUT, Entry, Walk
 from mincurate.images.labels import listed
@@ -142,6 +150,8 @@ def _read_folder(root: Path, labels: bool | None, follow_links: bool) -> Listing
             image = file_kinds.named_like_an_image(str(root)) or file_kinds.starts_like_an_image(
                 str(root)
             )
+            if file_kinds.named_like_a_video(str(root)):
+                raise UserError(_way_of_videos(f"{root} is a video", str(root.parent)))
             happened = "is a single image" if image else "is not a folder or a table"
         else:
             happened = "does not exist"
@@ -196,6 +206,8 @@ def _listing(
         )
     candidates = [rel_path for rel_path, reason in files if reason is None]
     if not candidates:
+        if films := [name for name in others if file_kinds.named_like_a_video(name)]:
+            raise UserError(_way_of_videos(f"{place} holds {len(films):,} videos", str(place)))
         seen = f" ({files[0][0]}: {files[0][1]})" if files else ""
         hint = "give a folder with JPEG, PNG, ... files"
         if tables_there := sorted(name for name in others if is_table(Path(name))):
@@ -216,6 +228,20 @@ def _listing(
 
     sources = [source(rel_path, reason) for rel_path, reason in files]
     return Listing(sources, decided.words, passed_over, notes)
+
+
+def _way_of_videos(what: str, folder: str) -> str:
+    """What to do with videos that are no FiftyOne dataset yet.
+
+    Args:
+        what: was found.
+        folder: with the videos.
+    """
+    return (
+        f"{what}, and videos are read from a FiftyOne dataset: `fiftyone datasets create -n videos "
+        f"-t fiftyone.types.VideoDirectory -d {shlex.quote(folder)}` makes one, and `mincurate "
+        "score fiftyone:videos` ranks its frames."
+    )
 
 
 def _read_objects(url: str, labels: bool | None) -> Listing:

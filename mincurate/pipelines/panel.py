@@ -162,7 +162,7 @@ def ids_of_rows(dataset: Any, rows: pd.DataFrame) -> list[str]:
     if run.objects is None:
         return ids_of(dataset, rows["path"])
     present = set(_of_run(dataset).values("id"))
-    ids = object_ranks.label_ids(dataset, rows, run.record)
+    ids = object_ranks.view_ids(dataset, rows, run.record)
     return [key for key in ids if key in present]
 
 
@@ -239,7 +239,7 @@ def set_verdict(dataset: Any, ids: list[str], tag: str) -> str:
 def _tag_objects(dataset: Any, run: Run, ids: list[str], tag: str) -> str:
     """The same for objects, by the ids of their patches."""
     field = object_ranks.field_of(dataset, run.record)
-    objects = parts.images(dataset).select_labels(ids=ids, fields=field.name)
+    objects = object_ranks.select(dataset, field, ids)
     number = objects.count(boxes.inside(field))
     if not number:
         raise UserError("Select objects: show them in the grid first, with All, rarest first.")
@@ -340,13 +340,13 @@ def thumbnails(tail: LongTail, rows: pd.DataFrame, side: int) -> list[str]:
 
 
 def object_place(
-    dataset: Any, tail: LongTail, label_id: str
+    dataset: Any, tail: LongTail, patch_id: str
 ) -> tuple[FileOrRegion, "pd.Series[Any]"] | None:
     """Where the picture of an object is, and its row; ``None`` where it has no rank."""
-    ids = object_ranks.label_ids(dataset, tail.images, tail.record)
-    if label_id not in ids:
+    ids = object_ranks.view_ids(dataset, tail.images, tail.record)
+    if patch_id not in ids:
         return None
-    row = tail.images.iloc[[ids.index(label_id)]]
+    row = tail.images.iloc[[ids.index(patch_id)]]
     return regions.places(row)[0], row.iloc[0]
 
 

@@ -19,14 +19,14 @@ def write_unseen(
 ) -> None:
     """Write previews of the images of a run that browsers do not show.
 
-    None of parts of images: the App shows them in the whole image.
-
     Args:
         dataset: that the App will show; without one, there are no previews.
     """
-    if dataset and not images.of_objects:
-        paths = {h: s.path for h, (s, known) in images.unique.items() if not known.in_browsers}
-        write(run, paths, images.rendering, workers, reporter)
+    if dataset:
+        unseen = {h: s.path for h, (s, known) in images.unique.items() if not known.in_browsers}
+        if images.of_objects:  # whole images, of which the App cuts out parts
+            unseen = {schema.preview_of_path(path): path for path in unseen.values()}
+        write(run, unseen, images.rendering, workers, reporter)
 
 
 def write(
@@ -35,7 +35,8 @@ def write(
     """Write the previews that are not there yet.
 
     Args:
-        paths: of the images that need one, by content hash.
+        paths: of the images that need one, by the name of the preview: the content hash, or of an
+            image whose parts are ranked `schema.preview_of_path`.
         rendering: of the run.
         workers: processes that decode.
     """

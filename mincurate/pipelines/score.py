@@ -19,7 +19,14 @@ from mincurate.errors import UserError
 from mincurate.images import collection as collections
 from mincurate.images.collection import Collection, Place
 from mincurate.images.object_storage import remote
-from mincurate.pipelines import open_objects, own_vectors, previews, publish, scoring_plan
+from mincurate.pipelines import (
+    open_frames,
+    open_objects,
+    own_vectors,
+    previews,
+    publish,
+    scoring_plan,
+)
 from mincurate.pipelines.open_images import Images, describe, open_images, place_of, run_of
 from mincurate.pipelines.result import Result
 from mincurate.pipelines.score_settings import ScoreSettings
@@ -74,7 +81,7 @@ def score(
     settings = settings or (ScoreSettings.again(before) if before else ScoreSettings())
     settings = replace(settings, **changes).settled().with_lasting_paths()
     cluster = settings.cluster
-    path, settings = _place(path, settings)
+    path, settings = _place(path, settings, reporter)
     dataset = _choose_dataset(path, settings)
 
     settings, networks, images = _load(path, settings, reporter)
@@ -90,9 +97,12 @@ def score(
     seconds = 0.0 if scored or quick else scoring_plan.seconds(images, networks, plan)
     if networks.denoiser is not None and not quick:
         reporter.say(f"Model: {description.model_line(networks.denoiser)}.")
-        reporter.say(description.score_line(networks.denoiser, plan.sigma))
+        distance = plan.settings.perceptual
+        reporter.say(description.score_line(networks.denoiser, plan.sigma, distance))
     if not scored and not quick:
         reporter.say(scoring_plan.announcement(images, plan, seconds))
+        if line := scoring_plan.larger_side(images, plan, seconds):
+            reporter.say(line)
 
     with digests.held(run):
         scoring_plan.record(run, images, plan)
@@ -129,12 +139,15 @@ def _load(
     settings, networks = scoring_plan.load_networks(settings, device, reporter)
     own = own_vectors.read(settings.vectors, path)
     images = _open(path, settings, reporter)
+    networks = networks.told(settings.prompt, images)
     given = own_vectors.embedder_of(settings.vectors, own, images, device, reporter)
     networks = replace(networks, embedder=given or networks.embedder)
     return settings, networks, images
 
 
-def _place(path: Images, settings: ScoreSettings) -> tuple[Place, ScoreSettings]:
+def _place(
+    path: Images, settings: ScoreSettings, reporter: Reporter
+) -> tuple[Place, ScoreSettings]:
     place = place_of(
         path,
         labels=settings.labels,
@@ -142,6 +155,7 @@ def _place(path: Images, settings: ScoreSettings) -> tuple[Place, ScoreSettings]
         path_column=settings.path_column,
     )
     collections.check_place(place)
+    place = open_frames.of_videos(place, reporter)
     return place, replace(settings, objects=open_objects.lasting(place, settings.objects))
 
 
@@ -202,7 +216,12 @@ def _embed(
     scoring_plan.check_vectors(run, images, embedder, side, plan)
     own = networks.denoiser.name if embedder.weak and networks.denoiser else None
     recipe = vectors.Recipe(
-        plan.settings.embedding, own, plan.settings.device, plan.dtype, embedder.weights_hash
+        plan.settings.embedding,
+        own,
+        plan.settings.device,
+        plan.dtype,
+        embedder.weights_hash,
+        networks.wording,
     )
     reading = _reading(images, plan, side)
     if plan.settings.vectors:
@@ -288,6 +307,7 @@ def _score_shards(
         edge=scorer.edge,
         networks=score_shards.network_hashes(scorer),
         conditions=scorer.conditions,
+        wording=scorer.denoiser.wording,
     )
     return score_shards.score(
         run, images, scorer, reading, reporter, cluster=cluster, recipe=recipe

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from mincurate import hashing
+
 RECORD = "run.json"
 """The record of a run: where it comes from, its settings, counts and findings."""
 DIGESTS = "digests.json"
@@ -33,7 +35,8 @@ EVALUATION_PAGE = "evaluation.html"
 
 SHARDS, FIGURES, GUIDANCE = "shards", "figures", "guidance"
 PREVIEWS = "previews"
-"""Folder of a picture of every image that browsers do not show, ``CONTENT_HASH.jpg``."""
+"""Folder of a picture of every image that browsers do not show, ``CONTENT_HASH.jpg``; of an image
+whose parts are ranked, it is called by `preview_of_path`."""
 IMAGES, BASELINE = "images", "baseline"
 """Folders of generated images, and of the plain ones that an evaluation compares them with."""
 
@@ -167,6 +170,11 @@ COLUMNS = {
     "layer_distances": Column("floats", "Mean distance of every layer", "rarer", of_content=True),
 }
 """The columns of ``scores.parquet``, in order; a run may lack some."""
+
+
+def preview_of_path(path: str) -> str:
+    """The name of the preview of an image whose parts are ranked."""
+    return hashing.fingerprint(path)
 
 
 def names(kind: str) -> list[str]:

@@ -10,26 +10,13 @@ import pytest
 from PIL import Image
 
 import mincurate
-from mincurate.dataset import ownership
+from mincurate.dataset import boxes, ownership
 from mincurate.errors import UserError
 from mincurate.pipelines import panel as look
 from mincurate.pipelines import runs
 
 pytestmark = pytest.mark.usefixtures("database")
 SCENES = 12
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    """Random weights see colours well enough."""
-    import torch
-    from safetensors.torch import save_file
-    from torchvision.models import squeezenet1_0
-
-    torch.manual_seed(0)
-    file = tmp_path_factory.mktemp("weights") / "squeezenet.safetensors"
-    save_file(squeezenet1_0(weights=None).state_dict(), file)
-    return f"torchvision:squeezenet1_0@{file}"
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +206,23 @@ def test_what_the_user_has_is_not_overwritten(scenes, network, tmp_path):
         mincurate.score("fiftyone:user-rarity", objects="ground_truth", **arguments)
 
 
+def test_parts_of_files_that_browsers_do_not_show_have_a_picture_in_the_app(network, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 900, (3, 32, 64), dtype=np.uint16)
+    for number, one in enumerate(pixels):
+        Image.fromarray(one).save(tmp_path / f"{number}.tif")
+    how = {"tiles": "32", "quick": True, "embedding": network, "umap": False}
+    result = mincurate.score(tmp_path, dataset="deep-tiles", output=tmp_path / "run", **how)
+    dataset = fo.load_dataset("deep-tiles")
+    pictures = [Image.open(path) for path in dataset.values("image_preview")]
+    assert [(one.size, one.format) for one in pictures] == [((64, 32), "JPEG")] * 3
+    patches = dataset.load_saved_view("rarest-objects")
+    assert len(patches) == 6 and set(patches.values("image_preview")) == set(
+        dataset.values("image_preview")
+    )
+    mincurate.delete(result.run)
+    assert not fo.dataset_exists("deep-tiles")
+
+
 def test_tiles_have_ranks_and_each_image_a_map_of_them(scenes, network, tmp_path, monkeypatch):
     monkeypatch.setenv("MINCURATE_HOME", str(tmp_path / "home"))
     dataset = fo.Dataset.from_images([str(path) for path in sorted(scenes.glob("*.png"))])
@@ -241,3 +245,68 @@ def test_tiles_have_ranks_and_each_image_a_map_of_them(scenes, network, tmp_path
     mincurate.delete(result.run)
     dataset.reload()
     assert set(dataset.get_field_schema()) == set(fo.Dataset().get_field_schema())
+
+
+def test_a_field_of_one_object_per_sample_has_ranks_and_a_view_of_its_samples(
+    scenes, network, tmp_path
+):
+    dataset = fo.Dataset("one-each", persistent=True)
+    for number in range(SCENES):
+        box = [8 / 96, (56 if number == 7 else 8) / 96, 32 / 96, 32 / 96]  # the blue one in 7
+        sample = fo.Sample(filepath=str(scenes / f"{number:02d}.png"))
+        if number != 3:
+            sample["one"] = fo.Detection(label="square", bounding_box=box)
+        dataset.add_sample(sample)
+    before = document(dataset)
+    how = {"objects": "one", "quick": True, "embedding": network, "output": tmp_path / "run"}
+    result = mincurate.score(dataset, **how)
+    dataset.reload()
+    samples = dataset.exists("one")
+    assert len(result.frame) == len(samples) == SCENES - 1
+    items = dict(zip(samples.values("one.id"), samples.values("one.rarity"), strict=True))
+    assert items == pytest.approx(dict(result.frame[["object_id", "rarity"]].to_numpy()))
+    blue = dataset.skip(7).first()
+    assert blue.one["rarity"] == 1 == blue.rarest_object
+    assert dataset.load_saved_view("rarest-objects").first().id == blue.id
+    assert len(dataset.load_brain_results("minority_umap").points) == SCENES - 1
+    tail = look.shown(dataset)
+    rows = tail.images.iloc[[3, 0]]
+    assert look.of_rows(dataset, rows).values("one.id") == rows["object_id"].tolist()
+    assert look.object_place(dataset, tail, blue.id)[1]["object_id"] == blue.one.id
+    assert look.set_verdict(dataset, [blue.id], "outlier-drop") == "1 object tagged outlier-drop"
+    mincurate.export(result.run, tmp_path / "coco", format="coco", progress=False)
+    coco = json.loads((tmp_path / "coco" / "annotations.json").read_text())
+    assert len(coco["annotations"]) == SCENES - 2 and "rarity" in coco["annotations"][0]
+    look.set_verdict(dataset, [blue.id], "")
+    mincurate.delete(result.run)
+    dataset.reload()
+    assert document(dataset) == before
+    assert "rarest_object" not in dataset.get_field_schema()
+
+
+def test_masks_and_polygons_count_as_the_box_around_them_and_segmentations_are_refused(scenes):
+    dataset = fo.Dataset("places", persistent=True)
+    sample = fo.Sample(filepath=str(scenes / "00.png"))
+    mask = np.ones((4, 4), bool)
+    sample["masks"] = fo.Detections(
+        detections=[fo.Detection(label="a", bounding_box=[0, 0, 0.5, 0.5], mask=mask)]
+    )
+    sample["shapes"] = fo.Polylines(
+        polylines=[fo.Polyline(points=[[(0.1, 0.2), (0.4, 0.2)], [(0.2, 0.6)]])]
+    )
+    sample["line"] = fo.Polyline(points=[[(0.5, 0.2), (0.6, 0.4)]])
+    sample["empty"] = fo.Polyline(points=[])
+    sample["pixels"] = fo.Segmentation(mask=mask.astype(np.uint8))
+    sample["dots"] = fo.Keypoints(keypoints=[fo.Keypoint(points=[(0.1, 0.2)])])
+    dataset.add_sample(sample)
+    for name, box in (
+        ("masks", (0, 0, 0.5, 0.5)),
+        ("shapes", (0.1, 0.2, 0.3, 0.4)),
+        ("line", (0.5, 0.2, 0.1, 0.2)),
+    ):
+        [[item], _] = boxes.read(dataset, boxes.choose(dataset, name))
+        assert item.box == pytest.approx(box)
+    assert boxes.read(dataset, boxes.choose(dataset, "empty"))[1] == {"without a box": 1}
+    for name, words in (("pixels", "segmentations_to_detections"), ("dots", "around the points")):
+        with pytest.raises(UserError, match=words):
+            boxes.choose(dataset, name)

@@ -155,7 +155,7 @@ def test_a_dataset_of_videos_is_refused():
     dataset = fo.Dataset("videos", persistent=True, overwrite=True)
     dataset.add_sample(fo.Sample(filepath="/a.mp4"))
     for call in (lambda: reader.read("videos"), lambda: destination.choose_name("/x", "videos")):
-        with pytest.raises(UserError, match="holds video samples"):
+        with pytest.raises(UserError, match="holds video"):
             call()
 
 

@@ -327,7 +327,7 @@ def test_memory_of_a_decoder_is_limited(tmp_path):
     """An image that takes more than the limit is a reason, and the machine does not notice."""
     code = (
         "import sys; from mincurate.images import decode_pool; decode_pool.MEMORY = 400 * 2**20\n"
-        "decode_pool._limit_memory()\n"
+        "decode_pool.limit_memory()\n"
         "from mincurate.images.decode import decode, UnreadableImage\n"
         "try:\n    decode(sys.argv[1], size=16)\n"
         "except UnreadableImage as e:\n    print(e.reason)"

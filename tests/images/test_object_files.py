@@ -92,6 +92,31 @@ def test_odd_objects_are_counted_and_the_others_are_read(folder: Path) -> None:
     assert cut.startswith("1 boxes reach beyond") and without.startswith("2 of 3 images")
 
 
+def test_coco_objects_without_a_box_have_that_around_their_polygons_or_mask(folder: Path) -> None:
+    masks = [
+        [[4, 5, 12, 5, 12, 10], [8, 2, 9, 2, 9, 3]],
+        {"size": [20, 40], "counts": [20 * 3 + 4, 2, 18, 3, 20 * 40 - 87]},
+        {"size": [20, 40], "counts": "P22b01ge0"},  # the same, as pycocotools writes it
+        {"size": [20, 40], "counts": [1, 2]},
+        {"size": [20, 40], "counts": "\u20ac"},
+        [[1, 2, float("nan"), 3]],
+        [],
+        "a mask",
+    ]
+    annotations = [
+        {"id": n, "image_id": 7, "category_id": 1, "segmentation": mask}
+        for n, mask in enumerate(masks)
+    ]
+    listing = read(str(folder), str(coco(folder, annotations)))
+    of_mask = ("cat", (3 / 40, 4 / 20, 2 / 40, 3 / 20))
+    assert boxes(listing) == {
+        "images/one.png#0": ("cat", (0.1, 0.1, 0.2, 0.4)),
+        "images/one.png#1": of_mask,
+        "images/one.png#2": of_mask,
+    }
+    assert "5 objects are passed over: 5 without a box." in listing.lines
+
+
 def test_yolo_boxes_polygons_and_classes(folder: Path) -> None:
     labels = folder / "labels" / "train"
     labels.mkdir(parents=True)
@@ -147,7 +172,10 @@ def test_voc_and_xml_that_would_grow_or_read_files(folder: Path) -> None:
     [
         ("[" * 100_000, "not JSON"),
         ('{"images": 1, "annotations": []}', "no lists of images and annotations"),
-        ('{"images": [], "annotations": [{"caption": "a"}]}', "a COCO file without boxes"),
+        (
+            '{"images": [], "annotations": [{"caption": "a"}]}',
+            "a COCO file without boxes and masks",
+        ),
         ("[]", "not a COCO file"),
     ],
 )
@@ -180,6 +208,7 @@ def test_a_sample_takes_images_with_all_of_their_objects(folder: Path) -> None:
     annotations = [of_coco(n, 7 + n % 2, [n, 0, 5, 5]) for n in range(10)]
     listing = read(str(folder), str(coco(folder, annotations)), max_images=1, seed=3)
     assert len({s.path for s in listing.sources}) <= 1 and len(listing.sources) in (0, 5)
+    assert not any("of 3 images" in line for line in listing.lines), "of the sample alone"
 
 
 def test_a_box_is_cut_at_the_edge_of_its_image() -> None:
