@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from tail_sets import Tailed
 
-from mincurate.diffusion import models, train_denoiser
+from mincurate.diffusion import models, tail_weights, train_denoiser
 from mincurate.diffusion.denoiser import Denoiser, to_tensor
 from mincurate.diffusion.training_plan import Training
 from mincurate.generation import generate, samplers, train_classifier
@@ -15,10 +15,36 @@ from mincurate.generation.classifier import Classifier, ClassifierTraining
 from mincurate.generation.solvers import Sampler
 from mincurate.terminal import choose_reporter
 
-TAIL_WEIGHT = {"conditional": 0.0, "tail-weighted": 0.5, "class-balanced": 0.5, "label-free": 0.5}
-"""Of every model: an image of a label with n images is drawn with the weight n^-w."""
+FURTHER_STEPS = 300
+"""Of the models that go on from another."""
 GUIDE_STEPS = 400
 """Of the classifier that guides the label-free model to a label; they come on top."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the long-tailed images alone.
+
+    Attributes:
+        tail_weight: as `mincurate train --tail-weight`.
+        conditional: it learns the labels.
+        class_balancing: it is trained with the class-balancing loss (CBDM).
+        after: the model that it goes on from, for `FURTHER_STEPS`.
+    """
+
+    tail_weight: float = 0.5
+    conditional: bool = True
+    class_balancing: bool = False
+    after: str | None = None
+
+
+MODELS = {
+    "conditional": Model(tail_weight=0.0),
+    "tail-weighted": Model(),
+    "trained on": Model(after="tail-weighted"),
+    "class-balanced": Model(after="tail-weighted", class_balancing=True),
+    "label-free": Model(conditional=False),
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +53,7 @@ class Way:
 
     Attributes:
         name: in tables.
-        model: what makes them, a name of `TAIL_WEIGHT`.
+        model: what makes them, a name of `MODELS`.
         scale: of classifier-free guidance.
         start: real images that they start from: of the same label (``own``) or of ``others``.
         strength: how much of these may change.
@@ -45,7 +71,8 @@ class Way:
 WAYS = (
     Way("conditional", "conditional"),
     Way("tail-weighted"),
-    Way("class-balancing loss", "class-balanced"),
+    Way("trained on", "trained on"),
+    Way("trained on, class-balancing loss", "class-balanced"),
     Way("classifier-free 2", scale=2.0),
     Way("from their own 0.4", start="own", strength=0.4),
     Way("from their own 0.6", start="own", strength=0.6),
@@ -57,23 +84,24 @@ WAYS = (
 
 
 def trained(name: str, data: Tailed, work: Path, steps: int) -> Denoiser:
-    """A class-conditional model of the long-tailed images alone; goes on with what is there."""
+    """The model of this name; its training goes on where it was stopped."""
+    model = MODELS[name]
     plan = Training(
         data.train.shape[-1],
         None,
-        steps=steps,
+        steps=FURTHER_STEPS if model.after else steps,
         batch_size=models.images_per_step("cpu", all_levels=True),
-        class_names=data.names if name != "label-free" else (),
-        class_balancing=name == "class-balanced",
+        class_names=data.names if model.conditional else (),
+        class_balancing=model.class_balancing,
     )
-    counts = np.bincount(data.labels)
-    times = np.rint((counts.max() / counts) ** TAIL_WEIGHT[name]).astype(int)
-    rows = np.repeat(np.arange(len(data.labels)), times[data.labels])
+    labels = [data.names[k] for k in data.labels]
     return train_denoiser.train(
-        data.train[rows],
+        data.train,
         work / "models" / name,
         plan,
-        classes=data.labels[rows] if name != "label-free" else None,
+        start=trained(model.after, data, work, steps) if model.after else None,
+        classes=data.labels if model.conditional else None,
+        weights=tail_weights.by_label(labels, model.tail_weight),
         reporter=choose_reporter(None, None),
     )
 

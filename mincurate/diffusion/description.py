@@ -50,7 +50,7 @@ def _space(denoiser: Denoiser) -> str:
     if denoiser.autoencoder is None:
         return "pixels"
     channels, h, w = denoiser.space.shape
-    return f"the {h} x {w} x {channels} latents of an {denoiser.autoencoder.kind}"
+    return f"the {h} x {w} x {channels} latents of {denoiser.autoencoder.kind}"
 
 
 def _condition(denoiser: Denoiser) -> str:

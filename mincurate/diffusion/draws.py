@@ -1,4 +1,4 @@
-"""What a step of a training draws: images, noise levels and noise; and which images it never sees."""
+"""What a step of a training draws: images, noise levels and noise; some images it never draws."""
 
 import numpy as np
 import torch

@@ -1,5 +1,7 @@
 """A network of diffusers from its folder, with all of its weights, or refused in one sentence."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,19 @@ from mincurate.compute.device import out_of_memory
 from mincurate.diffusion import model_folder
 from mincurate.diffusion.model_folder import WEIGHTS
 from mincurate.errors import UserError, reason
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without what diffusers says of configs that hold more than a class takes, as its own do."""
+    from diffusers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def load(network_class: Any, folder: Path, name: str) -> Any:
@@ -30,13 +45,14 @@ def load(network_class: Any, folder: Path, name: str) -> Any:
     if not whole and not variants:
         raise UserError(f"The model {name} has no weights: there is no {WEIGHTS}.safetensors.")
     try:
-        network, info = network_class.from_pretrained(
-            str(folder),
-            variant=None if whole else variants[0],
-            use_safetensors=any(folder.glob("*.safetensors*")),
-            output_loading_info=True,
-            low_cpu_mem_usage=False,
-        )
+        with _quietly():
+            network, info = network_class.from_pretrained(
+                str(folder),
+                variant=None if whole else variants[0],
+                use_safetensors=any(folder.glob("*.safetensors*")),
+                output_loading_info=True,
+                low_cpu_mem_usage=False,
+            )
     except Exception as error:  # diffusers raises whatever its parts raise on strange files
         if out_of_memory(error):
             raise

@@ -3,7 +3,8 @@
 With a prompt for each label the model is class-conditional, with a table of embedded prompts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,10 +91,11 @@ def embedded(folder: Path, name: str, wording: Wording, device: str = "cpu") -> 
         ) from None
     encoder_folder = folder / "text_encoder"
     try:
-        tokenizer: Any = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        encoder = CLIPTextModel.from_pretrained(
-            encoder_folder, variant=_variant(encoder_folder), dtype=torch.float32
-        )
+        with _quietly():
+            tokenizer: Any = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+            encoder = CLIPTextModel.from_pretrained(
+                encoder_folder, variant=_variant(encoder_folder), dtype=torch.float32
+            )
     except Exception as error:  # transformers raises whatever its parts raise on strange files
         if out_of_memory(error):
             raise
@@ -115,6 +117,20 @@ def embedded(folder: Path, name: str, wording: Wording, device: str = "cpu") -> 
             for ids, masked in zip(tokens.input_ids, tokens.attention_mask, strict=True)
         ]
     return Prompts(wording, torch.cat(rows).float().clone(), folder)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the progress bars of transformers, which loads in a second."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _variant(folder: Path) -> str | None:

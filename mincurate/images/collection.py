@@ -224,12 +224,13 @@ def identify_all(
         picks = np.random.default_rng(seed).choice(len(files), max_images, replace=False)
         files = [files[i] for i in sorted(picks.tolist())]
     first = Rendering(background, bands=None if bands is None else ())
-    identities = _identify(files, first, workers, reporter)
+    noun = empty.noun
+    identities = _identify(files, first, workers, reporter, noun)
     rendering = _rendering(identities, bands, background, reporter)
     by_bands = rendering.bands is not None
     deep = [i for i, one in enumerate(identities) if one.content_hash and (by_bands or one.range)]
     if deep:  # now that it is known what is black and white in this set
-        again = _identify([files[i] for i in deep], rendering, workers, reporter)
+        again = _identify([files[i] for i in deep], rendering, workers, reporter, noun)
         for i, identity in zip(deep, again, strict=True):
             identities[i] = identity
     pairs = list(zip(files, identities, strict=True))
@@ -285,10 +286,10 @@ def _two_labels(files: list[tuple[Source, Identity]]) -> list[str]:
 
 
 def _identify(
-    files: list[Source], rendering: Rendering, workers: int, reporter: Reporter
+    files: list[Source], rendering: Rendering, workers: int, reporter: Reporter, noun: str
 ) -> list[Identity]:
     identities = []
-    with reporter.task("Reading images", len(files)) as advance:
+    with reporter.task("Reading images", len(files), noun) as advance:
         for identity in decode_pool.identify_many(
             files, size=None, rendering=rendering, workers=workers
         ):

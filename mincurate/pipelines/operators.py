@@ -15,11 +15,9 @@ from mincurate.curation import export as exports
 from mincurate.curation import gather, rebalance, review
 from mincurate.dataset import (
     app_config,
-    boxes,
     current_state,
     delete,
     generated,
-    labels,
     lookup,
     ownership,
     tags,
@@ -122,17 +120,6 @@ def images_to_score(samples: Any) -> Any:
 def count_images(dataset: Any) -> int:
     """Images in a dataset without generated ones."""
     return int(parts.real(parts.images(dataset)).count())
-
-
-def object_fields(samples: Any) -> list[str]:
-    """The names of the fields with objects that can be ranked."""
-    return [field.name for field in boxes.fields(samples)]
-
-
-def has_labels(samples: Any) -> bool:
-    """Whether scoring these samples would find labels."""
-    field = labels.choose(samples)
-    return field is not None and len(samples.exists(field.name).limit(1)) > 0
 
 
 # Generate

@@ -101,6 +101,8 @@ def score(
         reporter.say(description.score_line(networks.denoiser, plan.sigma, distance))
     if not scored and not quick:
         reporter.say(scoring_plan.announcement(images, plan, seconds))
+        if line := scoring_plan.larger_side(images, plan, seconds):
+            reporter.say(line)
 
     with digests.held(run):
         scoring_plan.record(run, images, plan)

@@ -163,7 +163,7 @@ def load_networks(
     """Resolve ``auto``, and load what needs no training, so that a wrong name fails at once."""
     denoiser = load_denoiser(models.place(settings.model), device) if settings.model else None
     perceptual, why = perception.choose_perceptual(settings.perceptual)
-    if why and not (settings.quick and perceptual == "unet"):  # it needs none
+    if why and not settings.quick:
         reporter.say(why)
     embedding = "auto"
     if settings.vectors is None:
@@ -277,6 +277,25 @@ def announcement(images: Collection, plan: ScoringPlan, seconds: float) -> str:
         f"Scoring {draws} draws of {count:,} images at sigma {plan.sigma:.3g} on {plan.device} "
         f"takes {about(seconds, 'at most' if settings.adaptive else 'about')}"
         + (", after the training." if plan.training else ".")
+    )
+
+
+def larger_side(images: Collection, plan: ScoringPlan, seconds: float) -> str | None:
+    """What twice the side would cost, where the denoiser to be trained sees less than the images
+    hold; ``None`` elsewhere.
+
+    The time of the network grows with the pixels.
+
+    Args:
+        seconds: that scoring takes as planned.
+    """
+    side, usual = plan.size, images.usual_side()
+    if plan.training is None or usual < 2 * side:
+        return None
+    return (
+        f"The denoiser sees {images.noun} of about {usual:,} px at {side} px. With --image-size "
+        f"{2 * side} scoring takes 4 times as long ({about(4 * seconds)}), and so does a training "
+        "of as many steps."
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import fiftyone.operators.types as types
 
 from mincurate.errors import UserError
-from mincurate.pipelines import estimates, new_files, operators
+from mincurate.pipelines import estimates, new_files, operators, score_form
 from mincurate.progress import Reporter
 
 from .forms import choose, from_app, invalid, notice, value
@@ -40,42 +40,24 @@ class Score(LongRunning):
         if len(targets) > 1:
             choose(inputs, "target", targets, label="Score", default=self._target(ctx), radio=True)
         samples = operators.images_to_score(self._samples(ctx))
-        if fields := operators.object_fields(samples):
-            lines = [("", "Whole images"), *((f, f"Objects of the field {f}") for f in fields)]
-            choose(inputs, "objects", lines, label="Rank", default="", radio=True)
-            inputs.bool("quick", default=False, label="By vectors alone: no training, no scores")
+        _rows(ctx, inputs, samples)
         n, whole = samples.count(), operators.count_images(ctx.dataset)
         if not n:
             raise UserError("There is no image to score here; generated ones are left out.")
-        view = types.AutocompleteView(
-            label="Model",
-            description="Empty: train a small one on the images first. Otherwise the model of a "
-            "run (mincurate_3), a diffusers folder, or a hub id.",
-        )
-        for run in operators.scored_runs(ctx.dataset):
-            view.add_choice(run.key, label=f"model of run {run.key}")
-        model = inputs.str("model", default="", view=view)
-        invalid(model, _model_problem(value(ctx, "model", "")))
-        if not value(ctx, "model", ""):
-            inputs.float("train_minutes", default=10.0, min=0.1, label="Training, minutes at most")
-        inputs.int("n_draws", default=6, min=1, max=1000, label="Noise draws per image")
+        quick = value(ctx, "quick", False)
+        inputs.bool("quick", default=False, label="By vectors alone: no training, no scores")
+        if not quick:
+            _model(ctx, inputs)
+            inputs.int("n_draws", default=6, min=1, max=1000, label="Noise draws per image")
         inputs.int("num_classes", default=10, min=1, max=1000, label="Ordinal classes")
-        choose(inputs, "rank_by", RANKINGS, label="Rank by", default="embedding")
-        if operators.has_labels(samples):
+        ranking = choose(inputs, "rank_by", RANKINGS, label="Rank by", default="embedding")
+        by = value(ctx, "rank_by", "embedding")
+        invalid(ranking, score_form.problem(quick=quick, rank_by=by))
+        if score_form.has_labels(samples):
             inputs.bool("within_label", default=False, label="Rank images within each label")
         inputs.bool("more", default=False, label="More options", view=types.SwitchView())
         if value(ctx, "more", False):
-            if _can_adapt(ctx):
-                inputs.bool("adaptive", default=False, label=ADAPTIVE)
-            distance = inputs.str("perceptual", default="auto", label="Perceptual distance")
-            invalid(distance, _distance_problem(value(ctx, "perceptual", "auto")))
-            embedding = inputs.str("embedding", default="auto", label="Embedding")
-            invalid(embedding, _embedding_problem(value(ctx, "embedding", "auto")))
-            inputs.float(
-                "sigma", min=0.02, max=100, label="Noise level sigma (empty: by image size)"
-            )
-            inputs.int("seed", default=0, min=0, max=2**32 - 1, label="Random seed")
-            inputs.int("train_steps", min=1, label="Training steps, instead of minutes")
+            self._more(ctx, inputs, quick=quick)
         notice(inputs, "cost", self._cost(ctx, n))
         if n < whole:
             inputs.view(
@@ -86,6 +68,24 @@ class Score(LongRunning):
                     "scored here."
                 ),
             )
+
+    def _more(self, ctx: Any, inputs: types.Object, *, quick: bool) -> None:
+        """What is seldom chosen."""
+        if not quick:
+            if _can_adapt(ctx):
+                inputs.bool("adaptive", default=False, label=ADAPTIVE)
+            distance = inputs.str("perceptual", default="auto", label="Perceptual distance")
+            invalid(distance, _distance_problem(value(ctx, "perceptual", "auto")))
+            sigma = "Noise level sigma (empty: by image size)"
+            inputs.float("sigma", min=0.02, max=100, label=sigma)
+            inputs.int("train_steps", min=1, label="Training steps, instead of minutes")
+        embedding = inputs.str("embedding", default="auto", label="Embedding")
+        invalid(embedding, _embedding_problem(value(ctx, "embedding", "auto")))
+        bands = inputs.str(
+            "bands", label="Bands of TIFF files: such as 3,2,1, or all (empty: their colours)"
+        )
+        invalid(bands, score_form.problem(bands=value(ctx, "bands", None)))
+        inputs.int("seed", default=0, min=0, max=2**32 - 1, label="Random seed")
 
     def work(self, ctx: Any, reporter: Reporter) -> dict[str, Any]:
         """Score, and write the run into the dataset."""
@@ -104,7 +104,8 @@ class Score(LongRunning):
             perceptual=value(ctx, "perceptual", "auto"),
             embedding=value(ctx, "embedding", "auto"),
             seed=value(ctx, "seed", 0),
-            objects=value(ctx, "objects", "") or None,
+            **_chosen_rows(ctx),
+            bands=value(ctx, "bands", None),
             quick=value(ctx, "quick", False),
             dataset=ctx.dataset.name,
             train_minutes=value(ctx, "train_minutes", 10.0),
@@ -112,13 +113,12 @@ class Score(LongRunning):
             reporter=reporter,
         )
         counts = result.run.record["counts"]
-        noun = "objects" if value(ctx, "objects", "") else "images"
         return {
             "run": result.run.key,
             "dataset": result.dataset,
             "report": str(result.report),
             "warnings": result.warnings,
-            "message": f"Run {result.run.key}: {counts['scored']:,} {noun} scored, "
+            "message": f"Run {result.run.key}: {counts['scored']:,} {result.run.noun} scored, "
             f"{counts['unscorable']:,} cannot be read.",
         }
 
@@ -137,6 +137,8 @@ class Score(LongRunning):
         return value(ctx, "adaptive", False) and _can_adapt(ctx)
 
     def _cost(self, ctx: Any, n: int) -> str:
+        if value(ctx, "quick", False):
+            return f"{n:,} images, ranked by their vectors, without a training."
         draws = value(ctx, "n_draws", 6)
         current = operators.current_run(ctx.dataset)
         seconds = estimates.scoring(n, n_draws=draws, like=current)
@@ -147,6 +149,57 @@ class Score(LongRunning):
             cost += f" Plus training of at most {minutes:g} minutes, unless these images have a "
             cost += "model already."
         return cost
+
+
+def _rows(ctx: Any, inputs: types.Object, samples: Any) -> None:
+    """What is ranked: images by a network's vectors or the user's own, their tiles, or objects."""
+    if fields := score_form.object_fields(samples):
+        lines = [("", "Images"), *((f, f"Objects of the field {f}") for f in fields)]
+        choose(inputs, "objects", lines, label="Rank", default="", radio=True)
+        if value(ctx, "objects", ""):
+            context = inputs.float(
+                "context", default=0.0, label="Context of an object: share of its sides, 0 to 10"
+            )
+            chosen = {"objects": value(ctx, "objects", ""), "context": value(ctx, "context", 0.0)}
+            invalid(context, score_form.problem(**chosen))
+            return
+    tiles = inputs.str("tiles", label="Tiles: 256 or 256/128 in pixels (empty: whole images)")
+    invalid(tiles, score_form.problem(tiles=value(ctx, "tiles", None)))
+    view = types.AutocompleteView(
+        label="Your own vectors",
+        description="Empty: those of a network. Otherwise a field, a brain run, or a file.",
+    )
+    for source in score_form.vector_sources(ctx.dataset):
+        view.add_choice(source, label=source)
+    vectors = inputs.str("vectors", default="", view=view)
+    chosen = {name: value(ctx, name, None) for name in ("vectors", "tiles")}
+    invalid(
+        vectors,
+        score_form.vectors_problem(ctx.dataset, chosen["vectors"])
+        or (score_form.problem(**chosen) if chosen["vectors"] else None),
+    )
+
+
+def _chosen_rows(ctx: Any) -> dict[str, Any]:
+    """The settings that `_rows` asks for."""
+    if objects := value(ctx, "objects", None):
+        return {"objects": objects, "context": float(value(ctx, "context", 0.0))}
+    return {name: value(ctx, name, None) for name in ("tiles", "vectors")}
+
+
+def _model(ctx: Any, inputs: types.Object) -> None:
+    """The denoiser, and how long one is trained."""
+    view = types.AutocompleteView(
+        label="Model",
+        description="Empty: train a small one on the images first. Otherwise the model of a "
+        "run (mincurate_3), a diffusers folder, or a hub id.",
+    )
+    for run in operators.scored_runs(ctx.dataset):
+        view.add_choice(run.key, label=f"model of run {run.key}")
+    model = inputs.str("model", default="", view=view)
+    invalid(model, _model_problem(value(ctx, "model", "")))
+    if not value(ctx, "model", ""):
+        inputs.float("train_minutes", default=10.0, min=0.1, label="Training, minutes at most")
 
 
 def _can_adapt(ctx: Any) -> bool:

@@ -170,6 +170,34 @@ def test_the_form_tells_the_cost_and_checks_what_is_typed(dataset):
     assert "other 40 images" in shown["rest"].view.label
 
 
+def test_what_is_ranked_is_chosen_and_checked_with_the_sentences_of_the_command(bare):
+    shown = form("score", bare)
+    assert {"tiles", "vectors", "quick"} <= set(shown) and not {"objects", "context"} & set(shown)
+    shown = form("score", bare, quick=True, more=True)
+    assert "bands" in shown and not {"model", "n_draws", "sigma", "train_steps"} & set(shown)
+    assert "without a training" in shown["cost"].view.label
+    for typed, words in (
+        ({"tiles": "4"}, "--tiles is SIZE or SIZE/STRIDE"),
+        ({"vectors": "fiftyone:clip"}, "The dataset 'bare' has no field 'clip'."),
+        ({"vectors": "/no.npy"}, "There is no file of vectors /no.npy."),
+        ({"more": True, "bands": "red"}, "--bands is all, or numbers"),
+        ({"quick": True, "rank_by": "minority"}, "--quick ranks by vectors alone"),
+    ):
+        problems = wrong(form("score", bare, **typed))
+        assert list(problems) == [list(typed)[-1]], typed
+        assert next(iter(problems.values())).startswith(words)
+    bare.add_sample_field("clip", fo.VectorField)
+    box = fo.Detection(label="a", bounding_box=[0, 0, 1, 1])
+    bare.set_values("one", {bare.first().id: box}, key_field="id")
+    shown = form("score", bare, vectors="fiftyone:clip")
+    assert wrong(shown) == {}
+    assert [c.value for c in shown["vectors"].view.choices] == ["fiftyone:clip"]
+    both = wrong(form("score", bare, vectors="fiftyone:clip", tiles="32"))
+    assert both == {"vectors": "--vectors does not go with --tiles: leave one of them out."}
+    shown = form("score", bare, objects="one", context=11)
+    assert list(wrong(shown)) == ["context"] and not {"tiles", "vectors"} & set(shown)
+
+
 @pytest.mark.parametrize(
     ("field", "typed", "words"),
     [

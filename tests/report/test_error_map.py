@@ -42,7 +42,7 @@ def test_the_mean_of_the_heat_is_the_score(scorer, pixels):
 
 def test_where_nothing_differs_the_heat_is_cold(scorer, pixels):
     class Perfect:
-        device = scorer.denoiser.device
+        device, space = scorer.denoiser.device, scorer.denoiser.space
 
         def denoise(self, x, sigma):
             return to_tensor(pixels).expand(len(x), -1, -1, -1)
