@@ -48,7 +48,9 @@ def quality(data: Tailed, made, vectors, options: argparse.Namespace) -> pd.Data
         draws = scorer(pixels, [f"{name} {i}" for i in range(len(pixels))]).draws
         values["minority score"] = np.nanmean(draws, 1)
         values |= {f"consistency of {data.names[k]}": told[labels == k] for k in np.unique(labels)}
-        intervals = {key: list(map(float, metrics.interval(v, seed=0))) for key, v in values.items()}
+        intervals = {
+            key: list(map(float, metrics.interval(v, seed=0))) for key, v in values.items()
+        }
         rows.append({"set": name} | intervals)
     return pd.DataFrame(rows)
 
