@@ -5,7 +5,7 @@
 Of five classes, two are rare: a tenth of the images each. For every size a model of all noise
 levels is trained on these images alone, and every route makes ``--n`` images: mined from a pool
 without labels; varied from the real ones at several strengths; minority guidance;
-boost-and-skip; plain samples. All are judged against 1,000 real images held out, in vectors of
+boost-and-skip; plain samples. All are judged against 600 real images held out, in vectors of
 EfficientNet-Lite0, while another network ranks and guides; and a linear probe is trained with each,
 five times. Writes JSON, and goes on with what is finished.
 """
@@ -26,8 +26,10 @@ COMMON, RARE = ("automobile", "bird", "horse"), ("frog", "ship")
 LABELS = COMMON + RARE
 SHARE = 0.1
 """Share of each rare label."""
-HELD_OUT = 1000
+HELD_OUT = 600
 JUDGE = "efficientnet-lite0"
+LARGEST = 500
+"""Images of the largest set: none of them is in the pool."""
 SEEDS = range(5)
 STARTS = (0.3, 0.6)
 """Strengths at which real images are varied."""
@@ -56,11 +58,40 @@ def draw(images: Pool, size: int, seed: int) -> Case:
     own = np.concatenate([order[c][: first(size)[c]] for c in LABELS])
     tested = np.concatenate([order[c][-held_out[c] :] for c in LABELS])
     clean = np.flatnonzero(["/" not in label for label in images.labels])
-    largest = np.concatenate([order[c][: first(500)[c]] for c in LABELS])
+    largest = np.concatenate([order[c][: first(LARGEST)[c]] for c in LABELS])
     return Case(own, tested, np.setdiff1d(clean, np.concatenate([largest, tested])))
 
 
-def mined(images: Pool, case: Case, n: int) -> dict[str, np.ndarray]:
+class Judge:
+    """Vectors of images at the side of the generator, in a network that neither ranks nor guides.
+
+    Args:
+        file: keeps those of the real images.
+    """
+
+    def __init__(self, images: Pool, side: int, file: Path):
+        self.images, self.side, self.file = images, side, file
+        self.kept: dict[int, np.ndarray] = {}
+        if file.exists():
+            with np.load(file) as before:
+                self.kept = dict(zip(before["rows"].tolist(), before["vectors"], strict=True))
+
+    def pixels(self, row: int) -> np.ndarray:
+        """A real image, ``(3, side, side)``."""
+        picture = Image.fromarray(self.images.pixels[row].transpose(1, 2, 0))
+        return np.asarray(picture.resize((self.side, self.side))).transpose(2, 0, 1)
+
+    def of_real(self, rows: np.ndarray) -> np.ndarray:
+        """Vectors of some real images."""
+        new = [row for row in rows.tolist() if row not in self.kept]
+        if new:
+            vectors = embed([self.pixels(row) for row in new], JUDGE)
+            self.kept |= dict(zip(new, vectors, strict=True))
+            np.savez(self.file, rows=list(self.kept), vectors=list(self.kept.values()))
+        return np.stack([self.kept[row] for row in rows.tolist()])
+
+
+def mined(images: Pool, case: Case, judge: Judge, n: int) -> dict[str, np.ndarray]:
     """Vectors, proposed labels, and whether these are right, of ``n`` images from the pool."""
     from mincurate.curation import mining
 
@@ -75,24 +106,26 @@ def mined(images: Pool, case: Case, n: int) -> dict[str, np.ndarray]:
     rows = case.unlabelled[np.concatenate(parts)]
     names = np.repeat(RARE, [len(part) for part in parts])
     return {
-        "vectors": images.vectors[rows],
+        "vectors": judge.of_real(rows),
         "labels": names,
         "accepted": np.ones(len(rows), bool),
         "right": images.labels[rows] == names,
     }
 
 
-def generated(images: Pool, case: Case, options: argparse.Namespace, place: Path):
+def generated(case: Case, judge: Judge, options: argparse.Namespace, place: Path):
     """Every route that generates: its name, vectors, labels, and what the gate accepted."""
     import mincurate
 
     folder = place / "images"
     for i in case.own:
-        file = folder / str(images.labels[i]) / f"{i}.png"
+        file = folder / str(judge.images.labels[i]) / f"{i}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(images.pixels[i].transpose(1, 2, 0)).save(file)
+        Image.fromarray(judge.pixels(i).transpose(1, 2, 0)).save(file)
     model = place / "model"
-    mincurate.train(folder, model, all_levels=True, train_steps=options.steps)
+    mincurate.train(
+        folder, model, all_levels=True, image_size=judge.side, train_steps=options.steps
+    )
     run = mincurate.score(
         folder, model=str(model), perceptual=options.perceptual, embedding=options.perceptual,
         n_draws=2, umap=False, fiftyone=False, output=place / "run",
@@ -129,11 +162,11 @@ def generated(images: Pool, case: Case, options: argparse.Namespace, place: Path
         )
 
 
-def judge(images: Pool, case: Case, made: dict[str, np.ndarray]) -> dict[str, object]:
+def measures(case: Case, judge: Judge, made: dict[str, np.ndarray]) -> dict[str, object]:
     """How real, new and rare some images are, with intervals."""
     from mincurate.evaluation import metrics
 
-    real, own = images.vectors[case.held_out], images.vectors[case.own]
+    real, own = judge.of_real(case.held_out), judge.of_real(case.own)
     vectors = made["vectors"]
     near = metrics.nearest(own, vectors)[0] <= metrics.near_copy_distance(real)
     values = {
@@ -153,11 +186,11 @@ def judge(images: Pool, case: Case, made: dict[str, np.ndarray]) -> dict[str, ob
 class Probe:
     """Linear probes on the judging vectors: rare recall, and its change from copies."""
 
-    def __init__(self, images: Pool, case: Case):
-        own = images.vectors[case.own]
+    def __init__(self, case: Case, judge: Judge):
+        labels, own = judge.images.labels, judge.of_real(case.own)
         self.mean, self.deviation = own.mean(0), own.std(0) + 1e-6
-        self.x, self.y = self._of(own, images.labels[case.own])
-        self.tested = self._of(images.vectors[case.held_out], images.labels[case.held_out])
+        self.x, self.y = self._of(own, labels[case.own])
+        self.tested = self._of(judge.of_real(case.held_out), labels[case.held_out])
         self.copies = self.hits()
 
     def _of(self, vectors, labels):
@@ -207,21 +240,21 @@ class Probe:
         return {"used": int(use.sum())} | self.outcome(self.hits(added))
 
 
-def rows(images: Pool, size: int, options: argparse.Namespace):
+def rows(size: int, judge: Judge, options: argparse.Namespace):
     """A line for every route of one size, as soon as it is there."""
-    case = draw(images, size, options.seed)
-    probe = Probe(images, case)
+    case = draw(judge.images, size, options.seed)
+    probe = Probe(case, judge)
     yield {"route": "nothing"} | probe.outcome(probe.hits(equal=False))
     yield {"route": "copies"} | probe.outcome(probe.copies)
-    real = mined(images, case, options.n)
-    yield {"route": "mined"} | judge(images, case, real) | probe.with_images(real)
+    real = mined(judge.images, case, judge, options.n)
+    yield {"route": "mined"} | measures(case, judge, real) | probe.with_images(real)
     kept = real | {"accepted": real["right"]}
     yield {"route": "mined, reviewed"} | probe.with_images(kept)
     place = options.output / f"{size}-{options.steps}"
     started = time.monotonic()
-    for name, made in generated(images, case, options, place):
+    for name, made in generated(case, judge, options, place):
         line = {"route": name, "seconds": time.monotonic() - started}
-        yield line | judge(images, case, made) | probe.with_images(made)
+        yield line | measures(case, judge, made) | probe.with_images(made)
         started = time.monotonic()
 
 
@@ -247,7 +280,8 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="keep pixels and vectors in this file")
     parser.add_argument("--per-class", type=int, default=2050, help="images read of every class")
     parser.add_argument("--sizes", type=int, nargs="+", default=[50, 150, 500])
-    parser.add_argument("--steps", type=int, default=160, help="of the generator's training")
+    parser.add_argument("--side", type=int, default=16, help="of the generator's images, pixels")
+    parser.add_argument("--steps", type=int, default=300, help="of the generator's training")
     parser.add_argument("--guide-steps", type=int, default=100, help="of the guiding classifier's")
     parser.add_argument("--n", type=int, default=48, help="images of every route")
     parser.add_argument("--perceptual", default="unet", help="what ranks and guides; NAME@FILE")
@@ -256,9 +290,11 @@ def main() -> None:
     options = parser.parse_args()
 
     images = pool(options.data, JUDGE, options.per_class, options.cache)
+    options.output.mkdir(parents=True, exist_ok=True)
+    judge = Judge(images, options.side, options.output / f"vectors-{options.side}.npz")
     for size in options.sizes:
-        lines = []
-        for line in rows(images, size, options):
+        lines: list[dict[str, object]] = []
+        for line in rows(size, judge, options):
             lines.append({"size": size, "steps": options.steps} | line)
             print(shown(lines[-1]), flush=True)
         file = options.output / f"{size}-{options.steps}.json"

@@ -133,12 +133,15 @@ def save_views(fo: Any, dataset: Any) -> None:
     of_score = scored.match(fo.ViewField("minority_score").exists())
     views = {
         "rarest-first": (scored.sort_by("rarity", reverse=True), "Rarest first, by the ranking"),
-        "most-minority": (
-            of_score.sort_by("minority_score", reverse=True),
-            "Highest minority score first",
-        ),
-        "least-minority": (of_score.sort_by("minority_score"), "Lowest minority score first"),
     }
+    if len(of_score):
+        views |= {
+            "most-minority": (
+                of_score.sort_by("minority_score", reverse=True),
+                "Highest minority score first",
+            ),
+            "least-minority": (of_score.sort_by("minority_score"), "Lowest minority score first"),
+        }
     for kind, words in (("odd", "What fits nothing, rarest first"), ("broken", "What is broken")):
         of_kind = shown.match(fo.ViewField("rarity_kind") == kind)
         if len(of_kind):

@@ -181,8 +181,7 @@ def _check_network(denoiser: Denoiser) -> None:
             f"The model {name} takes continuous noise levels (time_embedding_type fourier); "
             "mincurate reads models with numbered timesteps, such as DDPM's."
         )
-    if denoiser.prompts is not None:
-        _check_text_network(denoiser)
+    _check_width(denoiser)
     channels = config.in_channels
     out = channels if config.out_channels is None else config.out_channels
     what = f"The model {name} takes {channels} channels and returns {out}"
@@ -202,19 +201,9 @@ def _check_network(denoiser: Denoiser) -> None:
         )
 
 
-def _check_text_network(denoiser: Denoiser) -> None:
-    config = denoiser.unet.config
-    further = (
-        *("addition_embed_type", "encoder_hid_dim_type", "num_class_embeds"),
-        *("time_cond_proj_dim", "time_embedding_act_fn"),
-    )
-    for key in further:
-        if config.get(key) is not None:
-            raise UserError(
-                f"The model {denoiser.name} takes more than one prompt in CLIP's embedding ({key} "
-                f"in its {model_folder.CONFIG}); mincurate reads those of Stable Diffusion 1 and 2."
-            )
-    width, told = config.cross_attention_dim, denoiser.prompts
+def _check_width(denoiser: Denoiser) -> None:
+    """Raise `UserError` where a text encoder and a network do not fit together."""
+    width, told = denoiser.unet.config.get("cross_attention_dim"), denoiser.prompts
     if told is not None and told.embeddings.shape[2] != width:
         raise UserError(
             f"The network of {denoiser.name} takes prompts of width {width}, and its text encoder "

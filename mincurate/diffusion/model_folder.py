@@ -27,6 +27,11 @@ TEXT_UNET = "UNet2DConditionModel"
 DIT = "DiTTransformer2DModel"
 KINDS = {TEXT_UNET: "Stable Diffusion UNet", DIT: "DiT", "PixelBlockUNet": "UNet2DModel"}
 """What the networks are called besides their class."""
+FURTHER = (
+    *("addition_embed_type", "encoder_hid_dim_type", "class_embed_type", "num_class_embeds"),
+    *("time_cond_proj_dim", "time_embedding_act_fn"),
+)
+"""What a `UNet2DConditionModel` may take beside a prompt in CLIP's embedding."""
 IGNORED = ("safety_checker", "feature_extractor", "image_encoder", "scheduler")
 """Parts of a pipeline that decide no image, and the noise schedule."""
 
@@ -150,6 +155,10 @@ def _check_kind(root: Path, network: Path, kind: str, name: str) -> None:
     encoder = parts.get(TEXT_FOLDERS[0], "")
     if encoder not in ("", "CLIPTextModel"):
         raise UserError(f"{what} has a text encoder of the class {encoder}; {READS}.")
+    config = read_json(network / CONFIG, name)
+    further = [key for key in FURTHER if config.get(key) is not None]
+    if kind == TEXT_UNET and further:
+        raise UserError(f"{what} takes more than a prompt ({further[0]} in its {CONFIG}); {READS}.")
     if kind in (TEXT_UNET, DIT) and not autoencoder_in(root):
         raise UserError(
             f"{what} has a network of the class {kind} without an autoencoder: give the folder of "

@@ -162,7 +162,9 @@ def model_record(denoiser: Denoiser, *, trained_here: bool) -> dict[str, Any]:
     }
 
 
-def training_words(plan: train_denoiser.Training, images: int, device: str) -> str:
+def training_words(
+    plan: train_denoiser.Training, images: int, device: str, *, latent: bool = False
+) -> str:
     """The line before a training: noise levels, size and budget."""
     levels = (
         f"on noise levels {plan.sigmas[0]:.2g} to {plan.sigmas[1]:.2g}"
@@ -170,9 +172,10 @@ def training_words(plan: train_denoiser.Training, images: int, device: str) -> s
         else "on all noise levels"
     )
     time = budget(plan.minutes, plan.steps, "--train-minutes")
+    what = "the latents of " if latent else ""
     return (
-        f"Training the denoiser {levels} on {images:,} images at {plan.image_size} px on {device}: "
-        f"{time}. Ctrl-C keeps the progress."
+        f"Training the denoiser {levels} on {what}{images:,} images at {plan.image_size} px on "
+        f"{device}: {time}. Ctrl-C keeps the progress."
     )
 
 

@@ -9,6 +9,11 @@ SCORING_LEVELS = (0.6, 9.0)
 Measured against narrower ranges and all levels by ``benchmarks/tried.py``, and against all levels
 for the same minutes by ``benchmarks/detection.py --all-levels``."""
 
+FINE_TUNING_RATE = 1e-4
+"""Learning rate for all weights of a model that was trained elsewhere, as DDPM was trained."""
+ADAPTER_RATE = 1e-3
+"""Learning rate for adapters, which begin at no change: some ten times that of all weights."""
+
 
 def around(sigma: float) -> tuple[float, float]:
     """The noise levels to train for scoring at ``sigma``."""

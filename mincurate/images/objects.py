@@ -71,6 +71,7 @@ def read(
         )
     if labels is False:
         objects = [replace(source, label=None) for source in objects]
+    images = [image for image in images if image.path in chosen]
     return _listing(objects, images, labels, from_files, passed_over, cut)
 
 

@@ -163,7 +163,7 @@ def load_networks(
     """Resolve ``auto``, and load what needs no training, so that a wrong name fails at once."""
     denoiser = load_denoiser(models.place(settings.model), device) if settings.model else None
     perceptual, why = perception.choose_perceptual(settings.perceptual)
-    if why and not (settings.quick and perceptual == "unet"):  # it needs none
+    if why and not settings.quick:
         reporter.say(why)
     embedding = "auto"
     if settings.vectors is None:

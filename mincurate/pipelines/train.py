@@ -109,7 +109,7 @@ def train(
     )
     _check(settings)
     device = choose_device(settings.device)
-    start = load_denoiser(models.place(settings.model), device) if settings.model else None
+    start = _start(settings.model, device)
     conditional = settings.conditional or bool(start and start.num_classes)
     images = _open(path, settings, reporter, labels=conditional or settings.tail_weight > 0)
     if start:
@@ -121,7 +121,8 @@ def train(
         classes, plan = _classes(images, start, plan)
     folder = Path(output).expanduser()
     _claim(folder, _identity(images, start, autoencoder, plan, classes))
-    reporter.say(models.training_words(plan, len(images.unique), device))
+    words = models.training_words(plan, len(images.unique), device, latent=autoencoder is not None)
+    reporter.say(words)
     samples = training_samples.of_images(
         images,
         size=plan.image_size,
@@ -145,6 +146,33 @@ def train(
             cluster=cluster,
             reporter=reporter,
         )
+
+
+def _start(model: str | None, device: str) -> Denoiser | None:
+    """The model to go on from, if any.
+
+    Raises:
+        UserError: there is no such model, or it is not one to train.
+    """
+    if model is None:
+        return None
+    start = load_denoiser(models.place(model), device)
+    kind = type(start.unet).__name__
+    if kind != "UNet2DModel":
+        raise UserError(
+            f"The model {start.name} has a network of the class {kind}; mincurate trains a "
+            "UNet2DModel further, on pixels or latents."
+        )
+    return start
+
+
+def _rate(start: Denoiser | None, settings: TrainSettings) -> float:
+    """Peak of the learning rate."""
+    if settings.lora:
+        return training_plan.ADAPTER_RATE
+    if start is None or train_denoiser.record(Path(start.name)):
+        return Training.learning_rate
+    return training_plan.FINE_TUNING_RATE
 
 
 def _check(settings: TrainSettings) -> None:
@@ -283,6 +311,7 @@ def _plan(
         batch_size=models.images_per_step(
             device, all_levels=all_levels, latent=autoencoder is not None
         ),
+        learning_rate=_rate(start, settings),
         bands=images.rendering.channels,
         tail_weight=settings.tail_weight,
         lora=settings.lora,

@@ -67,7 +67,8 @@ def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
         rendering = Rendering.of_record(run.record.get("rendering"))
         pixels = _sample(scored, size, fit, rendering)
         numbers["denoising_error"] = error
-        numbers["denoising_gain"] = linear_filter_error(pixels, scorer.sigma) / max(error, 1e-12)
+        linear = linear_filter_error(scorer.samples(pixels).cpu().numpy(), scorer.sigma)
+        numbers["denoising_gain"] = linear / max(error, 1e-12)
     if curve := model.get("curve"):
         numbers["still_improving"] = still_improving([point[2] for point in curve])
     for rate in ("images_per_second", "vectors_per_second"):
@@ -86,7 +87,9 @@ def examine_vectors(run: Run, embedder: Embedder) -> dict[str, Any]:
     numbers = _of_embeddings(run, scored)
     if rate := run.record.get("vectors_per_second"):
         numbers["vectors_per_second"] = float(rate)
-    return _outcome(numbers, run, embedder, len(scored), None) | {"warnings": _few(len(scored))}
+    return _outcome(numbers, run, embedder, len(scored), None) | {
+        "warnings": _few(len(scored), run.noun)
+    }
 
 
 def _outcome(
@@ -101,7 +104,8 @@ def _outcome(
         images=images,
         minutes=minutes,
     )
-    return {"diagnostics": numbers, "trust": {"level": trust.level, "words": trust.words}}
+    words = trust.words_on(run.noun)
+    return {"diagnostics": numbers, "trust": {"level": trust.level, "words": words}}
 
 
 def _of_scores(scored: pd.DataFrame) -> dict[str, float]:
@@ -145,6 +149,8 @@ def _of_labels(scored: pd.DataFrame) -> dict[str, float]:
     labelled = scored[scored["label"].notna() & scored["rarity"].notna()]
     counts = labelled["label"].value_counts()
     rare = counts[(counts >= OF_A_LABEL) & (counts <= RARE_LABEL * counts.mean())]
+    if rare.empty:
+        return {}
     ranks = labelled["rarity"].rank().groupby(labelled["label"]).mean()[rare.index]
     missed = ranks < (len(labelled) + 1) / 2
     return {"rare_labels": float(len(rare)), "missed_labels": float(missed.sum())}
@@ -228,31 +234,29 @@ def in_words(
             "denoiser, which is not trained to distinguish kinds of images): --embedding "
             "torchvision:NAME@FILE gives a better one."
         )
-    return [*warnings, *_few(images)]
+    return [*warnings, *_few(images, run.noun)]
 
 
-def _few(images: int) -> list[str]:
+def _few(images: int, noun: str) -> list[str]:
     if images >= reliability.FEW:
         return []
     return [
-        f"{images} different images are few: a class of a tenth holds {max(1, images // 10)}, "
-        "and which images are rare is largely chance."
+        f"{images} different {noun} are few: a class of a tenth holds {max(1, images // 10)}, "
+        f"and which {noun} are rare is largely chance."
     ]
 
 
-def linear_filter_error(pixels: NDArray[np.uint8], sigma: float) -> float:
-    """Mean squared error of the Wiener filter for these images, in closed form.
+def linear_filter_error(x0: NDArray[np.float32], sigma: float) -> float:
+    """Mean squared error of the Wiener filter for these samples, in closed form.
 
     The best linear, shift-invariant denoiser keeps ``S / (S + sigma^2)`` of every frequency with
     mean power S, and leaves the error ``S sigma^2 / (S + sigma^2)``.
 
     Args:
-        pixels: ``(N, 3, H, W)`` uint8.
-        sigma: noise level on the [-1, 1] scale.
+        x0: ``(N, C, h, w)``: images in [-1, 1], or latents.
+        sigma: noise level.
     """
-    x = pixels.astype(np.float32) / 127.5 - 1
-    x -= x.mean()
-    power = (np.abs(np.fft.fft2(x, norm="ortho")) ** 2).mean(0)
+    power = (np.abs(np.fft.fft2(x0 - x0.mean(), norm="ortho")) ** 2).mean(0)
     return float((power * sigma**2 / (power + sigma**2)).mean())
 
 

@@ -95,7 +95,7 @@ def _extreme(images: pd.DataFrame, members: NDArray[np.int64]) -> list[Trait]:
         below = ((measured < median).mean() + (measured <= median).mean()) / 2
         if not FAR[0] < below < FAR[1]:
             word, share = (low, 1 - below) if below <= FAR[0] else (high, below)
-            extreme.append((share, Trait(word, f"{word} than {share:.0%} of all images")))
+            extreme.append((share, Trait(word, f"{word} than {share:.0%} of all")))
     extreme.sort(key=lambda measure: -measure[0])
     return [trait for _, trait in extreme[:MOST_MEASURES]]
 

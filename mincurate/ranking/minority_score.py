@@ -116,6 +116,13 @@ class Scorer:
         return self.denoiser.under(self.conditions.classes(identities, draws))
 
     @torch.inference_mode()
+    def samples(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """What the denoiser sees of images ``(N, C, H, W)``: themselves in [-1, 1], or latents."""
+        images = to_tensor(pixels, self.denoiser.device)
+        with precision(images.device.type, self.dtype):
+            return self.denoiser.space.to_samples(images)
+
+    @torch.inference_mode()
     def __call__(self, pixels: NDArray[np.uint8], identities: Sequence[str]) -> Scored:
         """Score a batch (equation 5).
 
@@ -123,9 +130,8 @@ class Scorer:
             pixels: ``(N, C, H, W)`` uint8, of as many bands as the denoiser has.
             identities: content hashes, which with the seed determine the noise.
         """
-        device = self.denoiser.device
+        device, x0 = self.denoiser.device, self.samples(pixels)
         with precision(device.type, self.dtype):
-            x0 = self.denoiser.space.to_samples(to_tensor(pixels, device))
             reference = self.perceptual.sample_features(self.denoiser, x0)
         eps = noise(identities, self.n_draws, tuple(x0.shape[1:]), self.seed).to(device)
         if self.edge is None:
@@ -191,12 +197,11 @@ class Scorer:
         self, pixels: NDArray[np.uint8], identities: Sequence[str]
     ) -> NDArray[np.uint8]:
         """Reconstructions of the first draw, ``(N, C, H, W)`` uint8; arguments as for a call."""
-        device, space = self.denoiser.device, self.denoiser.space
-        with precision(device.type, self.dtype):
-            x0 = space.to_samples(to_tensor(pixels, device))
-            eps = noise(identities, 1, tuple(x0.shape[1:]), self.seed)[:, 0].to(device)
+        x0 = self.samples(pixels)
+        eps = noise(identities, 1, tuple(x0.shape[1:]), self.seed)[:, 0].to(x0.device)
+        with precision(x0.device.type, self.dtype):
             x0hat = self.denoiser_for(identities).denoise(x0 + self.sigma * eps, self.sigma)
-            images = space.to_images(x0hat)
+            images = self.denoiser.space.to_images(x0hat)
         return ((images + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
 
 

@@ -17,9 +17,7 @@ FARTHEST = 10.0
 """Spreads from the median beyond which a size is no farther: one coordinate must not be all."""
 
 
-def beside(
-    vectors: Vectors, widths: NDArray[np.float64], heights: NDArray[np.float64]
-) -> Vectors:
+def beside(vectors: Vectors, widths: NDArray[np.float64], heights: NDArray[np.float64]) -> Vectors:
     """Vectors with the size of each object as one more coordinate, ``(N, d + 1)``.
 
     It is the logarithm of the side of a square of the same area, from the median, in units of the

@@ -84,24 +84,24 @@ def nearest_share(
     Arguments as for `neighborhood`; distances and rows are ``(n, k)`` each, in no order.
     """
     k = max(1, round(share * (len(among) - 1)))
-    squares, own_row = _squared_lengths(among), np.full(len(vectors), -1)
+    squares, own_row = squared_lengths(among), np.full(len(vectors), -1)
     if rows is not None:
         own_row[rows] = np.arange(len(among))
 
     def search(part: slice) -> tuple[slice, NDArray[np.float64], NDArray[np.int64]]:
-        return part, *_nearest(vectors[part], among, squares, own_row[part], k)
+        return part, *nearest(vectors[part], among, squares, own_row[part], k)
 
     parts = (slice(start, start + CHUNK) for start in range(0, len(vectors), CHUNK))
     # NumPy selects on one core alone; each chunk is a thread's own, so none waits for another.
     with ThreadPoolExecutor(THREADS) as pool:
         ahead = deque(pool.submit(search, part) for part in islice(parts, THREADS))
         while ahead:
-            nearest = ahead.popleft().result()
+            found = ahead.popleft().result()
             ahead.extend(pool.submit(search, part) for part in islice(parts, 1))
-            yield nearest
+            yield found
 
 
-def _nearest(
+def nearest(
     part: Vectors,
     among: Vectors,
     squares: NDArray[np.float64],
@@ -118,7 +118,7 @@ def _nearest(
     """
     product = part @ among.T
     product *= 2
-    squared = _squared_lengths(part)[:, None] + squares
+    squared = squared_lengths(part)[:, None] + squares
     squared -= product
     squared[own >= 0, own[own >= 0]] = np.inf
     # A copy: a view of the nearest would keep the order of all of them in memory.
@@ -126,7 +126,7 @@ def _nearest(
     return np.sqrt(np.maximum(np.take_along_axis(squared, index, axis=1), 0)), index
 
 
-def _squared_lengths(vectors: Vectors) -> NDArray[np.float64]:
+def squared_lengths(vectors: Vectors) -> NDArray[np.float64]:
     """Squared lengths ``(N,)``, in double precision."""
     squares = np.empty(len(vectors))
     for start in range(0, len(vectors), CHUNK):

@@ -48,7 +48,12 @@ class Trust:
     @property
     def words(self) -> str:
         """Level, meaning, reason and improvement, in three sentences."""
-        return f"{self.level}: {MEANINGS[self.level]}. {self.why} {self.better}"
+        return self.words_on("images")
+
+    def words_on(self, noun: str) -> str:
+        """The same of rows that are images, objects or tiles."""
+        judged = f"{self.level}: {MEANINGS[self.level]}. {self.why}"
+        return f"{judged.replace('images', noun)} {self.better}"
 
 
 def judge(

@@ -131,7 +131,7 @@ def work_off(
     todo: list[tuple[int, list[Item]]] = []
     size = work.shard_images or SHARD_IMAGES
     started, done = time.monotonic(), 0
-    with reporter.task(work.title, len(files)) as advance:
+    with reporter.task(work.title, len(files), collection.noun) as advance:
         for index, start in enumerate(range(0, len(files), size)):
             shard = files[start : start + size]
             if shards.shard_done(run, work.kind, index):

@@ -11,7 +11,6 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 
 from mincurate.compute.device import choose_device, precision
-from mincurate.diffusion.denoiser import to_tensor
 from mincurate.errors import UserError
 from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit, UnreadableImage
@@ -74,7 +73,7 @@ def heat_map(scorer: Scorer, pixels: NDArray[np.uint8], identity: str) -> NDArra
     """
     device = scorer.denoiser.device
     with precision(device.type, scorer.dtype):
-        x0 = scorer.denoiser.space.to_samples(to_tensor(pixels, device))
+        x0 = scorer.samples(pixels)
         shape = tuple(x0.shape[1:])
         eps = minority_score.noise([identity], scorer.n_draws, shape, scorer.seed)[0].to(device)
         original = scorer.perceptual.sample_features(scorer.denoiser, x0)

@@ -7,15 +7,9 @@ from mincurate.pipelines.panel import LongTail
 
 from .panel_parts import button, pictures, row, strip, text
 
-LINE = 10
-"""Pictures side by side."""
-
 
 def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     """What was learned, and the page."""
-    if tail.noun != "images":
-        text(body, "none", "A review learns from verdicts on whole images only.")
-        return
     review = look.review_of(ctx.dataset, tail)
     text(body, "words", f"**{review.words}**")
     if review.left is not None:
@@ -28,17 +22,9 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     buttons = row(body, "buttons")
     button(buttons, "show", "Show this page", panel.on_review)
     button(buttons, "next", "Mark the page as seen, next", panel.on_next_review)
-    page = look.review_page(ctx.dataset, tail)
-    for i in range(0, len(page), LINE):
-        strip(body, f"line{i}", page.iloc[i : i + LINE], panel.on_open)
+    strip(body, "page", look.review_page(ctx.dataset, tail), panel.on_open)
 
 
 def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
     """The pictures of the page."""
-    if tail.noun != "images":
-        return {}
-    page = look.review_page(ctx.dataset, tail)
-    images: dict[str, Any] = {}
-    for i in range(0, len(page), LINE):
-        images |= pictures(tail, f"line{i}", page.iloc[i : i + LINE])
-    return images
+    return pictures(tail, "page", look.review_page(ctx.dataset, tail))

@@ -208,6 +208,7 @@ def test_a_sample_takes_images_with_all_of_their_objects(folder: Path) -> None:
     annotations = [of_coco(n, 7 + n % 2, [n, 0, 5, 5]) for n in range(10)]
     listing = read(str(folder), str(coco(folder, annotations)), max_images=1, seed=3)
     assert len({s.path for s in listing.sources}) <= 1 and len(listing.sources) in (0, 5)
+    assert not any("of 3 images" in line for line in listing.lines), "of the sample alone"
 
 
 def test_a_box_is_cut_at_the_edge_of_its_image() -> None:
