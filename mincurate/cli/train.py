@@ -12,7 +12,7 @@ from mincurate.terminal import Terminal
 Latent = Annotated[
     str | None,
     typer.Option(
-        help="Train on latents of this autoencoder: folder, hub id, taef2 file. Default: on pixels.",
+        help="Train on latents of this autoencoder: folder, hub id, taef2 file. Default: pixels.",
         rich_help_panel=BASIC,
     ),
 ]

@@ -160,8 +160,8 @@ def _start(model: str | None, device: str) -> Denoiser | None:
     kind = type(start.unet).__name__
     if kind != "UNet2DModel":
         raise UserError(
-            f"The model {start.name} has a network of the class {kind}; mincurate trains a "
-            "UNet2DModel further, on pixels or latents."
+            f"The model {start.name} has a network of the class {kind}; only a UNet2DModel can be "
+            "trained further, on pixels or latents."
         )
     return start
 
