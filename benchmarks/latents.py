@@ -23,7 +23,7 @@ COMMON = ("T-Shirt", "Longsleeve", "Pants", "Shoes")
 HIDDEN = ("Hat", "Skirt", "Dress", "Outwear", "Shirt")
 OF_COMMON, OF_HIDDEN = 300, 30
 """Images of every kind; a hidden one is 2.4 % of what it is hidden in."""
-JUDGED = 200
+JUDGED = 150
 """Common images that are scored beside the hidden ones."""
 SIDE, PIXELS = 256, 32
 LATENT_SIGMAS = (0.32, 1.28, 2.5)
@@ -118,10 +118,6 @@ def methods(options: argparse.Namespace) -> tuple[list[str], dict[str, Callable]
         ways[f"latent, sigma {sigma:g}"] = lambda sigma=sigma: of_latents(
             latent, "latent", sigma, 2, names, latents
         )
-    for sigma in DECODED_SIGMAS:
-        ways[f"decoded, SqueezeNet, sigma {sigma:g}"] = lambda sigma=sigma: of_latents(
-            latent, options.perceptual, sigma, 1, names, latents
-        )
     for name, spec in (("SqueezeNet", options.perceptual), ("unet", "unet")):
         ways[f"pixels at 32 px, {name}"] = lambda spec=spec: of_pixels(
             pixel, spec, names, pixels_at(PIXELS)[rows]
@@ -139,6 +135,10 @@ def methods(options: argparse.Namespace) -> tuple[list[str], dict[str, Callable]
     ways["vectors, distance to 50 neighbours"] = lambda: by_vectors(
         lambda v: neighbors.neighbor_distance(v, 50)
     )
+    for sigma in DECODED_SIGMAS:
+        ways[f"decoded, SqueezeNet, sigma {sigma:g}"] = lambda sigma=sigma: of_latents(
+            latent, options.perceptual, sigma, 1, names, latents
+        )
     return [labels[i] for i in rows], ways
 
 
