@@ -191,15 +191,15 @@ def load() -> None:
     import sklearn.neighbors  # noqa: F401
     import torch
 
-    from mincurate.diffusion import train_denoiser, training_loop
+    from mincurate.diffusion import new_network, training_loop
 
     torch.set_num_threads(1)
     from mincurate.ranking import shard_loop
 
     shard_loop.SHARD_IMAGES = 8
     training_loop.CHECKPOINT_SECONDS = 0.3
-    network = train_denoiser.new_unet
-    train_denoiser.new_unet = lambda size, _, *more: network(size, (32, 32, 64), *more)
+    network = new_network.new_unet
+    new_network.new_unet = lambda size, _, *more: network(size, (32, 32, 64), *more)
 
 
 def undisturbed(place: Path) -> tuple[dict[str, str], dict[str, float]]:

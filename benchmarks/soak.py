@@ -126,12 +126,12 @@ def main() -> int:
 
         from mincurate.compute.device import keep_freed_memory
         from mincurate.dataset.database import check_database
-        from mincurate.diffusion import train_denoiser
+        from mincurate.diffusion import new_network
         from mincurate.errors import UserError
 
         keep_freed_memory()
-        network = train_denoiser.new_unet
-        train_denoiser.new_unet = lambda size, _, *more: network(size, (32, 32, 64), *more)
+        network = new_network.new_unet
+        new_network.new_unet = lambda size, _, *more: network(size, (32, 32, 64), *more)
         for attempt in range(60):
             try:
                 check_database()

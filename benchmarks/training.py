@@ -39,7 +39,8 @@ def plain(options):
     from PIL import Image
     from torchvision import transforms
 
-    from mincurate.diffusion.train_denoiser import Training, new_unet
+    from mincurate.diffusion.new_network import new_unet
+    from mincurate.diffusion.train_denoiser import Training
 
     paths = paths_of(options.source)
     transform = transforms.Compose(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mincurate.diffusion.denoiser import Denoiser
     from mincurate.diffusion.pixel_blocks import PixelBlockUNet
+    from mincurate.diffusion.standardised import StandardisedAutoencoder
+    from mincurate.diffusion.taef2 import TAEF2
     from mincurate.errors import UserError
     from mincurate.pipelines.augment import augment, guide
     from mincurate.pipelines.augment_settings import AugmentSettings, GuideSettings
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from mincurate.runs.store import Run
 
 __all__ = [
+    "TAEF2",
     "AugmentSettings",
     "Denoiser",
     "EvaluateSettings",
@@ -37,6 +40,7 @@ __all__ = [
     "Result",
     "Run",
     "ScoreSettings",
+    "StandardisedAutoencoder",
     "TrainSettings",
     "UserError",
     "augment",
@@ -71,6 +75,8 @@ _HOMES = {
     "Result": "pipelines.result",
     "Run": "runs.store",
     "ScoreSettings": "pipelines.score_settings",
+    "StandardisedAutoencoder": "diffusion.standardised",
+    "TAEF2": "diffusion.taef2",
     "TrainSettings": "pipelines.train",
     "UserError": "errors",
     "augment": "pipelines.augment",

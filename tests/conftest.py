@@ -212,12 +212,12 @@ TINY = ("--train-steps", 3, "--n-draws", 2, "--num-classes", 4, "--no-umap", "--
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network of a few hundred kilobytes, and shards of eight images."""
-    from mincurate.diffusion import train_denoiser
+    from mincurate.diffusion import new_network
     from mincurate.ranking import shard_loop
 
-    network = train_denoiser.new_unet
+    network = new_network.new_unet
     monkeypatch.setattr(
-        train_denoiser, "new_unet", lambda size, _, *more: network(size, (32, 32), *more)
+        new_network, "new_unet", lambda size, _, *more: network(size, (32, 32), *more)
     )
     monkeypatch.setattr(shard_loop, "SHARD_IMAGES", 8)
 

@@ -1,42 +1,59 @@
-"""The raw folder of the walk-through: scikit-learn's handwritten digits with a long tail.
+"""The folders of the walk-through: photographs of clothes, of which few have labels.
 
-    python images.py digits
+    python images.py CLOTHING
 
-Writes 16 px PNGs into class folders, 150 zeros down to 10 nines, and among them a few that do not
-belong: digits with their ink inverted.
+CLOTHING is a folder of class folders, the clothing dataset (CC0) of Alexey Grigorev. Written are
+
+    closet      every tenth photograph of fifteen classes, with labels: a natural long tail
+    held-out    every fourth, to test a classifier on
+    unlabelled  all others of all classes, without labels
+    at-random   the closet and 420 of the unlabelled, drawn at random and labelled: what so much
+                looking gives without mining
 """
 
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from sklearn.datasets import load_digits
 
-MOST, FEWEST = 150, 10
-INVERTED = 6
+LEAST = 60
+"""Photographs of a class that is looked at; those of smaller ones are in the pool only."""
+NO_KIND = ("Not_sure", "Other", "Skip")
+"""Classes that are no kind of clothes; theirs are in the pool only, as in any pool."""
+LOOKED_AT = 420
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
-    data = load_digits()
-    drawn = np.random.default_rng(0).permutation(len(data.images))
-    counts = np.geomspace(MOST, FEWEST, 10).round().astype(int)
-    for digit, count in enumerate(counts):
-        place = folder / str(digit)
-        place.mkdir(parents=True, exist_ok=True)
-        for i in [i for i in drawn if data.target[i] == digit][:count]:
-            picture(data.images[i]).save(place / f"{i:04d}.png")
-    for i in [i for i in drawn if data.target[i] == 0][-INVERTED:]:
-        picture(16 - data.images[i]).save(folder / "0" / f"{i:04d}-inverted.png")
-    print(f"{counts.sum() + INVERTED} images in {folder}: {', '.join(map(str, counts))} of 0 to 9,")
-    print(f"and {INVERTED} inverted zeros.")
+    folders = [path for path in Path(sys.argv[1]).iterdir() if path.is_dir()]
+    pool: list[Path] = []
+    for folder in sorted(folders):
+        files = sorted(folder.iterdir())
+        order = [files[i] for i in np.random.default_rng(0).permutation(len(files))]
+        labelled = len(files) // 10 if is_kind(folder) else 0
+        tested = len(files) // 4 if is_kind(folder) else 0
+        copy(order[:labelled], Path("closet", folder.name))
+        copy(order[:labelled], Path("at-random", folder.name))
+        copy(order[labelled : labelled + tested], Path("held-out", folder.name))
+        copy(order[labelled + tested :], Path("unlabelled"))
+        pool += order[labelled + tested :]
+    for i in np.random.default_rng(0).permutation(len(pool))[:LOOKED_AT]:
+        if is_kind(pool[i].parent):
+            copy([pool[i]], Path("at-random", pool[i].parent.name))
+    for name in ("closet", "unlabelled", "held-out", "at-random"):
+        print(f"{name}: {sum(path.is_file() for path in Path(name).rglob('*')):,} photographs")
 
 
-def picture(ink: np.ndarray) -> Image.Image:
-    """An image of 16 px from 8 x 8 values in 0..16."""
-    small = Image.fromarray((ink * 255 / 16).astype("uint8"))
-    return small.resize((16, 16), Image.Resampling.BICUBIC)
+def is_kind(folder: Path) -> bool:
+    """Whether the class of a folder is one that is looked at."""
+    return folder.name not in NO_KIND and len(list(folder.iterdir())) >= LEAST
+
+
+def copy(files: list[Path], folder: Path) -> None:
+    """Copy some files into a folder."""
+    for file in files:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, folder / file.name)
 
 
 if __name__ == "__main__":

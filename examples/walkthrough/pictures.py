@@ -1,9 +1,9 @@
-"""Takes the pictures of the walk-through: the App in Chromium, as `mincurate launch` opens it.
+"""Takes the pictures of the walk-through: the App in Chromium, and the page of the evaluation.
 
-    python pictures.py digits ../../docs/images/walkthrough
+    python pictures.py closet ../../docs/images/walkthrough
 
-Needs the dataset scored, the test extra (playwright) and a Chromium (``CHROMIUM``, or on the path).
-Every click is one that docs/guide/walkthrough.md asks for.
+Needs what retell.sh has made, the test extra (playwright) and a Chromium (``CHROMIUM``, or on the
+path).
 """
 
 import os
@@ -11,17 +11,23 @@ import re
 import shutil
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
+
+import mincurate
 
 ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 PORT = "5199"
+QUALITY = 82
 
 
 def main() -> None:
     name, folder = sys.argv[1], Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
+    save(Path("recall.png").read_bytes(), folder / "5-recall.jpg")
     server = subprocess.Popen(
         ["mincurate", "launch", name, "--port", PORT, "--remote"], stdout=subprocess.PIPE, text=True
     )
@@ -33,56 +39,44 @@ def main() -> None:
             path = os.environ.get("CHROMIUM") or shutil.which("chromium")
             browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
             page = browser.new_page(viewport={"width": 1500, "height": 950})
-            page.set_default_timeout(120_000)
+            page.set_default_timeout(180_000)
             page.add_init_script("window.IS_PLAYWRIGHT = true")  # no advertisement of FiftyOne's
-            page.goto(address, wait_until="load")
-            walk(page, folder)
+            evaluation(page, folder)
+            app(page, address, folder)
             browser.close()
     finally:
         server.send_signal(2)
-        server.wait(60)
+        server.wait(120)
 
 
-def walk(page: Page, folder: Path) -> None:
-    """The steps of the walk-through, with a picture after each."""
+def evaluation(page: Page, folder: Path) -> None:
+    """What the trial of classifiers says, from the page of the last generation."""
+    home = mincurate.find_run().path.parent
+    last = max(home.glob("*/evaluation.html"), key=lambda path: path.stat().st_mtime)
+    page.goto(last.as_uri())
+    save(page.locator("#grids").screenshot(), folder / "6-generated.jpg")
+    page.locator("#downstream").scroll_into_view_if_needed()
+    save(page.screenshot(), folder / "7-verdict.jpg")
 
-    def picture(step: str) -> None:
-        page.wait_for_timeout(4000)
-        page.screenshot(path=folder / f"{step}.png")
 
-    expect(page.locator("[data-cy=looker]").first).to_be_visible(timeout=120_000)
-    expect(page.get_by_text("images looked at").first).to_be_visible(timeout=120_000)
-    picture("1-ranked")
-    tab(page, "Kinds of rare")
-    expect(page.get_by_role("button", name="Select all").first).to_be_visible(timeout=60_000)
-    picture("2-kinds")
+def app(page: Page, address: str, folder: Path) -> None:
+    """The ranked images, a page of the review, and what was mined."""
+    opened(page, address)
     tab(page, "Labels")
-    picture("3-labels")
-    page.get_by_role("button", name="All, rarest first").click()
-    page.wait_for_timeout(4000)
-    for i in range(3):
-        tick(page, i)
-    expect(page.get_by_text("3 selected").last).to_be_visible(timeout=30_000)
-    tab(page, "Image")
-    expect(page.get_by_alt_text("where they differ")).to_be_visible(timeout=120_000)
-    picture("4-image")
-    page.get_by_role("button", name="More like these…").click()
-    expect(page.get_by_role("dialog").get_by_text("How many")).to_be_visible(timeout=60_000)
-    picture("5-more-like-these")
-    page.keyboard.press("Escape")
-    page.get_by_role("button", name="Keep", exact=True).click()
-    expect(page.get_by_text("3 rare-keep")).to_be_visible(timeout=30_000)
-    page.keyboard.press("Backquote")
-    page.keyboard.type("mincurate: rebalance")
-    page.wait_for_timeout(2000)
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("dialog").get_by_text("Generate what is missing")).to_be_visible(
-        timeout=60_000
-    )
-    picture("6-rebalance")
-    page.keyboard.press("Escape")
-    tab(page, "Generated")
-    picture("7-generated")
+    picture(page, folder / "1-rarest.jpg")
+    tab(page, "Kinds of rare")
+    picture(page, folder / "2-kinds.jpg")
+    tab(page, "Review")
+    picture(page, folder / "3-review.jpg")
+    opened(page, address.replace("view=rarest-first", "view=mined"))
+    picture(page, folder / "4-mined.jpg")
+
+
+def opened(page: Page, address: str) -> None:
+    """Wait until the images and the panel are there."""
+    page.goto(address, wait_until="load")
+    expect(page.locator("[data-cy=looker]").first).to_be_visible(timeout=180_000)
+    expect(page.get_by_text("images looked at").first).to_be_visible(timeout=180_000)
 
 
 def tab(page: Page, title: str) -> None:
@@ -90,12 +84,15 @@ def tab(page: Page, title: str) -> None:
     page.get_by_role("button", name=title, exact=True).click()
 
 
-def tick(page: Page, tile: int) -> None:
-    """Select an image of the grid: the check box appears where the mouse is."""
-    image = page.locator("[data-cy=looker]").nth(tile)
-    image.hover()
-    corner = image.bounding_box()
-    page.mouse.click(corner["x"] + 19, corner["y"] + 19)
+def picture(page: Page, path: Path) -> None:
+    """What is to be seen, once it is drawn."""
+    page.wait_for_timeout(8000)
+    save(page.screenshot(), path)
+
+
+def save(png: bytes, path: Path) -> None:
+    """Write a screenshot as a JPEG."""
+    Image.open(BytesIO(png)).convert("RGB").save(path, quality=QUALITY, optimize=True)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,8 @@ def _describe(model: str) -> None:
     terminal = Terminal()
     loaded = load_denoiser(models.place(model))
     terminal.say(f"Model: {description.model_line(loaded)}.")
-    terminal.say(description.score_line(loaded, models.SIGMA_PER_PIXEL * loaded.image_size))
+    sigma = models.default_sigma(loaded.image_size, models.SIGMA_PER_PIXEL, loaded)
+    terminal.say(description.score_line(loaded, sigma))
     if denoiser.knows_all_levels(loaded):
         terminal.say("It was trained on all of its noise levels: it can score and generate.")
     else:

@@ -56,7 +56,14 @@ RULES = {
         Rule("--label-field", "--no-labels"),
         Rule("--within-label", "--no-labels"),
     ),
-    "train": (*ONE_SIZE, Rule("--sigma", "--all-levels")),
+    "train": (
+        *ONE_SIZE,
+        Rule("--sigma", "--all-levels"),
+        Rule("--sigma", "--latent"),
+        Rule("--scoring-level", "--latent"),
+        Rule("--latent", "--model"),
+        Rule("--lora", needs=("--model",)),
+    ),
     "guide": (*TRAINED, *ON_RAY),
     "augment": (
         *TRAINED,

@@ -27,7 +27,7 @@ Steps = Annotated[
 GuidanceScale = Annotated[
     float | None,
     typer.Option(
-        help="The paper's w: more is rarer and less real. Default: 2 (self-guided 0.3).",
+        help="The paper's w: more is rarer, less real. Default: 2 (self-guided 0.3, ddpm 1).",
         rich_help_panel=BASIC,
     ),
 ]

@@ -140,6 +140,13 @@ Bands = Annotated[
         rich_help_panel=IMAGES,
     ),
 ]
+Prompt = Annotated[
+    str | None,
+    typer.Option(
+        help="Text for a model that takes some, such as 'a photo of a {label}'. Default: empty.",
+        rich_help_panel=METHOD,
+    ),
+]
 NDraws = Annotated[
     int | None, typer.Option(help="Noise draws per image (K). Default: 6.", rich_help_panel=METHOD)
 ]
@@ -154,7 +161,7 @@ Adaptive = Annotated[
 Perceptual = Annotated[
     str,
     typer.Option(
-        help="Distance: lpips-vgg|alex|squeeze[@FILE], unet or torchvision:NAME[@FILE].",
+        help="Distance: lpips-vgg|alex|squeeze[@FILE], unet, latent or torchvision:NAME[@FILE].",
         rich_help_panel=METHOD,
     ),
 ]
@@ -200,6 +207,7 @@ def score(
     follow_links: FollowLinks = False,
     background: Background = "auto",
     bands: Bands = None,
+    prompt: Prompt = None,
     sigma: Sigma = None,
     n_draws: NDraws = None,
     adaptive: Adaptive = False,

@@ -5,9 +5,31 @@ from typing import Annotated
 
 import typer
 
-from mincurate.cli.options import BASIC, Fit, ImageSize, MaxImages, Sigma
+from mincurate.cli.options import BASIC, METHOD, Fit, ImageSize, MaxImages, Sigma
 from mincurate.cli.shared import settings_of
 from mincurate.terminal import Terminal
+
+Latent = Annotated[
+    str | None,
+    typer.Option(
+        help="Train on latents of this autoencoder: folder, hub id, taef2 file. Default: pixels.",
+        rich_help_panel=BASIC,
+    ),
+]
+Lora = Annotated[
+    int | None,
+    typer.Option(
+        help="Rank of adapters to train instead of all weights of --model. Default: none.",
+        rich_help_panel=METHOD,
+    ),
+]
+TailWeight = Annotated[
+    float,
+    typer.Option(
+        help="Draw rare labels oftener: 0 as they come, 1 all labels alike. Default: 0.",
+        rich_help_panel=METHOD,
+    ),
+]
 
 
 def train(
@@ -28,10 +50,13 @@ def train(
     model: Annotated[
         str | None,
         typer.Option(
+            "--model",
+            "--from",
             help="Model to train further: folder, ADM file (.pt) or hub id. Default: a new one.",
             rich_help_panel=BASIC,
         ),
     ] = None,
+    latent: Latent = None,
     all_levels: Annotated[
         bool,
         typer.Option(
@@ -52,6 +77,8 @@ def train(
     image_size: ImageSize = None,
     fit: Fit = "crop",
     sigma: Sigma = None,
+    lora: Lora = None,
+    tail_weight: TailWeight = 0.0,
 ) -> None:
     """Train a diffusion model on your images, or train one further.
 

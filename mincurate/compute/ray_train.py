@@ -62,13 +62,13 @@ class Team:
 
 
 ALONE = Team()
-Work = Callable[[NDArray[np.uint8], str, Reporter, Team], None]
+Work = Callable[[NDArray[Any], str, Reporter, Team], None]
 """Trains on images, on a device, as one of a team."""
 
 
 def on_ray(
     work: Work,
-    images: NDArray[np.uint8],
+    images: NDArray[Any],
     folder: Path,
     cluster: Cluster,
     *,
@@ -80,7 +80,8 @@ def on_ray(
     Args:
         work: called in every worker, and again after each death; a `UserError` or `StoppedError`
             that it raises is raised here.
-        images: ``(N, 3, S, S)`` uint8; every node keeps one copy, which its workers share.
+        images: ``(N, 3, S, S)`` uint8, or latents; every node keeps one copy, which its workers
+            share.
         folder: where worker 0 writes; all nodes must see it under the same path.
         batch_size: images per step, which is also the largest number of workers.
 

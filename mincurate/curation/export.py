@@ -41,10 +41,12 @@ COLUMNS = {
     "seed": "Int64",
     "start": "string",
     "nearest_real": "string",
+    "weight": "Float64",
     "original": "string",
 }
 """Of the table that is written: ``file`` is relative to the folder, ``provenance`` is ``real`` or
-``synthetic``, ``original`` the path it was taken from; more than one ``nearest_real`` are JSON."""
+``synthetic``, ``original`` the path it was taken from; more than one ``nearest_real`` are JSON;
+``weight`` is how often to draw an image, compared with a real one of its label."""
 NESTED = ("labels", "boxes")
 """Further columns, as JSON, of images that have several labels, or boxes."""
 VALIDATION = ("val", "valid", "validation")

@@ -3,6 +3,7 @@
 It reads files only: tags, labels and boxes of a FiftyOne dataset are arguments.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from mincurate.curation.selection import DROP_TAG, TRAIN
 from mincurate.errors import UserError
 from mincurate.images import sources
 from mincurate.runs import store
-from mincurate.runs.schema import SYNTHETIC
+from mincurate.runs.schema import EVALUATION, SYNTHETIC
 from mincurate.runs.store import Run
 
 Box = tuple[str, Sequence[float]]
@@ -95,7 +96,7 @@ def gather(
     )
     current = identity(scored)
     real = _with_mined(real, mined or {})
-    real = real.assign(source="real", split=real["path"].map(dict(splits or {})))
+    real = real.assign(source="real", weight=1.0, split=real["path"].map(dict(splits or {})))
     if splits:  # as generated images, they are to train on
         real["split"] = real["split"].mask(real["mined"] & real["split"].isna(), TRAIN)
     parts = [real]
@@ -107,7 +108,7 @@ def gather(
         if run.record.get("base_identity") != current:
             generated["rarity_class"] = None
             generated["minority_class"] = None
-        parts.append(generated.assign(source="synthetic", run=run.key))
+        parts.append(generated.assign(source="synthetic", run=run.key, weight=training_weight(run)))
     table = pd.concat(parts, ignore_index=True)
     repeated = (table["source"] == "synthetic") & table.duplicated("content_hash")
     table = table[~repeated].reset_index(drop=True)
@@ -148,6 +149,17 @@ def _annotated(
         lists = [list(boxes[p]) if p in boxes else None for p in table["path"]]
         table["boxes"] = pd.Series(lists, dtype=object)
     return table
+
+
+def training_weight(generation: Run) -> float | None:
+    """How often to draw an image of a generation, compared with a real one of its label.
+
+    That which did best in ``mincurate evaluate --downstream``, by the student whose advice was
+    taken; ``None`` without a trial.
+    """
+    path = generation.path / EVALUATION
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return content.get("downstream", {}).get("weight")
 
 
 def in_use(table: pd.DataFrame) -> pd.DataFrame:

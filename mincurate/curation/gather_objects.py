@@ -67,6 +67,7 @@ def gather_objects(
                 "rarity_class": max(ranks, default=None),
                 "minority_class": None,
                 "source": "real",
+                "weight": 1.0,
                 "split": splits.get(path),
                 "tags": list(tags.get(path, ())),
             }

@@ -52,21 +52,29 @@ def open_app(
         raise UserError(f"The dataset {name!r} has no scores: give them with `{score}`.")
     _check_address(address, port)
     fo = database.fiftyone()
+    from fiftyone.core.service import ServiceListenTimeout
+
     spaces = None
     has_map = BRAIN_KEY in dataset.list_brain_runs()
     if long_tail:
         spaces = workspace(fo, has_map, long_tail=True)
     elif WORKSPACE in dataset.list_workspaces():
         spaces = dataset.load_workspace(WORKSPACE)
-    session = fo.launch_app(
-        # By position: FiftyOne takes the dataset's colours only from its first argument.
-        dataset.load_saved_view(view),
-        spaces=spaces,
-        port=port,
-        address=address,
-        remote=remote,
-        auto=False,
-    )
+    try:
+        session = fo.launch_app(
+            # By position: FiftyOne takes the dataset's colours only from its first argument.
+            dataset.load_saved_view(view),
+            spaces=spaces,
+            port=port,
+            address=address,
+            remote=remote,
+            auto=False,
+        )
+    except ServiceListenTimeout as error:
+        raise UserError(
+            "FiftyOne's server did not start within a minute; if the machine is busy, give the "
+            "command again later."
+        ) from error
     host = "localhost" if address in ("0.0.0.0", "::") else address
     url = f"http://{host}:{port}/datasets/{quote(name, safe='')}?view={view}"
     reporter.say(f"The ranked images of {name}: {url}")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mincurate.diffusion.denoiser import Denoiser
+from mincurate.diffusion.dit_halves import DiTHalves
 from mincurate.errors import UserError
 
 NULL = -1
@@ -34,8 +35,9 @@ class Conditions:
 def of_labels(denoiser: Denoiser, labels: Sequence[str | None]) -> dict[str, int]:
     """The class of every label.
 
-    Labels are the names that the model was trained with; or the numbers of its classes; or all of
-    them, and in alphabetical order, as guided-diffusion numbers its folders.
+    Labels are the names that the model was trained with, of a DiT one of several parted by commas;
+    or the numbers of its classes; or all of them, and in alphabetical order, as guided-diffusion
+    numbers its folders.
 
     Raises:
         UserError: they are none of these, or some images have no label and the model has no class
@@ -49,23 +51,36 @@ def of_labels(denoiser: Denoiser, labels: Sequence[str | None]) -> dict[str, int
             f"{what} and on nothing else, and there are images without a label: put the images "
             "into a folder for each class, or take an unconditional model."
         )
-    if denoiser.class_names:
-        unknown = [name for name in names if name not in denoiser.class_names]
+    # Published names are several words for a class, of which one will do, as will its number.
+    of_imagenet = isinstance(denoiser.halves, DiTHalves)
+    known = _by_name(denoiser.class_names, names, several=of_imagenet)
+    if known or (denoiser.class_names and not of_imagenet):
+        unknown = [name for name in names if name not in known]
         if unknown and denoiser.null_class is None:
             raise UserError(
                 f"{what} and does not know the label {unknown[0]!r}; it knows "
                 f"{', '.join(denoiser.class_names)}."
             )
-        known = {name: i for i, name in enumerate(denoiser.class_names)}
         return {name: known.get(name, NULL) for name in names}
     if all(name.isdigit() and int(name) < count for name in names):
         return {name: int(name) for name in names}
     if len(names) == count:
         return {name: i for i, name in enumerate(names)}
+    if denoiser.null_class is not None:
+        return dict.fromkeys(names, NULL)
     raise UserError(
         f"{what} without names, and the images have {len(names)} labels, such as {names[0]!r}: "
         f"name their folders by the numbers of the classes, 0 to {count - 1}."
     )
+
+
+def _by_name(class_names: Sequence[str], labels: Sequence[str], *, several: bool) -> dict[str, int]:
+    """The class of every label that is a name, or one of several names, of a class."""
+    known: dict[str, int] = {}
+    for i, name in enumerate(class_names):
+        for one in (name, *(name.split(",") if several else ())):
+            known.setdefault(one.strip() if several else one, i)
+    return {label: known[label] for label in labels if label in known}
 
 
 def of_images(

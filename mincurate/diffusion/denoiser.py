@@ -3,14 +3,13 @@
 The variance-exploding form ``x = x0 + sigma * eps`` is used throughout. A discrete,
 variance-preserving model is wrapped: its input is ``x / sqrt(1 + sigma^2)``, its timestep the one
 with the nearest noise-to-signal ratio ``sigma = sqrt((1 - alphas_cumprod) / alphas_cumprod)``.
-Tweedie's one-shot reconstruction *is* this call.
+Tweedie's one-shot reconstruction *is* this call. ``x0`` is a *sample*: an image, or the latent of
+one (`space`).
 """
 
 import copy
-import errno
 import json
 import math
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,48 +18,24 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor
 
 from mincurate import hashing
+from mincurate.diffusion import halves, prompts
+from mincurate.diffusion.encoded import Encoded
+from mincurate.diffusion.halves import Halves
+from mincurate.diffusion.prompts import Prompts, Wording
+from mincurate.diffusion.space import Latents, Pixels, Space
 from mincurate.errors import UserError
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DModel
+    from diffusers import ModelMixin
+
+    from mincurate.diffusion.autoencoder import Autoencoder
 
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 """diffusers' names; ``sample`` is x0."""
-
-
-@dataclass(frozen=True, eq=False)
-class Encoded:
-    """The output of a UNet's encoder half for ``N`` images, from which the decoder half continues.
-
-    Attributes:
-        residuals: activations of the skip connections, shallow to deep.
-        deepest: ``(N, C, h, w)``, after the middle block if there is one.
-        timesteps: ``(N,)``, the noise level of each image.
-        embedded: ``(N, E)``, the embedding of the timesteps.
-        maps: ``(N, C, h, w)`` of every block and of the middle block, shallow to deep; without the
-            first convolution, a linear filter.
-    """
-
-    residuals: tuple[Tensor, ...]
-    deepest: Tensor
-    timesteps: Tensor
-    embedded: Tensor
-    maps: list[Tensor]
-
-    def detach(self) -> "Encoded":
-        """The same values without gradients."""
-        return Encoded(
-            tuple(r.detach() for r in self.residuals),
-            self.deepest.detach(),
-            self.timesteps,
-            self.embedded.detach(),
-            [m.detach() for m in self.maps],
-        )
 
 
 def to_tensor(pixels: NDArray[np.uint8], device: str | torch.device = "cpu") -> Tensor:
@@ -73,20 +48,23 @@ class Denoiser:
     """A diffusion model at discrete noise levels.
 
     Attributes:
-        unet: predicts epsilon, v or x0, with or without learned variance channels.
+        unet: the network (`halves.KINDS`, `UNet2DModel`); it predicts epsilon, v or x0, with or
+            without learned variance channels.
         alphas_cumprod: ``(T,)``, decreasing in the timestep.
         prediction_type: one of ``PREDICTION_TYPES``.
         name: folder or hub name of the model, for records.
         image_size: side of the square images the model works on, in pixels.
         trained_sigmas: the range of noise levels the model was trained on; ``None`` means all.
-        bands: channels of an image: RGB, or as many as the images that it was trained on have.
         kind: what it was read from, in words.
+        bands: channels of an image: RGB, or as many as the images that it was trained on have.
         class_names: labels of the classes of a conditional model, where they are known.
         null_class: the class that stands for no label; ``None`` where there is none.
         classes: ``(N,)``, the classes that N images are denoised under; see `under`.
+        autoencoder: of a latent model.
+        prompts: of a model that takes text; its classes are their rows.
     """
 
-    unet: "UNet2DModel"
+    unet: "ModelMixin"
     alphas_cumprod: Tensor
     prediction_type: str
     name: str
@@ -97,6 +75,8 @@ class Denoiser:
     class_names: tuple[str, ...] = ()
     null_class: int | None = None
     classes: Tensor | None = None
+    autoencoder: "Autoencoder | None" = None
+    prompts: Prompts | None = None
 
     @property
     def sigmas(self) -> Tensor:
@@ -104,9 +84,22 @@ class Denoiser:
         return ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
 
     @property
+    def space(self) -> Space:
+        """What its samples are."""
+        if self.autoencoder is not None:
+            return Latents(self.autoencoder, self.image_size)
+        return Pixels(self.bands, self.image_size)
+
+    @property
+    def halves(self) -> Halves:
+        """The network, whole and in halves."""
+        return halves.of(self.unet)
+
+    @property
     def patch(self) -> int:
-        """Side of the pixel blocks that are folded into channels; 1 for a plain pixel model."""
-        return round((self.unet.config.in_channels / self.bands) ** 0.5)
+        """Side of the pixel blocks that are folded into channels; 1 for a plain model."""
+        channels = self.bands if self.autoencoder is None else self.autoencoder.channels
+        return round((self.unet.config.in_channels / channels) ** 0.5)
 
     @property
     def device(self) -> torch.device:
@@ -116,13 +109,33 @@ class Denoiser:
     def copy_on(self, device: str) -> "Denoiser":
         """A copy of the model, with weights of its own, on another device."""
         unet = copy.deepcopy(self.unet).to(device)
-        return replace(self, unet=unet, alphas_cumprod=self.alphas_cumprod.to(device))
+        prompts = self.prompts
+        if prompts is not None:
+            prompts = replace(prompts, embeddings=prompts.embeddings.to(device))
+        return replace(
+            self,
+            unet=unet,
+            alphas_cumprod=self.alphas_cumprod.to(device),
+            autoencoder=self.autoencoder and self.autoencoder.copy_on(device),
+            prompts=prompts,
+        )
+
+    @property
+    def wording(self) -> Wording | None:
+        """What it is told, where it takes text."""
+        return None if self.prompts is None else self.prompts.wording
+
+    @property
+    def free_class(self) -> int | None:
+        """The class of a model that is told nothing: the null class, or that of an empty prompt."""
+        return self.null_class if self.wording is None else len(self.wording.texts) - 1
 
     @property
     def num_classes(self) -> int:
         """Classes that the network is conditional on, without the null class; 0 for none."""
-        classes = getattr(self.unet.config, "num_class_embeds", None) or 0
-        return int(classes) - (self.null_class is not None)
+        if self.prompts is not None:
+            return len(self.prompts.wording.labels)
+        return self.halves.num_embeddings - (self.null_class is not None)
 
     def under(self, classes: Tensor | None) -> "Denoiser":
         """The model under the condition that N images are of these classes.
@@ -139,11 +152,31 @@ class Denoiser:
             classes = classes.to(self.device)
         return replace(self, classes=classes)
 
-    def _classes(self, count: int) -> Tensor | None:
-        """The class of each of ``count`` images, ``(count,)``."""
-        if self.classes is None and self.null_class is not None:
-            return torch.full((count,), self.null_class, device=self.device)
-        return self.classes
+    def told(self, wording: Wording) -> "Denoiser":
+        """A model that takes text, with other prompts.
+
+        Raises:
+            UserError: it takes no text.
+        """
+        if self.prompts is None:
+            raise UserError(
+                f"The model {self.name} takes no text: leave out --prompt, or take a model of the "
+                "Stable Diffusion kind."
+            )
+        if self.wording == wording:
+            return self
+        told = prompts.embedded(self.prompts.folder, self.name, wording, str(self.device))
+        names = wording.labels
+        return replace(self, prompts=told, class_names=names, null_class=len(names))
+
+    def _condition(self, count: int) -> Tensor | None:
+        """The classes of ``count`` images, ``(count,)``, or their prompts ``(count, T, D)``."""
+        classes = self.classes
+        if classes is None and self.null_class is not None:
+            classes = torch.full((count,), self.null_class, device=self.device)
+        if self.prompts is not None and classes is not None:
+            return self.prompts.embeddings[classes]
+        return classes
 
     def timestep(self, sigma: float) -> int:
         """The timestep whose noise level is nearest to ``sigma`` on a logarithmic scale."""
@@ -157,63 +190,27 @@ class Denoiser:
         """What the network predicts (epsilon, v or x0) for ``x = x0 + sigma * eps``.
 
         Args:
-            x: ``(N, 3, H, W)``, variance-exploding form.
+            x: ``(N, C, h, w)``, variance-exploding form.
             timesteps: ``(N,)`` integers; ``sigma`` is ``self.sigmas[timesteps]``.
         """
         return self._unfold(self._output(x, timesteps))
 
     def _output(self, x: Tensor, timesteps: Tensor) -> Tensor:
         """All that the network returns, pixel blocks folded into channels."""
-        if not self.num_classes:
-            return self.unet(self._fold(x, timesteps), timesteps).sample
-        classes = self._classes(len(x))
-        if classes is None:
-            return self._decode(self.encode(x, timesteps))
-        return self.unet(self._fold(x, timesteps), timesteps, class_labels=classes).sample
+        return self.halves.whole(self._fold(x, timesteps), timesteps, self._condition(len(x)))
 
     def encode(self, x: Tensor, timesteps: Tensor) -> Encoded:
         """The encoder half of `predict`; `decode` is the rest.
 
         Args:
-            x: ``(N, 3, H, W)``, variance-exploding form.
-            timesteps: ``(N,)`` integers, the noise level of each image.
+            x: ``(N, C, h, w)``, variance-exploding form.
+            timesteps: ``(N,)`` integers, the noise level of each sample.
         """
-        unet = self.unet
-        folded = self._fold(x, timesteps)
-        sample = 2 * folded - 1 if unet.config.center_input_sample else folded
-        h = unet.conv_in(sample)
-        embedded = unet.time_embedding(unet.time_proj(timesteps).to(unet.dtype))
-        if self.num_classes and (classes := self._classes(len(x))) is not None:
-            embedded = embedded + unet.class_embedding(classes)
-        residuals, skip = [h], sample
-        for block in unet.down_blocks:
-            if hasattr(block, "skip_conv"):  # NCSN++'s, which pass a small image on
-                h, outputs, skip = block(hidden_states=h, temb=embedded, skip_sample=skip)
-            else:
-                h, outputs = block(hidden_states=h, temb=embedded)
-            residuals.extend(outputs)
-        maps = residuals[1:]
-        if unet.mid_block is not None:
-            h = unet.mid_block(h, embedded)
-            maps = [*maps, h]
-        return Encoded(tuple(residuals), h, timesteps, embedded, maps)
+        return self.halves.encode(self._fold(x, timesteps), timesteps, self._condition(len(x)))
 
     def decode(self, encoded: Encoded) -> Tensor:
         """What the network predicts from the activations of its encoder half (see `predict`)."""
-        return self._unfold(self._decode(encoded))
-
-    def _decode(self, encoded: Encoded) -> Tensor:
-        unet, h, residuals = self.unet, encoded.deepest, encoded.residuals
-        skip = None
-        for block in unet.up_blocks:
-            n = len(block.resnets)
-            if hasattr(block, "skip_conv"):
-                h, skip = block(h, residuals[-n:], encoded.embedded, skip)
-            else:
-                h = block(h, residuals[-n:], encoded.embedded)
-            residuals = residuals[:-n]
-        h = unet.conv_out(unet.conv_act(unet.conv_norm_out(h)))
-        return h if skip is None else h + skip
+        return self._unfold(self.halves.decode(encoded))
 
     def _fold(self, x: Tensor, timesteps: Tensor) -> Tensor:
         """The network's input: variance-preserving, pixel blocks folded into channels."""
@@ -223,7 +220,7 @@ class Denoiser:
 
     def _unfold(self, output: Tensor) -> Tensor:
         # A model with learned variance has twice the output channels; the mean comes first.
-        return F.pixel_shuffle(output[:, : self.bands * self.patch**2].float(), self.patch)
+        return F.pixel_shuffle(output[:, : self.unet.config.in_channels].float(), self.patch)
 
     @property
     def learns_variance(self) -> bool:
@@ -231,18 +228,18 @@ class Denoiser:
         return bool(self.unet.config.out_channels == 2 * self.unet.config.in_channels)
 
     def denoise_with_variance(self, x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
-        """`denoise`, and the network's prediction of the variance, ``(N, 3, H, W)`` each.
+        """`denoise`, and the network's prediction of the variance, ``(N, C, h, w)`` each.
 
         The variance is a place between the two bounds of a step's variance on a logarithmic scale,
         -1 the lower and 1 the upper one (Nichol and Dhariwal, 2021, equation 15).
         """
         timesteps = torch.full((len(x),), self.timestep(sigma), device=x.device)
         output = self._output(x, timesteps)
-        x0 = self.to_x0(x, self._unfold(output), timesteps).clamp(-1, 1)
+        x0 = self.space.clamp(self.to_x0(x, self._unfold(output), timesteps))
         return x0, self._unfold(output[:, output.shape[1] // 2 :])
 
     def to_x0(self, x: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
-        """Turn the network's prediction into the unclamped ``x0hat``, ``(N, 3, H, W)``."""
+        """Turn the network's prediction into the unclamped ``x0hat``, ``(N, C, h, w)``."""
         sigma = self.sigmas.to(x.device)[timesteps].view(-1, 1, 1, 1)
         if self.prediction_type == "epsilon":
             return x - sigma * prediction
@@ -255,12 +252,12 @@ class Denoiser:
         """Tweedie's one-shot reconstruction of ``x0`` from ``x = x0 + sigma * eps``.
 
         Args:
-            x: ``(N, 3, H, W)``; ``sigma`` must be one of the model's own (`nearest_sigma`).
+            x: ``(N, C, h, w)``; ``sigma`` must be one of the model's own (`nearest_sigma`).
 
         Returns:
-            ``(N, 3, H, W)``, float32, clamped to [-1, 1] ("Don't Play Favorites", section 3.2).
+            ``(N, C, h, w)``, float32, within the range of samples (`space`).
         """
-        return self.reconstruct(x, sigma).clamp(-1, 1)
+        return self.space.clamp(self.reconstruct(x, sigma))
 
     def reconstruct(self, x: Tensor, sigma: float) -> Tensor:
         """`denoise` without the clamp."""
@@ -268,10 +265,10 @@ class Denoiser:
         return self.to_x0(x, self.predict(x, timesteps), timesteps)
 
     def features(self, x: Tensor, sigma: float) -> list[Tensor]:
-        """Activations of the encoder half, shallow to deep, for ``x`` at noise level ``sigma``.
+        """Activations of the encoder half, shallow to deep, for samples at noise level ``sigma``.
 
         Args:
-            x: ``(N, 3, H, W)``; distances use a clean image with a small ``sigma``.
+            x: ``(N, C, h, w)``; distances use a clean sample with a small ``sigma``.
 
         Returns:
             ``Encoded.maps``.
@@ -285,33 +282,42 @@ class Denoiser:
         config = {k: v for k, v in self.unet.config.items() if not k.startswith("_")}
         head = json.dumps([self.prediction_type, config], default=str).encode()
         head += self.alphas_cumprod.double().cpu().numpy().tobytes()
+        if self.autoencoder is not None:
+            head += self.autoencoder.content_hash().encode()
+        if self.prompts is not None:
+            head += json.dumps(self.prompts.wording.texts).encode()
+            head += self.prompts.embeddings.cpu().numpy().tobytes()
         return hashing.hash_tensors(self.unet.state_dict(), head)
 
     def save(self, folder: Path) -> None:
         """Write the model as a diffusers pipeline folder (safetensors).
 
-        ``DDPMPipeline.from_pretrained(folder)()`` makes pictures; of a model on pixel blocks, where
+        ``DDPMPipeline.from_pretrained(folder)()`` makes pictures, of a latent model
+        ``LDMPipeline``; of a model on pixel blocks, or one that was trained here on latents, where
         ``import mincurate`` came before.
+
+        Raises:
+            UserError: the network is no `UNet2DModel`.
         """
-        from diffusers import DDPMPipeline, DDPMScheduler
+        from mincurate.diffusion import pipeline_files
 
-        from mincurate.diffusion.pixel_blocks import PixelBlockUNet
-
-        unet = PixelBlockUNet.around(self.unet, self.patch) if self.patch > 1 else self.unet
-        scheduler = DDPMScheduler(
-            trained_betas=betas(self.alphas_cumprod).tolist(),
-            num_train_timesteps=len(self.alphas_cumprod),
-            prediction_type=self.prediction_type,
-            variance_type="learned_range" if self.learns_variance else "fixed_small",
-        )
-        try:
-            DDPMPipeline(unet=unet, scheduler=scheduler).save_pretrained(folder)
-        except SafetensorError as error:  # raised on a full disk
-            raise OSError(errno.EIO, str(error), str(folder)) from error
-        # On the disk before a marker says that the model is complete.
-        for written in (*folder.glob("*/*.safetensors"), *folder.glob("*/*.json")):
-            with written.open("rb") as file:
-                os.fsync(file.fileno())
+        kind = type(self.unet).__name__
+        if kind != "UNet2DModel":
+            raise UserError(
+                f"The model {self.name} has a network of the class {kind}; mincurate writes those "
+                "of a UNet2DModel."
+            )
+        schedule = {
+            "trained_betas": betas(self.alphas_cumprod).tolist(),
+            "num_train_timesteps": len(self.alphas_cumprod),
+            "prediction_type": self.prediction_type,
+        }
+        if self.autoencoder is not None:
+            pipeline = pipeline_files.of_latents(self.unet, self.autoencoder, schedule)
+        else:
+            schedule["variance_type"] = "learned_range" if self.learns_variance else "fixed_small"
+            pipeline = pipeline_files.of_pixels(self.unet, self.patch, schedule)
+        pipeline_files.save(pipeline, folder)
 
 
 def knows_all_levels(denoiser: Denoiser) -> bool:

@@ -8,29 +8,55 @@ PREDICTIONS = {"epsilon": "the noise", "v_prediction": "v", "sample": "x0"}
 
 
 def model_line(denoiser: Denoiser) -> str:
-    """Kind, size, prediction, schedule, conditional or not."""
+    """Kind, pixels or latents, size, prediction, schedule, conditional or not."""
     weights = sum(parameter.numel() for parameter in denoiser.unet.parameters())
     variance = " and variance" if denoiser.learns_variance else ""
     predicts = PREDICTIONS[denoiser.prediction_type] + variance
     return (
-        f"{denoiser.kind} of {weights:,} weights on pixels, {denoiser.image_size} px, "
+        f"{denoiser.kind} of {weights:,} weights on {_space(denoiser)}, {denoiser.image_size} px, "
         f"{_condition(denoiser)}; it predicts {predicts}, with "
         f"{len(denoiser.alphas_cumprod):,} noise levels ({_schedule(denoiser)})"
     )
 
 
-def score_line(denoiser: Denoiser, sigma: float) -> str:
-    """What the minority score means with this model."""
+def score_line(denoiser: Denoiser, sigma: float, perceptual: str = "") -> str:
+    """What the minority score means with this model and distance."""
     under = ""
     if denoiser.num_classes:
         under = ", denoised under its label; images are ranked within their labels"
     return (
-        "Its minority score: perceptual distance between an image and its one-shot reconstruction "
+        f"Its minority score: {_distance(denoiser, perceptual)} "
         f"at sigma {denoiser.nearest_sigma(sigma):.3g}{under}."
     )
 
 
+def _distance(denoiser: Denoiser, perceptual: str) -> str:
+    if denoiser.autoencoder is None:
+        return "perceptual distance between an image and its one-shot reconstruction"
+    if perceptual == "latent":
+        return "Euclidean distance between an image's latent and its one-shot reconstruction"
+    if perceptual == "unet":
+        return (
+            "distance between an image's latent and its one-shot reconstruction, in the features "
+            "of the network,"
+        )
+    return (
+        "perceptual distance between an image's latent and its one-shot reconstruction, both "
+        "decoded,"
+    )
+
+
+def _space(denoiser: Denoiser) -> str:
+    if denoiser.autoencoder is None:
+        return "pixels"
+    channels, h, w = denoiser.space.shape
+    return f"the {h} x {w} x {channels} latents of {denoiser.autoencoder.kind}"
+
+
 def _condition(denoiser: Denoiser) -> str:
+    if denoiser.wording is not None:
+        prompt = denoiser.wording.prompt
+        return f"told {prompt!r}" if prompt else "told an empty prompt"
     if not denoiser.num_classes:
         return "unconditional"
     names = f" ({', '.join(denoiser.class_names)})" if 0 < len(denoiser.class_names) <= 10 else ""

@@ -8,21 +8,22 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from mincurate.compute.device import out_of_memory
-from mincurate.diffusion import hub, model_folder
+from mincurate.diffusion import hub, model_folder, network_files, prompts
 from mincurate.diffusion.channels_last import channels_last
 from mincurate.diffusion.denoiser import PREDICTION_TYPES, Denoiser
 from mincurate.diffusion.model_folder import WEIGHTS, ModelFolder
+from mincurate.diffusion.prompts import Wording
 from mincurate.errors import UserError, reason
 from mincurate.runs.schema import MODEL_RECORD
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DModel
+    from mincurate.diffusion.autoencoder import Autoencoder
 
 
 BARE_SCHEDULE: dict[str, object] = {"num_train_timesteps": 1000, "beta_schedule": "linear"}
@@ -33,7 +34,7 @@ ZERO_SNR = 2.0**-24
 """Stands for a last ``alphas_cumprod`` of 0, as in diffusers' EulerDiscreteScheduler."""
 
 
-def load_denoiser(model: str, device: str = "cpu") -> Denoiser:
+def load_denoiser(model: str, device: str = "cpu", wording: Wording | None = None) -> Denoiser:
     """Load a diffusers pipeline folder, a ``UNet2DModel`` folder, an ADM file or a hub's model.
 
     Only safetensors files, or files that ``torch.load(weights_only=True)`` accepts, are read.
@@ -41,6 +42,7 @@ def load_denoiser(model: str, device: str = "cpu") -> Denoiser:
     Args:
         model: a folder, a checkpoint file of guided-diffusion, or the name of a repository on the
             Hugging Face hub.
+        wording: what a model that takes text is told; nothing by default.
 
     Raises:
         UserError: there is no such model, or mincurate cannot use it.
@@ -48,7 +50,9 @@ def load_denoiser(model: str, device: str = "cpu") -> Denoiser:
     from mincurate.diffusion import adm
 
     path = Path(model).expanduser()
-    return prepare(adm.load(path) if path.is_file() else _from_folder(path, model), device)
+    denoiser = adm.load(path) if path.is_file() else _from_folder(path, model)
+    denoiser = prepare(denoiser, device)
+    return denoiser.told(wording) if wording else denoiser
 
 
 def prepare(denoiser: Denoiser, device: str = "cpu") -> Denoiser:
@@ -57,21 +61,32 @@ def prepare(denoiser: Denoiser, device: str = "cpu") -> Denoiser:
     Raises:
         UserError: it does not.
     """
+    from mincurate.diffusion import autoencoder
+
     check_finite(denoiser.unet.state_dict(), f"The model {denoiser.name}")
-    _check_pixels(denoiser.unet, denoiser.name, denoiser.bands)
+    _check_network(denoiser)
     unet = channels_last(denoiser.unet.eval().requires_grad_(False).to(device))
+    latent = denoiser.autoencoder
+    if latent is not None:
+        check_finite(latent.network.state_dict(), f"The autoencoder of {denoiser.name}")
+        latent = autoencoder.prepare(latent, device)
     denoiser = replace(
-        denoiser, unet=unet, image_size=_image_size(unet, denoiser.name, denoiser.bands)
+        denoiser, unet=unet, autoencoder=latent, image_size=_image_size(denoiser, latent)
     )
+    if denoiser.prompts is not None:
+        told = replace(denoiser.prompts, embeddings=denoiser.prompts.embeddings.to(device))
+        denoiser = replace(denoiser, prompts=told)
     _try_out(denoiser)
     return denoiser
 
 
 def _from_folder(folder: Path, model: str) -> Denoiser:
     """The denoiser of a folder, or of a repository on the hub."""
+    from mincurate.diffusion import autoencoder
+
     if folder.is_dir():
         parts = model_folder.examine(folder, model)
-    elif model.startswith((".", "/", "~")) or model.count("/") > 1:
+    elif not model_folder.may_be_on_the_hub(model):
         raise UserError(
             f"There is no model {model}: give a diffusers pipeline or UNet2DModel folder, an ADM "
             "checkpoint (.pt), or the name of a model on the Hugging Face hub such as "
@@ -79,23 +94,32 @@ def _from_folder(folder: Path, model: str) -> Denoiser:
         )
     else:
         parts = _from_hub(model)
-    bands = _bands(parts.root)
-    unet = _load_unet(parts.unet, model)
+    network = _load_network(parts, model)
     alphas_cumprod, prediction_type = _read_schedule(parts, model)
     trained, names = _training(parts.root, model)
-    classes = unet.config.num_class_embeds
-    null_class = len(names) if names and classes == len(names) + 1 else None
-    return Denoiser(
-        unet=unet,
+    denoiser = Denoiser(
+        unet=network,
         alphas_cumprod=alphas_cumprod,
         prediction_type=prediction_type,
         name=model,
         image_size=0,  # `prepare` reads it
         trained_sigmas=trained,
-        class_names=names,
-        null_class=null_class,
-        bands=bands,
+        kind=model_folder.KINDS.get(parts.kind, parts.kind),
+        bands=_bands(parts.root),
     )
+    if parts.autoencoder is not None:
+        latent = autoencoder.of_folder(parts.autoencoder, model)
+        denoiser = replace(denoiser, autoencoder=latent)
+    if parts.kind == model_folder.TEXT_UNET:
+        told = prompts.embedded(parts.root, model, Wording())
+        return replace(denoiser, prompts=told, null_class=0)
+    if parts.kind == model_folder.DIT:
+        classes = network.config.num_embeds_ada_norm
+        names = model_folder.labels(parts.root, classes, model)
+        return replace(denoiser, class_names=names, null_class=classes)
+    classes = network.config.num_class_embeds
+    null_class = len(names) if names and classes == len(names) + 1 else None
+    return replace(denoiser, class_names=names, null_class=null_class)
 
 
 def _from_hub(model: str) -> ModelFolder:
@@ -103,57 +127,31 @@ def _from_hub(model: str) -> ModelFolder:
     online = hub.reachable()
     folder = hub.download(model, [*model_folder.JSON_FILES, MODEL_RECORD], online=online)
     parts = model_folder.examine(folder, model)
-    place = "" if parts.unet == folder else "unet/"
-    for kind in ("safetensors", "fp16.safetensors", "bin"):
-        names = [f"{WEIGHTS}.{kind}", f"{WEIGHTS}-*.{kind}", f"{WEIGHTS}.{kind}.index.json"]
-        hub.download(model, [place + name for name in names], online=online)
-        if any(parts.unet.glob(f"{WEIGHTS}*")):
-            break
+    for part in (parts.network, parts.autoencoder):
+        if part is None:
+            continue
+        place = "" if part == folder else f"{part.name}/"
+        for kind in ("safetensors", "fp16.safetensors", "bin"):
+            names = [f"{WEIGHTS}.{kind}", f"{WEIGHTS}-*.{kind}", f"{WEIGHTS}.{kind}.index.json"]
+            hub.download(model, [place + name for name in names], online=online)
+            if any(part.glob(f"{WEIGHTS}*")):
+                break
+    if parts.kind == model_folder.TEXT_UNET:
+        encoder, tokenizer = model_folder.TEXT_FOLDERS
+        hub.download(model, [f"{tokenizer}/*", f"{encoder}/model.safetensors"], online=online)
+        if not any((folder / encoder).glob("model.safetensors")):
+            hub.download(model, [f"{encoder}/*"], online=online)
     return parts
 
 
-def _load_unet(folder: Path, name: str) -> "UNet2DModel":
-    from diffusers import UNet2DModel
+def _load_network(parts: ModelFolder, name: str) -> Any:
+    import diffusers
 
     from mincurate.diffusion.pixel_blocks import PixelBlockUNet
 
-    variants = model_folder.variants(folder)
-    whole = [p for kind in ("safetensors", "bin") for p in folder.glob(f"{WEIGHTS}.{kind}*")]
-    if not whole and len(variants) > 1:
-        raise UserError(
-            f"The model {name} has its weights in the variants {', '.join(variants)} only; keep "
-            "just one of them."
-        )
-    if not whole and not variants:
-        raise UserError(f"The model {name} has no weights: there is no {WEIGHTS}.safetensors.")
-    kind = model_folder.read_json(folder / model_folder.CONFIG, name).get("_class_name")
-    network_class = PixelBlockUNet if kind == PixelBlockUNet.__name__ else UNet2DModel
-    try:
-        unet, info = network_class.from_pretrained(
-            str(folder),
-            variant=None if whole else variants[0],
-            use_safetensors=any(folder.glob("*.safetensors*")),
-            output_loading_info=True,
-            low_cpu_mem_usage=False,
-        )
-    except Exception as error:  # diffusers raises whatever its parts raise on strange files
-        if out_of_memory(error):
-            raise
-        raise UserError(
-            f"The model {name} cannot be loaded, its files may be damaged: {reason(error)}"
-        ) from error
-    missing, shape = len(info["missing_keys"]), len(info["mismatched_keys"])
-    if missing or shape:
-        raise UserError(
-            f"The weights of {name} do not fit its {model_folder.CONFIG}: {missing} tensors are "
-            f"missing and {shape} have another shape."
-        )
-    if info["unexpected_keys"]:
-        raise UserError(
-            f"The weights of {name} do not fit its {model_folder.CONFIG}, which has no place for "
-            f"{len(info['unexpected_keys'])} of the tensors, such as {info['unexpected_keys'][0]}."
-        )
-    return unet.unet if isinstance(unet, PixelBlockUNet) else unet
+    if parts.kind == PixelBlockUNet.__name__:
+        return network_files.load(PixelBlockUNet, parts.network, name).unet
+    return network_files.load(getattr(diffusers, parts.kind), parts.network, name)
 
 
 def check_finite(weights: Mapping[str, Tensor], what: str) -> None:
@@ -170,29 +168,52 @@ def check_finite(weights: Mapping[str, Tensor], what: str) -> None:
             )
 
 
-def _check_pixels(unet: "UNet2DModel", name: str, bands: int) -> None:
-    if unet.config.class_embed_type is not None:
+def _check_network(denoiser: Denoiser) -> None:
+    """Raise `UserError` for a network that takes something else than samples and a condition."""
+    config, name, latent = denoiser.unet.config, denoiser.name, denoiser.autoencoder
+    if config.get("class_embed_type") is not None:
         raise UserError(
-            f"The model {name} takes classes as {unet.config.class_embed_type} embeddings; "
+            f"The model {name} takes classes as {config.class_embed_type} embeddings; "
             "mincurate reads class-conditional models with an embedding for each class."
         )
-    if unet.config.time_embedding_type == "fourier":
+    if config.get("time_embedding_type") == "fourier":
         raise UserError(
             f"The model {name} takes continuous noise levels (time_embedding_type fourier); "
             "mincurate reads models with numbered timesteps, such as DDPM's."
         )
-    channels, out = unet.config.in_channels, unet.config.out_channels
-    patch = round((channels / bands) ** 0.5)
-    if bands * patch * patch != channels or out not in (channels, 2 * channels):
+    _check_width(denoiser)
+    channels = config.in_channels
+    out = channels if config.out_channels is None else config.out_channels
+    what = f"The model {name} takes {channels} channels and returns {out}"
+    if latent is not None and (latent.channels != channels or out not in (channels, 2 * channels)):
         raise UserError(
-            f"The model {name} takes {channels} channels and returns {out}; mincurate reads RGB "
-            "pixel models (3 channels, or 3 * p * p for blocks of p * p pixels), not greyscale or "
-            "latent ones."
+            f"{what}, and its autoencoder has latents of {latent.channels}; mincurate reads models "
+            "that make images from noise alone, not those that fill in or enlarge."
+        )
+    patch = round((channels / denoiser.bands) ** 0.5)
+    if latent is None and (
+        denoiser.bands * patch * patch != channels or out not in (channels, 2 * channels)
+    ):
+        raise UserError(
+            f"{what}; mincurate reads RGB pixel models (3 channels, or 3 * p * p for blocks of "
+            "p * p pixels), not greyscale ones, and latent ones in a pipeline with their "
+            "autoencoder (vae or vqvae)."
         )
 
 
-def _image_size(unet: "UNet2DModel", name: str, bands: int) -> int:
-    """The side of the images in pixels; what ``sample_size`` counts may be blocks of pixels."""
+def _check_width(denoiser: Denoiser) -> None:
+    """Raise `UserError` where a text encoder and a network do not fit together."""
+    width, told = denoiser.unet.config.get("cross_attention_dim"), denoiser.prompts
+    if told is not None and told.embeddings.shape[2] != width:
+        raise UserError(
+            f"The network of {denoiser.name} takes prompts of width {width}, and its text encoder "
+            f"gives {told.embeddings.shape[2]}: the pipeline is put together of other parts."
+        )
+
+
+def _image_size(denoiser: Denoiser, latent: "Autoencoder | None") -> int:
+    """The side of the images in pixels; ``sample_size`` counts latents, or blocks of pixels."""
+    unet, name = denoiser.unet, denoiser.name
     size = unet.config.sample_size
     sides = list(size) if isinstance(size, list | tuple) else [size]
     if not all(isinstance(side, int) and side > 0 for side in sides) or len(sides) not in (1, 2):
@@ -205,14 +226,14 @@ def _image_size(unet: "UNet2DModel", name: str, bands: int) -> int:
             f"The model {name} is for rectangular images ({sides[1]} x {sides[0]}); mincurate "
             "reads models for square ones."
         )
-    halvings = len(unet.config.down_block_types) - 1
-    if sides[0] % 2**halvings:
+    multiple = denoiser.halves.multiple
+    if sides[0] % multiple:
+        levels = len(unet.config.down_block_types)
         raise UserError(
             f"The model {name} cannot work at its own size: sample_size {sides[0]} is not "
-            f"divisible by {2**halvings}, and its {halvings + 1} levels halve it {halvings} times."
+            f"divisible by {multiple}, and its {levels} levels halve it {levels - 1} times."
         )
-    patch: int = round((unet.config.in_channels / bands) ** 0.5)
-    return sides[0] * patch
+    return int(sides[0]) * (denoiser.patch if latent is None else latent.factor)
 
 
 def _read_schedule(parts: ModelFolder, name: str) -> tuple[Tensor, str]:
@@ -282,9 +303,11 @@ def _try_out(denoiser: Denoiser) -> None:
 
     A large network is tried out on a part of an image: a whole one takes a CPU half a minute.
     """
-    multiple = denoiser.patch * 2 ** (len(denoiser.unet.config.down_block_types) - 1)
-    side = min(denoiser.image_size, -(-TRIED // multiple) * multiple)
-    x = torch.zeros(1, denoiser.bands, side, side, device=denoiser.device)
+    multiple = denoiser.patch * denoiser.halves.multiple
+    channels, whole_side, _ = denoiser.space.shape
+    side = min(whole_side, -(-TRIED // multiple) * multiple)
+    what = "pixels" if denoiser.autoencoder is None else "latents"
+    x = torch.zeros(1, channels, side, side, device=denoiser.device)
     timesteps = torch.tensor([len(denoiser.alphas_cumprod) // 2], device=denoiser.device)
     try:
         with torch.inference_mode():
@@ -293,13 +316,12 @@ def _try_out(denoiser: Denoiser) -> None:
     except Exception as error:  # a strange network may raise anything
         if out_of_memory(error):
             raise UserError(
-                f"The model {denoiser.name} needs more memory for one image of {side} x {side} "
-                f"pixels than {denoiser.device} has."
+                f"The model {denoiser.name} needs more memory for {side} x {side} {what} than "
+                f"{denoiser.device} has."
             ) from error
-        blocks = ", ".join(sorted({*denoiser.unet.config.down_block_types}))
         raise UserError(
-            f"The model {denoiser.name} does not run on an image of {side} x {side} pixels "
-            f"(blocks {blocks}): {reason(error)}"
+            f"The model {denoiser.name} does not run on {side} x {side} {what}{_blocks(denoiser)}: "
+            f"{reason(error)}"
         ) from error
     if whole.shape != x.shape or not bool(torch.isfinite(whole).all()):
         raise UserError(
@@ -307,5 +329,10 @@ def _try_out(denoiser: Denoiser) -> None:
             "diverged; take an earlier checkpoint."
         )
     if not torch.allclose(whole, halves, rtol=1e-3, atol=1e-3 * float(whole.abs().max())):
-        blocks = ", ".join(sorted({*denoiser.unet.config.down_block_types}))
-        raise UserError(f"The model {denoiser.name} has blocks of unknown kinds ({blocks}).")
+        raise UserError(f"The model {denoiser.name} has unknown parts{_blocks(denoiser)}.")
+
+
+def _blocks(denoiser: Denoiser) -> str:
+    """The kinds of blocks of a network, for messages."""
+    kinds = denoiser.unet.config.get("down_block_types")
+    return f" (blocks {', '.join(sorted(set(kinds)))})" if kinds else ""

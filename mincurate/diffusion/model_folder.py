@@ -8,14 +8,32 @@ from typing import Any
 from mincurate.errors import UserError
 
 CONFIG, SCHEDULE, INDEX = "config.json", "scheduler_config.json", "model_index.json"
-JSON_FILES = [INDEX, CONFIG, SCHEDULE, f"unet/{CONFIG}", f"scheduler/{SCHEDULE}"]
+NETWORK_FOLDERS = ("unet", "transformer")
+AUTOENCODER_FOLDERS = ("vae", "vqvae", "movq")
+TEXT_FOLDERS = ("text_encoder", "tokenizer")
+JSON_FILES = [
+    *(INDEX, CONFIG, SCHEDULE, f"scheduler/{SCHEDULE}"),
+    *(f"{folder}/{CONFIG}" for folder in (*NETWORK_FOLDERS, *AUTOENCODER_FOLDERS, *TEXT_FOLDERS)),
+]
 WEIGHTS = "diffusion_pytorch_model"
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".pkl", ".bin", ".safetensors")
 """Single files in which other programs keep weights."""
 READS = (
-    "mincurate reads pixel models, unconditional or class-conditional: diffusers UNet2DModel and "
-    "ADM's .pt files"
+    "mincurate reads pixel models (diffusers UNet2DModel, ADM's .pt files) and latent models (an "
+    "autoencoder with a UNet2DModel, DiT, Stable Diffusion 1 and 2)"
 )
+UNETS = ("UNet2DModel", "PixelBlockUNet")
+TEXT_UNET = "UNet2DConditionModel"
+DIT = "DiTTransformer2DModel"
+KINDS = {TEXT_UNET: "Stable Diffusion UNet", DIT: "DiT", "PixelBlockUNet": "UNet2DModel"}
+"""What the networks are called besides their class."""
+FURTHER = (
+    *("addition_embed_type", "encoder_hid_dim_type", "class_embed_type", "num_class_embeds"),
+    *("time_cond_proj_dim", "time_embedding_act_fn"),
+)
+"""What a `UNet2DConditionModel` may take beside a prompt in CLIP's embedding."""
+IGNORED = ("safety_checker", "feature_extractor", "image_encoder", "scheduler")
+"""Parts of a pipeline that decide no image, and the noise schedule."""
 
 
 @dataclass(frozen=True)
@@ -24,43 +42,60 @@ class ModelFolder:
 
     Attributes:
         root: folder of the pipeline, or of a bare network.
-        unet: folder with the network's config and weights.
+        network: folder with the network's config and weights.
+        kind: class of the network.
         schedule: file with the noise schedule; ``None`` for a bare network.
+        autoencoder: folder of the autoencoder; ``None`` for a pixel model.
     """
 
     root: Path
-    unet: Path
+    network: Path
+    kind: str
     schedule: Path | None
+    autoencoder: Path | None
 
 
 def examine(folder: Path, name: str) -> ModelFolder:
-    """Find the network and the noise schedule of a pipeline or a bare network.
+    """Find the network, the noise schedule and the autoencoder of a pipeline or a bare network.
 
     Args:
-        folder: a pipeline, its ``unet`` folder, or a bare network.
+        folder: a pipeline, the folder of its network, or a bare network.
         name: of the model, for messages.
 
     Raises:
         UserError: it is no model, or one of another kind.
     """
     root = folder.parent if _is_part(folder) else folder
-    _check_components(root, name)
-    unet = root / "unet" if folder is root and (root / "unet").is_dir() else folder
-    if not (unet / CONFIG).is_file():
+    network = next((p for n in NETWORK_FOLDERS if (p := root / n).is_dir()), root)
+    network = folder if folder is not root else network
+    if not (network / CONFIG).is_file():
         raise UserError(_not_a_model(folder, name))
-    kind = read_json(unet / CONFIG, name).get("_class_name", "UNet2DModel")
-    if kind not in ("UNet2DModel", "PixelBlockUNet"):
-        raise UserError(f"The model {name} is of the class {kind}; {READS}.")
+    kind, autoencoder = _kind_of(network, name), autoencoder_in(root)
+    _check_kind(root, network, kind, name)
     if (root / "scheduler" / SCHEDULE).is_file():
-        return ModelFolder(root, unet, root / "scheduler" / SCHEDULE)
-    if (unet / SCHEDULE).is_file():
-        return ModelFolder(root, unet, unet / SCHEDULE)
-    if unet != root or (root / "scheduler").is_dir():
+        return ModelFolder(root, network, kind, root / "scheduler" / SCHEDULE, autoencoder)
+    if (network / SCHEDULE).is_file():
+        return ModelFolder(root, network, kind, network / SCHEDULE, autoencoder)
+    if network != root or (root / "scheduler").is_dir():
         raise UserError(
             f"The model {name} has no scheduler/{SCHEDULE}, so its noise levels are unknown: give "
-            "the folder of the finished pipeline, or copy its scheduler folder beside unet."
+            "the folder of the finished pipeline, or copy its scheduler folder beside "
+            f"{network.name}."
         )
-    return ModelFolder(root, unet, None)
+    return ModelFolder(root, network, kind, None, autoencoder)
+
+
+def _kind_of(network: Path, name: str) -> str:
+    """The class of a network; early DiT pipelines name another that holds it."""
+    config = read_json(network / CONFIG, name)
+    kind = str(config.get("_class_name", UNETS[0]))
+    is_dit = kind == "Transformer2DModel" and config.get("norm_type") == "ada_norm_zero"
+    return DIT if is_dit else kind
+
+
+def may_be_on_the_hub(model: str) -> bool:
+    """Whether a name that is no folder here can be one of a repository, ``OWNER/NAME``."""
+    return not model.startswith((".", "/", "~")) and model.count("/") <= 1
 
 
 def read_json(path: Path, name: str) -> dict[str, Any]:
@@ -78,6 +113,15 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
     return content
 
 
+def labels(root: Path, count: int, name: str) -> tuple[str, ...]:
+    """The labels of the classes, as the pipeline of a DiT names them; none without all of them."""
+    index = read_json(root / INDEX, name) if (root / INDEX).is_file() else {}
+    names = index.get("id2label")
+    if not isinstance(names, dict) or any(str(k) not in names for k in range(count)):
+        return ()
+    return tuple(str(names[str(k)]) for k in range(count))
+
+
 def variants(unet: Path) -> list[str]:
     """The variants (``fp16``, ``non_ema``) in which there are weights."""
     names = [path.name.removeprefix(WEIGHTS + ".") for path in unet.glob(f"{WEIGHTS}.*.*")]
@@ -88,29 +132,48 @@ def _is_part(folder: Path) -> bool:
     """Whether a network is part of a pipeline or checkpoint: these have the noise schedule."""
     beside = (folder.parent / name for name in (INDEX, "scheduler"))
     checkpoint = folder.parent.name.startswith("checkpoint-")
-    return folder.name in ("unet", "unet_ema") and (checkpoint or any(p.exists() for p in beside))
+    within = folder.name in (*NETWORK_FOLDERS, "unet_ema")
+    return within and (checkpoint or any(p.exists() for p in beside))
 
 
-def _check_components(root: Path, name: str) -> None:
-    """Raise `UserError` for a pipeline of more than a network and a noise schedule."""
+def _check_kind(root: Path, network: Path, kind: str, name: str) -> None:
+    """Raise `UserError` for networks that mincurate does not read, and pipelines of other parts."""
     index = read_json(root / INDEX, name) if (root / INDEX).is_file() else {}
+    pipeline = index.get("_class_name")
+    what = f"The pipeline {name} ({pipeline})" if pipeline else f"The model {name}"
+    if kind not in (*UNETS, TEXT_UNET, DIT):
+        raise UserError(f"{what} has a network of the class {kind}; {READS}.")
     listed = {key: value[-1] for key, value in index.items() if isinstance(value, list) and value}
-    parts = {key: kind for key, kind in listed.items() if isinstance(kind, str)}
-    parts |= {p.parent.name: "" for p in root.glob(f"*/{CONFIG}") if p.parent.name not in parts}
-    latent = [k for k, kind in parts.items() if _like(k + kind, "vae", "vq", "autoencoder")]
-    text = [k for k, kind in parts.items() if _like(k + kind, "text_encoder", "tokenizer")]
-    what = f"The pipeline {name} ({index.get('_class_name', 'without an index')})"
-    if latent:
-        raise UserError(f"{what} works on the latents of an autoencoder ({latent[0]}); {READS}.")
-    if text:
-        raise UserError(f"{what} takes text ({text[0]}); {READS}.")
-    others = sorted(set(parts) - {"unet", "scheduler"}) if index else []
+    parts = {key: part for key, part in listed.items() if isinstance(part, str)}
+    if not index:
+        beside = (path.parent.name for path in root.glob(f"*/{CONFIG}"))
+        parts = {key: "" for key in beside if key.startswith(TEXT_FOLDERS)}
+    usable = {network.name, "unet_ema", *AUTOENCODER_FOLDERS, *IGNORED}
+    others = sorted(parts.keys() - usable - set(TEXT_FOLDERS if kind == TEXT_UNET else ()))
     if others:
         raise UserError(f"{what} needs its part {others[0]}; {READS}.")
+    encoder = parts.get(TEXT_FOLDERS[0], "")
+    if encoder not in ("", "CLIPTextModel"):
+        raise UserError(f"{what} has a text encoder of the class {encoder}; {READS}.")
+    config = read_json(network / CONFIG, name)
+    further = [key for key in FURTHER if config.get(key) is not None]
+    if kind == TEXT_UNET and further:
+        raise UserError(f"{what} takes more than a prompt ({further[0]} in its {CONFIG}); {READS}.")
+    if kind in (TEXT_UNET, DIT) and not autoencoder_in(root):
+        raise UserError(
+            f"{what} has a network of the class {kind} without an autoencoder: give the folder of "
+            f"a whole pipeline; {READS}."
+        )
+    if kind == TEXT_UNET and not all((root / part).is_dir() for part in TEXT_FOLDERS):
+        raise UserError(
+            f"{what} has a network of the class {kind} without a text encoder and its tokenizer: "
+            f"give the folder of a whole pipeline; {READS}."
+        )
 
 
-def _like(text: str, *words: str) -> bool:
-    return any(word in text.lower() for word in words)
+def autoencoder_in(root: Path) -> Path | None:
+    """The folder of a pipeline's autoencoder."""
+    return next((p for n in AUTOENCODER_FOLDERS if ((p := root / n) / CONFIG).is_file()), None)
 
 
 def _not_a_model(folder: Path, name: str) -> str:

@@ -1,6 +1,8 @@
 """The denoiser of a run: trained on its images now or before, or given by the user."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from mincurate.compute.ray_map import Cluster
 from mincurate.diffusion import train_denoiser
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
+from mincurate.diffusion.prompts import Wording
 from mincurate.errors import UserError
 from mincurate.images import collection as collections
 from mincurate.images.collection import Collection
@@ -21,6 +24,8 @@ SIGMA_PER_PIXEL = 0.005
 """Default noise level per pixel of the image's side: 0.16 at 32 px.
 
 Compared with other levels in ``benchmarks/detection.py --sigmas`` and ``benchmarks/tried.py``."""
+PIXEL_STD = 0.5
+"""Standard deviation of pixels in [-1, 1], about; that of latents is about 1."""
 
 
 def trained_model(
@@ -67,6 +72,38 @@ def check_bands(denoiser: Denoiser, collection: Collection) -> None:
         )
 
 
+def default_sigma(image_size: int, per_pixel: float, denoiser: Denoiser | None = None) -> float:
+    """The noise level of a score, where none is given.
+
+    Latents get the level at which noise is as strong beside them as it is beside pixels, in images
+    of as many pixels a side as there are latents. The level for pixels comes to the same beside the
+    mean of as many pixels as a latent stands for.
+
+    Args:
+        image_size: in pixels.
+        per_pixel: noise level of a pixel model, per pixel of the side.
+        denoiser: the model; a pixel model when absent.
+    """
+    if denoiser is None or denoiser.autoencoder is None:
+        return per_pixel * image_size
+    return per_pixel * image_size / denoiser.autoencoder.factor / PIXEL_STD
+
+
+def recorded(record: Mapping[str, Any], device: str) -> Denoiser:
+    """The model of a `model_record`, with the prompts that it had.
+
+    Raises:
+        UserError: it is not there any more.
+    """
+    return load_denoiser(str(record["name"]), device, wording(record))
+
+
+def wording(record: Mapping[str, Any]) -> Wording | None:
+    """The prompts in a `model_record`; ``None`` for a model that takes no text."""
+    prompts = record.get("prompts")
+    return Wording(prompts["prompt"], tuple(prompts["labels"])) if prompts else None
+
+
 def place(model: str) -> str:
     """The folder or hub name of a model: ``model`` itself, or the model of the run it names.
 
@@ -90,13 +127,18 @@ def choose_size(collection: Collection, device: str) -> int:
     return min(limit, max(16, -(-collection.usual_side() // 8) * 8))
 
 
-def images_per_step(device: str, *, all_levels: bool = False) -> int:
+def images_per_step(device: str, *, all_levels: bool = False, latent: bool = False) -> int:
     """Batch size of a training: small on a CPU, on a GPU as large as costs no more time.
 
     Larger for all noise levels, where gradients are noisier.
+
+    Args:
+        latent: the images are latents of 32 x 32 and the like, which cost more.
     """
     if device.startswith("cuda"):
         return 64
+    if latent:
+        return 16
     return 32 if all_levels else train_denoiser.Training.batch_size
 
 
@@ -109,6 +151,8 @@ def model_record(denoiser: Denoiser, *, trained_here: bool) -> dict[str, Any]:
         "image_size": denoiser.image_size,
         "prediction_type": denoiser.prediction_type,
         "num_classes": denoiser.num_classes,
+        "autoencoder": denoiser.autoencoder and denoiser.autoencoder.kind,
+        "prompts": denoiser.wording and asdict(denoiser.wording),
         "parameters": sum(p.numel() for p in denoiser.unet.parameters()),
         "trained_here": trained_here,
         "trained_images": training.get("images_seen"),
@@ -118,7 +162,9 @@ def model_record(denoiser: Denoiser, *, trained_here: bool) -> dict[str, Any]:
     }
 
 
-def training_words(plan: train_denoiser.Training, images: int, device: str) -> str:
+def training_words(
+    plan: train_denoiser.Training, images: int, device: str, *, latent: bool = False
+) -> str:
     """The line before a training: noise levels, size and budget."""
     levels = (
         f"on noise levels {plan.sigmas[0]:.2g} to {plan.sigmas[1]:.2g}"
@@ -126,9 +172,10 @@ def training_words(plan: train_denoiser.Training, images: int, device: str) -> s
         else "on all noise levels"
     )
     time = budget(plan.minutes, plan.steps, "--train-minutes")
+    what = "the latents of " if latent else ""
     return (
-        f"Training the denoiser {levels} on {images:,} images at {plan.image_size} px on {device}: "
-        f"{time}. Ctrl-C keeps the progress."
+        f"Training the denoiser {levels} on {what}{images:,} images at {plan.image_size} px on "
+        f"{device}: {time}. Ctrl-C keeps the progress."
     )
 
 

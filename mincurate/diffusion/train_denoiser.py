@@ -9,10 +9,10 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,20 +23,18 @@ from mincurate.compute import ray_train
 from mincurate.compute.device import reduced_precision
 from mincurate.compute.ray_map import Cluster
 from mincurate.compute.ray_train import ALONE, Team
-from mincurate.diffusion import conditions, denoiser
-from mincurate.diffusion.channels_last import channels_last
+from mincurate.diffusion import conditions, lora, new_network
+from mincurate.diffusion.autoencoder import Autoencoder
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.denoising_loss import denoising_loss
+from mincurate.diffusion.draws import Draws
 from mincurate.diffusion.load import load_denoiser
-from mincurate.diffusion.noise_levels import level_weights
+from mincurate.diffusion.noise_levels import LATENT_SCALE, level_weights
 from mincurate.diffusion.training_loop import GradientLimit, Trainer
 from mincurate.diffusion.training_plan import Training
 from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs.atomic_files import write_atomically
-
-if TYPE_CHECKING:
-    from diffusers import UNet2DModel
 
 RECORD = "mincurate.json"
 HELD_OUT_BATCH = 64
@@ -50,36 +48,15 @@ LABELS_DROPPED = 0.1
 distribution of all images, too (Ho and Salimans, "Classifier-Free Diffusion Guidance", 2021)."""
 
 
-def new_unet(
-    image_size: int,
-    channels: tuple[int, ...],
-    bands: int = 3,
-    num_class_embeds: int | None = None,
-) -> "UNet2DModel":
-    """A small UNet on 2 x 2 pixel blocks: at 32 px it trains 1.5 times as fast as one on pixels."""
-    from diffusers import UNet2DModel
-
-    return UNet2DModel(
-        sample_size=image_size // 2,
-        in_channels=4 * bands,
-        out_channels=4 * bands,
-        block_out_channels=channels,
-        layers_per_block=1,
-        down_block_types=("DownBlock2D",) * len(channels),
-        up_block_types=("UpBlock2D",) * len(channels),
-        norm_num_groups=32,
-        add_attention=False,
-        num_class_embeds=num_class_embeds,
-    )
-
-
 def train(
-    images: NDArray[np.uint8],
+    images: NDArray[np.uint8] | NDArray[np.float16],
     folder: Path,
     training: Training,
     *,
     start: Denoiser | None = None,
+    autoencoder: Autoencoder | None = None,
     classes: NDArray[np.int64] | None = None,
+    weights: NDArray[np.float64] | None = None,
     device: str = "cpu",
     cluster: Cluster | None = None,
     reporter: Reporter = SILENT,
@@ -87,10 +64,13 @@ def train(
     """Train on ``images`` and save a diffusers pipeline in ``folder``; go on with what is there.
 
     Args:
-        images: ``(N, C, S, S)`` uint8 of the training's bands and size; may be memory-mapped.
+        images: ``(N, C, S, S)`` uint8 of the training's bands and size, or their latents
+            ``(N, C, h, w)`` float16; may be memory-mapped.
         folder: where the checkpoint and the finished pipeline go.
         start: a model to go on from; a new one is made when absent.
+        autoencoder: that gives these latents; ``None`` for pixels.
         classes: ``(N,)``, of the images, for a class-conditional model; -1 where one has none.
+        weights: ``(N,)``, how often images are drawn; all equally often when absent.
         cluster: where workers train together; this process alone when absent. The weights are the
             same but for rounding. All of its nodes must see ``folder`` under the same path.
 
@@ -108,14 +88,28 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     if cluster is None:
         trainer = DenoiserTrainer(
-            images, folder, training, start, device, reporter, classes=classes
+            images,
+            folder,
+            training,
+            start,
+            device,
+            reporter,
+            classes=classes,
+            weights=weights,
+            autoencoder=autoencoder,
         )
         trainer.run()
     else:
         origin = start and start.copy_on("cpu")
         ray_train.on_ray(
             partial(
-                _work, folder=folder.resolve(), training=training, start=origin, classes=classes
+                _work,
+                folder=folder.resolve(),
+                training=training,
+                start=origin,
+                classes=classes,
+                weights=weights,
+                autoencoder=autoencoder and autoencoder.copy_on("cpu"),
             ),
             images,
             folder,
@@ -136,11 +130,16 @@ def _work(
     training: Training,
     start: Denoiser | None,
     classes: NDArray[np.int64] | None,
+    weights: NDArray[np.float64] | None,
+    autoencoder: Autoencoder | None,
 ) -> None:
     """Train as one of a team."""
     if not team.agree(lambda: finished(folder)):  # a worker may die when all is done
         origin = start and start.copy_on(device)
-        trainer = DenoiserTrainer(images, folder, training, origin, device, reporter, team, classes)
+        decoder = autoencoder and autoencoder.copy_on(device)
+        trainer = DenoiserTrainer(
+            images, folder, training, origin, device, reporter, team, classes, weights, decoder
+        )
         trainer.run()
 
 
@@ -162,7 +161,7 @@ class DenoiserTrainer(Trainer):
 
     def __init__(
         self,
-        images: NDArray[np.uint8],
+        images: NDArray[np.uint8] | NDArray[np.float16],
         folder: Path,
         training: Training,
         start: Denoiser | None,
@@ -170,21 +169,30 @@ class DenoiserTrainer(Trainer):
         reporter: Reporter,
         team: Team = ALONE,
         classes: NDArray[np.int64] | None = None,
+        weights: NDArray[np.float64] | None = None,
+        autoencoder: Autoencoder | None = None,
     ) -> None:
         super().__init__(images, folder, torch.device(device), training, team, reporter)
-        self.start, self.classes = start, classes
+        self.start, self.classes, self.autoencoder = start, classes, autoencoder
         self.dtype = reduced_precision(device)
-        self.denoiser = _network(training, start, device)
+        self.denoiser = self._network()
         self.optimizer = self._new_optimizer()
-        self.average = _copy(self.denoiser.unet.state_dict())
+        self.average = _copy(self._weights())
         self.limit, self.rate = GradientLimit(), training.learning_rate
         self.curve: list[tuple[int, float, float]] = []
         self.best: tuple[float, dict[str, Tensor]] = (math.inf, _copy(self.average))
-        held_out = min(256, len(images) // 20)
-        order = np.random.default_rng(training.seed).permutation(len(images))
-        self.train_index = order[held_out:]
-        self.held_out = order[:held_out] if held_out else order[: min(64, len(order))]
-        self.level_weights = level_weights(self.denoiser.sigmas.cpu(), training.sigmas)
+        scale = LATENT_SCALE if autoencoder is not None else 1.0
+        levels = level_weights(self.denoiser.sigmas.cpu(), training.sigmas, scale)
+        self.draws = Draws(len(images), training.seed, levels, weights)
+
+    def _network(self) -> Denoiser:
+        return new_network.begin(self.training, self.start, self.device, self.autoencoder)
+
+    def batch(self, index: NDArray[np.int64]) -> Tensor:
+        """Samples ``index`` on the device: images in [-1, 1], or latents."""
+        if self.autoencoder is None:
+            return super().batch(index)
+        return torch.from_numpy(self.images[index].astype(np.float32)).to(self.device)
 
     def update(self, step: int) -> float:
         """One step of AdamW under warm-up and cosine, and of the running average."""
@@ -195,62 +203,66 @@ class DenoiserTrainer(Trainer):
             cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
             group["lr"] = self.rate * warm_up * cosine
         size, rows = self.training.batch_size, self.team.rows()
-        picks = torch.randint(len(self.train_index), (size,), generator=generator)
-        index = self.train_index[picks.numpy()][rows]
+        index = self.draws.images(size, generator)[rows]
         x0 = self.batch(index)
         flip = (torch.rand(size, 1, 1, 1, generator=generator) < 0.5)[rows].to(self.device)
         if self.training.sigmas is not None:
             x0 = torch.where(flip, x0.flip(3), x0)
-        timesteps, eps = (drawn[rows] for drawn in self._draw(x0.shape[1:], generator, size))
+        timesteps, eps = (drawn[rows] for drawn in self.draws.noise(x0.shape[1:], generator, size))
 
         classes = self._classes(index)
         if classes is not None and self.denoiser.null_class is not None:
             dropped = (torch.rand(size, generator=generator) < LABELS_DROPPED)[rows]
             classes = classes.masked_fill(dropped, conditions.NULL)
+        others = self._others(size, generator)
 
         def loss(part: slice) -> Tensor:
             share = len(x0[part]) / size
-            return self._loss(x0, timesteps, eps, classes, part) * share
+            other = None if others is None else others[rows][part]
+            return self._loss(x0, timesteps, eps, classes, part, other) * share
 
-        parameters = list(self.denoiser.unet.parameters())
+        parameters = self._parameters()
         value = self.team.add_up(self.parts.backward(loss, len(x0), parameters), parameters)
         self.limit.clip(parameters)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         decay = min(0.999, (step + 1) / (step + 10))
         with torch.no_grad():
-            weights = self.denoiser.unet.state_dict()
+            weights = self._weights()
             torch._foreach_lerp_(list(self.average.values()), list(weights.values()), 1 - decay)
         return value
-
-    def _draw(
-        self, shape: torch.Size, generator: torch.Generator, size: int
-    ) -> tuple[Tensor, Tensor]:
-        """Timesteps ``(size,)`` and noise ``(size, *shape)`` of a batch."""
-        timesteps = torch.multinomial(
-            self.level_weights, size, replacement=True, generator=generator
-        )
-        return timesteps, torch.randn((size, *shape), generator=generator)
 
     def _classes(self, index: NDArray[np.int64]) -> Tensor | None:
         """The classes of images ``index``, if the model is conditional on them."""
         return None if self.classes is None else torch.from_numpy(self.classes[index])
 
+    def _others(self, size: int, generator: torch.Generator) -> Tensor | None:
+        """Classes drawn evenly for the class-balancing loss, ``(size,)``, if it is on."""
+        if self.classes is None or not self.training.class_balancing:
+            return None
+        return torch.randint(self.denoiser.num_classes, (size,), generator=generator)
+
     def _loss(
-        self, x0: Tensor, timesteps: Tensor, eps: Tensor, classes: Tensor | None, rows: slice
+        self,
+        x0: Tensor,
+        timesteps: Tensor,
+        eps: Tensor,
+        classes: Tensor | None,
+        rows: slice,
+        others: Tensor | None = None,
     ) -> Tensor:
-        """Mean loss of the rows of a batch."""
+        """Mean loss of the rows of a batch; ``others`` are of these rows alone."""
         model = self.denoiser if classes is None else self.denoiser.under(classes[rows])
         timesteps, eps = timesteps[rows].to(self.device), eps[rows].to(self.device)
-        return denoising_loss(model, x0[rows], timesteps, eps, self.dtype)
+        return denoising_loss(model, x0[rows], timesteps, eps, self.dtype, others)
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
         """Steps of a network that is thrown away."""
         own = self.denoiser, self.optimizer, self.average, self.limit
-        self.denoiser = _network(self.training, self.start, self.device)
+        self.denoiser = self._network()
         self.optimizer = self._new_optimizer()
-        self.average = _copy(self.denoiser.unet.state_dict())
+        self.average = _copy(self._weights())
         self.limit = GradientLimit()
         yield
         self.denoiser, self.optimizer, self.average, self.limit = own
@@ -268,20 +280,20 @@ class DenoiserTrainer(Trainer):
 
     @torch.no_grad()
     def _held_out_error(self) -> float:
-        current = _copy(self.denoiser.unet.state_dict())
-        self.denoiser.unet.load_state_dict(self.average)
+        current = _copy(self._weights())
+        self._load(self.average)
         generator = self.generator(-1)
-        error = 0.0
+        held_out, error = self.draws.held_out, 0.0
         try:
-            for start in range(0, len(self.held_out), HELD_OUT_BATCH):
-                index = self.held_out[start : start + HELD_OUT_BATCH]
+            for start in range(0, len(held_out), HELD_OUT_BATCH):
+                index = held_out[start : start + HELD_OUT_BATCH]
                 x0 = self.batch(index)
-                drawn = self._draw(x0.shape[1:], generator, len(index))
+                drawn = self.draws.noise(x0.shape[1:], generator, len(index))
                 loss = partial(self._loss, x0, *drawn, self._classes(index))
                 error += sum(self.parts.each(partial(_total, loss, x0), len(x0)))
         finally:
-            self.denoiser.unet.load_state_dict(current)
-        return error / len(self.held_out)
+            self._load(current)
+        return error / len(held_out)
 
     def _go_back(self, error: float) -> None:
         """Go on from the best weights at half the rate, after the training ran away."""
@@ -290,21 +302,31 @@ class DenoiserTrainer(Trainer):
             "going on from its best weights with half the learning rate."
         )
         self.rate /= 2
-        self.denoiser.unet.load_state_dict(self.best[1])
+        self._load(self.best[1])
         self.average = _copy(self.best[1])
         self.optimizer = self._new_optimizer()
         self.running_loss, self.limit = math.nan, GradientLimit()
 
     def _new_optimizer(self) -> torch.optim.AdamW:
-        weights = self.denoiser.unet.parameters()
-        return torch.optim.AdamW(
-            weights, lr=self.training.learning_rate, betas=(0.9, 0.99), fused=True
-        )
+        rate = self.training.learning_rate
+        return torch.optim.AdamW(self._parameters(), lr=rate, betas=(0.9, 0.99), fused=True)
+
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        """What is trained: all weights, or those of adapters."""
+        return [weight for weight in self.denoiser.unet.parameters() if weight.requires_grad]
+
+    def _weights(self) -> dict[str, Tensor]:
+        """The same by name, without gradients."""
+        weights = self.denoiser.unet.named_parameters()
+        return {name: weight.detach() for name, weight in weights if weight.requires_grad}
+
+    def _load(self, weights: Mapping[str, Tensor]) -> None:
+        self.denoiser.unet.load_state_dict(weights, strict=False)
 
     def state(self) -> dict[str, Any]:
         """Weights, their average, the best of them, the optimiser and the curve."""
         return {
-            "unet": self.denoiser.unet.state_dict(),
+            "unet": self._weights(),
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
             "best_error": self.best[0],
@@ -316,7 +338,7 @@ class DenoiserTrainer(Trainer):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up a `state`."""
-        self.denoiser.unet.load_state_dict(state["unet"])
+        self._load(state["unet"])
         self.average, self.best = state["average"], (state["best_error"], state["best"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.rate, self.limit.usual = state["rate"], state["usual_norm"]
@@ -331,60 +353,23 @@ class DenoiserTrainer(Trainer):
 
     def save(self) -> None:
         """Write the best weights as a pipeline, and the record of the training."""
-        self.denoiser.unet.load_state_dict(self.best[1])
-        self.denoiser.save(self.folder)
+        self._load(self.best[1])
+        model = self.denoiser
+        if self.training.lora:
+            model = replace(model, unet=lora.merged(model.unet))
+        model.save(self.folder)
         about = {
             "training": asdict(self.training),
             "trained_sigmas": self.training.sigmas,
             "steps": self.step,
             "images_seen": self.step * self.training.batch_size,
-            "training_images": len(self.train_index),
+            "training_images": len(self.draws.train_index),
             "minutes": self.seconds / 60,
             "threads": self.threads.chosen,
             "curve": self.curve,
             "best_held_out": self.best[0],
         }
         write_atomically(self.folder / RECORD, json.dumps(about, indent=1).encode())
-
-
-def untrained(training: Training, device: str = "cpu") -> Denoiser:
-    """The model that a training begins with."""
-    model = _network(training, None, device)
-    model.unet.eval().requires_grad_(False)
-    return model
-
-
-def _network(training: Training, start: Denoiser | None, device: str | torch.device) -> Denoiser:
-    """A fresh network, or a copy of ``start`` that can be trained."""
-    if start is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(training.seed)
-            names = training.class_names
-            with_none = len(names) + 1 if names else None
-            unet = new_unet(training.image_size, training.channels, training.bands, with_none)
-        schedule, kind = denoiser.linear_alphas_cumprod(), "epsilon"
-    else:
-        unet = type(start.unet).from_config(start.unet.config)
-        unet.load_state_dict(start.unet.state_dict())
-        schedule, kind = start.alphas_cumprod, start.prediction_type
-    if training.sigmas is None and (start is None or start.trained_sigmas is not None):
-        # At the highest noise v is the image itself, and epsilon all but the input: an error of one
-        # in a hundred in epsilon is then an image of the wrong colour (measured, Fréchet distance
-        # of digits after 700 steps: 0.147 with v, 0.422 with epsilon). A model that knew the low
-        # levels alone, where the two are all but the same, goes over to v.
-        kind = "v_prediction"
-    unet = channels_last(unet.train().requires_grad_(True).to(device))
-    null_class = len(training.class_names) or None if start is None else start.null_class
-    return Denoiser(
-        unet,
-        schedule,
-        kind,
-        "in training",
-        training.image_size,
-        class_names=training.class_names,
-        null_class=null_class,
-        bands=training.bands,
-    )
 
 
 def _total(loss: Callable[[slice], Tensor], x0: Tensor, rows: slice) -> float:

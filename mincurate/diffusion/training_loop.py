@@ -97,7 +97,7 @@ class Trainer(ABC):
     """One training, in this process, alone or as one of a team.
 
     Args:
-        images: ``(N, 3, S, S)`` uint8 RGB; may be memory-mapped.
+        images: ``(N, 3, S, S)`` uint8 RGB, or latents; may be memory-mapped.
         folder: where the checkpoint and the trained weights go.
 
     Attributes:
@@ -117,7 +117,7 @@ class Trainer(ABC):
 
     def __init__(
         self,
-        images: NDArray[np.uint8],
+        images: NDArray[Any],
         folder: Path,
         device: torch.device,
         training: Plan,

@@ -9,6 +9,11 @@ SCORING_LEVELS = (0.6, 9.0)
 Measured against narrower ranges and all levels by ``benchmarks/tried.py``, and against all levels
 for the same minutes by ``benchmarks/detection.py --all-levels``."""
 
+FINE_TUNING_RATE = 1e-4
+"""Learning rate for all weights of a model that was trained elsewhere, as DDPM was trained."""
+ADAPTER_RATE = 1e-3
+"""Learning rate for adapters, which begin at no change: some ten times that of all weights."""
+
 
 def around(sigma: float) -> tuple[float, float]:
     """The noise levels to train for scoring at ``sigma``."""
@@ -33,6 +38,10 @@ class Training:
         seed: random seed.
         class_names: labels that a class-conditional model learns; none for an unconditional one.
         bands: channels of the images; whoever names the images has named them, too.
+        tail_weight: an image of a label with n images is drawn with a weight of
+            ``n ** -tail_weight``: 0 as they come, 1 every label equally often.
+        lora: rank of the adapters that a given model is trained by; ``None`` trains its weights.
+        class_balancing: of a class-conditional model: see `denoising_loss.class_balancing`.
     """
 
     image_size: int
@@ -45,6 +54,9 @@ class Training:
     seed: int = 0
     class_names: tuple[str, ...] = field(default=(), repr=False)
     bands: int = field(default=3, repr=False)
+    tail_weight: float = field(default=0.0, repr=False)
+    lora: int | None = field(default=None, repr=False)
+    class_balancing: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         # The plan's text is part of a folder's name: 10 minutes must be the plan of 10.0.

@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 
 from mincurate.compute.device import choose_precision
+from mincurate.diffusion import models
 from mincurate.diffusion.denoiser import Denoiser
-from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.evaluation.metrics import Vectors
 from mincurate.generation import generate, labels, samplers
@@ -128,7 +128,7 @@ def _model_of(generation: Run, device: str) -> Denoiser:
     """The model that generated."""
     recorded = generation.record["model"]
     try:
-        model = load_denoiser(str(recorded["name"]), device)
+        model = models.recorded(recorded, device)
     except UserError as error:
         raise UserError(f"The model of run {generation.key} is gone: {error}") from error
     if model.content_hash() != recorded["hash"]:

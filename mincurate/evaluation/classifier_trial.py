@@ -149,7 +149,7 @@ def _outcome(
     stacked = np.stack(list(single.values())).astype(np.float64)
     recall = np.stack([stacked[:, :, labels == k].mean((1, 2)) for k in range(len(rare))], axis=1)
     return Outcome(
-        student.name, list(single), recall, _resample(stacked, labels, len(rare)), rare, weight
+        student.name, list(single), recall, resample(stacked, labels, len(rare)), rare, weight
     )
 
 
@@ -187,7 +187,7 @@ def best_weight(
     return best(np.ones_like(half)), honest
 
 
-def _resample(
+def resample(
     correct: NDArray[np.float64], labels: NDArray[np.int64], num_labels: int
 ) -> NDArray[np.float64]:
     """Recall ``(RESAMPLES, arms, labels)`` of hits ``(arms, seeds, N)``: bootstrap over seeds and,

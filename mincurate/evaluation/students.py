@@ -37,9 +37,9 @@ def linear(shape: torch.Size, labels: int) -> nn.Module:
 
 def small_network(shape: torch.Size, labels: int) -> nn.Module:
     """Logits of images ``(N, C, H, W)`` uint8: four stages of convolutions, each of half the size
-    of the one before."""
+    of the one before. While it is trained, every image is shifted at random."""
     widths = (shape[0], 16, 32, 64, 128)
-    stages: list[nn.Module] = [_Scale()]
+    stages: list[nn.Module] = [_Shift(), _Scale()]
     for i, (before, width) in enumerate(pairwise(widths)):
         stages += [nn.Conv2d(before, width, 3, stride=1 + (i > 0), padding=1)]
         stages += [nn.GroupNorm(8, width), nn.ReLU()]
@@ -84,3 +84,29 @@ class _Scale(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return pixels.float() / 127.5 - 1
+
+
+class _Shift(nn.Module):
+    """While training, every image is moved by up to an eighth of its side each way.
+
+    Without this, whatever varies the images looks like a remedy: on digits, generated images beat
+    copies by 0.2 of the rare labels' recall, and shifted copies do as well (docs/results).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        seed = int(torch.randint(2**31, (1,)))
+        self.draw = torch.Generator().manual_seed(seed)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        n, channels, height, width = pixels.shape
+        if not self.training:
+            return pixels
+        most = (height // 8, width // 8)
+        sides = (most[1], most[1], most[0], most[0])
+        padded = F.pad(pixels.float(), sides, mode="replicate")
+        down, right = (torch.randint(2 * m + 1, (n, 1), generator=self.draw) for m in most)
+        rows = (down + torch.arange(height)).view(n, 1, height, 1)
+        columns = (right + torch.arange(width)).view(n, 1, 1, width)
+        image, channel = torch.arange(n).view(n, 1, 1, 1), torch.arange(channels).view(1, -1, 1, 1)
+        return padded[image, channel, rows, columns]

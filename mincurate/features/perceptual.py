@@ -29,6 +29,10 @@ UNET_FEATURE_SIGMA = 0.2
 0.05 and 0.1)."""
 
 
+OF_SAMPLES = ("unet", "latent")
+"""Distances of a model's samples: they need the model."""
+
+
 @dataclass(frozen=True, eq=False)
 class Perceptual:
     """A perceptual distance.
@@ -39,6 +43,7 @@ class Perceptual:
         trunk: ``(N, 3, H, W)`` in [-1, 1] to a list of feature maps ``(N, C, h, w)``.
         channel_weights: one ``(C,)`` tensor per layer, at least 0; ``None`` for all ones.
         every_band: the trunk sees all bands of an image at once, not three.
+        of_samples: the trunk sees a model's own samples, which are latents of a latent model.
     """
 
     name: str
@@ -46,6 +51,19 @@ class Perceptual:
     trunk: Callable[[Tensor], list[Tensor]]
     channel_weights: list[Tensor] | None = None
     every_band: bool = False
+    of_samples: bool = False
+
+    def sample_features(self, denoiser: Denoiser, samples: Tensor) -> list[Tensor]:
+        """`features` of the samples of a model, decoded where the distance is one of images."""
+        return self.features(samples if self.of_samples else denoiser.space.to_images(samples))
+
+    def image_maps(self, denoiser: Denoiser, images: Tensor) -> list[Tensor]:
+        """The trunk's feature maps of images, encoded where it sees latents."""
+        return self.trunk(denoiser.space.to_samples(images) if self.of_samples else images)
+
+    def between(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
+        """The distance of features, see `distance`."""
+        return distance(a, b)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Normalised, weighted features, ``(N, C, h, w)`` per layer.
@@ -65,6 +83,18 @@ class Perceptual:
         return [
             m * w.sqrt().view(1, -1, 1, 1) for m, w in zip(maps, self.channel_weights, strict=True)
         ]
+
+
+class LatentDistance(Perceptual):
+    """Euclidean distance of latents: neither a network nor decoding."""
+
+    def between(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
+        """``(k N, 1)``, of `features` of N samples and of k N."""
+        return distance(a, b).sqrt()
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """``x``, scaled so that the mean over positions in `distance` is a sum."""
+        return [x.float() * (x.shape[2] * x.shape[3]) ** 0.5]
 
 
 def unit_normalise(features: Tensor, eps: float = 1e-10) -> Tensor:
@@ -96,23 +126,26 @@ def load_perceptual(
     """Load a perceptual distance.
 
     Args:
-        spec: ``lpips-vgg|lpips-alex|lpips-squeeze[@FILE]``, ``unet`` or
+        spec: ``lpips-vgg|lpips-alex|lpips-squeeze[@FILE]``, ``unet``, ``latent`` or
             ``torchvision:NAME[@FILE]``.
-        denoiser: needed by ``unet`` only.
+        denoiser: needed by ``unet`` and ``latent`` only.
         device: as for torch.
 
     Raises:
         UserError: there is no such distance, or its weights are missing.
     """
     name, _, file = spec.partition("@")
-    if name == "unet":
-        if denoiser is None:
-            raise ValueError("the distance unet needs the denoiser whose features it compares")
+    if name in OF_SAMPLES and denoiser is None:
+        raise ValueError(f"the distance {name} needs the denoiser whose samples it compares")
+    if name == "latent" and denoiser:
+        return _latent(denoiser)
+    if name == "unet" and denoiser:
         return Perceptual(
             name="unet",
             weights_hash=denoiser.content_hash(),
             trunk=lambda x: denoiser.features(x, UNET_FEATURE_SIGMA),
             every_band=True,
+            of_samples=True,
         )
     if name in LPIPS_NETS:
         return _load_lpips(name, file, device)
@@ -121,8 +154,18 @@ def load_perceptual(
         return Perceptual(name=net.name, weights_hash=net.weights_hash, trunk=net.features)
     raise UserError(
         f"There is no perceptual distance {spec!r}: take one of {', '.join(LPIPS_NETS)}, unet, "
-        "or torchvision:NAME[@FILE]."
+        "latent (for a latent model) or torchvision:NAME[@FILE]."
     )
+
+
+def _latent(denoiser: Denoiser) -> Perceptual:
+    if denoiser.autoencoder is None:
+        raise UserError(
+            f"--perceptual latent compares latents, and the model {denoiser.name} works on pixels: "
+            "take another distance or a latent model."
+        )
+    weights = denoiser.autoencoder.content_hash()
+    return LatentDistance("latent", weights, trunk=lambda x: [x], of_samples=True)
 
 
 def choose_perceptual(spec: str) -> tuple[str, str]:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mincurate.compute.device import precision
-from mincurate.diffusion.denoiser import Denoiser, Encoded, to_tensor
+from mincurate.diffusion.denoiser import Denoiser, to_tensor
+from mincurate.diffusion.encoded import Encoded
 from mincurate.errors import UserError
 
 WEIGHTS = "classifier.safetensors"
@@ -186,10 +187,10 @@ class Classifier:
 def classify(
     denoiser: Denoiser, classifier: Classifier, x0: Tensor
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Probabilities of the classes and of the labels for clean images, at the lowest noise level.
+    """Probabilities of the classes and of the labels for clean samples, at the lowest noise level.
 
     Args:
-        x0: ``(N, 3, H, W)`` in [-1, 1].
+        x0: ``(N, C, h, w)``, see `denoiser.space`.
 
     Returns:
         ``(N, L)``, and ``(N, labels)`` in the order of ``label_names`` or ``None``.
@@ -228,10 +229,11 @@ def predict(
         classes: the ordinal classes of the target, any of which will do.
         label: that of the target; ``None`` for any.
     """
-    parts = [
-        classify(denoiser, classifier, to_tensor(pixels[i : i + 256], denoiser.device))
-        for i in range(0, len(pixels), 256)
-    ]
+    parts = []
+    for i in range(0, len(pixels), 256):
+        with torch.inference_mode():
+            x0 = denoiser.space.to_samples(to_tensor(pixels[i : i + 256], denoiser.device))
+        parts.append(classify(denoiser, classifier, x0))
     target = np.concatenate([p[0] for p in parts])[:, list(classes)].sum(1, dtype=np.float64)
     names = classifier.label_names
     if not names:
@@ -289,8 +291,7 @@ def _temperatures(levels: list[dict[str, float]], denoiser: Denoiser) -> Tensor 
 @torch.no_grad()
 def new_head(denoiser: Denoiser, training: ClassifierTraining, labels: int) -> Head:
     """An untrained head that fits the denoiser's encoder, seeded."""
-    side = denoiser.image_size
-    probe = torch.zeros(1, 3, side, side, device=denoiser.device)
+    probe = torch.zeros(1, *denoiser.space.shape, device=denoiser.device)
     encoded = denoiser.encode(probe, torch.zeros(1, dtype=torch.long, device=denoiser.device))
     channels, embedding = sum(m.shape[1] for m in encoded.maps), encoded.embedded.shape[1]
     with torch.random.fork_rng(devices=[]):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mincurate.compute import ray_map
-from mincurate.compute.device import keep_freed_memory
+from mincurate.compute.device import keep_freed_memory, out_of_memory
 from mincurate.compute.ray_map import Cluster
 from mincurate.diffusion.denoiser import to_tensor
 from mincurate.errors import StoppedError, UserError
@@ -98,7 +98,7 @@ def generate(
         entries = {e["index"]: e for e in repair(folder) if e["index"] < n}
         batches = enumerate(range(i, min(i + batch_size, n)) for i in range(0, n, batch_size))
         todo = {number: batch for number, batch in batches if not entries.keys() >= set(batch)}
-        make = partial(_make, sampler, starts, labels, seed, first)
+        make = _fitting(partial(_make, sampler, starts, labels, seed, first))
         with reporter.task("Generating", n) as advance:
             advance(len(entries))
             batches_of_pixels = (
@@ -138,6 +138,32 @@ def generate(
 def to_pixels(images: Tensor) -> NDArray[np.uint8]:
     """``(N, 3, H, W)`` in [-1, 1] as uint8."""
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+
+
+def _fitting(make: "Make") -> "Make":
+    """``make``, in halves where the whole batch does not fit into memory: the images are the same.
+
+    Raises:
+        UserError: not even a single image fits.
+    """
+
+    def fitting(indices: Sequence[int], on_step: OnStep | None = None) -> NDArray[np.uint8]:
+        try:
+            return make(indices, on_step)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+        if len(indices) == 1:
+            raise UserError(
+                "Generating one image needs more memory than the device has: take a smaller model "
+                "or another --device."
+            )
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        half = len(indices) // 2
+        return np.concatenate([fitting(indices[:half]), fitting(indices[half:])])
+
+    return fitting
 
 
 Make = Callable[..., NDArray[np.uint8]]

@@ -20,7 +20,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mincurate.diffusion.denoiser import Denoiser, Encoded, check_all_levels
+from mincurate.diffusion.denoiser import Denoiser, check_all_levels
+from mincurate.diffusion.encoded import Encoded
+from mincurate.diffusion.space import Space
 from mincurate.errors import UserError
 from mincurate.generation.classifier import Classifier, check_belongs
 
@@ -47,9 +49,9 @@ class Guided:
         return self.denoiser.alphas_cumprod
 
     @property
-    def image_size(self) -> int:
+    def space(self) -> Space:
         """The denoiser's."""
-        return self.denoiser.image_size
+        return self.denoiser.space
 
     @property
     def device(self) -> torch.device:
@@ -61,7 +63,7 @@ class Guided:
         return replace(self, classes=classes)
 
     def denoise(self, x: Tensor, sigma: float) -> Tensor:
-        """``D(x, sigma) + sigma^2 * w * grad_x log p``, clamped to [-1, 1], ``(N, 3, H, W)``.
+        """``D(x, sigma) + sigma^2 * w * grad_x log p``, clamped, ``(N, C, h, w)``.
 
         The clamp comes after the gradient has been added, and only then.
         """
@@ -72,10 +74,10 @@ class Guided:
             else:
                 prediction = self.denoiser.under(self.classes).predict(x, encoded.timesteps)
             x0 = self.denoiser.to_x0(x, prediction, encoded.timesteps)
-            return (x0 + sigma**2 * self.scale * gradient).clamp(-1, 1)
+            return self.space.clamp(x0 + sigma**2 * self.scale * gradient)
 
     def gradient(self, x: Tensor, sigma: float) -> Tensor:
-        """``w * grad_x log p``, ``(N, 3, H, W)``."""
+        """``w * grad_x log p``, ``(N, C, h, w)``."""
         return self.scale * self._encode(x, sigma)[1]
 
     def _encode(self, x: Tensor, sigma: float) -> tuple[Encoded, Tensor]:

@@ -16,6 +16,7 @@ from mincurate.diffusion import denoiser as denoisers
 from mincurate.diffusion import models, train_denoiser
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
+from mincurate.diffusion.prompts import Wording
 from mincurate.generation import classifier as classifiers
 from mincurate.generation import labels as generated_labels
 from mincurate.generation import train_classifier
@@ -159,13 +160,22 @@ def plan_trainings(
         UserError: the model is gone.
     """
     budget = budget or Budget()
-    place = models.place(model) if model else str(base.run.record["model"]["name"])
-    start = load_denoiser(place, device)
+    own = base.run.record["model"]
+    start = _given(model, base, device) if model else models.recorded(own, device)
     if seed is None:
         seed = int(last_guidance(base.run).get("seed", 0))
     plan = _plan_denoiser(base, budget, start, seed, device)
     guidance = _plan_classifier(base, budget, loss, timesteps, seed)
     return Trainings(base, start, model, plan, guidance, cluster)
+
+
+def _given(model: str, base: Base, device: str) -> Denoiser:
+    """The user's model; one that takes text is told what the run's model was to be told."""
+    denoiser = load_denoiser(models.place(model), device)
+    prompt = base.run.record["settings"].get("prompt")
+    if denoiser.prompts is None or not prompt:
+        return denoiser
+    return denoiser.told(Wording.of(prompt, labels_of(base)))
 
 
 def _plan_denoiser(

@@ -1,14 +1,16 @@
 """Samplers: a solver of the reverse process, and a way to the rare.
 
-    ddpm            plain sampling, the baseline
+    ddpm            plain sampling, the baseline; of a class-conditional model, with
+                    classifier-free guidance
     minority        the guided denoiser (Um, Lee, Ye, ICLR 2024), with any solver
     self-guided     climbs the model's own reconstruction error (Um, Ye, ECCV 2024)
     boost-and-skip  starts from too much noise (Um, Kim, Ye, ICML 2025)
 
 Every random number of an image comes from a generator seeded with that image's own seed: the same
 image comes out whatever the batch it is in (up to rounding of the network in batches of another
-size). ``x0`` is clamped to [-1, 1] at every step, after all guidance that is part of the denoiser
-has been added; what `Push` adds to the mean is not clamped; the final image is.
+size). The ``x0`` of a pixel model is clamped to [-1, 1] at every step, after all guidance that is
+part of the denoiser has been added; what `Push` adds to the mean is not clamped; the final image
+is. A latent model makes latents, which are not clamped and decoded at the end.
 """
 
 import math
@@ -20,16 +22,17 @@ from torch import Tensor
 
 from mincurate.diffusion.denoiser import Denoiser, check_all_levels
 from mincurate.errors import UserError
-from mincurate.features import perceptual as perception
 from mincurate.features.perceptual import Perceptual
 from mincurate.generation import solvers
 from mincurate.generation.classifier import Classifier
+from mincurate.generation.free_guidance import FreeGuided, check_free
 from mincurate.generation.guidance import Guided, gradient_of, guided
 from mincurate.generation.guided_classes import Target
 from mincurate.generation.solvers import SOLVERS, STEPS, Denoises, Push, Sampler
 
 GUIDANCE_SCALES = {"minority": 2.0, "self-guided": 0.3}
-"""Default guidance scales; the other samplers are not guided."""
+"""Default guidance scales. ``ddpm`` takes one, too, and is not guided without; the other samplers
+are never guided."""
 PAPER_SCALES = {"minority": 3.5}
 """Those of the papers, where they differ."""
 
@@ -37,13 +40,24 @@ PAPER_SCALES = {"minority": 3.5}
 def ddpm(
     denoiser: Denoiser,
     *,
+    guidance_scale: float = 1.0,
     steps: int = 250,
     solver: str = "ancestral",
     dtype: torch.dtype | None = None,
     paper: bool = False,
 ) -> Sampler:
-    """Plain sampling, the baseline of every comparison."""
-    return _sampler(denoiser, denoiser, solver, steps, dtype, paper)
+    """Plain sampling, the baseline of every comparison.
+
+    Args:
+        guidance_scale: of a class-conditional model, see `free_guidance`; 1 does not guide.
+
+    Raises:
+        UserError: the model has no unconditional self to be pushed away from.
+    """
+    if guidance_scale == 1:
+        return _sampler(denoiser, denoiser, solver, steps, dtype, paper)
+    check_free(denoiser)
+    return _sampler(denoiser, FreeGuided(denoiser, guidance_scale), solver, steps, dtype, paper)
 
 
 def minority(
@@ -142,7 +156,7 @@ def boost_and_skip(
 
 def _sampler(
     denoiser: Denoiser,
-    model: Denoiser | Guided,
+    model: Denoiser | Guided | FreeGuided,
     solver: str,
     steps: int,
     dtype: torch.dtype | None,
@@ -152,7 +166,8 @@ def _sampler(
     """A checked `Sampler` of ``model``, which is ``denoiser`` or rests on it."""
     check_all_levels(denoiser)
     if paper and solver == "ancestral":
-        options |= {"spacing": "even", "learned_variance": denoiser.learns_variance}
+        learned = model is denoiser and denoiser.learns_variance
+        options |= {"spacing": "even", "learned_variance": learned}
     return solvers.checked(Sampler(model, solver, steps, dtype=dtype, **options))
 
 
@@ -218,7 +233,7 @@ def settle(
         raise UserError(f"There is no sampler {sampler!r}: take one of {', '.join(SAMPLERS)}.")
     if sampler == "self-guided" and solver not in (None, "ancestral"):
         raise UserError(f"The sampler {sampler} takes ancestral steps only: --solver ancestral.")
-    if guidance_scale is not None and sampler not in GUIDANCE_SCALES:
+    if guidance_scale is not None and sampler not in ("ddpm", *GUIDANCE_SCALES):
         raise UserError(f"The sampler {sampler} is not guided; it takes no --guidance-scale.")
     if guidance_scale is not None and not math.isfinite(guidance_scale):
         raise UserError(f"--guidance-scale is a finite number, not {guidance_scale}.")
@@ -228,6 +243,25 @@ def settle(
     if guidance_scale is None:
         guidance_scale = (GUIDANCE_SCALES | (PAPER_SCALES if paper else {})).get(sampler)
     return solver, STEPS[solver] if steps is None else steps, guidance_scale
+
+
+def check_model(
+    sampler: str, denoiser: Denoiser, label: str | None, guidance_scale: float | None
+) -> None:
+    """Check that a model can take a label, or a scale, that the sampler has no classifier for.
+
+    Raises:
+        UserError: it is not class-conditional.
+    """
+    if sampler == "minority":
+        return
+    if label is not None and not denoiser.num_classes:
+        raise UserError(
+            f"--label needs --sampler minority or a class-conditional model, and {denoiser.name} "
+            f"with the sampler {sampler} uses no labels."
+        )
+    if sampler == "ddpm" and guidance_scale not in (None, 1):
+        check_free(denoiser)
 
 
 def mean_guidance(model: Guided) -> Push:
@@ -267,8 +301,9 @@ def self_guidance(
         def reconstruction_error(y: Tensor) -> Tensor:
             x0hat = reconstruct(y, sigma)
             with torch.no_grad():
-                again = perceptual.features(reconstruct(x0hat + sigma_s * eps, sigma_s))
-            return perception.distance(perceptual.features(x0hat), again).sum(1)
+                x0again = reconstruct(x0hat + sigma_s * eps, sigma_s)
+                again = perceptual.sample_features(denoiser, x0again)
+            return perceptual.between(perceptual.sample_features(denoiser, x0hat), again).sum(1)
 
         g = gradient_of(reconstruction_error, x)
         largest = g.abs().amax((1, 2, 3), keepdim=True)

@@ -33,6 +33,7 @@ from torch import Tensor
 
 from mincurate.compute.device import precision
 from mincurate.diffusion.denoiser import Denoiser, betas, linear_alphas_cumprod
+from mincurate.diffusion.space import Space
 from mincurate.errors import UserError
 
 SOLVERS = ("ancestral", "ddim", "dpm++", "sde-dpm++")
@@ -54,15 +55,15 @@ class Denoises(Protocol):
         """``(T,)``, decreasing in the timestep."""
 
     @property
-    def image_size(self) -> int:
-        """Side of the square images, in pixels."""
+    def space(self) -> Space:
+        """What its samples are: images or latents."""
 
     @property
     def device(self) -> torch.device:
         """Where the images have to be."""
 
     def denoise(self, x: Tensor, sigma: float) -> Tensor:
-        """``x0hat`` for ``x = x0 + sigma * eps``, ``(N, 3, H, W)``."""
+        """``x0hat`` for ``x = x0 + sigma * eps``, ``(N, C, h, w)``."""
 
     def under(self, classes: Tensor | None) -> "Denoises":
         """The same under a condition; see `Denoiser.under`."""
@@ -70,7 +71,7 @@ class Denoises(Protocol):
 
 Push = Callable[[Denoises, Tensor, float, int, list[torch.Generator]], Tensor | None]
 """``(denoiser, x, sigma, steps that follow this one, generators)`` to what the mean of the next
-``x_t`` is moved by, ``(N, 3, H, W)`` in units of the step's variance; ``None`` leaves the step."""
+``x_t`` is moved by, ``(N, C, h, w)`` in units of the step's variance; ``None`` leaves the step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,11 +145,13 @@ class Sampler:
         kind = "learned_range" if self.learned_variance else "fixed_small"
         scheduler = _scheduler(self.solver, self.denoiser, timesteps, kind)
         alpha_bar = [float(self.denoiser.alphas_cumprod[t].double()) for t in timesteps] + [1.0]
-        device, side = self.denoiser.device, self.denoiser.image_size
+        device, space = self.denoiser.device, self.denoiser.space
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        x_t = self.gamma * draw(generators, (3, side, side), device)
+        x_t = self.gamma * draw(generators, space.shape, device)
         if start is not None:
-            x_t = alpha_bar[0] ** 0.5 * start.to(device) + (1 - alpha_bar[0]) ** 0.5 * x_t
+            with precision(device.type, self.dtype):
+                x0 = space.to_samples(start.to(device))
+            x_t = alpha_bar[0] ** 0.5 * x0 + (1 - alpha_bar[0]) ** 0.5 * x_t
         for i, t in enumerate(timesteps):
             a, previous = alpha_bar[i], alpha_bar[i + 1]
             sigma = ((1 - a) / a) ** 0.5
@@ -159,20 +162,22 @@ class Sampler:
                 left = len(timesteps) - 1 - i
                 push = self.push and self.push(self.denoiser, x, sigma, left, generators)
             if self.learned_variance:
-                variance = learned_variance(output[:, 3:], a, previous, alpha_bar[max(i - 1, 0)])
+                place = output[:, space.shape[0] :]
+                variance = learned_variance(place, a, previous, alpha_bar[max(i - 1, 0)])
             noise = {"generator": generators} if self.solver in STOCHASTIC else {}
             x_t = scheduler.step(output, t, x_t, **noise).prev_sample
             if push is not None:
                 x_t = x_t + variance * push
             if on_step is not None:
                 on_step(i + 1, len(timesteps))
-        return x_t.clamp(-1, 1)
+        with precision(device.type, self.dtype):
+            return space.to_images(x_t).clamp(-1, 1)
 
     def _denoise(self, x: Tensor, sigma: float) -> Tensor:
-        """``x0``, clamped to [-1, 1], ``(N, 3, H, W)``; with the predicted variance as 3 further
-        channels where it is learned."""
+        """``x0`` within the range of samples, ``(N, C, h, w)``; with the predicted variance as
+        further channels where it is learned."""
         if not self.learned_variance:
-            return self.denoiser.denoise(x, sigma).float().clamp(-1, 1)
+            return self.denoiser.space.clamp(self.denoiser.denoise(x, sigma).float())
         assert isinstance(self.denoiser, Denoiser)
         x0, variance = self.denoiser.denoise_with_variance(x, sigma)
         return torch.cat([x0, variance], dim=1).float()
@@ -241,7 +246,7 @@ def learned_variance(place: Tensor, alpha_bar: float, previous: float, before: f
     """The variance of a step that the network predicts (Nichol and Dhariwal, 2021, equation 15).
 
     Args:
-        place: ``(N, 3, H, W)``, from -1, the posterior variance, to 1, that of the noise added.
+        place: ``(N, C, h, w)``, from -1, the posterior variance, to 1, that of the noise added.
         alpha_bar: of the step's timestep.
         previous: of the timestep that it leads to.
         before: of the timestep before it. The posterior variance of the last step is 0; that of

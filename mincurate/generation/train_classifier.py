@@ -23,6 +23,7 @@ from mincurate.compute.ray_train import ALONE, Team
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.training_loop import Trainer
 from mincurate.errors import UserError
+from mincurate.generation import train_samples
 from mincurate.generation.classifier import (
     CHECKPOINT,
     LOSSES,
@@ -93,9 +94,11 @@ def train(
             "The classifier needs images of at least 2 classes and found fewer; score more images, "
             "or ask for more classes with --num-classes."
         )
-    state = HeadTrainer(denoiser, images, members, folder, training, labels, reporter)
     if not finished(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        images = train_samples.encode(denoiser, images, reporter)
+    state = HeadTrainer(denoiser, images, members, folder, training, labels, reporter)
+    if not finished(folder):
         if cluster is None:
             state.run()
         else:
@@ -140,7 +143,7 @@ class HeadTrainer(Trainer):
     def __init__(
         self,
         denoiser: Denoiser,
-        images: NDArray[np.uint8],
+        images: NDArray[Any],
         classes: NDArray[np.int64],
         folder: Path,
         training: ClassifierTraining,
@@ -175,12 +178,11 @@ class HeadTrainer(Trainer):
             group["lr"] = self.training.learning_rate * cosine
         generator = self.generator(step)
         index, timesteps = self._draw(generator)
-        flip = torch.rand(len(index), 1, 1, 1, generator=generator) < 0.5
+        flip = torch.rand(len(index), generator=generator) < 0.5
         eps = self._noise(len(index), generator)
         rows = self.team.rows()
         own, timesteps, eps, flip = index[rows], timesteps[rows], eps[rows], flip[rows]
-        x0 = self.batch(own)
-        x0 = torch.where(flip.to(self.device), x0.flip(3), x0)
+        x0 = train_samples.batch(self.denoiser, self.images, own, flip)
         labelled = int((self.labels[index] >= 0).sum())
 
         def loss(part: slice) -> Tensor:
@@ -207,8 +209,7 @@ class HeadTrainer(Trainer):
         return self.train_index[picks.numpy()], (len(self.denoiser.sigmas) * share).long()
 
     def _noise(self, n: int, generator: torch.Generator) -> Tensor:
-        side = self.denoiser.image_size
-        return torch.randn((n, 3, side, side), generator=generator)
+        return torch.randn((n, *self.denoiser.space.shape), generator=generator)
 
     def _standardised(self) -> dict[str, Tensor]:
         """The head, with the mean and deviation of its features over images and noise levels."""
@@ -228,7 +229,8 @@ class HeadTrainer(Trainer):
         compute: Callable[[list[Tensor], Tensor], T],
     ) -> list[T]:
         """``compute`` on what the encoder makes of noised images, in parts that fit into memory."""
-        x0, eps = self.batch(index), self._noise(len(index), generator)
+        x0 = train_samples.batch(self.denoiser, self.images, index)
+        eps = self._noise(len(index), generator)
 
         def part(rows: slice) -> T:
             return compute(*self._encode(x0[rows], timesteps[rows], eps[rows]))

@@ -137,6 +137,7 @@ def augment(
     settings = settings.in_dataset(scored, reporter)
     _check_dataset(settings, base, reporter)
     trainings = _plan(base, settings)
+    samplers.check_model(settings.sampler, trainings.start, settings.label, settings.guidance_scale)
     target, members = _choose_target(base, settings, reporter)
     reporter.say(_plan_words(base, settings, target))
     if settings.sampler == "minority":

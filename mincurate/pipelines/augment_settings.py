@@ -162,8 +162,6 @@ class AugmentSettings(NetworkSettings):
         )
         if self.n < 1 or self.batch_size < 1:
             raise UserError("--n and --batch-size are at least 1.")
-        if self.label is not None and self.sampler != "minority":
-            raise UserError(f"--label needs --sampler minority; {self.sampler} uses no labels.")
         if self.init not in ("noise", "real"):
             raise UserError(f"--init is noise or real, not {self.init!r}.")
         if not 0 < self.strength <= 1:

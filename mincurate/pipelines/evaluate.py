@@ -368,6 +368,7 @@ def _write(
     if trained is not None and advice is not None:
         content["downstream"] = facts["downstream"] | {
             "advice": asdict(advice),
+            "weight": next(o.weight for o in trained.outcomes if o.student == advice.student),
             "labels": trained.labels.to_dict("records"),
             "table": trained.table.to_dict("records"),
         }

@@ -8,6 +8,7 @@ import torch
 
 from mincurate.compute.device import choose_device
 from mincurate.diffusion.denoiser import Denoiser
+from mincurate.generation import samplers
 from mincurate.generation.guided_classes import Target, choose_target, guided_by
 from mincurate.generation.networks import plan_trainings
 from mincurate.generation.solvers import timestep_grid
@@ -75,6 +76,7 @@ def preview(
         budget=settings,
         device=choose_device(settings.device),
     )
+    samplers.check_model(settings.sampler, trainings.start, settings.label, settings.guidance_scale)
     parts = []
     if trainings.needs_denoiser:
         budget = _budget(trainings.plan.steps, trainings.plan.minutes)
@@ -96,8 +98,8 @@ def _budget(steps: int | None, minutes: float) -> str:
 
 def _seconds_per_image(denoiser: Denoiser, settings: AugmentSettings) -> float:
     """Time of generating one image, measured with the model at hand."""
-    side, n = denoiser.image_size, min(settings.batch_size, 16)
-    x = torch.randn(n, 3, side, side, device=denoiser.device)
+    n = min(settings.batch_size, 16)
+    x = torch.randn(n, *denoiser.space.shape, device=denoiser.device)
     sigma = denoiser.nearest_sigma(1.0)
     with torch.inference_mode():
         denoiser.denoise(x, sigma)
@@ -108,4 +110,5 @@ def _seconds_per_image(denoiser: Denoiser, settings: AugmentSettings) -> float:
     share = settings.strength if settings.init == "real" else 1.0
     spacing = "even" if settings.paper and settings.solver == "ancestral" else "quadratic"
     grid = timestep_grid(denoiser.alphas_cumprod, settings.steps or 1, spacing, share)
-    return evaluation * len(grid) * GUIDED_COST.get(settings.sampler, 1.0)
+    free = settings.sampler == "ddpm" and settings.guidance_scale not in (None, 1)
+    return evaluation * len(grid) * (2.0 if free else GUIDED_COST.get(settings.sampler, 1.0))

@@ -52,9 +52,11 @@ class Reviewed:
     def words(self) -> str:
         """One line on what was learned."""
         if self.left is None:
+            verdicts = {"keep": self.kept, "drop": self.dropped}
+            missing = " and ".join(f"{verb} at least one" for verb, n in verdicts.items() if not n)
             return (
                 f"{self.kept:,} kept and {self.dropped:,} dropped: the first page shows one image "
-                "of each kind. Keep at least one image and drop at least one."
+                f"of each kind. To see what is most probably kept, {missing}."
             )
         return f"{self.kept:,} kept and {self.dropped:,} dropped. {self.left.words}"
 

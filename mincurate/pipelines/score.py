@@ -97,7 +97,8 @@ def score(
     seconds = 0.0 if scored or quick else scoring_plan.seconds(images, networks, plan)
     if networks.denoiser is not None and not quick:
         reporter.say(f"Model: {description.model_line(networks.denoiser)}.")
-        reporter.say(description.score_line(networks.denoiser, plan.sigma))
+        distance = plan.settings.perceptual
+        reporter.say(description.score_line(networks.denoiser, plan.sigma, distance))
     if not scored and not quick:
         reporter.say(scoring_plan.announcement(images, plan, seconds))
         if line := scoring_plan.larger_side(images, plan, seconds):
@@ -138,6 +139,7 @@ def _load(
     settings, networks = scoring_plan.load_networks(settings, device, reporter)
     own = own_vectors.read(settings.vectors, path)
     images = _open(path, settings, reporter)
+    networks = networks.told(settings.prompt, images)
     given = own_vectors.embedder_of(settings.vectors, own, images, device, reporter)
     networks = replace(networks, embedder=given or networks.embedder)
     return settings, networks, images
@@ -214,7 +216,12 @@ def _embed(
     scoring_plan.check_vectors(run, images, embedder, side, plan)
     own = networks.denoiser.name if embedder.weak and networks.denoiser else None
     recipe = vectors.Recipe(
-        plan.settings.embedding, own, plan.settings.device, plan.dtype, embedder.weights_hash
+        plan.settings.embedding,
+        own,
+        plan.settings.device,
+        plan.dtype,
+        embedder.weights_hash,
+        networks.wording,
     )
     reading = _reading(images, plan, side)
     if plan.settings.vectors:
@@ -300,6 +307,7 @@ def _score_shards(
         edge=scorer.edge,
         networks=score_shards.network_hashes(scorer),
         conditions=scorer.conditions,
+        wording=scorer.denoiser.wording,
     )
     return score_shards.score(
         run, images, scorer, reading, reporter, cluster=cluster, recipe=recipe

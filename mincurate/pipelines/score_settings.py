@@ -39,7 +39,10 @@ class ScoreSettings(Preset):
     Attributes:
         model: a diffusers pipeline or ``UNet2DModel`` folder, a hub id, or a run whose model to
             use (``mincurate_3``). Without one, a small denoiser is trained on the images.
-        sigma: noise level of the score, pixels in [-1, 1]; default 0.005 per pixel of the side.
+        prompt: what a model that takes text is told of every image; ``{label}`` stands for the
+            image's label. Default: the empty prompt.
+        sigma: noise level of the score, pixels in [-1, 1]; default 0.005 per pixel of the side, and
+            0.01 per latent of the side with a latent model.
         n_draws: noise draws per image (K); default 6.
         adaptive: make two draws of every image, and K only of those that two draws do not put
             clearly inside or outside the rarest class of the minority score.
@@ -48,8 +51,8 @@ class ScoreSettings(Preset):
         rank_by: ``embedding`` (default), ``minority``, ``calibrated`` or ``neighbors``: what
             ``rarity`` and ``rarity_class`` follow.
         quick: rank by vectors and stop, without training and minority scores.
-        perceptual: distance: ``auto``, ``lpips-vgg|lpips-alex|lpips-squeeze[@FILE]``, ``unet`` or
-            ``torchvision:NAME[@FILE]``.
+        perceptual: distance: ``auto``, ``lpips-vgg|lpips-alex|lpips-squeeze[@FILE]``, ``unet``,
+            ``latent`` (latent models) or ``torchvision:NAME[@FILE]``.
         embedding: vectors: ``auto``, ``efficientnet-lite0``, ``unet``, ``torchvision:NAME[@FILE]``
             or a hub id.
         vectors: your own vectors, in place of an embedding (`own_vectors.source_of`).
@@ -88,6 +91,7 @@ class ScoreSettings(Preset):
     """
 
     model: str | None = None
+    prompt: str | None = None
     sigma: float | None = None
     n_draws: int | None = None
     adaptive: bool = False
@@ -153,6 +157,8 @@ class ScoreSettings(Preset):
                 f"--quick ranks by vectors alone, and --rank-by {rank_by} needs minority "
                 "scores: leave one of them out."
             )
+        if self.prompt is not None and self.model is None:
+            raise UserError("--prompt is for a model that takes text: give one with --model.")
         if self.vectors is not None and self.embedding != "auto":
             raise UserError("--vectors takes the place of --embedding: leave one of them out.")
         if n_draws < 1 or num_classes < 1 or self.batch_size < 1:

@@ -13,10 +13,11 @@ import torch
 
 from mincurate import hashing
 from mincurate.compute.device import choose_precision
-from mincurate.diffusion import conditions, models, train_denoiser, training_plan
+from mincurate.diffusion import conditions, models, new_network, training_plan
 from mincurate.diffusion.conditions import Conditions
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
+from mincurate.diffusion.prompts import Wording
 from mincurate.diffusion.train_denoiser import Training
 from mincurate.errors import UserError
 from mincurate.features import embedder as embedders
@@ -51,6 +52,22 @@ class Networks:
         if self.embedder is None:
             raise ValueError("the embedder waits for the denoiser")
         return self.embedder
+
+    @property
+    def wording(self) -> Wording | None:
+        """What the denoiser is told, where it takes text."""
+        return self.denoiser.wording if self.denoiser else None
+
+    def told(self, prompt: str | None, images: Collection) -> "Networks":
+        """With the prompt, for each label of the images where it names the label.
+
+        Raises:
+            UserError: the denoiser takes no text, or the images have no labels.
+        """
+        if prompt is None or self.denoiser is None:
+            return self
+        labels = [source.label for source, _ in images.unique.values()]
+        return replace(self, denoiser=self.denoiser.told(Wording.of(prompt, labels)))
 
     def complete(self, settings: ScoreSettings, device: str) -> "Networks":
         """With the networks that take the denoiser's own features."""
@@ -153,7 +170,9 @@ def load_networks(
         embedding = embedders.choose_embedding(settings.embedding, perceptual, device)
     settings = replace(settings, perceptual=perceptual, embedding=embedding)
     networks = Networks(denoiser, None, None)
-    if perceptual != "unet":
+    if perceptual == "latent" and denoiser is None:
+        raise UserError("--perceptual latent is for a latent model: give one with --model.")
+    if perceptual not in perception.OF_SAMPLES:
         distance = perception.load_perceptual(perceptual, denoiser, device=device)
         networks = replace(networks, perceptual=distance)
     if embedding not in ("unet", "auto"):
@@ -178,7 +197,7 @@ def make(
         if denoiser
         else settings.image_size or models.choose_size(images, device)
     )
-    sigma = float(settings.sigma or settings.sigma_per_pixel * size)
+    sigma = float(settings.sigma or models.default_sigma(size, settings.sigma_per_pixel, denoiser))
     training = None
     if denoiser is None:
         # With steps the minutes decide nothing, and must not name another model.
@@ -289,7 +308,7 @@ def _seconds_per_image(networks: Networks, plan: ScoringPlan) -> float:
     """Time of scoring one image, measured on noise; an untrained network is just as slow."""
     denoiser = networks.denoiser
     if denoiser is None:
-        denoiser = train_denoiser.untrained(plan.training or Training(32, None), plan.device)
+        denoiser = new_network.untrained(plan.training or Training(32, None), plan.device)
     networks = replace(networks, denoiser=denoiser).complete(plan.settings, plan.device)
     scorer = networks.scorer(0.1, plan.n_draws, 0, plan.dtype)
     count, side = 8, denoiser.image_size

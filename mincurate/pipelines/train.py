@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from mincurate import hashing
 from mincurate.compute.device import choose_device
 from mincurate.compute.ray_map import choose_engine
-from mincurate.diffusion import conditions, models, train_denoiser, training_plan
+from mincurate.diffusion import (
+    conditions,
+    lora,
+    models,
+    tail_weights,
+    train_denoiser,
+    training_plan,
+)
+from mincurate.diffusion.autoencoder import Autoencoder
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.train_denoiser import Training
@@ -18,6 +26,7 @@ from mincurate.errors import UserError
 from mincurate.images import collection
 from mincurate.images.collection import Collection
 from mincurate.images.decode import Fit
+from mincurate.pipelines import training_samples
 from mincurate.pipelines.open_images import Images, open_images, place_of
 from mincurate.progress import Reporter
 from mincurate.runs import atomic_files, digests
@@ -35,6 +44,9 @@ class TrainSettings:
         sigma: noise level to concentrate on; default as in `score`.
         conditional: learn the labels of the images, too.
         all_levels: train every noise level, as generating images needs.
+        tail_weight: draw images of rare labels oftener: 0 as they come, 1 all labels equally often.
+        latent: an autoencoder, on whose latents a new model is trained, at all noise levels.
+        lora: rank of adapters that are trained in place of all weights of ``model``.
         train_minutes: training budget in minutes.
         train_steps: exact number of training steps, in place of minutes.
         fit: how an image becomes square.
@@ -53,6 +65,9 @@ class TrainSettings:
     sigma: float | None = None
     conditional: bool = False
     all_levels: bool = False
+    tail_weight: float = 0.0
+    latent: str | None = None
+    lora: int | None = None
     train_minutes: float = 10.0
     train_steps: int | None = None
     fit: Fit = "crop"
@@ -92,6 +107,76 @@ def train(
     cluster = choose_engine(
         settings.engine, settings.address, settings.num_workers, settings.device
     )
+    _check(settings)
+    device = choose_device(settings.device)
+    start = _start(settings.model, device)
+    conditional = settings.conditional or bool(start and start.num_classes)
+    images = _open(path, settings, reporter, labels=conditional or settings.tail_weight > 0)
+    if start:
+        models.check_bands(start, images)
+    autoencoder = training_samples.autoencoder_for(settings.latent, start, images, device)
+    plan = _plan(images, start, autoencoder, settings, device)
+    classes: dict[str, int] = {}
+    if conditional:
+        classes, plan = _classes(images, start, plan)
+    folder = Path(output).expanduser()
+    _claim(folder, _identity(images, start, autoencoder, plan, classes))
+    words = models.training_words(plan, len(images.unique), device, latent=autoencoder is not None)
+    reporter.say(words)
+    samples = training_samples.of_images(
+        images,
+        size=plan.image_size,
+        fit=settings.fit,
+        seed=settings.seed,
+        workers=settings.workers,
+        autoencoder=autoencoder,
+        standardise=start is None,
+        reporter=reporter,
+    )
+    with digests.held(Run(folder)):
+        return train_denoiser.train(
+            samples.values,
+            folder,
+            plan,
+            start=start,
+            autoencoder=samples.autoencoder,
+            classes=_classes_of(samples.hashes, images, classes) if conditional else None,
+            weights=_weights(samples.hashes, images, settings.tail_weight),
+            device=device,
+            cluster=cluster,
+            reporter=reporter,
+        )
+
+
+def _start(model: str | None, device: str) -> Denoiser | None:
+    """The model to go on from, if any.
+
+    Raises:
+        UserError: there is no such model, or it is not one to train.
+    """
+    if model is None:
+        return None
+    start = load_denoiser(models.place(model), device)
+    kind = type(start.unet).__name__
+    if kind != "UNet2DModel":
+        raise UserError(
+            f"The model {start.name} has a network of the class {kind}; only a UNet2DModel can be "
+            "trained further, on pixels or latents."
+        )
+    return start
+
+
+def _rate(start: Denoiser | None, settings: TrainSettings) -> float:
+    """Peak of the learning rate."""
+    if settings.lora:
+        return training_plan.ADAPTER_RATE
+    if start is None or train_denoiser.record(Path(start.name)):
+        return Training.learning_rate
+    return training_plan.FINE_TUNING_RATE
+
+
+def _check(settings: TrainSettings) -> None:
+    """Raise `UserError` for a number that is out of range."""
     models.check_numbers(
         sigma=settings.sigma,
         image_size=settings.image_size,
@@ -101,49 +186,62 @@ def train(
         workers=settings.workers,
         max_images=settings.max_images,
     )
-    device = choose_device(settings.device)
-    start = load_denoiser(models.place(settings.model), device) if settings.model else None
-    conditional = settings.conditional or bool(start and start.num_classes)
-    labels = None if conditional else False
-    path = place_of(path, labels=labels)
-    collection.check_place(path)
+    if not 0 <= settings.tail_weight <= 1:
+        raise UserError(f"--tail-weight is a number from 0 to 1, not {settings.tail_weight}.")
+    if settings.lora is not None:
+        lora.check(settings.lora)
+        if settings.model is None:
+            raise UserError("--lora adapts a trained model: name it with --model.")
+    if settings.latent is not None and settings.model is not None:
+        raise UserError("--latent is for a new model; one of --model has its own autoencoder.")
+
+
+def _open(path: Images, settings: TrainSettings, reporter: Reporter, *, labels: bool) -> Collection:
+    """The images to train on, with their labels where these are needed.
+
+    Raises:
+        UserError: there are none.
+    """
+    taken = None if labels else False
+    place = place_of(path, labels=taken)
+    collection.check_place(place)
     images = open_images(
-        path,
-        labels=labels,
+        place,
+        labels=taken,
         max_images=settings.max_images,
         seed=settings.seed,
         workers=settings.workers,
         reporter=reporter,
     )
-    if start:
-        models.check_bands(start, images)
-    plan = _plan(images, start, settings, device)
-    classes: dict[str, int] = {}
-    if conditional:
-        classes, plan = _classes(images, start, plan)
-    folder = Path(output).expanduser()
-    learned = [sorted(classes.items()), _labels(images)] if conditional else []
-    facts = [images.digest, str(plan), start and start.content_hash(), *learned]
-    _claim(folder, hashing.fingerprint(facts))
-    reporter.say(models.training_words(plan, len(images.unique), device))
-    hashes, pixels = collection.training_pixels(
-        images,
-        size=plan.image_size,
-        fit=settings.fit,
-        seed=settings.seed,
-        workers=settings.workers,
-    )
-    with digests.held(Run(folder)):
-        return train_denoiser.train(
-            pixels,
-            folder,
-            plan,
-            start=start,
-            classes=_classes_of(hashes, images, classes) if conditional else None,
-            device=device,
-            cluster=cluster,
-            reporter=reporter,
+    if labels and not images.labels:
+        needs = "The class-conditional --model"
+        if settings.tail_weight or settings.conditional:
+            needs = "--tail-weight" if settings.tail_weight else "--conditional"
+        raise UserError(
+            f"{needs} needs labels: put the images into a sub-folder for each, or give a table "
+            "with a label column."
         )
+    return images
+
+
+def _identity(
+    images: Collection,
+    start: Denoiser | None,
+    autoencoder: Autoencoder | None,
+    plan: Training,
+    classes: dict[str, int],
+) -> str:
+    """Fingerprint of all that decides the model."""
+    facts: list[Any] = [images.digest, str(plan), start and start.content_hash()]
+    if classes:
+        facts += [sorted(classes.items()), _labels(images)]
+    if autoencoder is not None:
+        facts.append(autoencoder.content_hash())
+    if plan.lora:
+        facts.append(f"lora {plan.lora}")
+    if plan.tail_weight:
+        facts += [plan.tail_weight, _labels(images)]
+    return hashing.fingerprint(facts)
 
 
 def _labels(images: Collection) -> dict[str, str | None]:
@@ -157,13 +255,8 @@ def _classes(
     """The class of every label, and the plan with the names of the classes.
 
     Raises:
-        UserError: there are no labels, or not those of the model to go on from.
+        UserError: the labels are not those of the model to go on from.
     """
-    if not images.labels:
-        raise UserError(
-            "A class-conditional model needs labels: put the images into a sub-folder for each, or "
-            "give a table with a label column; or leave out --conditional."
-        )
     if start is None:
         names = images.labels
         return {name: i for i, name in enumerate(names)}, replace(plan, class_names=tuple(names))
@@ -187,20 +280,45 @@ def _classes_of(
     return of.classes(hashes).numpy()
 
 
+def _weights(
+    hashes: list[str], images: Collection, tail_weight: float
+) -> NDArray[np.float64] | None:
+    """How often every image is drawn, ``(N,)``; ``None`` for all equally often."""
+    labels = _labels(images)
+    return tail_weights.by_label([labels[h] for h in hashes], tail_weight) if tail_weight else None
+
+
 def _plan(
-    images: Collection, start: Denoiser | None, settings: TrainSettings, device: str
+    images: Collection,
+    start: Denoiser | None,
+    autoencoder: Autoencoder | None,
+    settings: TrainSettings,
+    device: str,
 ) -> Training:
     """Size, noise levels and budget of the training."""
-    size = start.image_size if start else settings.image_size or models.choose_size(images, device)
+    if start:
+        size = start.image_size
+    elif autoencoder is not None:
+        size = training_samples.size_in_latents(
+            images, autoencoder, len(Training.channels), settings.image_size
+        )
+    else:
+        size = settings.image_size or models.choose_size(images, device)
     sigma = settings.sigma or models.SIGMA_PER_PIXEL * size
+    all_levels = settings.all_levels or autoencoder is not None
     return Training(
         image_size=size,
-        sigmas=None if settings.all_levels else training_plan.around(sigma),
+        sigmas=None if all_levels else training_plan.around(sigma),
         minutes=settings.train_minutes,
         steps=settings.train_steps,
         seed=settings.seed,
-        batch_size=models.images_per_step(device, all_levels=settings.all_levels),
+        batch_size=models.images_per_step(
+            device, all_levels=all_levels, latent=autoencoder is not None
+        ),
+        learning_rate=_rate(start, settings),
         bands=images.rendering.channels,
+        tail_weight=settings.tail_weight,
+        lora=settings.lora,
     )
 
 

@@ -11,7 +11,7 @@ from mincurate.features.embedder import Embedder
 from mincurate.images import collection, regions
 from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit
-from mincurate.ranking import classes, minority_score, outliers, reliability
+from mincurate.ranking import classes, minority_score, object_sizes, outliers, reliability
 from mincurate.ranking.minority_score import Scorer
 from mincurate.runs import schema
 from mincurate.runs.store import Run
@@ -20,6 +20,10 @@ AGREEMENT_IMAGES = 10_000
 """Of more images `outliers.tail_agreement` takes a random sample: its tail tells to 2 points."""
 FEWEST = 50
 """Fewest images for `outliers.tail_agreement`."""
+OF_A_LABEL = 10
+"""Fewest images of a label that is looked for among the rare ones."""
+RARE_LABEL = 0.5
+"""A rare label has at most this share of the images of an average one."""
 SAMPLE = 512
 """Images used for the linear filter's error, at most."""
 
@@ -36,6 +40,8 @@ def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
     ``tail_agreement``               `outliers.tail_agreement` of the embeddings
     ``kind_stability``               `small_kinds.Pattern.stability`, unless ranked within labels
     ``large_kinds``                  `small_kinds.Pattern.large_kinds`, unless ranked within labels
+    ``rare_labels``                  labels of at most half as many images as the average one
+    ``missed_labels``                those of them that rank below the middle, on average
     ``denoising_error``              mean squared error of the reconstructions, [-1, 1] scale
     ``denoising_gain``               error of the best linear filter over the model's
     ``still_improving``              relative fall of the held-out error in the last quarter
@@ -61,7 +67,8 @@ def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
         rendering = Rendering.of_record(run.record.get("rendering"))
         pixels = _sample(scored, size, fit, rendering)
         numbers["denoising_error"] = error
-        numbers["denoising_gain"] = linear_filter_error(pixels, scorer.sigma) / max(error, 1e-12)
+        linear = linear_filter_error(scorer.samples(pixels).cpu().numpy(), scorer.sigma)
+        numbers["denoising_gain"] = linear / max(error, 1e-12)
     if curve := model.get("curve"):
         numbers["still_improving"] = still_improving([point[2] for point in curve])
     for rate in ("images_per_second", "vectors_per_second"):
@@ -123,13 +130,30 @@ def _of_embeddings(run: Run, scored: pd.DataFrame) -> dict[str, float]:
     and the numbers of their kinds."""
     vectors = np.load(run.path / schema.VECTORS, allow_pickle=False)
     hashes = pd.read_parquet(run.path / schema.VECTOR_HASHES)["content_hash"]
+    objects = run.noun == "objects"
+    if objects:
+        sides = scored.set_index("content_hash")[["width", "height"]].reindex(hashes)
+        vectors = object_sizes.beside(vectors, *sides.to_numpy(np.float64, na_value=1.0).T)
     if run.record["settings"].get("within_label"):
         labels = scored.set_index("content_hash")["label"].reindex(hashes)
         groups = labels.astype(object).fillna("")
-        return {"tail_agreement": agreement_in_groups(vectors, hashes, groups)}
-    agreement = agreement_in_groups(vectors, hashes, pd.Series("", index=hashes))
-    kinds = ("kind_stability", "large_kinds")
-    return {"tail_agreement": agreement} | {n: run.record[n] for n in kinds if n in run.record}
+        return {"tail_agreement": agreement_in_groups(vectors, hashes, groups, objects)}
+    groups = pd.Series("", index=hashes)
+    kinds = {n: run.record[n] for n in ("kind_stability", "large_kinds") if n in run.record}
+    agreement = agreement_in_groups(vectors, hashes, groups, objects)
+    return {"tail_agreement": agreement, **kinds, **_of_labels(scored)}
+
+
+def _of_labels(scored: pd.DataFrame) -> dict[str, float]:
+    """How many labels are rare, and how many of these rank below the middle (AUROC below 0.5)."""
+    labelled = scored[scored["label"].notna() & scored["rarity"].notna()]
+    counts = labelled["label"].value_counts()
+    rare = counts[(counts >= OF_A_LABEL) & (counts <= RARE_LABEL * counts.mean())]
+    if rare.empty:
+        return {}
+    ranks = labelled["rarity"].rank().groupby(labelled["label"]).mean()[rare.index]
+    missed = ranks < (len(labelled) + 1) / 2
+    return {"rare_labels": float(len(rare)), "missed_labels": float(missed.sum())}
 
 
 def _sample(scored: pd.DataFrame, size: int, fit: Fit, rendering: Rendering) -> NDArray[np.uint8]:
@@ -143,7 +167,7 @@ def _sample(scored: pd.DataFrame, size: int, fit: Fit, rendering: Rendering) -> 
 
 
 def agreement_in_groups(
-    vectors: NDArray[np.float32], hashes: pd.Series, groups: pd.Series
+    vectors: NDArray[np.float32], hashes: pd.Series, groups: pd.Series, shared: int = 0
 ) -> float:
     """Mean `outliers.tail_agreement` of groups that are ranked separately, weighted by size.
 
@@ -151,6 +175,7 @@ def agreement_in_groups(
         vectors: ``(N, d)``.
         hashes: ``(N,)`` content hashes.
         groups: ``(N,)`` names.
+        shared: as for `outliers.tail_agreement`.
 
     Returns:
         In [0, 1]; NaN if no group has `FEWEST` images.
@@ -160,7 +185,7 @@ def agreement_in_groups(
         if len(rows) >= FEWEST and vectors.shape[1] > 1:
             sample = rows[np.sort(outliers.reference(hashes.iloc[rows], AGREEMENT_IMAGES))]
             among = outliers.reference(hashes.iloc[sample])
-            agreements.append(outliers.tail_agreement(vectors[sample], among))
+            agreements.append(outliers.tail_agreement(vectors[sample], among, shared))
             sizes.append(len(rows))
     return float(np.average(agreements, weights=sizes)) if agreements else math.nan
 
@@ -221,19 +246,17 @@ def _few(images: int, noun: str) -> list[str]:
     ]
 
 
-def linear_filter_error(pixels: NDArray[np.uint8], sigma: float) -> float:
-    """Mean squared error of the Wiener filter for these images, in closed form.
+def linear_filter_error(x0: NDArray[np.float32], sigma: float) -> float:
+    """Mean squared error of the Wiener filter for these samples, in closed form.
 
     The best linear, shift-invariant denoiser keeps ``S / (S + sigma^2)`` of every frequency with
     mean power S, and leaves the error ``S sigma^2 / (S + sigma^2)``.
 
     Args:
-        pixels: ``(N, 3, H, W)`` uint8.
-        sigma: noise level on the [-1, 1] scale.
+        x0: ``(N, C, h, w)``: images in [-1, 1], or latents.
+        sigma: noise level.
     """
-    x = pixels.astype(np.float32) / 127.5 - 1
-    x -= x.mean()
-    power = (np.abs(np.fft.fft2(x, norm="ortho")) ** 2).mean(0)
+    power = (np.abs(np.fft.fft2(x0 - x0.mean(), norm="ortho")) ** 2).mean(0)
     return float((power * sigma**2 / (power + sigma**2)).mean())
 
 

@@ -2,6 +2,9 @@
 
     minority_score(x0) = E_eps[ distance(x0, denoise(x0 + sigma * eps, sigma)) ],  mean of K draws
 
+With a latent model x0 is the latent of the image. A distance of images compares its decoded
+reconstruction with the decoded latent, so that the error of the autoencoder itself cancels out.
+
 Um, Lee, Ye, "Don't Play Favorites: Minority Guidance for Diffusion Models", ICLR 2024, equation 5.
 """
 
@@ -17,7 +20,6 @@ from mincurate import hashing
 from mincurate.compute.device import precision
 from mincurate.diffusion.conditions import Conditions
 from mincurate.diffusion.denoiser import Denoiser, to_tensor
-from mincurate.features import perceptual as perception
 from mincurate.features.embedder import Embedder
 from mincurate.features.perceptual import Perceptual
 
@@ -114,6 +116,13 @@ class Scorer:
         return self.denoiser.under(self.conditions.classes(identities, draws))
 
     @torch.inference_mode()
+    def samples(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """What the denoiser sees of images ``(N, C, H, W)``: themselves in [-1, 1], or latents."""
+        images = to_tensor(pixels, self.denoiser.device)
+        with precision(images.device.type, self.dtype):
+            return self.denoiser.space.to_samples(images)
+
+    @torch.inference_mode()
     def __call__(self, pixels: NDArray[np.uint8], identities: Sequence[str]) -> Scored:
         """Score a batch (equation 5).
 
@@ -121,11 +130,10 @@ class Scorer:
             pixels: ``(N, C, H, W)`` uint8, of as many bands as the denoiser has.
             identities: content hashes, which with the seed determine the noise.
         """
-        device = self.denoiser.device
-        x0 = to_tensor(pixels, device)
-        eps = noise(identities, self.n_draws, tuple(x0.shape[1:]), self.seed).to(device)
+        device, x0 = self.denoiser.device, self.samples(pixels)
         with precision(device.type, self.dtype):
-            reference = self.perceptual.features(x0)
+            reference = self.perceptual.sample_features(self.denoiser, x0)
+        eps = noise(identities, self.n_draws, tuple(x0.shape[1:]), self.seed).to(device)
         if self.edge is None:
             layers, error = self._compare(x0, reference, eps, identities)
         else:
@@ -160,9 +168,9 @@ class Scorer:
         """Distances per layer ``(N, k, L)`` and mean squared errors ``(N, k)`` of k draws.
 
         Args:
-            x0: ``(N, C, H, W)`` in [-1, 1].
+            x0: ``(N, C, h, w)``, samples.
             reference: perceptual features of ``x0``, ``(N, C, h, w)`` per layer.
-            eps: ``(N, k, C, H, W)``, standard normal.
+            eps: ``(N, k, C, h, w)``, standard normal.
             identities: content hashes of the N images.
         """
         n, k = eps.shape[:2]
@@ -175,13 +183,13 @@ class Scorer:
                 for i, part in zip(range(0, n, most), eps.split(most), strict=True)
             ]
             return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
-        # All draws of all images go through the networks as one batch: (N * k, C, H, W).
+        # All draws of all images go through the networks as one batch: (N * k, C, h, w).
         repeated = x0.repeat_interleave(k, dim=0)
         denoiser = self.denoiser_for(identities[:n], k)
         with precision(x0.device.type, self.dtype):
             x0hat = denoiser.denoise(repeated + self.sigma * eps.flatten(0, 1), self.sigma)
-            features = self.perceptual.features(x0hat)
-        layers = perception.distance(reference, features).view(n, k, -1)
+            features = self.perceptual.sample_features(denoiser, x0hat)
+        layers = self.perceptual.between(reference, features).view(n, k, -1)
         return layers, (x0hat - repeated).square().mean((1, 2, 3)).view(n, k)
 
     @torch.inference_mode()
@@ -189,11 +197,12 @@ class Scorer:
         self, pixels: NDArray[np.uint8], identities: Sequence[str]
     ) -> NDArray[np.uint8]:
         """Reconstructions of the first draw, ``(N, C, H, W)`` uint8; arguments as for a call."""
-        x0 = to_tensor(pixels, self.denoiser.device)
+        x0 = self.samples(pixels)
         eps = noise(identities, 1, tuple(x0.shape[1:]), self.seed)[:, 0].to(x0.device)
         with precision(x0.device.type, self.dtype):
             x0hat = self.denoiser_for(identities).denoise(x0 + self.sigma * eps, self.sigma)
-        return ((x0hat + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
+            images = self.denoiser.space.to_images(x0hat)
+        return ((images + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
 
 
 def noise(identities: Sequence[str], n_draws: int, shape: tuple[int, ...], seed: int) -> Tensor:
@@ -206,7 +215,7 @@ def noise(identities: Sequence[str], n_draws: int, shape: tuple[int, ...], seed:
     Args:
         identities: N content hashes.
         n_draws: K.
-        shape: of an image, ``(C, H, W)``.
+        shape: of a sample, ``(C, h, w)``.
         seed: random seed.
     """
     drawn = torch.empty(len(identities), n_draws, *shape)

@@ -1,14 +1,22 @@
 """Nearest neighbours among vectors, and AvgkNN: the mean distance to the k nearest."""
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mincurate.ranking.numba_code import calls_of
+from mincurate.ranking import outliers
 
 NEIGHBORS = 5
 """k of AvgkNN."""
 EXACT_NEIGHBORS_LIMIT = 50_000
-"""Above this many vectors neighbours are searched approximately (NN-descent)."""
+"""Above this many vectors neighbours are searched approximately, in cells."""
+OF_A_CELL = 400
+"""Vectors of a cell, on average."""
+PROBES = 20
+"""Cells in which the neighbours of a vector are sought."""
 Distances = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
@@ -48,13 +56,60 @@ def neighbors(vectors: NDArray[np.float32], k: int = NEIGHBORS) -> tuple[Distanc
 
 
 def _approximate(vectors: NDArray[np.float32], k: int) -> tuple[Distances, Rows]:
-    # A wider search than asked for: with k neighbours alone it misses some of the nearest.
-    wide = max(k + 1, 20)
-    with calls_of("pynndescent"):
-        from pynndescent import NNDescent
+    """Each vector is compared with those of the `PROBES` cells of a k-means that are nearest to it.
 
-        rows, distances = NNDescent(vectors, n_neighbors=wide, random_state=0).neighbor_graph
-    return distances[:, 1 : k + 1].astype(np.float64), rows[:, 1 : k + 1].astype(np.int64)
+    How many of the nearest it finds stands in docs/results/speed.md; nothing is compiled for it.
+    """
+    members, probing = _cells(vectors)
+    distances, rows = np.full((len(vectors), k), np.inf), np.full((len(vectors), k), -1)
+    with ThreadPoolExecutor(outliers.THREADS) as pool:
+        searches = pool.map(partial(_search, vectors, k), members, probing)
+        for own, far, index in chain.from_iterable(searches):
+            far = np.concatenate([distances[own], far], axis=1)
+            index = np.concatenate([rows[own], index], axis=1)
+            order = far.argsort(axis=1)[:, :k]
+            distances[own] = np.take_along_axis(far, order, axis=1)
+            rows[own] = np.take_along_axis(index, order, axis=1)
+    lone = np.flatnonzero(rows[:, -1] < 0)  # its cells hold too few others
+    if len(lone):
+        far, index = nearest(vectors, vectors[lone], k + 1)
+        others = np.argsort(index == lone[:, None], axis=1, kind="stable")[:, :k]
+        distances[lone] = np.take_along_axis(far, others, axis=1)
+        rows[lone] = np.take_along_axis(index, others, axis=1)
+    return distances, rows
+
+
+def _search(
+    vectors: NDArray[np.float32], k: int, members: Rows, probing: Rows
+) -> list[tuple[Rows, Distances, Rows]]:
+    """The ``k`` nearest members of a cell, or all, of the vectors that probe it, in parts."""
+    among, squares = vectors[members], outliers.squared_lengths(vectors[members])
+    results = []
+    for start in range(0, len(probing) if len(members) else 0, outliers.CHUNK):
+        own = probing[start : start + outliers.CHUNK]
+        place = np.minimum(np.searchsorted(members, own), len(members) - 1)
+        place[members[place] != own] = -1
+        found = outliers.nearest(vectors[own], among, squares, place, min(k, len(members)))
+        results.append((own, found[0], members[found[1]]))
+    return results
+
+
+def _cells(vectors: NDArray[np.float32]) -> tuple[list[Rows], list[Rows]]:
+    """Of every cell its members, ascending, and the rows of the vectors that probe it."""
+    from sklearn.cluster import KMeans
+
+    count = max(1, len(vectors) // OF_A_CELL)
+    sample = np.random.default_rng(0).choice(len(vectors), min(len(vectors), 32 * count), False)
+    fitted = KMeans(count, init="random", n_init=1, max_iter=8, random_state=0).fit(vectors[sample])
+    probed = nearest(fitted.cluster_centers_, vectors, min(PROBES, count))[1]
+    edges = np.arange(1, count)
+
+    def by_cell(cells: Rows) -> list[Rows]:
+        order = np.argsort(cells, kind="stable")
+        return np.split(order, np.searchsorted(cells[order], edges))
+
+    members = [rows[: 10 * OF_A_CELL] for rows in by_cell(probed[:, 0])]
+    return members, [rows // probed.shape[1] for rows in by_cell(probed.ravel())]
 
 
 def neighbor_distance(vectors: NDArray[np.float32], k: int = NEIGHBORS) -> Distances:

@@ -84,24 +84,24 @@ def nearest_share(
     Arguments as for `neighborhood`; distances and rows are ``(n, k)`` each, in no order.
     """
     k = max(1, round(share * (len(among) - 1)))
-    squares, own_row = _squared_lengths(among), np.full(len(vectors), -1)
+    squares, own_row = squared_lengths(among), np.full(len(vectors), -1)
     if rows is not None:
         own_row[rows] = np.arange(len(among))
 
     def search(part: slice) -> tuple[slice, NDArray[np.float64], NDArray[np.int64]]:
-        return part, *_nearest(vectors[part], among, squares, own_row[part], k)
+        return part, *nearest(vectors[part], among, squares, own_row[part], k)
 
     parts = (slice(start, start + CHUNK) for start in range(0, len(vectors), CHUNK))
     # NumPy selects on one core alone; each chunk is a thread's own, so none waits for another.
     with ThreadPoolExecutor(THREADS) as pool:
         ahead = deque(pool.submit(search, part) for part in islice(parts, THREADS))
         while ahead:
-            nearest = ahead.popleft().result()
+            found = ahead.popleft().result()
             ahead.extend(pool.submit(search, part) for part in islice(parts, 1))
-            yield nearest
+            yield found
 
 
-def _nearest(
+def nearest(
     part: Vectors,
     among: Vectors,
     squares: NDArray[np.float64],
@@ -118,7 +118,7 @@ def _nearest(
     """
     product = part @ among.T
     product *= 2
-    squared = _squared_lengths(part)[:, None] + squares
+    squared = squared_lengths(part)[:, None] + squares
     squared -= product
     squared[own >= 0, own[own >= 0]] = np.inf
     # A copy: a view of the nearest would keep the order of all of them in memory.
@@ -126,7 +126,7 @@ def _nearest(
     return np.sqrt(np.maximum(np.take_along_axis(squared, index, axis=1), 0)), index
 
 
-def _squared_lengths(vectors: Vectors) -> NDArray[np.float64]:
+def squared_lengths(vectors: Vectors) -> NDArray[np.float64]:
     """Squared lengths ``(N,)``, in double precision."""
     squares = np.empty(len(vectors))
     for start in range(0, len(vectors), CHUNK):
@@ -181,7 +181,7 @@ def rarity(vectors: Vectors, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     return mean_rank(*evidence(vectors, vectors[rows], rows), weights=WEIGHTS)
 
 
-def tail_agreement(vectors: Vectors, rows: NDArray[np.int64]) -> float:
+def tail_agreement(vectors: Vectors, rows: NDArray[np.int64], shared: int = 0) -> float:
     """Share of the rarest tenth that two rankings have in common, each by half of the features.
 
     Rare images differ in many features, noise in a few: the more the halves agree, the better the
@@ -191,13 +191,16 @@ def tail_agreement(vectors: Vectors, rows: NDArray[np.int64]) -> float:
     Args:
         vectors: ``(N, d)``, N at least 10 and d at least 2.
         rows: the `reference` images.
+        shared: so many of the last features are in both halves.
 
     Returns:
         In [0, 1]; chance is about 0.1.
     """
-    order = np.random.default_rng(0).permutation(vectors.shape[1])
+    order = np.random.default_rng(0).permutation(vectors.shape[1] - shared)
+    both = np.arange(len(order), vectors.shape[1])
     tails = []
     for half in (order[: len(order) // 2], order[len(order) // 2 :]):
+        half = np.concatenate([half, both])
         ranks = rarity(np.ascontiguousarray(vectors[:, half]), rows)
         tails.append(tail_rows(ranks))
     return float(np.isin(tails[0], tails[1]).mean())

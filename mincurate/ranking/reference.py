@@ -14,10 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from mincurate.compute.device import choose_precision
-from mincurate.diffusion import conditions
+from mincurate.diffusion import conditions, models
 from mincurate.diffusion.conditions import Conditions
 from mincurate.diffusion.denoiser import Denoiser
-from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.features import embedder as embedders
 from mincurate.features import own_vectors, perceptual
@@ -189,7 +188,7 @@ def embedder_of(run: Run, device: str, denoiser: Denoiser | None = None) -> Embe
         return own_vectors.function_embedder(source, device, run.record["vectors"]["hash"])
     spec = settings["embedding"]
     if spec == "unet" and denoiser is None:
-        denoiser = load_denoiser(str(run.record["model"]["name"]), device)
+        denoiser = models.recorded(run.record["model"], device)
     return embedders.load_embedder(spec, denoiser, device=device)
 
 
@@ -204,7 +203,7 @@ def scorer_of(run: Run, device: str) -> Scorer:
     if not record.get("model"):
         raise UserError(f"The run {run.key} has no minority scores yet.")
     try:
-        denoiser = load_denoiser(str(record["model"]["name"]), device)
+        denoiser = models.recorded(record["model"], device)
     except UserError as error:
         raise UserError(f"The model of run {run.key} is not here any more: {error}") from error
     if denoiser.content_hash() != record["model"]["hash"]:

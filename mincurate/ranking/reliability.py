@@ -80,6 +80,10 @@ def judge(
     if weak_embedding and rank_by != "minority" and trust.level != "weak":
         why = "The embedding is the denoiser's own, not trained to distinguish kinds of images."
         return Trust("weak", why, f"Use {BETTER_NETWORK}.")
+    rare, missed = (int(numbers.get(name, 0)) for name in ("rare_labels", "missed_labels"))
+    if missed and trust.level != "weak":
+        why = f"Of {rare} rare labels, {missed} rank among the common images."
+        return Trust("weak" if missed == rare else "fair", why, WITHIN_LABELS)
     if images < FEW and trust.level == "strong":
         return Trust("fair", f"With {images} images, some are rare by chance.", MORE_IMAGES)
     return trust

@@ -12,6 +12,7 @@ from mincurate.compute.ray_map import Cluster, Item
 from mincurate.compute.threads import Threads
 from mincurate.diffusion.conditions import Conditions
 from mincurate.diffusion.load import load_denoiser
+from mincurate.diffusion.prompts import Wording
 from mincurate.errors import UserError
 from mincurate.features import perceptual as perception
 from mincurate.images.collection import Collection
@@ -31,6 +32,7 @@ class Recipe:
     """What another process needs to build a `Scorer`: names of networks, which it has to find.
 
     Attributes:
+        wording: what a model that takes text is told.
         networks: what `network_hashes` gives for the scorer that is to be built again.
     """
 
@@ -44,6 +46,7 @@ class Recipe:
     edge: Edge | None
     networks: tuple[str, str]
     conditions: Conditions | None = None
+    wording: Wording | None = None
 
     def build(self) -> Scorer:
         """The scorer.
@@ -52,7 +55,7 @@ class Recipe:
             UserError: a model or its weights are not there, or are others.
         """
         device = choose_device(self.device)
-        denoiser = load_denoiser(self.model, device)
+        denoiser = load_denoiser(self.model, device, self.wording)
         distance = perception.load_perceptual(self.perceptual, denoiser, device=device)
         scorer = Scorer(
             denoiser=denoiser,

@@ -18,6 +18,7 @@ from mincurate.ranking import (
     classes,
     evidence,
     neighbors,
+    object_sizes,
     ranks,
     rarity_kind,
     table_file,
@@ -71,9 +72,10 @@ def assemble(
     (run.path / schema.JOINED).unlink(missing_ok=True)
     scored, vectors = _read_shards(run, -(-len(images.unique) // shard_images), scores)
     _save_vectors(run, scored["content_hash"].tolist(), vectors)
+    compared = _with_sizes(images, scored["content_hash"], vectors)
     with reporter.task("Neighbours and map", 2, "steps") as advance:
-        distances, near = neighbors.neighbors(vectors, rarity_kind.NEAREST)
-        pattern = evidence.of_vectors(scored, vectors, distances)
+        distances, near = neighbors.neighbors(compared, rarity_kind.NEAREST)
+        pattern = evidence.of_vectors(scored, compared, distances)
         evidence.calibrate(scored)
         advance(1, "")
         map_method = _add_map(run, scored, vectors, map_seed)
@@ -81,7 +83,7 @@ def assemble(
     frame = _per_file(images, scored, unreadable)
     position = pd.Series(np.arange(len(scored)), index=scored["content_hash"])
     edges = ranks.add_ranks(
-        frame, vectors, position, ranking.column, ranking.num_classes, ranking.within_label
+        frame, compared, position, ranking.column, ranking.num_classes, ranking.within_label
     )
     floor = appearance.sharpness_floor(frame["sharpness"].to_numpy(np.float64))
     frame["broken"] = appearance.broken(frame, floor)
@@ -168,6 +170,17 @@ def _joined(run: Run, kind: shards.Kind, count: int) -> pa.Table | None:
     read = (shards.read_shard(run, kind, i) for i in range(count))
     tables = [table for table in read if table is not None and len(table)]
     return pa.concat_tables(tables) if tables else None
+
+
+def _with_sizes(
+    images: Collection, hashes: pd.Series, vectors: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Vectors by which images are compared: those of objects with their sizes beside."""
+    if images.noun != "objects":
+        return vectors
+    sides = np.array([(one.width or 1, one.height or 1) for _, one in images.unique.values()])
+    rows = pd.Index(list(images.unique)).get_indexer(hashes)
+    return object_sizes.beside(vectors, *sides[rows].T.astype(np.float64))
 
 
 def _save_vectors(run: Run, hashes: list[str], vectors: NDArray[np.float32]) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 from mincurate.compute.device import choose_device, precision
 from mincurate.compute.ray_map import Cluster, Item
 from mincurate.diffusion.load import load_denoiser
+from mincurate.diffusion.prompts import Wording
 from mincurate.errors import UserError
 from mincurate.features.embedder import Embedder, load_embedder
 from mincurate.features.vector_table import VectorTable
@@ -44,6 +45,7 @@ class Recipe:
     Attributes:
         embedding: as for `load_embedder`.
         model: the denoiser, for the embedding ``unet``.
+        wording: what it is told, where it takes text.
         weights_hash: of the embedding.
         dtype: precision; ``None`` is float32.
     """
@@ -53,6 +55,7 @@ class Recipe:
     device: str
     dtype: torch.dtype | None
     weights_hash: str
+    wording: Wording | None = None
 
     def build(self, reading: Reading) -> "shard_loop.Do":
         """What embeds files.
@@ -61,7 +64,7 @@ class Recipe:
             UserError: the network is not there, or has other weights.
         """
         device = choose_device(self.device)
-        denoiser = load_denoiser(self.model, device) if self.model else None
+        denoiser = load_denoiser(self.model, device, self.wording) if self.model else None
         embedder = load_embedder(self.embedding, denoiser, device=device)
         if embedder.weights_hash != self.weights_hash:
             raise UserError(

@@ -57,7 +57,20 @@ MEANINGS = {
     "large_kinds": Meaning(
         "Outlying kinds",
         "That stability, times how far outlying images have outlying neighbours.",
-        "Above 0.17 the outlying images are those of large kinds; small kinds rank instead.",
+        "Above 0.145 the outlying images are those of large kinds; small kinds rank instead.",
+    ),
+    "rare_labels": Meaning(
+        "Rare labels",
+        "Labels with at most half as many images as the average label, and at least ten.",
+        "Labels take no part in the ranking; here they check it.",
+        spec=".0f",
+    ),
+    "missed_labels": Meaning(
+        "Rare labels that are missed",
+        "Rare labels whose images rank below the middle, on average.",
+        "With any, the trust is not strong. Rank within labels (--within-label).",
+        lambda v: _grade(-v, 0, 0),
+        ".0f",
     ),
     "rank_stability": Meaning(
         "Repeatable",

@@ -11,7 +11,6 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 
 from mincurate.compute.device import choose_device, precision
-from mincurate.diffusion.denoiser import to_tensor
 from mincurate.errors import UserError
 from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit, UnreadableImage
@@ -73,20 +72,20 @@ def heat_map(scorer: Scorer, pixels: NDArray[np.uint8], identity: str) -> NDArra
         identity: content hash, which decides the noise.
     """
     device = scorer.denoiser.device
-    x0 = to_tensor(pixels, device)
-    eps = minority_score.noise([identity], scorer.n_draws, tuple(x0.shape[1:]), scorer.seed)[0].to(
-        device
-    )
     with precision(device.type, scorer.dtype):
-        original = scorer.perceptual.features(x0)
+        x0 = scorer.samples(pixels)
+        shape = tuple(x0.shape[1:])
+        eps = minority_score.noise([identity], scorer.n_draws, shape, scorer.seed)[0].to(device)
+        original = scorer.perceptual.sample_features(scorer.denoiser, x0)
         denoiser = scorer.denoiser_for([identity], len(eps))
         x0hat = denoiser.denoise(x0 + scorer.sigma * eps, scorer.sigma)
-        features = scorer.perceptual.features(x0hat)
-    total = torch.zeros(x0.shape[2:], device=device)
+        features = scorer.perceptual.sample_features(denoiser, x0hat)
+    side = pixels.shape[2:]
+    total = torch.zeros(side, device=device)
     for a, b in zip(original, features, strict=True):
         layer = (a - b).square().sum(1, keepdim=True).mean(0, keepdim=True)
         # Blocks, not a smooth surface: a feature tells of its whole cell, and the mean is kept.
-        total += F.interpolate(layer, size=tuple(x0.shape[2:]), mode="nearest-exact")[0, 0]
+        total += F.interpolate(layer, size=side, mode="nearest-exact")[0, 0]
     return total.float().cpu().numpy()
 
 

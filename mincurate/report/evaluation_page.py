@@ -105,7 +105,9 @@ def write_page(
         compared=None if compared is None else _compared(compared),
         labels=None if compared is None else compared.labels.to_dict("records"),
         advice=None if compared is None else training_advice.advise(compared),
-        again=command.quoted("mincurate", "evaluate", generation.key),
+        again=command.quoted(
+            "mincurate", "evaluate", generation.key, *(["--downstream"] if compared else [])
+        ),
     )
     path = generation.path / schema.EVALUATION_PAGE
     atomic_files.write_atomically(path, page.encode())

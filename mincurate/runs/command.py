@@ -10,9 +10,9 @@ from mincurate.runs.store import Run
 from mincurate.text import visible
 
 VALUES = (
-    *("model", "sigma", "n_draws", "perceptual", "embedding", "image_size", "fit", "seed"),
-    *("precision", "max_images", "train_minutes", "train_steps", "num_classes", "label_field"),
-    *("path_column", "vectors", "objects", "context", "tiles"),
+    *("model", "prompt", "sigma", "n_draws", "perceptual", "embedding", "image_size", "fit"),
+    *("seed", "precision", "max_images", "train_minutes", "train_steps", "num_classes"),
+    *("label_field", "path_column", "vectors", "objects", "context", "tiles"),
 )
 """Recorded settings that are options with a value; given if the record has one."""
 SWITCHES = {

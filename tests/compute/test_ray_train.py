@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from mincurate.compute import ray_map, ray_train
 from mincurate.compute.ray_map import Cluster
-from mincurate.diffusion import train_denoiser
+from mincurate.diffusion import new_network, train_denoiser
 from mincurate.diffusion.denoiser import Denoiser, linear_alphas_cumprod
 from mincurate.diffusion.train_denoiser import Training
 from mincurate.diffusion.training_loop import TrainingInterruptedError
@@ -119,10 +119,11 @@ def test_without_ray_there_is_a_sentence(tmp_path, monkeypatch):
 
 
 def test_two_workers_give_the_weights_of_one(float32, tmp_path):
-    here = train_denoiser.train(IMAGES, tmp_path / "here", TINY)
+    train = partial(train_denoiser.train, weights=np.linspace(0.1, 1, len(IMAGES)))
+    here = train(IMAGES, tmp_path / "here", TINY)
     listener = At(1, None)
-    there = train_denoiser.train(IMAGES, tmp_path / "there", TINY, cluster=TWO, reporter=listener)
-    start = train_denoiser.untrained(TINY)
+    there = train(IMAGES, tmp_path / "there", TINY, cluster=TWO, reporter=listener)
+    start = new_network.untrained(TINY)
     assert apart(here, there) < 0.01 * apart(here, start)
     assert listener.done == listener.total == TINY.steps * TINY.batch_size
     curves = [train_denoiser.record(tmp_path / name)["curve"] for name in ("here", "there")]

@@ -6,11 +6,14 @@ import pytest
 import torch
 from test_denoiser import tiny_unet
 
-from mincurate.diffusion import conditions, denoiser
+from mincurate.diffusion import conditions, denoiser, train_denoiser
 from mincurate.diffusion.denoiser import Denoiser
+from mincurate.diffusion.denoising_loss import class_balancing
 from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.features.perceptual import Perceptual
+from mincurate.generation import samplers
+from mincurate.generation.free_guidance import FreeGuided
 from mincurate.ranking.minority_score import Edge, Scorer
 from mincurate.runs.manifest import read_manifest
 from mincurate.runs.store import Run
@@ -41,6 +44,32 @@ def test_the_network_gets_the_classes_and_without_any_the_null_class():
         before = alone.predict(x, timesteps)
         alone.unet.class_embedding.weight.data = zero
         torch.testing.assert_close(before, alone.under(null).predict(x, timesteps))
+
+
+def test_free_guidance_goes_on_from_no_label_through_the_label():
+    model = conditional(null_class=3)
+    x, classes, sigma = torch.randn(2, 3, 16, 16) / 10, torch.tensor([2, 0]), model.nearest_sigma(2)
+    with torch.no_grad():
+        none, given = model.reconstruct(x, sigma), model.under(classes).reconstruct(x, sigma)
+        for scale in (0, 1, 2.5):
+            guided = FreeGuided(model, scale).under(classes).denoise(x, sigma)
+            expected = (none + scale * (given - none)).clamp(-1, 1)
+            torch.testing.assert_close(guided, expected, atol=1e-4, rtol=0)
+        assert not torch.equal(none, given)
+    with pytest.raises(UserError, match="class-conditional model"):
+        samplers.check_model("ddpm", conditional(), None, 2.0)
+    with pytest.raises(UserError, match="--label needs"):
+        samplers.check_model("ddpm", Denoiser(tiny_unet(), SCHEDULE, "epsilon", "a", 16), "7", None)
+
+
+def test_class_balancing_pulls_a_class_to_the_others_where_there_is_noise():
+    own, other = torch.zeros(2, 3, 4, 4, requires_grad=True), torch.ones(2, 3, 4, 4)
+    other.requires_grad_()
+    loss = class_balancing(own, other, torch.tensor([0.2, 0.8]))
+    assert loss.item() == pytest.approx(1.25 * 0.5)
+    loss.backward()
+    assert torch.allclose(own.grad, -4 * other.grad)  # the commitment counts a quarter
+    assert torch.allclose(own.grad[1], 4 * own.grad[0])
 
 
 def test_labels_are_names_numbers_or_all_of_them_in_order():
@@ -85,8 +114,9 @@ def test_a_conditional_model_is_trained_scores_and_generates(pictures, home, say
     """From the labels of the folders to images under the labels of the rare."""
     code, printed = say(
         *("train", pictures, "-o", tmp_path / "model", "--conditional", "--all-levels"),
-        *("--train-steps", 3, "--image-size", 16),
+        *("--train-steps", 3, "--image-size", 16, "--tail-weight", 0.5),
     )
+    assert train_denoiser.record(tmp_path / "model")["training"]["tail_weight"] == 0.5
     assert code == 0 and "conditional on 2 classes (cross, disc), also without one" in printed
     model = load_denoiser(str(tmp_path / "model"))
     assert (model.class_names, model.null_class, model.num_classes) == (("cross", "disc"), 2, 2)

@@ -14,6 +14,7 @@ import diffusers
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDPMPipeline, DDPMScheduler, VQModel
+from latent_models import stable_diffusion
 from safetensors.torch import load_file, save_file
 from test_denoiser import tiny_unet
 
@@ -273,20 +274,42 @@ CASES = {
         lambda f: pipeline(f, tiny_unet(time_embedding_type="fourier")),
         "continuous noise levels",
     ),
-    "LDM": (
-        lambda f: _with_autoencoder(f, "LDMPipeline", "vqvae"),
-        "(LDMPipeline) works on the latents of an autoencoder (vqvae)",
+    "other latents": (
+        lambda f: _with_autoencoder(f, "LDMPipeline", "vae"),
+        "takes 3 channels and returns 3, and its autoencoder has latents of 4",
     ),
-    "LDM without index": (
-        lambda f: (_with_autoencoder(f, "LDMPipeline", "vqvae"), (f / "model_index.json").unlink()),
-        "works on the latents of an autoencoder (vqvae)",
+    "Stable Diffusion XL": (
+        lambda f: (
+            _with_autoencoder(f, "StableDiffusionXLPipeline", "vae"),
+            edit(f / "unet" / "config.json", _class_name="UNet2DConditionModel"),
+            edit(
+                f / "model_index.json",
+                text_encoder=["transformers", "CLIPTextModel"],
+                text_encoder_2=["transformers", "CLIPTextModelWithProjection"],
+            ),
+        ),
+        "(StableDiffusionXLPipeline) needs its part text_encoder_2; mincurate reads pixel models",
     ),
-    "Stable Diffusion": (
+    "Stable Diffusion without text": (
         lambda f: (
             _with_autoencoder(f, "StableDiffusionPipeline", "vae"),
             edit(f / "unet" / "config.json", _class_name="UNet2DConditionModel"),
         ),
-        "(StableDiffusionPipeline) works on the latents of an autoencoder (vae)",
+        "without a text encoder and its tokenizer",
+    ),
+    "image conditions": (
+        lambda f: edit(
+            stable_diffusion(f) / "unet" / "config.json", addition_embed_type="text_time"
+        ),
+        "takes more than a prompt (addition_embed_type in its config.json); mincurate reads",
+    ),
+    "FLUX": (
+        lambda f: (
+            _with_autoencoder(f, "FluxPipeline", "vae"),
+            shutil.rmtree(f / "unet"),
+            _file(f / "transformer", "config.json", b'{"_class_name": "FluxTransformer2DModel"}'),
+        ),
+        "(FluxPipeline) has a network of the class FluxTransformer2DModel; mincurate reads",
     ),
     "DeepFloyd": (
         lambda f: edit(
@@ -294,15 +317,15 @@ CASES = {
             _class_name="IFPipeline",
             text_encoder=["transformers", "T5EncoderModel"],
         ),
-        "(IFPipeline) takes text (text_encoder)",
+        "(IFPipeline) needs its part text_encoder",
     ),
     "text-conditioned network": (
         lambda f: _config(f, _class_name="UNet2DConditionModel"),
-        "of the class UNet2DConditionModel",
+        "UNet2DConditionModel without an autoencoder",
     ),
     "transformer": (
         lambda f: _file(f, "config.json", b'{"_class_name": "DiTTransformer2DModel"}'),
-        "of the class DiTTransformer2DModel",
+        "DiTTransformer2DModel without an autoencoder",
     ),
     "other part": (
         lambda f: edit(pipeline(f) / "model_index.json", mel=["audio_diffusion", "Mel"]),
@@ -351,9 +374,9 @@ def test_a_model_of_another_kind_or_a_damaged_one_is_refused_in_one_sentence(tmp
     assert words in refused(tmp_path / "model")
 
 
-def test_parts_of_pipelines_are_not_taken_for_pixel_models(tmp_path):
+def test_parts_of_pipelines_are_not_taken_for_whole_models(tmp_path):
     _with_autoencoder(tmp_path / "ldm", "LDMPipeline", "vqvae")
-    assert "latents" in refused(tmp_path / "ldm" / "unet")
+    assert load_denoiser(str(tmp_path / "ldm" / "unet")).autoencoder is not None
     _checkpoint(tmp_path)
     assert "copy its scheduler folder" in refused(tmp_path / "checkpoint-500")
     assert "copy its scheduler folder" in refused(tmp_path / "checkpoint-500" / "unet_ema")
@@ -412,14 +435,14 @@ def test_a_hub_id_is_a_model(tmp_path):
     _with_autoencoder(tmp_path / "ldm", "LDMPipeline", "vqvae")
     for kind in ("pipeline", "bare", "ldm"):
         put_on_hub(tmp_path / "cache", f"someone/{kind}", tmp_path / kind)
-    same = [load_denoiser(str(tmp_path / kind)) for kind in ("pipeline", "bare")]
+    same = [load_denoiser(str(tmp_path / kind)) for kind in ("pipeline", "bare", "ldm")]
     names = [f"someone/{kind}" for kind in ("pipeline", "bare", "ldm", "nothing")]
     lines = load_in_process(tmp_path / "cache", *names, HF_HUB_OFFLINE="1")
-    assert lines[:2] == [
+    assert lines[:3] == [
         f"someone/pipeline v_prediction {same[0].content_hash()}",
         f"someone/bare epsilon {same[1].content_hash()}",
+        f"someone/ldm epsilon {same[2].content_hash()}",
     ]
-    assert "someone/ldm (LDMPipeline) works on the latents" in lines[2]
     assert "hub cannot be reached" in lines[3]
 
 

@@ -5,14 +5,19 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMPipeline
+from test_denoiser import tiny_unet
 
 from mincurate.diffusion import (
     denoiser,
+    lora,
+    new_network,
     noise_levels,
+    tail_weights,
     train_denoiser,
     training_loop,
     training_plan,
 )
+from mincurate.diffusion.draws import Draws
 from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.train_denoiser import Training
 from mincurate.diffusion.training_loop import TrainingInterruptedError
@@ -143,7 +148,7 @@ def test_a_batch_that_does_not_fit_into_memory_gives_the_weights_of_one_that_doe
     parts = train_denoiser.train(IMAGES, tmp_path / "parts", plan)
     assert seen == [4] * 2 * plan.steps
     # The rounding of a step grows in the steps that follow.
-    assert apart(whole, parts) < 0.01 * apart(whole, train_denoiser.untrained(plan))
+    assert apart(whole, parts) < 0.01 * apart(whole, new_network.untrained(plan))
 
 
 def gradients(plan, folder, parts=1):
@@ -216,6 +221,40 @@ def test_training_goes_on_from_a_given_model(tmp_path):
     assert (start.prediction_type, after.prediction_type) == ("epsilon", "v_prediction")
 
 
+def test_adapters_alone_are_trained_and_merge_into_a_plain_model_of_the_same_outputs(
+    float32, tmp_path, monkeypatch
+):
+    """Of a network with attention, as published ones have."""
+    unet = tiny_unet(
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+    )
+    start = denoiser.Denoiser(unet, denoiser.linear_alphas_cumprod(), "epsilon", "s", 16)
+    before = {name: weights.clone() for name, weights in unet.state_dict().items()}
+    adapted = []
+    monkeypatch.setattr(lora, "merged", lambda u, merge=lora.merged: adapted.append(u) or merge(u))
+    plan = replace(TINY, lora=2)
+    with pytest.raises(TrainingInterruptedError):
+        train_denoiser.train(IMAGES, tmp_path, plan, start=start, reporter=StopAt(5))
+    trained = train_denoiser.train(IMAGES, tmp_path, plan, start=start)
+    assert before.keys() == trained.unet.state_dict().keys()
+    after = trained.unet.state_dict().items()
+    changed = {name for name, weights in after if not torch.equal(weights, before[name])}
+    layers = (".to_q.", ".to_k.", ".to_v.", ".to_out.0.", ".conv1.", ".conv2.", ".time_emb_proj.")
+    layers += (".conv_shortcut.",)
+    assert all(
+        name.endswith("weight") and any(layer in name for layer in layers) for name in changed
+    )
+    assert all(any(layer in name for name in changed) for layer in layers)
+    x, timesteps = torch.randn(2, 3, 16, 16), torch.tensor([100, 700])
+    with torch.no_grad():
+        merged = trained.predict(x, timesteps)
+        beside = replace(start, unet=adapted[-1].eval()).predict(x, timesteps)
+    torch.testing.assert_close(merged, beside, rtol=1e-4, atol=1e-5)
+    assert (merged - start.predict(x, timesteps)).abs().max() > 1e-3
+    assert train_denoiser.record(tmp_path)["training"]["lora"] == 2
+
+
 def test_training_for_a_score_draws_the_levels_around_it():
     sigmas = ((1 - denoiser.linear_alphas_cumprod()) / denoiser.linear_alphas_cumprod()).sqrt()
     low, high = training_plan.around(0.16)
@@ -227,7 +266,7 @@ def test_training_for_a_score_draws_the_levels_around_it():
 
 
 def test_training_for_generation_draws_every_level_and_mostly_those_where_images_take_shape():
-    sigmas = train_denoiser.untrained(TINY).sigmas
+    sigmas = new_network.untrained(TINY).sigmas
     weights = noise_levels.level_weights(sigmas, None)
     assert (weights > 0).all()
     cumulated = weights.cumsum(0) / weights.sum()
@@ -250,6 +289,16 @@ def test_only_a_model_for_scores_sees_mirrored_images(tmp_path, monkeypatch, sig
     )
     train_denoiser.train(lit_left, tmp_path, replace(TINY, sigmas=sigmas, steps=6))
     assert bool((torch.cat(seen)[..., 0] < 0).any()) is mirrored
+
+
+@pytest.mark.parametrize(("tail_weight", "share"), [(0, 0.1), (0.5, 0.25), (1, 0.5)])
+def test_images_of_a_rare_label_are_drawn_oftener(tail_weight, share):
+    labels = ["rare" if i % 10 == 0 else "common" for i in range(200)]  # 1 : 9, their roots 1 : 3
+    weights = tail_weights.by_label(labels, tail_weight)
+    draws = Draws(200, 0, torch.ones(1), weights)
+    picks = [draws.images(64, torch.Generator().manual_seed(step)) for step in range(100)]
+    assert (np.concatenate(picks) % 10 == 0).mean() == pytest.approx(share, abs=0.05)
+    assert not np.isin(draws.held_out, np.concatenate(picks)).any()
 
 
 def test_minutes_become_steps(tmp_path, monkeypatch):

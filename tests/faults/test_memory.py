@@ -12,10 +12,11 @@ import resource, sys
 import numpy as np
 import torch
 torch.set_num_threads(1)
-from mincurate.diffusion import train_denoiser
+from mincurate.diffusion import new_network
+from mincurate.diffusion.training_plan import Training
 from mincurate.features import perceptual
 from mincurate.ranking import minority_score, score_shards
-denoiser = train_denoiser.untrained(train_denoiser.Training(32, (0.1, 1.0), channels=(64, 128)))
+denoiser = new_network.untrained(Training(32, (0.1, 1.0), channels=(64, 128)))
 scorer = minority_score.Scorer(
     denoiser, perceptual.load_perceptual("unet", denoiser), 0.16, 4, 0
 )

@@ -27,7 +27,7 @@ server = subprocess.Popen(mongod, stdout=subprocess.DEVNULL)
 try:
     from mincurate.dataset import writer as storage
     from mincurate.dataset.database import check_database
-    from mincurate.diffusion import train_denoiser as training
+    from mincurate.diffusion import new_network
     from mincurate.pipelines.score import score
     from mincurate.errors import UserError
     from mincurate.pipelines.sync import sync
@@ -37,8 +37,8 @@ try:
             break
         except UserError:
             time.sleep(0.2)
-    network = training.new_unet
-    training.new_unet = lambda size, _, *more: network(size, (32, 32), *more)
+    network = new_network.new_unet
+    new_network.new_unet = lambda size, _, *more: network(size, (32, 32), *more)
     tags = storage._write_tags
     def kill(*arguments):
         os.kill(server.pid, signal.SIGKILL)
@@ -97,9 +97,9 @@ def test_a_database_killed_while_it_is_written_and_brought_back_loses_nothing(
 
 def start(*arguments: object, **more: str) -> "subprocess.Popen[str]":
     code = (
-        "from mincurate.diffusion import train_denoiser as training\n"
-        "network = training.new_unet\n"
-        "training.new_unet = lambda size, _, *more: network(size, (32, 32), *more)\n"
+        "from mincurate.diffusion import new_network\n"
+        "network = new_network.new_unet\n"
+        "new_network.new_unet = lambda size, _, *more: network(size, (32, 32), *more)\n"
         "from mincurate.cli import main; main()"
     )
     return subprocess.Popen(

@@ -8,7 +8,9 @@ import torch
 from diffusers import DDIMScheduler
 from test_denoiser import tiny_unet
 
-from mincurate.diffusion.denoiser import Denoiser, Encoded, betas, linear_alphas_cumprod
+from mincurate.diffusion.denoiser import Denoiser, betas, linear_alphas_cumprod
+from mincurate.diffusion.encoded import Encoded
+from mincurate.diffusion.space import Pixels
 from mincurate.errors import UserError
 from mincurate.features.perceptual import Perceptual
 from mincurate.generation import samplers, solvers
@@ -34,7 +36,7 @@ class Mixture:
     centers: tuple = CENTERS
     weights: tuple = WEIGHTS
     s: float = S
-    image_size: int = 2
+    space: Pixels = field(default_factory=lambda: Pixels(3, 2))
     name: str = "mixture"
     trained_sigmas: None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_denoiser import tiny_unet
 
-from mincurate.diffusion.denoiser import Denoiser, Encoded, linear_alphas_cumprod
+from mincurate.diffusion.denoiser import Denoiser, linear_alphas_cumprod
+from mincurate.diffusion.encoded import Encoded
 from mincurate.diffusion.load import load_denoiser
+from mincurate.diffusion.space import Pixels
 from mincurate.generation import samplers, solvers, train_classifier
 from mincurate.generation.classifier import ClassifierTraining
 from mincurate.generation.guidance import Guided
@@ -89,17 +91,17 @@ def test_the_quadratic_grid_has_the_same_noise_levels_on_every_schedule():
 class Brightness(Exact):
     """Images of one brightness N(0, 0.3^2), and N(0, 0.05^2) in every pixel besides."""
 
-    image_size, common, own = 24, 0.3, 0.05
+    space, common, own = Pixels(3, 24), 0.3, 0.05
 
     def denoise(self, x, sigma):
-        mean, d = x.mean((1, 2, 3), keepdim=True), 3 * self.image_size**2
+        mean, d = x.mean((1, 2, 3), keepdim=True), 3 * self.space.side**2
         of_mean = self.common**2 + self.own**2 / d
         shared = of_mean / (of_mean + sigma**2 / d) * mean
         return shared + self.own**2 / (self.own**2 + sigma**2) * (x - mean)
 
     def ancestral_std(self, grid, gamma):
         """Standard deviation of the brightness after ancestral steps, in closed form."""
-        a, d = self.alphas_cumprod.double(), 3 * self.image_size**2
+        a, d = self.alphas_cumprod.double(), 3 * self.space.side**2
         of_mean = self.common**2 + self.own**2 / d
         variance = gamma**2 / d
         for t, following in zip(grid, [*grid[1:], None], strict=True):
@@ -155,7 +157,7 @@ def test_ancestral_steps_keep_the_published_excess_and_lose_spread_the_fewer_the
 class Mixture(Exact):
     """Every pixel for itself of a common mode at -0.5, weight 0.9, or a rare one at 0.5."""
 
-    image_size, own = 64, 0.2
+    space, own = Pixels(3, 64), 0.2
     centers, weights = torch.tensor([-0.5, 0.5]), torch.tensor([0.9, 0.1])
     rare_class = torch.tensor([0.2, 0.8])
     """p(class | mode)"""

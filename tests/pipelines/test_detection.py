@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import mincurate
-from mincurate.diffusion import train_denoiser
+from mincurate.diffusion import new_network
 
 COMMON, RARE, COMMON_COUNT, RARE_COUNT = 7, 0, 170, 12
 
@@ -27,10 +27,10 @@ def planted(tmp_path_factory):
 @pytest.fixture(scope="module")
 def scored(planted, tmp_path_factory):
     """With a small network, so that it takes seconds."""
-    network = train_denoiser.new_unet
+    network = new_network.new_unet
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            train_denoiser, "new_unet", lambda size, _, *more: network(size, (32, 32), *more)
+            new_network, "new_unet", lambda size, _, *more: network(size, (32, 32), *more)
         )
         patch.setenv("MINCURATE_HOME", str(tmp_path_factory.mktemp("home")))
         return mincurate.score(

@@ -13,11 +13,13 @@ import pytest
 from conftest import SQUEEZENET, command, refused
 
 from mincurate.cli import summaries
+from mincurate.curation import gather
 from mincurate.evaluation import (
     classifier_trial,
     classifier_trial_data,
     metric_table,
     students,
+    training_arms,
 )
 from mincurate.evaluation import image_sets as image_sets
 from mincurate.evaluation.verdict import conclude, look_up
@@ -224,6 +226,9 @@ def test_classifiers_are_trained_with_and_without_the_accepted_images(own, monke
     assert about["rare"] == ["cross"] and about["advice"]["words"] == found.advice.words
     assert [row["label"] for row in about["labels"]] == ["cross", "disc"]
     assert {"recall", "change", "change_low", "change_high"} <= set(about["table"][0])
+    assert about["weight"] in training_arms.WEIGHTS
+    weights = gather.gather(store.find("1")).groupby("source")["weight"].unique()  # to export
+    assert [weights["real"], weights["synthetic"]] == [[1], [about["weight"]]]
     frame = pd.read_parquet(found.run.path / "synthetic.parquet")
     assert about["near_held_out"] + len(given["linear probe"].generated[1]) == len(frame)
     page = found.page.read_text()

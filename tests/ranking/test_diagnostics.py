@@ -31,7 +31,7 @@ def white_noise(n, size=16, seed=0):
 
 @pytest.mark.parametrize("sigma", [0.05, SIGMA, 1.0])
 def test_the_filters_error_on_white_noise_is_the_one_of_shrinking_every_pixel(sigma):
-    result = diagnostics.linear_filter_error(white_noise(600), sigma)
+    result = diagnostics.linear_filter_error(white_noise(600) / 127.5 - 1, sigma)
     assert result == pytest.approx(SPREAD**2 * sigma**2 / (SPREAD**2 + sigma**2), rel=0.01)
 
 
@@ -42,7 +42,7 @@ def test_the_exact_denoiser_of_white_noise_gains_nothing_over_the_filter():
     x = torch.tensor(pixels).float() / 127.5 - 1
     noisy = x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     error = (model.denoise(noisy, sigma) - x).square().mean()
-    assert diagnostics.linear_filter_error(pixels, sigma) / error == pytest.approx(1, rel=0.02)
+    assert diagnostics.linear_filter_error(x.numpy(), sigma) / error == pytest.approx(1, rel=0.02)
 
 
 def test_the_filter_leaves_of_waves_only_what_lies_at_their_frequency():
@@ -51,15 +51,14 @@ def test_the_filter_leaves_of_waves_only_what_lies_at_their_frequency():
     phase = np.random.default_rng(0).uniform(0, 2 * np.pi, (200, 3, 1, 1))
     waves = amplitude * np.cos(2 * np.pi * 3 * np.arange(size) / size + phase)
     x = np.broadcast_to(waves, (200, 3, size, size))
-    pixels = ((x + 1) * 127.5).round().astype(np.uint8)
     power = amplitude**2 * size**2 / 4
     expected = 2 * power * SIGMA**2 / (power + SIGMA**2) / size**2
-    assert diagnostics.linear_filter_error(pixels, SIGMA) == pytest.approx(expected, rel=0.05)
+    assert diagnostics.linear_filter_error(x, SIGMA) == pytest.approx(expected, rel=0.05)
 
 
 def test_images_that_are_all_one_colour_leave_the_filter_no_error():
-    pixels = np.full((5, 3, 8, 8), 77, np.uint8)
-    assert diagnostics.linear_filter_error(pixels, SIGMA) == pytest.approx(0, abs=1e-9)
+    grey = np.full((5, 3, 8, 8), -0.4)
+    assert diagnostics.linear_filter_error(grey, SIGMA) == pytest.approx(0, abs=1e-9)
 
 
 @given(st.floats(0.5, 1), st.sampled_from([20, 40]))
@@ -159,6 +158,7 @@ def finished(folder, rank_by="minority", gain=2.0, draw_noise=0.01, texture=Fals
             "minority_score_draws": list(draws), "minority_score_se": 0.05 * score,
             "complexity": score**2 if texture else rng.permutation(score),
             "neighbor_distance": rng.permutation(score), "denoising_error": WIENER / gain,
+            "label": None, "rarity": np.linspace(0, 1, n),
         }
     )  # fmt: skip
     wild = {"minority_score": 99.0, "minority_score_se": 99.0, "denoising_error": 99.0}
@@ -217,6 +217,18 @@ def test_trust_follows_from_what_was_measured(tmp_path, change, level, why):
     run, _, _ = finished(tmp_path, **change)
     trust = examined(run)["trust"]
     assert trust["level"] == level and why in trust["words"]
+
+
+def test_a_rare_label_among_the_common_images_is_missed(tmp_path):
+    run, _, _ = finished(tmp_path, rank_by="embedding")
+    frame = run.frame()
+    frame["label"] = ["few"] * 10 + ["many"] * (len(frame) - 10)  # the lowest ranks
+    frame.to_parquet(run.path / "scores.parquet")
+    numbers = examined(run)["diagnostics"]
+    assert (numbers["rare_labels"], numbers["missed_labels"]) == (1, 1)
+    frame["rarity"] = 1 - frame["rarity"]
+    frame.to_parquet(run.path / "scores.parquet")
+    assert examined(run)["diagnostics"]["missed_labels"] == 0
 
 
 def test_minutes_count_only_for_a_model_that_was_trained_here(tmp_path):

@@ -9,6 +9,7 @@ from scipy.stats import spearmanr
 from test_denoiser import tiny_unet
 
 from mincurate.diffusion.denoiser import Denoiser, linear_alphas_cumprod
+from mincurate.diffusion.space import Pixels
 from mincurate.features import perceptual
 from mincurate.features.perceptual import Perceptual
 from mincurate.ranking import minority_score
@@ -111,7 +112,7 @@ def test_a_mixture_known_in_closed_form_ranks_its_rare_mode_above_the_common_one
     weights = torch.tensor([0.95, 0.05])
 
     class Exact:
-        device = torch.device("cpu")
+        device, space = torch.device("cpu"), Pixels(3, size)
 
         def denoise(self, x, sigma):
             variance = s**2 + sigma**2

@@ -24,13 +24,18 @@ def test_neighbour_distance_is_the_mean_of_the_five_nearest_others(vectors):
     np.testing.assert_allclose(neighbors.neighbor_distance(vectors), expected, atol=2e-3)
 
 
-@pytest.mark.slow
-def test_approximate_neighbours_agree_with_exact_ones(monkeypatch):
+def test_neighbours_sought_in_cells_are_nearly_all_of_the_nearest(monkeypatch):
     vectors = unit(RNG.normal(size=(600, 8)))
-    exact = neighbors.neighbor_distance(vectors)
+    vectors[:100] = vectors[0]  # fills several cells at once
+    vectors[100] = -vectors[0]
+    exact, _ = neighbors.neighbors(vectors)
     monkeypatch.setattr(neighbors, "EXACT_NEIGHBORS_LIMIT", 100)
-    wrong = abs(neighbors.neighbor_distance(vectors) / exact - 1) > 0.01
-    assert wrong.mean() < 0.03
+    monkeypatch.setattr(neighbors, "OF_A_CELL", 10)
+    distances, rows = neighbors.neighbors(vectors)
+    assert (abs(distances - exact) > 2e-3).mean() < 0.03
+    assert (rows >= 0).all() and (rows != np.arange(600)[:, None]).all()
+    between = np.linalg.norm(vectors[rows] - vectors[:, None], axis=2)
+    np.testing.assert_allclose(between, distances, atol=2e-3)
 
 
 @pytest.mark.parametrize(("n", "finite"), [(1, False), (2, True), (4, True)])

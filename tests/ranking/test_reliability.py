@@ -64,6 +64,14 @@ def test_among_several_kinds_a_ranking_is_trusted_less(numbers, level):
     assert level == "strong" or "--within-label" in trust.better
 
 
+@pytest.mark.parametrize(
+    ("rare", "missed", "level"), [(2, 0, "strong"), (2, 1, "fair"), (2, 2, "weak")]
+)
+def test_a_ranking_that_misses_rare_labels_is_not_strong(rare, missed, level):
+    trust = judged({"tail_agreement": 0.9, "rare_labels": rare, "missed_labels": missed})
+    assert trust.level == level
+
+
 def test_few_images_are_never_strong():
     assert judged({"tail_agreement": 0.9}, images=100).level == "fair"
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from mincurate.diffusion import train_denoiser
+from mincurate.diffusion import new_network
 from mincurate.diffusion.denoiser import to_tensor
+from mincurate.diffusion.training_plan import Training
 from mincurate.features import perceptual
 from mincurate.ranking.minority_score import Scorer
 from mincurate.report import error_map
@@ -16,7 +17,7 @@ SIDE = 16
 @pytest.fixture(scope="module")
 def scorer():
     torch.manual_seed(0)
-    denoiser = train_denoiser.untrained(train_denoiser.Training(SIDE, None), "cpu")
+    denoiser = new_network.untrained(Training(SIDE, None), "cpu")
     return Scorer(
         denoiser=denoiser,
         perceptual=perceptual.load_perceptual("unet", denoiser),
@@ -41,7 +42,7 @@ def test_the_mean_of_the_heat_is_the_score(scorer, pixels):
 
 def test_where_nothing_differs_the_heat_is_cold(scorer, pixels):
     class Perfect:
-        device = scorer.denoiser.device
+        device, space = scorer.denoiser.device, scorer.denoiser.space
 
         def denoise(self, x, sigma):
             return to_tensor(pixels).expand(len(x), -1, -1, -1)
