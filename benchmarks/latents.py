@@ -80,6 +80,7 @@ def methods(options: argparse.Namespace) -> tuple[list[str], dict[str, Callable]
     """Labels of the images that are judged, and every ranking of them; trains what is missing."""
     import mincurate
     from mincurate.diffusion import autoencoder
+    from mincurate.diffusion.load import load_denoiser
     from mincurate.images import collection
     from mincurate.pipelines import training_samples
     from mincurate.pipelines.open_images import open_images
@@ -92,7 +93,10 @@ def methods(options: argparse.Namespace) -> tuple[list[str], dict[str, Callable]
         plant(options.data, images)
     shared = {"seed": 0, "reporter": reporter}
     steps = {"latent": options.autoencoder, "train_steps": options.steps}
-    latent = mincurate.train(images, folder / "latent", **steps, **shared)
+    if options.model:
+        latent = load_denoiser(options.model)
+    else:
+        latent = mincurate.train(images, folder / "latent", **steps, **shared)
     steps = {"image_size": PIXELS, "train_steps": options.pixel_steps}
     pixel = mincurate.train(images, folder / "pixels", **steps, **shared)
 
@@ -148,6 +152,8 @@ def main() -> None:
     parser.add_argument("--autoencoder", required=True, help="as mincurate train --latent takes it")
     parser.add_argument("--steps", type=int, default=1200, help="of 16 latents")
     parser.add_argument("--pixel-steps", type=int, default=2400, help="of 8 images of 32 px")
+    parser.add_argument("--model", help="of the latents of these images, in place of a new one")
+    parser.add_argument("--methods", nargs="+", default=[""], help="those that begin so alone")
     parser.add_argument("--perceptual", default=NETWORK, help="distance of images")
     parser.add_argument("--folder", type=Path, default=Path("latents"), help="of images and models")
     options = parser.parse_args()
@@ -160,6 +166,7 @@ def main() -> None:
 
     device.keep_freed_memory()  # as the command line does
     labels, ways = methods(options)
+    ways = {name: way for name, way in ways.items() if name.startswith(tuple(options.methods))}
     kept = options.folder / "scores.json"
     scores = json.loads(kept.read_text()) if kept.exists() else {}
     for name, way in ways.items():

@@ -18,7 +18,7 @@ from mincurate.generation.classifier import Classifier, ClassifierTraining
 from mincurate.generation.solvers import Sampler
 from mincurate.terminal import choose_reporter
 
-FURTHER_STEPS = 300
+FURTHER_STEPS = 600
 """Of the models that go on from another."""
 GUIDE_STEPS = 400
 """Of a classifier that guides; they come on top."""

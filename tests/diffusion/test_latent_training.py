@@ -69,11 +69,14 @@ def test_images_are_encoded_once_to_standardised_latents_and_a_killed_encoding_g
         )
 
 
-def test_a_model_trained_on_latents_scores_generates_and_is_opened_by_diffusers(
+def test_a_model_trained_on_latents_scores_generates_and_is_trained_further(
     autoencoder, pictures, home, say, tiny, tmp_path
 ):
+    train = ("train", pictures, "-o", tmp_path / "model", "--latent", tmp_path / "autoencoder")
+    code, printed = say(*train, "--image-size", 24)
+    assert code == 1 and "--image-size is a multiple of 16, not 24" in printed
     code, printed = say(
-        *("train", pictures, "-o", tmp_path / "model", "--latent", tmp_path / "autoencoder"),
+        *train,
         *("--train-steps", 3, "--conditional", "--tail-weight", 1),
     )
     assert code == 0 and "on all noise levels" in printed, printed
