@@ -77,7 +77,7 @@ def _judge(options: argparse.Namespace, labels: int) -> torch.nn.Module:
 
 
 def _scorer(data: Tailed, options: argparse.Namespace) -> Scorer:
-    model = trained("label-free", data, options.work, options.steps)
+    model = trained("label-free", data, options)
     sigma = model.nearest_sigma(SIGMA_PER_PIXEL * options.size)
     distance = load_perceptual(options.perceptual, model)
     return Scorer(model, distance, sigma, DRAWS, 0, torch.bfloat16)

@@ -1,5 +1,6 @@
 """The ways to make images of rare labels that `tail.py` compares, and the models they need."""
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,13 +92,14 @@ WAYS = (
 )
 
 
-def trained(name: str, data: Tailed, work: Path, steps: int) -> Denoiser:
+def trained(name: str, data: Tailed, options: argparse.Namespace) -> Denoiser:
     """The model of this name; its training goes on where it was stopped."""
     model = MODELS[name]
     plan = Training(
         data.train.shape[-1],
         None,
-        steps=FURTHER_STEPS if model.after else steps,
+        steps=FURTHER_STEPS if model.after else options.steps,
+        channels=tuple(options.channels),
         batch_size=models.images_per_step("cpu", all_levels=True),
         class_names=data.names if model.conditional else (),
         class_balancing=model.class_balancing,
@@ -105,9 +107,9 @@ def trained(name: str, data: Tailed, work: Path, steps: int) -> Denoiser:
     labels = [data.names[k] for k in data.labels]
     return train_denoiser.train(
         data.train,
-        work / "models" / name,
+        options.work / "models" / name,
         plan,
-        start=trained(model.after, data, work, steps) if model.after else None,
+        start=trained(model.after, data, options) if model.after else None,
         classes=data.labels if model.conditional else None,
         weights=tail_weights.by_label(labels, model.tail_weight),
         reporter=choose_reporter(None, None),

@@ -228,6 +228,8 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
         objects = OBJECTS
     ranked_by = RAREST if objects else ranked_by
     shown = [ranked_by, objects or "rarity_class"]
+    if source.get("tiles"):  # the boxes of all tiles would hide the image
+        shown = [ranked_by, HEATMAP]
     colored_by = f"{objects}.rarity_class" if objects else "rarity_class"
     if config.active_fields is None:
         ownership.claim(dataset, app=["active_fields"])
