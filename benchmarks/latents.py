@@ -23,7 +23,7 @@ COMMON = ("T-Shirt", "Longsleeve", "Pants", "Shoes")
 HIDDEN = ("Hat", "Skirt", "Dress", "Outwear", "Shirt")
 OF_COMMON, OF_HIDDEN = 300, 30
 """Images of every kind; a hidden one is 2.4 % of what it is hidden in."""
-JUDGED = 200
+JUDGED = 150
 """Common images that are scored beside the hidden ones."""
 SIDE, PIXELS = 256, 32
 LATENT_SIGMAS = (0.32, 1.28, 2.5)
@@ -80,6 +80,7 @@ def methods(options: argparse.Namespace) -> tuple[list[str], dict[str, Callable]
     """Labels of the images that are judged, and every ranking of them; trains what is missing."""
     import mincurate
     from mincurate.diffusion import autoencoder
+    from mincurate.diffusion.load import load_denoiser
     from mincurate.images import collection
     from mincurate.pipelines import training_samples
     from mincurate.pipelines.open_images import open_images
@@ -92,7 +93,10 @@ def methods(options: argparse.Namespace) -> tuple[list[str], dict[str, Callable]
         plant(options.data, images)
     shared = {"seed": 0, "reporter": reporter}
     steps = {"latent": options.autoencoder, "train_steps": options.steps}
-    latent = mincurate.train(images, folder / "latent", **steps, **shared)
+    if options.model:
+        latent = load_denoiser(options.model)
+    else:
+        latent = mincurate.train(images, folder / "latent", **steps, **shared)
     steps = {"image_size": PIXELS, "train_steps": options.pixel_steps}
     pixel = mincurate.train(images, folder / "pixels", **steps, **shared)
 
@@ -118,10 +122,6 @@ def methods(options: argparse.Namespace) -> tuple[list[str], dict[str, Callable]
         ways[f"latent, sigma {sigma:g}"] = lambda sigma=sigma: of_latents(
             latent, "latent", sigma, 2, names, latents
         )
-    for sigma in DECODED_SIGMAS:
-        ways[f"decoded, SqueezeNet, sigma {sigma:g}"] = lambda sigma=sigma: of_latents(
-            latent, options.perceptual, sigma, 1, names, latents
-        )
     for name, spec in (("SqueezeNet", options.perceptual), ("unet", "unet")):
         ways[f"pixels at 32 px, {name}"] = lambda spec=spec: of_pixels(
             pixel, spec, names, pixels_at(PIXELS)[rows]
@@ -139,6 +139,10 @@ def methods(options: argparse.Namespace) -> tuple[list[str], dict[str, Callable]
     ways["vectors, distance to 50 neighbours"] = lambda: by_vectors(
         lambda v: neighbors.neighbor_distance(v, 50)
     )
+    for sigma in DECODED_SIGMAS:
+        ways[f"decoded, SqueezeNet, sigma {sigma:g}"] = lambda sigma=sigma: of_latents(
+            latent, options.perceptual, sigma, 1, names, latents
+        )
     return [labels[i] for i in rows], ways
 
 
@@ -148,6 +152,8 @@ def main() -> None:
     parser.add_argument("--autoencoder", required=True, help="as mincurate train --latent takes it")
     parser.add_argument("--steps", type=int, default=1200, help="of 16 latents")
     parser.add_argument("--pixel-steps", type=int, default=2400, help="of 8 images of 32 px")
+    parser.add_argument("--model", help="of the latents of these images, in place of a new one")
+    parser.add_argument("--methods", nargs="+", default=[""], help="those that begin so alone")
     parser.add_argument("--perceptual", default=NETWORK, help="distance of images")
     parser.add_argument("--folder", type=Path, default=Path("latents"), help="of images and models")
     options = parser.parse_args()
@@ -160,6 +166,7 @@ def main() -> None:
 
     device.keep_freed_memory()  # as the command line does
     labels, ways = methods(options)
+    ways = {name: way for name, way in ways.items() if name.startswith(tuple(options.methods))}
     kept = options.folder / "scores.json"
     scores = json.loads(kept.read_text()) if kept.exists() else {}
     for name, way in ways.items():

@@ -1,11 +1,14 @@
 """Rare objects in photographs: found by their crops, and not by the whole image.
 
     python benchmarks/objects.py CLOTHING            # scenes: pasted objects, some of another class
-    python benchmarks/objects.py CLOTHING            # scenes: pasted objects, some of another class
+    python benchmarks/objects.py --boxes FOLDER      # objects of a folder with annotations
+    python benchmarks/objects.py CLOTHING --tiles    # tiles: aligned pictures, and photographs
 
 Scenes have 448 px and four objects each, photographs of one or two common classes from the folders
-of CLOTHING; in 5 % of them, one object is of another class. Everything is ranked by the command's
-defaults with ``--quick``. A table goes to standard output.
+of CLOTHING; in 5 % of them, one object is of another class. Aligned pictures show one board, each
+a little brighter, noisier and moved by a pixel; the others are photographs. In one of twenty, a
+disc of 32 px is hidden. Everything is ranked by the command's defaults with ``--quick``. A table
+goes to standard output.
 """
 
 import argparse
@@ -16,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import mincurate
@@ -101,6 +104,62 @@ def of_scenes(clothing: Path, count: int, fit: str, context: float, ranking: str
     print(table.round(3).to_string(index=False))
 
 
+def boards(count: int, rng: np.random.Generator) -> list[Image.Image]:
+    """Pictures of one board of 512 px, aligned to a pixel, of slightly different light."""
+    board = Image.fromarray(rng.integers(60, 120, (16, 16, 3)).astype(np.uint8))
+    board = board.resize((514, 514), Image.Resampling.NEAREST)
+    draw = ImageDraw.Draw(board)
+    for _ in range(60):
+        x, y, side = (int(n) for n in rng.integers((0, 0, 10), (500, 500, 50)))
+        draw.rectangle((x, y, x + side, y + side), tuple(rng.integers(0, 255, 3).tolist()))
+    pictures = []
+    for _ in range(count):
+        x, y = (int(n) for n in rng.integers(0, 3, 2))
+        pixels = np.asarray(board.crop((x, y, x + 512, y + 512))) * rng.uniform(0.95, 1.05)
+        noisy = pixels + rng.normal(0, 3, pixels.shape)
+        pictures.append(Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)))
+    return pictures
+
+
+def photographs(clothing: Path, count: int, rng: np.random.Generator) -> list[Image.Image]:
+    """Photographs of any class, 512 px."""
+    files = sorted(clothing.glob("*/*.jpg"))
+    picks = [files[i] for i in rng.choice(len(files), count, replace=False)]
+    return [ImageOps.fit(Image.open(file).convert("RGB"), (512, 512)) for file in picks]
+
+
+def of_tiles(clothing: Path, count: int, tile: int) -> None:
+    """A disc hidden in one of twenty pictures, found by the tiles that it lies in."""
+    for name in ("aligned", "photographs"):
+        rng = np.random.default_rng(0)
+        pictures = boards(count, rng) if name == "aligned" else photographs(clothing, count, rng)
+        places: dict[str, tuple[int, int]] = {}
+        with tempfile.TemporaryDirectory() as folder:
+            for number, picture in enumerate(pictures):
+                file = f"{number:04d}.png"
+                if number % 20 == 7:
+                    x, y = (int(n) for n in rng.integers(0, 512 - 32, 2))
+                    ImageDraw.Draw(picture).ellipse((x, y, x + 32, y + 32), (200, 160, 40))
+                    places[file] = x + 16, y + 16
+                picture.save(Path(folder) / file)
+            settings = {"quick": True, "fiftyone": False, "umap": False, "progress": False}
+            result = mincurate.score(folder, tiles=str(tile), labels=False, **settings)
+        frame = result.frame
+        middle = [
+            places.get(rel.partition("#")[0], (-1, -1)) for rel in frame["rel_path"].astype(str)
+        ]
+        corner = frame[["box_x", "box_y"]].to_numpy() * 512
+        truth = [0 <= x - left < tile and 0 <= y - top < tile
+                 for (x, y), (left, top) in zip(middle, corner, strict=True)]  # fmt: skip
+        auroc = roc_auc_score(truth, frame["rarity"])
+        best = 1 - frame["rarity"][truth]
+        print(
+            f"{name}: {len(frame):,} tiles of {tile} px, {sum(truth)} with the disc, AUROC "
+            f"{auroc:.3f}, in the first {best.min():.1%} to {best.max():.1%}; "
+            f"trust: {result.run.record['trust']['words']}"
+        )
+
+
 def of_boxes(folder: Path, where: str, ranking: str, **settings: object) -> None:
     frame, seconds = rank(folder, objects=where, **settings)
     frame = frame[frame["rarity"].notna()]
@@ -123,8 +182,11 @@ def main() -> None:
     parser.add_argument("--fit", default="crop")
     parser.add_argument("--context", type=float, default=0.0)
     parser.add_argument("--ranking", default="rarity")
+    parser.add_argument("--tiles", action="store_true")
     given = parser.parse_args()
-    if given.clothing:
+    if given.clothing and given.tiles:
+        of_tiles(given.clothing, 60, 64)
+    elif given.clothing:
         of_scenes(given.clothing, given.scenes, given.fit, given.context, given.ranking)
     if given.boxes:
         settings = {"fit": given.fit, "context": given.context, "max_images": given.images}

@@ -302,7 +302,8 @@ def fiftyone(what: str, vectors):
     getattr(fob, f"compute_{what}")(dataset, embeddings=vectors, progress=False)
     by_path = dict(zip(*dataset.values(["filepath", what]), strict=True))
     dataset.delete()
-    return np.array([by_path[f"/{i:06d}.png"] for i in range(len(vectors))])
+    values = np.array([by_path[f"/{i:06d}.png"] for i in range(len(vectors))], np.float64)
+    return np.nan_to_num(values, nan=1.0)  # an image that is a cluster by itself, its centre
 
 
 def judge(case: Planted, method: str, scores, complexity, seconds: float) -> Found:

@@ -28,6 +28,7 @@ from provenance import provenance
 from tail_sets import Tailed
 from tail_ways import WAYS, Way, make, trained
 
+from mincurate.diffusion.training_plan import Training
 from mincurate.evaluation import classifier_trial, students, training_arms
 from mincurate.evaluation.classifier_trial import Outcome
 from mincurate.evaluation.students import Student
@@ -170,6 +171,7 @@ def main() -> None:
     parser.add_argument("--ratio", type=float, default=100)
     parser.add_argument("--test", type=int, default=300, help="of every label")
     parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--channels", type=int, nargs=3, default=Training.channels)
     parser.add_argument("--n", type=int, default=200, help="of every rare label")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--ways", nargs="*", default=[way.name for way in WAYS])
@@ -191,7 +193,7 @@ def main() -> None:
     counts = dict(zip(data.names, np.bincount(data.labels).tolist(), strict=True))
     print(f"images to train with: {counts}", flush=True)
     ways: list[Way] = [way for way in WAYS if way.name in options.ways]
-    models = {way.model: trained(way.model, data, options.work, options.steps) for way in ways}
+    models = {way.model: trained(way.model, data, options) for way in ways}
     if options.stop_after == "train":
         return
     made = {way.name: make(way, models[way.model], data, options.work, options.n) for way in ways}

@@ -48,7 +48,9 @@ def quality(data: Tailed, made, vectors, options: argparse.Namespace) -> pd.Data
         draws = scorer(pixels, [f"{name} {i}" for i in range(len(pixels))]).draws
         values["minority score"] = np.nanmean(draws, 1)
         values |= {f"consistency of {data.names[k]}": told[labels == k] for k in np.unique(labels)}
-        intervals = {key: list(map(float, metrics.interval(v, seed=0))) for key, v in values.items()}
+        intervals = {
+            key: list(map(float, metrics.interval(v, seed=0))) for key, v in values.items()
+        }
         rows.append({"set": name} | intervals)
     return pd.DataFrame(rows)
 
@@ -75,7 +77,7 @@ def _judge(options: argparse.Namespace, labels: int) -> torch.nn.Module:
 
 
 def _scorer(data: Tailed, options: argparse.Namespace) -> Scorer:
-    model = trained("label-free", data, options.work, options.steps)
+    model = trained("label-free", data, options)
     sigma = model.nearest_sigma(SIGMA_PER_PIXEL * options.size)
     distance = load_perceptual(options.perceptual, model)
     return Scorer(model, distance, sigma, DRAWS, 0, torch.bfloat16)

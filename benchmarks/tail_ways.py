@@ -1,5 +1,6 @@
 """The ways to make images of rare labels that `tail.py` compares, and the models they need."""
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from tail_sets import Tailed
 from mincurate.diffusion import models, tail_weights, train_denoiser
 from mincurate.diffusion.denoiser import Denoiser, to_tensor
 from mincurate.diffusion.training_plan import Training
+from mincurate.evaluation import students, training_arms
+from mincurate.evaluation.training_arms import Arm
 from mincurate.generation import generate, samplers, train_classifier
 from mincurate.generation.classifier import Classifier, ClassifierTraining
 from mincurate.generation.solvers import Sampler
@@ -18,7 +21,9 @@ from mincurate.terminal import choose_reporter
 FURTHER_STEPS = 300
 """Of the models that go on from another."""
 GUIDE_STEPS = 400
-"""Of the classifier that guides the label-free model to a label; they come on top."""
+"""Of a classifier that guides; they come on top."""
+UNCERTAINTIES = 10
+"""Ordinal classes of uncertainty."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class Way:
         start: real images that they start from: of the same label (``own``) or of ``others``.
         strength: how much of these may change.
         guide: scale at which a classifier guides the label-free model to the label.
+        uncertain: scale at which a classifier guides to the tenth of the images of which a network
+            that has not seen them is least certain.
     """
 
     name: str
@@ -66,6 +73,7 @@ class Way:
     start: str | None = None
     strength: float = 1.0
     guide: float = 0.0
+    uncertain: float = 0.0
 
 
 WAYS = (
@@ -78,18 +86,20 @@ WAYS = (
     Way("from their own 0.6", start="own", strength=0.6),
     Way("from others 0.6", start="others", strength=0.6),
     Way("from others 0.8", start="others", strength=0.8),
+    Way("guided to the uncertain", uncertain=2.0),
     Way("label-free, guided 2", "label-free", guide=2.0),
     Way("label-free, guided 5", "label-free", guide=5.0),
 )
 
 
-def trained(name: str, data: Tailed, work: Path, steps: int) -> Denoiser:
+def trained(name: str, data: Tailed, options: argparse.Namespace) -> Denoiser:
     """The model of this name; its training goes on where it was stopped."""
     model = MODELS[name]
     plan = Training(
         data.train.shape[-1],
         None,
-        steps=FURTHER_STEPS if model.after else steps,
+        steps=FURTHER_STEPS if model.after else options.steps,
+        channels=tuple(options.channels),
         batch_size=models.images_per_step("cpu", all_levels=True),
         class_names=data.names if model.conditional else (),
         class_balancing=model.class_balancing,
@@ -97,9 +107,9 @@ def trained(name: str, data: Tailed, work: Path, steps: int) -> Denoiser:
     labels = [data.names[k] for k in data.labels]
     return train_denoiser.train(
         data.train,
-        work / "models" / name,
+        options.work / "models" / name,
         plan,
-        start=trained(model.after, data, work, steps) if model.after else None,
+        start=trained(model.after, data, options) if model.after else None,
         classes=data.labels if model.conditional else None,
         weights=tail_weights.by_label(labels, model.tail_weight),
         reporter=choose_reporter(None, None),
@@ -111,7 +121,7 @@ def make(way: Way, model: Denoiser, data: Tailed, work: Path, n: int):
     path = work / "made" / f"{way.name}.npz"
     if not path.is_file():
         path.parent.mkdir(exist_ok=True)
-        classifier = _classifier(model, data, work) if way.guide else None
+        classifier = _classifier(way, model, data, work)
         labels = np.repeat(np.flatnonzero(data.rare), n)
         rng = np.random.default_rng(0)
         pictures = []
@@ -131,26 +141,43 @@ def make(way: Way, model: Denoiser, data: Tailed, work: Path, n: int):
 def _sampler(way: Way, model: Denoiser, labels: np.ndarray, classifier, names) -> Sampler:
     """The sampler of images of these labels."""
     common = {"steps": 25, "solver": "sde-dpm++", "dtype": torch.bfloat16}
-    if classifier is None:
-        sampler = samplers.ddpm(model, guidance_scale=way.scale, **common)
-        return sampler.under(torch.from_numpy(labels))
-    (label,) = set(labels.tolist())
-    return samplers.minority(
-        model,
-        classifier,
-        target_class=None,
-        label=names[label],
-        guidance_scale=way.guide,
-        **common,
-    )
+    if way.guide:
+        (label,) = {names[k] for k in labels}
+        guidance = {"target_class": None, "label": label, "guidance_scale": way.guide}
+        return samplers.minority(model, classifier, **guidance, **common)
+    under = torch.from_numpy(labels)
+    if way.uncertain:
+        guidance = {"target_class": UNCERTAINTIES - 1, "guidance_scale": way.uncertain}
+        return samplers.minority(model, classifier, **guidance, **common).under(under)
+    return samplers.ddpm(model, guidance_scale=way.scale, **common).under(under)
 
 
-def _classifier(model: Denoiser, data: Tailed, work: Path) -> Classifier:
-    """A classifier of the labels on noised images, trained on the long-tailed ones."""
-    plan = ClassifierTraining(len(data.names), "cross_entropy", steps=GUIDE_STEPS)
-    folder = work / "models" / "classifier"
+def _classifier(way: Way, model: Denoiser, data: Tailed, work: Path) -> Classifier | None:
+    """A classifier on noised images, trained on the long-tailed ones: of labels or uncertainty."""
+    if not (way.guide or way.uncertain):
+        return None
+    count = len(data.names) if way.guide else UNCERTAINTIES
+    classes = data.labels if way.guide else _uncertainty_classes(data)
+    plan = ClassifierTraining(count, steps=GUIDE_STEPS)
     labels = [data.names[k] for k in data.labels]
-    return train_classifier.train(model, data.train, data.labels, folder, plan, labels=labels)
+    folder = work / "models" / ("of labels" if way.guide else "of uncertainty")
+    return train_classifier.train(model, data.train, classes, folder, plan, labels=labels)
+
+
+def _uncertainty_classes(data: Tailed) -> np.ndarray:
+    """Ordinal classes, ``(N,)``, of the entropy that networks trained on the other half predict."""
+    images, labels = torch.from_numpy(data.train), torch.from_numpy(data.labels)
+    entropy = np.zeros(len(labels))
+    fold = np.arange(len(labels)) % 2
+    for held in (0, 1):
+        x, y = images[fold != held], labels[fold != held]
+        arm = Arm("", x, y, training_arms.balanced(y, torch.ones(len(y))))
+        net = students.train(students.NETWORK, arm, len(data.names), held, "cpu")
+        with torch.no_grad():
+            logits = torch.cat([net(part) for part in images[fold == held].split(256)])
+        entropy[fold == held] = torch.distributions.Categorical(logits=logits).entropy().numpy()
+    ranks = entropy.argsort().argsort()
+    return ranks * UNCERTAINTIES // len(ranks)
 
 
 def _start(way: Way, data: Tailed, label: int, rng: np.random.Generator) -> int:

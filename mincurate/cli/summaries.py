@@ -65,14 +65,18 @@ def scored(result: "Result", reporter: Terminal) -> None:
     if ranked_by != "minority_score" and result.frame["minority_score"].notna().any():
         scores.append("minority_score")
     noun = result.run.noun
-    names = ("rarity", *(s.replace("_", " ") for s in scores), "class", "label", noun[:-1])
+    rarest = result.rarest(5)
+    labelled = rarest["label"].notna().any()
+    names = ("rarity", *(s.replace("_", " ") for s in scores), "class")
+    names = (*names, *(["label"] if labelled else []), noun[:-1])
     table = table_of(f"The rarest of {record['counts']['scored']:,} scored {noun}", names)
-    for row in result.rarest(5).itertuples():
+    for row in rarest.itertuples():
+        label = cell(row.label if isinstance(row.label, str) else "")
         table.add_row(
             f"{row.rarity:.3f}",
             *(f"{getattr(row, score):.4f}" for score in scores),
             str(row.rarity_class),
-            cell(row.label if isinstance(row.label, str) else ""),
+            *([label] if labelled else []),
             cell(row.rel_path),
         )
     reporter.console.print(table)

@@ -9,6 +9,28 @@ from mincurate.cli.options import BASIC, METHOD, Fit, ImageSize, MaxImages, Sigm
 from mincurate.cli.shared import settings_of
 from mincurate.terminal import Terminal
 
+Latent = Annotated[
+    str | None,
+    typer.Option(
+        help="Train on latents of this autoencoder: folder, hub id, taef2 file. Default: pixels.",
+        rich_help_panel=BASIC,
+    ),
+]
+Lora = Annotated[
+    int | None,
+    typer.Option(
+        help="Rank of adapters to train instead of all weights of --model. Default: none.",
+        rich_help_panel=METHOD,
+    ),
+]
+TailWeight = Annotated[
+    float,
+    typer.Option(
+        help="Draw rare labels oftener: 0 as they come, 1 all labels alike. Default: 0.",
+        rich_help_panel=METHOD,
+    ),
+]
+
 
 def train(
     ctx: typer.Context,
@@ -34,13 +56,7 @@ def train(
             rich_help_panel=BASIC,
         ),
     ] = None,
-    latent: Annotated[
-        str | None,
-        typer.Option(
-            help="Train on latents of this autoencoder (folder, hub id or taef2 file), at 256 px.",
-            rich_help_panel=BASIC,
-        ),
-    ] = None,
+    latent: Latent = None,
     all_levels: Annotated[
         bool,
         typer.Option(
@@ -61,20 +77,8 @@ def train(
     image_size: ImageSize = None,
     fit: Fit = "crop",
     sigma: Sigma = None,
-    lora: Annotated[
-        int | None,
-        typer.Option(
-            help="Rank of adapters to train instead of all weights of --model. Default: none.",
-            rich_help_panel=METHOD,
-        ),
-    ] = None,
-    tail_weight: Annotated[
-        float,
-        typer.Option(
-            help="Draw rare labels oftener: 0 as they come, 1 all labels equally often.",
-            rich_help_panel=METHOD,
-        ),
-    ] = 0.0,
+    lora: Lora = None,
+    tail_weight: TailWeight = 0.0,
 ) -> None:
     """Train a diffusion model on your images, or train one further.
 

@@ -164,3 +164,12 @@ def keep_freed_memory() -> None:
         mmap_threshold, trim_threshold = -3, -1
         mallopt(mmap_threshold, 1 << 30)
         mallopt(trim_threshold, 1 << 30)
+
+
+def return_freed_memory() -> None:
+    """Return freed blocks to the system after all, those of ended threads too, which glibc keeps
+    for threads to come: after the networks, ranking needs memory of another shape."""
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

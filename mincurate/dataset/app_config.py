@@ -133,12 +133,15 @@ def save_views(fo: Any, dataset: Any) -> None:
     of_score = scored.match(fo.ViewField("minority_score").exists())
     views = {
         "rarest-first": (scored.sort_by("rarity", reverse=True), "Rarest first, by the ranking"),
-        "most-minority": (
-            of_score.sort_by("minority_score", reverse=True),
-            "Highest minority score first",
-        ),
-        "least-minority": (of_score.sort_by("minority_score"), "Lowest minority score first"),
     }
+    if len(of_score):
+        views |= {
+            "most-minority": (
+                of_score.sort_by("minority_score", reverse=True),
+                "Highest minority score first",
+            ),
+            "least-minority": (of_score.sort_by("minority_score"), "Lowest minority score first"),
+        }
     for kind, words in (("odd", "What fits nothing, rarest first"), ("broken", "What is broken")):
         of_kind = shown.match(fo.ViewField("rarity_kind") == kind)
         if len(of_kind):
@@ -225,6 +228,8 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
         objects = OBJECTS
     ranked_by = RAREST if objects else ranked_by
     shown = [ranked_by, objects or "rarity_class"]
+    if source.get("tiles"):  # the boxes of all tiles would hide the image
+        shown = [ranked_by, HEATMAP]
     colored_by = f"{objects}.rarity_class" if objects else "rarity_class"
     if config.active_fields is None:
         ownership.claim(dataset, app=["active_fields"])

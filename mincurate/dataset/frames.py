@@ -6,16 +6,18 @@ the frames; every video has the rarity of its rarest frame.
 
 import re
 import shutil
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pymongo.errors import PyMongoError
 
 from mincurate import paths
 from mincurate.dataset import labels, ownership, reader
 from mincurate.dataset.app_config import LABELS, RAREST, RUN
-from mincurate.dataset.database import fiftyone, load, name_of, quiet
+from mincurate.dataset.database import fiftyone, load, name_of, quiet, writing
 from mincurate.errors import UnreadableImage, UserError
 from mincurate.images import decode_pool, videos
 from mincurate.progress import Reporter
@@ -55,12 +57,19 @@ def dataset_of(value: str, reporter: Reporter) -> str:
         )
     own = f"{name}-{view}-frames" if view else f"{name}-frames"
     key = f"{source._doc.id}/{view or ''}"
-    dataset = _open(own, key, value)
-    with quiet():
-        if samples._is_frames:
-            _add_frames(dataset, samples, reporter)
-        else:
-            _add_videos(dataset, samples, reporter)
+    try:
+        with writing(own, reporter), quiet():
+            dataset = _open(own, key, value)
+            if samples._is_frames:
+                _add_frames(dataset, samples, reporter)
+            else:
+                _restore(dataset, samples)
+                _add_videos(dataset, samples, reporter)
+    except PyMongoError as error:
+        raise UserError(
+            f"FiftyOne's database was lost while frames were taken ({type(error).__name__}): give "
+            "the same command again; the frames that were taken are kept."
+        ) from error
     if not len(dataset):
         dataset.delete()
         raise UserError(f"There are no frames in {value!r} that can be read.")
@@ -103,6 +112,26 @@ def folder_of(dataset: Any) -> Path:
     return paths.home() / "frames" / str(dataset._doc.id)
 
 
+def _folder_of_video(dataset: Any, video: Any) -> Path:
+    stem = re.sub(r"[^\w-]+", "_", Path(video.filepath).stem)[:60]
+    return folder_of(dataset) / f"{stem}-{video.id[-8:]}"
+
+
+def _restore(dataset: Any, samples: Any) -> None:
+    """Take the pictures again that are gone: deleted, or in another `paths.home`."""
+    rows = zip(*dataset.values(["id", "filepath", VIDEO, NUMBER]), strict=True)
+    gone = {
+        (str(video), number): key for key, file, video, number in rows if not Path(file).is_file()
+    }
+    present = set(samples.values("id"))
+    for video in samples.select(sorted({name for name, _ in gone} & present)).iter_samples():
+        with suppress(UnreadableImage):  # its frames are then files that are not there
+            frames = videos.sample(video.filepath, _folder_of_video(dataset, video))
+            files = {gone.get((video.id, frame.number)): frame.path for frame in frames}
+            files.pop(None, None)
+            dataset.set_values("filepath", files, key_field="id", progress=False)
+
+
 def _add_videos(dataset: Any, samples: Any, reporter: Reporter) -> None:
     """Take frames of the videos that have none yet."""
     fo = fiftyone()
@@ -115,10 +144,8 @@ def _add_videos(dataset: Any, samples: Any, reporter: Reporter) -> None:
     failed = {}
     with reporter.task("Taking frames", len(missing), "videos") as advance:
         for video, label in zip(missing.iter_samples(), names, strict=True):
-            stem = re.sub(r"[^\w-]+", "_", Path(video.filepath).stem)[:60]
-            folder = folder_of(dataset) / f"{stem}-{video.id[-8:]}"
             try:
-                frames = videos.sample(video.filepath, folder)
+                frames = videos.sample(video.filepath, _folder_of_video(dataset, video))
             except UnreadableImage as error:
                 failed[Path(video.filepath).name] = error.reason
                 frames = []

@@ -42,6 +42,8 @@ from mincurate.runs import schema
 from mincurate.runs.store import Run
 
 BATCH = 2000
+OF_SCORE = ("minority_score", "minority_class", "minority_score_calibrated")
+"""Indexed fields that a run by vectors alone has no values for."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,7 @@ def _declare_fields(
     written = [
         field
         for field, (_, _, indexed) in FIELDS.items()
-        if indexed
+        if (indexed and field not in OF_SCORE)
         or dataset.has_field(field)
         or bool(frame[COLUMN_OF.get(field, field)].notna().any())
     ]

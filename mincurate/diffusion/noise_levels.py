@@ -9,8 +9,13 @@ GENERATING_LEVELS = (-0.4, 1.4)
 Measured on digits at 16 px, 700 steps of 32: Fréchet distance of 25-step samples 0.077, against
 0.147 when timesteps are drawn evenly, which spends most steps where there is only noise to see. A
 normal distribution of log sigma is Karras et al.'s (EDM, 2022); theirs is around -1.2."""
-LATENT_SCALE = 2.0
-"""Standard deviation of standardised latents, 1, over that of pixels in [-1, 1], about 0.5."""
+LATENT_SCALE = 5.0
+"""How much higher the noise levels of latents are than those of pixels.
+
+Latents have a standard deviation of 1, pixels in [-1, 1] about 0.5; the rest is for large shapes,
+which go under in more noise than details do. With 2, a model that had seen 7,200 images (1,350
+photographs, 256 px) knew details, and the mean of a latent less well than plain averaging does:
+squared error 0.005 at sigma 1 and 0.030 at sigma 4, noise of the mean 0.001 and 0.016."""
 
 
 def level_weights(
@@ -21,7 +26,7 @@ def level_weights(
     Args:
         trained: lowest and highest noise level, all equally often; ``None`` draws log sigma from
             the normal distribution of `GENERATING_LEVELS`.
-        scale: standard deviation of the samples, in that of pixels.
+        scale: how much higher the levels are than for pixels.
     """
     if trained is None:
         log_sigma = (sigmas.double() / scale).log()

@@ -182,7 +182,7 @@ def _perceptual(base: Base, scorer: Scorer) -> Extractor:
     name = scorer.perceptual.name
 
     def embed(x: Tensor) -> Tensor:
-        return embedder.summary(scorer.perceptual.trunk(x)[-1])
+        return embedder.summary(scorer.perceptual.image_maps(scorer.denoiser, x)[-1])
 
     return _embedding(name, embedder.choose_embedding(AUTO, name), embed, base, scorer)
 
@@ -197,7 +197,8 @@ def _embedding(
     """An embedding, with spatial features of the perceptual network, which knows places."""
     device = scorer.denoiser.device
     with torch.inference_mode():
-        probe = scorer.perceptual.trunk(torch.zeros(1, 3, base.size, base.size, device=device))
+        black = torch.zeros(1, 3, base.size, base.size, device=device)
+        probe = scorer.perceptual.image_maps(scorer.denoiser, black)
     wide = [i for i, maps in enumerate(probe) if min(maps.shape[2:]) >= SPATIAL_SIDE]
     layer = wide[-1] if wide else 0
     h, w = probe[layer].shape[2:]
@@ -206,7 +207,7 @@ def _embedding(
     @torch.inference_mode()
     def extract(pixels: NDArray[np.uint8]) -> tuple[Vectors | None, Vectors]:
         x = to_tensor(pixels, device)
-        maps = scorer.perceptual.trunk(x)[layer].float().cpu().numpy()
+        maps = scorer.perceptual.image_maps(scorer.denoiser, x)[layer].float().cpu().numpy()
         vectors = None if embed is None else embed(x).float().cpu().numpy()
         return vectors, spatial_vectors(maps)
 

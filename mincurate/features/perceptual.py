@@ -57,6 +57,10 @@ class Perceptual:
         """`features` of the samples of a model, decoded where the distance is one of images."""
         return self.features(samples if self.of_samples else denoiser.space.to_images(samples))
 
+    def image_maps(self, denoiser: Denoiser, images: Tensor) -> list[Tensor]:
+        """The trunk's feature maps of images, encoded where it sees latents."""
+        return self.trunk(denoiser.space.to_samples(images) if self.of_samples else images)
+
     def between(self, a: list[Tensor], b: list[Tensor]) -> Tensor:
         """The distance of features, see `distance`."""
         return distance(a, b)

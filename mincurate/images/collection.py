@@ -226,7 +226,7 @@ def identify_all(
     first = Rendering(background, bands=None if bands is None else ())
     noun = empty.noun
     identities = _identify(files, first, workers, reporter, noun)
-    rendering = _rendering(identities, bands, background, reporter)
+    rendering = _rendering(identities, bands, background, reporter, noun)
     by_bands = rendering.bands is not None
     deep = [i for i, one in enumerate(identities) if one.content_hash and (by_bands or one.range)]
     if deep:  # now that it is known what is black and white in this set
@@ -236,7 +236,7 @@ def identify_all(
     pairs = list(zip(files, identities, strict=True))
     lines = [*empty.lines, *_two_labels(pairs)]
     collection = replace(empty, files=pairs, rendering=rendering, lines=lines)
-    _say_warnings(identities, reporter)
+    _say_warnings(identities, reporter, noun)
     if not collection.unique:
         reasons = ", ".join(sorted({i.reason or "" for i in identities})[:3])
         sentence = (
@@ -251,6 +251,7 @@ def _rendering(
     asked: tuple[int, ...] | None,
     background: str,
     reporter: Reporter,
+    noun: str,
 ) -> Rendering:
     """How the set is drawn, which is said where a range or bands had to be chosen."""
     readable = [identity for identity in identities if identity.content_hash is not None]
@@ -258,7 +259,7 @@ def _rendering(
     if rendering.bands is not None:
         numbers = ", ".join(map(str, rendering.bands))
         reporter.say(
-            f"The images have {rendering.of} bands; taken are {numbers}, each from black to white "
+            f"The {noun} have {rendering.of} bands; taken are {numbers}, each from black to white "
             "by its own range in the set."
         )
         return rendering
@@ -268,7 +269,7 @@ def _rendering(
         ends = ", ".join(
             f"{low:g} to {high:g} ({kind})" for kind, pairs in ranges.items() for low, high in pairs
         )
-        reporter.say(f"{deep:,} images of more than 8 bits, from black to white: {ends}.")
+        reporter.say(f"{deep:,} {noun} of more than 8 bits, from black to white: {ends}.")
     return replace(rendering, ranges=ranges)
 
 
@@ -298,12 +299,12 @@ def _identify(
     return identities
 
 
-def _say_warnings(identities: list[Identity], reporter: Reporter) -> None:
+def _say_warnings(identities: list[Identity], reporter: Reporter, noun: str) -> None:
     warnings = Counter(identity.warning for identity in identities if identity.warning)
     if warnings:
         [(commonest, count)] = warnings.most_common(1)
         reporter.say(
-            f"{warnings.total():,} images are read with a warning (column warning), "
+            f"{warnings.total():,} {noun} are read with a warning (column warning), "
             f"{count:,} of them: {commonest}."
         )
 

@@ -92,6 +92,7 @@ def _decode(video: str, folder: Path, stamp: list[int]) -> None:
             [sys.executable, "-P", "-m", __name__, video, str(folder), json.dumps(stamp)],
             capture_output=True,
             text=True,
+            errors="replace",  # decoders print what stands in the file
             env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
             check=False,
         )

@@ -13,7 +13,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
-from mincurate.compute.device import choose_device
+from mincurate.compute.device import choose_device, return_freed_memory
 from mincurate.diffusion import description, models
 from mincurate.errors import UserError
 from mincurate.images import collection as collections
@@ -226,7 +226,9 @@ def _embed(
     reading = _reading(images, plan, side)
     if plan.settings.vectors:
         cluster = None  # its processes know neither the vectors nor the function
-    return vectors.embed(run, images, embedder, recipe, reading, reporter, cluster=cluster)
+    lost = vectors.embed(run, images, embedder, recipe, reading, reporter, cluster=cluster)
+    return_freed_memory()
+    return lost
 
 
 def _worth_a_first_look(run: Run, plan: ScoringPlan, seconds: float) -> bool:

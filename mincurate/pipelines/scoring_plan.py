@@ -274,8 +274,8 @@ def announcement(images: Collection, plan: ScoringPlan, seconds: float) -> str:
     settings, count = plan.settings, len(images.unique)
     draws = f"2 to {plan.n_draws}" if settings.adaptive else str(plan.n_draws)
     return (
-        f"Scoring {draws} draws of {count:,} images at sigma {plan.sigma:.3g} on {plan.device} "
-        f"takes {about(seconds, 'at most' if settings.adaptive else 'about')}"
+        f"Scoring {draws} draws of {count:,} {images.noun} at sigma {plan.sigma:.3g} on "
+        f"{plan.device} takes {about(seconds, 'at most' if settings.adaptive else 'about')}"
         + (", after the training." if plan.training else ".")
     )
 

@@ -160,8 +160,8 @@ def _start(model: str | None, device: str) -> Denoiser | None:
     kind = type(start.unet).__name__
     if kind != "UNet2DModel":
         raise UserError(
-            f"The model {start.name} has a network of the class {kind}; mincurate trains a "
-            "UNet2DModel further, on pixels or latents."
+            f"The model {start.name} has a network of the class {kind}; only a UNet2DModel can be "
+            "trained further, on pixels or latents."
         )
     return start
 
@@ -192,6 +192,8 @@ def _check(settings: TrainSettings) -> None:
         lora.check(settings.lora)
         if settings.model is None:
             raise UserError("--lora adapts a trained model: name it with --model.")
+    if settings.latent is not None and settings.model is not None:
+        raise UserError("--latent is for a new model; one of --model has its own autoencoder.")
 
 
 def _open(path: Images, settings: TrainSettings, reporter: Reporter, *, labels: bool) -> Collection:
@@ -294,12 +296,14 @@ def _plan(
     device: str,
 ) -> Training:
     """Size, noise levels and budget of the training."""
-    size = start.image_size if start else settings.image_size
-    if size is None and autoencoder is not None:
-        levels = len(Training.channels)
-        size = training_samples.size_in_latents(images, autoencoder, levels)
-    elif size is None:
-        size = models.choose_size(images, device)
+    if start:
+        size = start.image_size
+    elif autoencoder is not None:
+        size = training_samples.size_in_latents(
+            images, autoencoder, len(Training.channels), settings.image_size
+        )
+    else:
+        size = settings.image_size or models.choose_size(images, device)
     sigma = settings.sigma or models.SIGMA_PER_PIXEL * size
     all_levels = settings.all_levels or autoencoder is not None
     return Training(

@@ -54,11 +54,27 @@ def autoencoder_for(
     return autoencoders.load(latent, device)
 
 
-def size_in_latents(images: Collection, autoencoder: Autoencoder, levels: int) -> int:
-    """Side at which images are encoded: theirs, at most `LARGEST`, as the levels of a UNet need."""
+def size_in_latents(
+    images: Collection, autoencoder: Autoencoder, levels: int, size: int | None
+) -> int:
+    """Side at which images are encoded, in pixels: ``size``, or theirs, at most `LARGEST`.
+
+    Args:
+        levels: of the UNet, which halves the latents at each but the first.
+
+    Raises:
+        UserError: ``size`` cannot be halved so often.
+    """
     multiple = autoencoder.factor * 2 ** (levels - 1)
-    side = -(-images.usual_side() // multiple) * multiple
-    return max(2 * multiple, min(LARGEST, side))
+    if size is None:
+        side = -(-images.usual_side() // multiple) * multiple
+        return max(2 * multiple, min(LARGEST, side))
+    if size % multiple:
+        raise UserError(
+            f"With {autoencoder.name} as --latent, --image-size is a multiple of {multiple}, not "
+            f"{size}."
+        )
+    return size
 
 
 def of_images(

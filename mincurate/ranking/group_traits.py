@@ -78,8 +78,13 @@ def _frequent(values: pd.Series, members: NDArray[np.int64]) -> list[Trait]:
     for value, n in values.iloc[members].value_counts().items():
         name, share = str(value), n / len(members)
         if share >= max(OFTEN, LEANS * overall[name]):
-            frequent.append(Trait(name, f"{share:.0%} are {name} ({overall[name]:.0%} of all)"))
+            frequent.append(Trait(name, f"{share:.0%} are {name} ({_share(overall[name])} of all)"))
     return frequent[:2]
+
+
+def _share(share: float) -> str:
+    """In percent, where neither none nor all is meant."""
+    return "under 1%" if share < 0.01 else f"{min(share, 0.99):.0%}"
 
 
 def _extreme(images: pd.DataFrame, members: NDArray[np.int64]) -> list[Trait]:
@@ -95,7 +100,7 @@ def _extreme(images: pd.DataFrame, members: NDArray[np.int64]) -> list[Trait]:
         below = ((measured < median).mean() + (measured <= median).mean()) / 2
         if not FAR[0] < below < FAR[1]:
             word, share = (low, 1 - below) if below <= FAR[0] else (high, below)
-            extreme.append((share, Trait(word, f"{word} than {share:.0%} of all images")))
+            extreme.append((share, Trait(word, f"{word} than {_share(share)} of all")))
     extreme.sort(key=lambda measure: -measure[0])
     return [trait for _, trait in extreme[:MOST_MEASURES]]
 

@@ -70,7 +70,7 @@ def _approximate(vectors: NDArray[np.float32], k: int) -> tuple[Distances, Rows]
             order = far.argsort(axis=1)[:, :k]
             distances[own] = np.take_along_axis(far, order, axis=1)
             rows[own] = np.take_along_axis(index, order, axis=1)
-    lone = np.flatnonzero(rows[:, -1] < 0)  # its cells hold too few others
+    lone = np.flatnonzero(np.isinf(distances[:, -1]))  # their cells hold too few others
     if len(lone):
         far, index = nearest(vectors, vectors[lone], k + 1)
         others = np.argsort(index == lone[:, None], axis=1, kind="stable")[:, :k]

@@ -6,6 +6,7 @@ fills its direction, and a small one has few neighbours there.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,13 @@ class Pattern:
         return "small_kind" if self.large_kinds > LIMIT else "outlying"
 
 
+def axes(among: Vectors) -> Any:
+    """The principal axes of the reference images ``(R, d)``, `AXES` or less, as a fitted PCA."""
+    from sklearn.decomposition import PCA
+
+    return PCA(min(AXES, len(among) - 1, among.shape[1]), random_state=0).fit(among)
+
+
 def pattern(among: Vectors, outlying: NDArray[np.float64]) -> Pattern:
     """Measure a set.
 
@@ -67,7 +75,7 @@ def pattern(among: Vectors, outlying: NDArray[np.float64]) -> Pattern:
     """
     if len(among) < FEWEST:
         return Pattern(0.0, 0.0)
-    places = _places(among, among)
+    places = _places(among, axes(among))
     return Pattern(_stability(places), _concentration(places, outlying))
 
 
@@ -100,7 +108,9 @@ def isolation(
     distance = np.full(len(vectors), np.nan)
     if len(among) < 3:
         return distance
-    directions, others = (_directions(part, among) for part in (vectors, among))
+    fitted = axes(among)
+    directions = _directions(vectors, fitted)
+    others = _directions(among, fitted) if rows is None else directions[rows]
     for part, distances, _ in outliers.nearest_share(directions, others, rows, NEAREST):
         distance[part] = distances.mean(1)
     return distance
@@ -117,19 +127,14 @@ def rarity_among(among: Vectors, joining: Vectors) -> NDArray[np.float64]:
     return mean_rank_among([isolation(among, among, rows)], [isolation(joining, among)])
 
 
-def _places(vectors: Vectors, among: Vectors) -> Vectors:
-    """Place of each vector on the principal axes of the reference images, ``(N, AXES)`` or less."""
-    from sklearn.decomposition import PCA
-
-    axes = min(AXES, len(among) - 1, among.shape[1])
-    fitted = PCA(axes, random_state=0).fit(among)
-    places = np.empty((len(vectors), axes), np.float32)
-    for start in range(0, len(vectors), outliers.CHUNK):
-        part = slice(start, start + outliers.CHUNK)
-        places[part] = fitted.transform(vectors[part])
+def _places(vectors: Vectors, fitted: Any) -> Vectors:
+    """Place of each vector on fitted `axes`, ``(N, AXES)`` or less."""
+    places = np.empty((len(vectors), fitted.n_components_), np.float32)
+    for start in range(0, len(vectors), 4096):
+        places[start : start + 4096] = fitted.transform(vectors[start : start + 4096])
     return places
 
 
-def _directions(vectors: Vectors, among: Vectors) -> Vectors:
-    places = np.ascontiguousarray(_places(vectors, among)[:, :DIRECTIONS])
+def _directions(vectors: Vectors, fitted: Any) -> Vectors:
+    places = np.ascontiguousarray(_places(vectors, fitted)[:, :DIRECTIONS])
     return places / np.maximum(np.linalg.norm(places, axis=1, keepdims=True), 1e-12)

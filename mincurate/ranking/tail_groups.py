@@ -26,7 +26,8 @@ BELONGS = 0.5
 """Lowest membership strength, in [0, 1]: HDBSCAN puts every image near a group into it, however
 far."""
 BACKGROUND = 3
-"""Common images that are clustered with the tail, per image of the tail, at most."""
+"""Common images that are clustered with the tail, per image of the tail, at most; altogether
+`MOST_IN_TAIL`."""
 COMMON = 0.5
 """Highest rarity of a common image."""
 NAMING_TRAITS = 3
@@ -102,7 +103,7 @@ def _groups(
         numbers, distinct = pd.factorize(images["rare_group"].iloc[rare])
         names = [str(name) for name in distinct]
     else:
-        count = min(len(common), BACKGROUND * len(rare))
+        count = min(len(common), BACKGROUND * len(rare), MOST_IN_TAIL)
         background = common[np.linspace(0, len(common) - 1, count).astype(int)]
         numbers = cluster(points, np.asarray(vectors[position[background]], np.float32))
     members, typical = [], []

@@ -179,24 +179,16 @@ def _facts(record: dict[str, Any], settings: dict[str, Any]) -> list[tuple[str, 
     details = f"sigma; {draws:,} draw{'s' if draws > 1 else ''} per image" if draws else "sigma"
     if settings.get("adaptive"):
         details = f"sigma; 2 draws per image, {draws:,} near the edge of the rarest class"
-    facts = [
-        ("model", name, side),
-        (
-            "noise level",
-            f"{sigma:.3g}" if sigma else "",
-            details,
-        ),
-        (
-            "distance",
-            str(record.get("perceptual") or settings.get("perceptual") or ""),
-            "perceptual, decides the score",
-        ),
-        (
-            "embedding",
-            str(record.get("embedding") or settings.get("embedding") or ""),
-            "for neighbours and map",
-        ),
-    ]
+    distance = str(record.get("perceptual") or settings.get("perceptual") or "")
+    vectors = str(record.get("embedding") or settings.get("embedding") or "")
+    facts = [("embedding", vectors, "for neighbours and map")]
+    if not settings.get("quick"):
+        facts = [
+            ("model", name, side),
+            ("noise level", f"{sigma:.3g}" if sigma else "", details),
+            ("distance", distance, "perceptual, decides the score"),
+            *facts,
+        ]
     return [fact for fact in facts if fact[1]]
 
 

@@ -50,11 +50,13 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def write_table(path: Path, table: "pa.Table") -> None:
-    """Write a Parquet file atomically."""
+    """Write a Parquet file atomically; numbers, which rarely repeat, without a dictionary."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    words = [field.name for field in table.schema if pa.types.is_string(field.type)]
     buffer = io.BytesIO()
-    pq.write_table(table, buffer)
+    pq.write_table(table, buffer, use_dictionary=words or False)
     write_atomically(path, buffer.getvalue())
 
 

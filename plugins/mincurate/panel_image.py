@@ -24,16 +24,23 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
         return
     sample = chosen(ctx)
     if sample is None:
-        text(
-            body,
-            "none",
-            "Select an image in the grid to see it beside its reconstruction by the diffusion "
-            "model, and where the two differ. The first time the model is loaded, which takes some "
-            "seconds.",
-        )
+        text(body, "none", _nothing_selected(tail))
         return
-    _pictures(body)
+    if tail.record.get("model"):
+        _pictures(body)
     text(body, "facts", _facts(sample, tail))
+
+
+def _nothing_selected(tail: LongTail) -> str:
+    noun = tail.noun[:-1]
+    an = "an" if noun[0] in "aeiou" else "a"
+    where = "in the grid" if noun == "image" else "in the grid (All, rarest first, shows them)"
+    if not tail.record.get("model"):
+        return f"Select {an} {noun} {where} to see its rank."
+    return (
+        f"Select {an} {noun} {where} to see it beside its reconstruction by the diffusion model, "
+        "and where the two differ. The first time the model is loaded, which takes some seconds."
+    )
 
 
 def _pictures(body: Any) -> None:
@@ -48,21 +55,16 @@ def _of_object(body: Any, ctx: Any, tail: LongTail) -> None:
     """The same for an object, whose values are in the table."""
     found = look.object_place(ctx.dataset, tail, ctx.selected[-1]) if ctx.selected else None
     if found is None:
-        text(
-            body,
-            "none",
-            "Select an object in the grid (All, rarest first, shows them) to see its rank, and its "
-            "reconstruction by the diffusion model where there are minority scores.",
-        )
+        text(body, "none", _nothing_selected(tail))
         return
     facts = found[1]
     if tail.record.get("model"):
         _pictures(body)
-    within = " with its label" if tail.within_label else ""
+    within, by = " with its label" if tail.within_label else "", tail.column.replace("_", " ")
     lines = [
         f"**{quoted(short(str(facts['rel_path']), 60))}**",
         f"**rarity class {facts['rarity_class']}** (0 common, {tail.num_classes - 1} rare): rarer "
-        f"than {facts['rarity']:.1%} of all objects{within}, by {tail.column.replace('_', ' ')}",
+        f"than {facts['rarity']:.1%} of all {tail.noun}{within}, by {by}",
     ]
     text(body, "facts", "  \n".join(lines))
 
@@ -76,7 +78,7 @@ def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
         pictures = look.score_pictures(tail, found[0], str(found[1]["content_hash"]), SIDE)
         return {f"pictures.{name}.img": address for name, address in pictures.items()}
     sample = chosen(ctx)
-    if sample is None:
+    if sample is None or not tail.record.get("model"):
         return {}
     pictures = look.score_pictures(tail, sample.filepath, sample["content_hash"], SIDE)
     return {f"pictures.{name}.img": address for name, address in pictures.items()}
@@ -96,23 +98,25 @@ def _facts(sample: Any, tail: LongTail) -> str:
     if sample["rarity"] is None:
         return "This image has no rank in the run shown here."
     within = " with its label" if tail.within_label else ""
-    error = sample["minority_score_se"]
-    if sample["minority_score"] is None:
-        score = "not computed yet"
-    else:
-        score = f"{sample['minority_score']:.3f}" + (f" ± {error:.3f}" if error else "")
-    draws = (tail.record.get("settings") or {}).get("n_draws")
     lines = [
         f"**{quoted(short(sample.filepath.rpartition('/')[2], 60))}**",
         f"**rarity class {sample['rarity_class']}** (0 common, {tail.num_classes - 1} rare): rarer "
         f"than {sample['rarity']:.1%} of all images{within}, by {tail.column.replace('_', ' ')}",
-        f"**minority class {_minority_class(sample)}**: minority score {score}",
+    ]
+    if not tail.record.get("model"):
+        return "  \n".join(lines)
+    score, error = _value(sample, "minority_score"), _value(sample, "minority_score_se")
+    words = "not computed yet" if score is None else f"{score:.3f}"
+    words += f" ± {error:.3f}" if error else ""
+    number = _value(sample, "minority_class")
+    draws = (tail.record.get("settings") or {}).get("n_draws")
+    lines += [
+        f"**minority class {'unknown' if number is None else number}**: minority score {words}",
         f"Bright areas: large perceptual distance, mean of {draws} draws. The minority score is "
         "the mean over the picture.",
     ]
     return "  \n".join(lines)
 
 
-def _minority_class(sample: Any) -> str:
-    number = sample["minority_class"] if sample.has_field("minority_class") else None
-    return "unknown" if number is None else str(number)
+def _value(sample: Any, name: str) -> Any:
+    return sample[name] if sample.has_field(name) else None

@@ -17,9 +17,6 @@ RAREST = 7
 
 def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     """Counts, distributions, and the rarest accepted images."""
-    if tail.noun != "images":
-        text(body, "none", "Images are generated for runs of whole images only.")
-        return
     generated = look.generated_table(ctx.dataset)
     buttons = row(body, "buttons")
     augment = "@mincurate/mincurate/augment"

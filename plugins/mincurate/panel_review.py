@@ -10,9 +10,6 @@ from .panel_parts import button, pictures, row, strip, text
 
 def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     """What was learned, and the page."""
-    if tail.noun != "images":
-        text(body, "none", "A review learns from verdicts on whole images only.")
-        return
     review = look.review_of(ctx.dataset, tail)
     text(body, "words", f"**{review.words}**")
     if review.left is not None:
@@ -30,6 +27,4 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
 
 def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
     """The pictures of the page."""
-    if tail.noun != "images":
-        return {}
     return pictures(tail, "page", look.review_page(ctx.dataset, tail))

@@ -35,6 +35,21 @@ FIRST = "ranking"
 MORE = "@mincurate/mincurate/more_like_these"
 
 
+def _titles(tail: LongTail) -> dict[str, str]:
+    """The tabs of a run: of objects and tiles none is generated, and no review learns from them."""
+    titles = {name: title for name, (title, _) in TABS.items()}
+    if tail.noun != "images":
+        titles["image"] = tail.noun[:-1].capitalize()
+        del titles["made"], titles["review"]
+    return titles
+
+
+def chosen(ctx: Any, tail: LongTail) -> str:
+    """The tab in sight."""
+    name = str(ctx.panel.get_state("tab") or FIRST)
+    return name if name in _titles(tail) else FIRST
+
+
 def without_scores(problem: str) -> Any:
     """The layout where there is no run to show."""
     view = types.Object()
@@ -47,11 +62,11 @@ def layout(panel: Any, ctx: Any, tail: LongTail) -> Any:
     """The layout of the panel."""
     view = types.Object()
     _head(view, panel, ctx, tail)
-    name = ctx.panel.get_state("tab") or FIRST
+    name = chosen(ctx, tail)
     # Buttons: an input, such as FiftyOne's own tabs, would send all data with every request.
     bar = row(view, "tabs")
     warnings = len(tail.record.get("warnings") or [])
-    for value, (title, _) in TABS.items():
+    for value, title in _titles(tail).items():
         if value == "run" and warnings:
             title += f" · {warnings} warning{'s' if warnings > 1 else ''}"
         tab(bar, value, title, panel.on_tab, chosen=value == name, params={"tab": value})
@@ -62,14 +77,14 @@ def layout(panel: Any, ctx: Any, tail: LongTail) -> Any:
 
 def data(ctx: Any, tail: LongTail) -> dict[str, Any]:
     """Figures and pictures of the tab in sight, by path."""
-    name = ctx.panel.get_state("tab") or FIRST
+    name = chosen(ctx, tail)
     values = TABS[name][1].data(ctx, tail)
     return {f"{name}.{path}": value for path, value in values.items()}
 
 
 def light(ctx: Any, tail: LongTail, low: int, high: int) -> dict[str, float]:
     """Changes of the data of the tab in sight that highlight a range of classes."""
-    name = ctx.panel.get_state("tab") or FIRST
+    name = chosen(ctx, tail)
     module = TABS[name][1]
     changes = module.light(tail, low, high) if hasattr(module, "light") else {}
     return {f"{name}.{path}": value for path, value in changes.items()}
@@ -97,7 +112,8 @@ def _head(view: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
             disabled=not selected,
             params={"tag": tag},
         )
-    button(verdicts, "more", "More like these…", MORE, prompt=True, disabled=not selected)
+    if tail.noun == "images":
+        button(verdicts, "more", "More like these…", MORE, prompt=True, disabled=not selected)
     grid = row(view, "grid")
     text(grid, "shown", f"Grid: {asked(ctx).words or 'as you left it'}")
     button(grid, "all", "All, rarest first", panel.on_all)

@@ -20,7 +20,7 @@ RANKINGS = (
     ("calibrated", "Calibrated: minority score without texture, averaged with neighbours"),
     ("neighbors", "Neighbours: distance to the nearest embeddings"),
 )
-DISTANCES = ("lpips-vgg", "lpips-alex", "lpips-squeeze", "unet")
+DISTANCES = ("lpips-vgg", "lpips-alex", "lpips-squeeze", "unet", "latent")
 """As in `features.perceptual`, which takes seconds to import."""
 ADAPTIVE = "Adaptive: all draws only near the edge of the rarest class, two for other images"
 

@@ -65,7 +65,9 @@ def test_frames_are_ranked_once_and_videos_by_their_rarest(place, network, home)
     assert dataset.values("rarest_frame")[0] == 1 > dataset.values("rarest_frame")[1]
     assert dataset.values("rarest_frame")[2] is None, "a broken one has no rank"
 
+    Path(shown.first().filepath).unlink()
     again = mincurate.score("fiftyone:films", **how)
+    assert Path(shown.first().filepath).is_file(), "a picture that is gone is taken again"
     assert again.run.key == result.run.key and len(fo.load_dataset("films-frames")) == 6
 
     # The user's labels were copied: the dataset stays, and is used again.

@@ -231,6 +231,7 @@ def test_tiles_have_ranks_and_each_image_a_map_of_them(scenes, network, tmp_path
     result = mincurate.score(dataset, **how)
     assert (result.run.noun, len(result.frame)) == ("tiles", 4 * SCENES)
     dataset.reload()
+    assert dataset.app_config.active_fields.paths == ["rarest_object", "rarity_map"]
     rarest = dataset.sort_by("rarest_object", reverse=True).first()
     assert rarest.filepath.endswith("07.png")
     np.testing.assert_array_equal(

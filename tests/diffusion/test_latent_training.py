@@ -69,11 +69,14 @@ def test_images_are_encoded_once_to_standardised_latents_and_a_killed_encoding_g
         )
 
 
-def test_a_model_trained_on_latents_scores_generates_and_is_opened_by_diffusers(
+def test_a_model_trained_on_latents_scores_generates_and_is_trained_further(
     autoencoder, pictures, home, say, tiny, tmp_path
 ):
+    train = ("train", pictures, "-o", tmp_path / "model", "--latent", tmp_path / "autoencoder")
+    code, printed = say(*train, "--image-size", 24)
+    assert code == 1 and "--image-size is a multiple of 16, not 24" in printed
     code, printed = say(
-        *("train", pictures, "-o", tmp_path / "model", "--latent", tmp_path / "autoencoder"),
+        *train,
         *("--train-steps", 3, "--conditional", "--tail-weight", 1),
     )
     assert code == 0 and "on all noise levels" in printed, printed
@@ -104,13 +107,13 @@ def test_a_model_trained_on_latents_scores_generates_and_is_opened_by_diffusers(
 
 
 def test_diffusers_samples_a_model_trained_on_latents(autoencoder, tmp_path):
-    from diffusers import LDMPipeline
+    from diffusers import DiffusionPipeline
 
     samples = np.random.default_rng(0).normal(0, 1, (8, 4, 8, 8)).astype(np.float16)
     plan = Training(image_size=SIDE, sigmas=None, steps=2, batch_size=4, channels=(32, 32))
     shifted = autoencoder.standardised(torch.full((4,), 0.5), torch.full((4,), 2.0))
     trained = train_denoiser.train(samples, tmp_path / "m", plan, autoencoder=shifted)
-    pipeline = LDMPipeline.from_pretrained(tmp_path / "m")
+    pipeline = DiffusionPipeline.from_pretrained(tmp_path / "m")
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(

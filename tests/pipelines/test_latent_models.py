@@ -13,7 +13,12 @@ from PIL import Image
 import mincurate
 from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
-from mincurate.features.perceptual import Perceptual, distance
+from mincurate.features.perceptual import (
+    UNET_FEATURE_SIGMA,
+    Perceptual,
+    distance,
+    load_perceptual,
+)
 from mincurate.images.decode_pool import decode_many
 from mincurate.pipelines.score import score
 from mincurate.ranking.minority_score import Scorer, noise
@@ -113,6 +118,11 @@ def test_a_distance_of_images_compares_decoded_latents(tmp_path):
         again = model.denoise(z + scorer.sigma * eps, scorer.sigma)
         one, other = (raw.features(vae.decode(each).sample.clamp(-1, 1)) for each in (z, again))
     np.testing.assert_allclose(draws[:, 1], distance(one, other)[:, 0], rtol=1e-3)
+    unet = load_perceptual("unet", model)  # compares latents, also those of given images
+    images = torch.from_numpy(pixels).float() / 127.5 - 1
+    with torch.no_grad():
+        maps = unet.image_maps(model, images)[0]
+        torch.testing.assert_close(maps, model.features(z, UNET_FEATURE_SIGMA)[0])
 
 
 def test_a_prompt_for_each_label_makes_a_model_class_conditional(tmp_path, pictures, home):

@@ -60,7 +60,7 @@ def test_what_sets_a_kind_apart_is_said(tail):
     assert first.traits == (
         "100% are label 0 (4% of all)",
         "nearest to common",
-        "busier than 98% of all images",
+        "busier than 98% of all",
     )
     assert second.traits[0] == "100% are label 1 (3% of all)"
     assert not any("label" in words for words in alone.traits)
