@@ -2,8 +2,8 @@
 
     python pictures.py closet ../../docs/images/walkthrough [--app]
 
-The mined photographs and the recall of the classifiers; with ``--app`` also the App in Chromium
-(``CHROMIUM``, or on the path), which needs the test extra (playwright).
+The mined photographs, recall of the classifiers, and variants; with ``--app`` also the App in
+Chromium (``CHROMIUM``, or on the path), which needs the test extra (playwright).
 """
 
 import os
@@ -15,7 +15,10 @@ from io import BytesIO
 from pathlib import Path
 
 import fiftyone as fo
+import pandas as pd
 from PIL import Image, ImageDraw, ImageOps
+
+import mincurate
 
 ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 PORT = "5199"
@@ -30,6 +33,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save(mined(fo.load_dataset(name)), folder / "3-mined.jpg")
     save(Image.open("recall.png"), folder / "4-recall.jpg")
+    save(variants(), folder / "5-variants.jpg")
     if "--app" in sys.argv:
         app(name, folder)
 
@@ -50,6 +54,19 @@ def mined(dataset: fo.Dataset) -> Image.Image:
             photograph = ImageOps.fit(Image.open(sample.filepath).convert("RGB"), (SIDE - 8,) * 2)
             framed = ImageOps.expand(photograph, 4, KEPT if kept else DROPPED)
             sheet.paste(framed, (110 + column * (SIDE + 8), top + 4))
+    return sheet
+
+
+def variants() -> Image.Image:
+    """Photographs as the generator sees them, and below them what the last generations made."""
+    runs = sorted(mincurate.find_run().path.parent.glob("*/synthetic.csv"), key=os.path.getmtime)
+    weaker, stronger = (pd.read_csv(path) for path in reversed(runs[-2:]))
+    sheet = Image.new("RGB", (SHOWN * 84, 3 * 84), "white")
+    for column, start in enumerate(weaker["start"].head(SHOWN)):
+        files = [t.loc[t["start"] == start, "path"].iloc[0] for t in (weaker, stronger)]
+        photograph = ImageOps.fit(Image.open(start).convert("RGB"), (32, 32))
+        for row, picture in enumerate((photograph, *map(Image.open, files))):
+            sheet.paste(picture.resize((80, 80), Image.Resampling.NEAREST), (column * 84, row * 84))
     return sheet
 
 
