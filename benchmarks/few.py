@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 from planted import Pool, embed, pool
@@ -114,7 +115,10 @@ def mined(images: Pool, case: Case, judge: Judge, n: int) -> dict[str, np.ndarra
 
 
 def generated(case: Case, judge: Judge, options: argparse.Namespace, place: Path):
-    """Every route that generates: its name, vectors, labels, and what the gate accepted."""
+    """Every route that generates: its name, vectors, labels, and what the gate accepted.
+
+    A variant has the label of the image it started from, any other that of the classifier.
+    """
     import mincurate
 
     folder = place / "images"
@@ -142,22 +146,19 @@ def generated(case: Case, judge: Judge, options: argparse.Namespace, place: Path
         "plain": [{"sampler": "ddpm"}],
     }
     # fmt: on
+    common = {"top_fraction": 1.0, "guide_steps": options.guide_steps, "fiftyone": False}
     for name, calls in routes.items():
-        tables = [
-            mincurate.augment(
-                run, n=options.n // len(calls), top_fraction=1.0, guide_steps=options.guide_steps,
-                fiftyone=False, **settings,
-            ).frame
-            for settings in calls
-        ]  # fmt: skip
-        paths = [path for table in tables for path in table["path"]]
-        pixels = [np.asarray(Image.open(path)).transpose(2, 0, 1) for path in paths]
+        n = options.n // len(calls)
+        tables = [mincurate.augment(run, n=n, **common, **settings).frame for settings in calls]
+        table = pd.concat(tables, ignore_index=True)
+        pixels = [np.asarray(Image.open(path)).transpose(2, 0, 1) for path in table["path"]]
+        of_start = table["start"].map(lambda path: path and Path(path).parent.name)
         yield (
             name,
             {
                 "vectors": embed(pixels, JUDGE),
-                "labels": np.concatenate([table["label"].to_numpy(str) for table in tables]),
-                "accepted": np.concatenate([table["accepted"].to_numpy(bool) for table in tables]),
+                "labels": of_start.fillna(table["label"]).to_numpy(str),
+                "accepted": table["accepted"].to_numpy(bool),
             },
         )
 

@@ -9,12 +9,14 @@ precision, and writes JSON. Models and scores are kept in ``--folder``: a stoppe
 """
 
 import argparse
+import io
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from planted import embed
 from provenance import provenance
 from study import NETWORK
@@ -76,6 +78,13 @@ def of_pixels(model, spec: str, hashes, pixels) -> np.ndarray:
     return np.concatenate([part.draws.mean(1) for part in parts])
 
 
+def complexity(pixels: np.ndarray) -> int:
+    """Bytes of an image ``(3, S, S)`` as PNG."""
+    file = io.BytesIO()
+    Image.fromarray(pixels.transpose(1, 2, 0)).save(file, "PNG")
+    return file.tell()
+
+
 def methods(options: argparse.Namespace) -> tuple[list[str], dict[str, Callable]]:
     """Labels of the images that are judged, and every ranking of them; trains what is missing."""
     import mincurate
@@ -126,6 +135,10 @@ def methods(options: argparse.Namespace) -> tuple[list[str], dict[str, Callable]
         ways[f"pixels at 32 px, {name}"] = lambda spec=spec: of_pixels(
             pixel, spec, names, pixels_at(PIXELS)[rows]
         )
+
+    ways["complexity (control)"] = lambda: np.array(
+        [complexity(image) for image in pixels_at(PIXELS)[rows]]
+    )
 
     def by_vectors(rarity: Callable) -> np.ndarray:
         file = folder / "vectors.npy"

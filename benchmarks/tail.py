@@ -7,11 +7,11 @@
 The first label has ``--head`` images, the last ``--head / --ratio``; the last three are rare.
 Models are trained for ``--steps`` steps on the long-tailed images alone, and make ``--n`` images of
 every rare label in the ways of `tail_ways.WAYS`. Classifiers are trained with each of them, as in
-`mincurate evaluate --downstream`, and tested on further real images, as many of every label: on one
-half the weight of the generated images is chosen with a seed, the other half is reported, with
-``--seeds`` others. ``unshifted`` is the small network that sees the images as they are, where
-``network`` sees them shifted at random, in every arm alike. What is finished in WORK is not done
-again.
+`mincurate evaluate --downstream`, and tested on other real images, as many of every label: on a
+half of ``--test`` the weight of the generated images is chosen with a seed, the other half and
+``--further`` ones are reported, with ``--seeds`` others. ``unshifted`` is the small network that
+sees the images as they are, where ``network`` sees them shifted at random, in every arm alike. What
+is finished in WORK is not done again.
 """
 
 import argparse
@@ -105,7 +105,6 @@ def trial(student: Student, data: Tailed, made, options) -> pd.DataFrame:
         real = ((real[0] - mean) / deviation, real[1])
         test = ((test[0] - mean) / deviation, test[1])
         generated = {k: ((x - mean) / deviation, y) for k, (x, y) in generated.items()}
-    half = np.arange(len(data.truth)) % 2 == 0
     number = len(data.names)
 
     def run(seeds: range, rows: np.ndarray, keep):
@@ -121,12 +120,12 @@ def trial(student: Student, data: Tailed, made, options) -> pd.DataFrame:
         recall = np.stack([stacked[:, :, truth == k].mean((1, 2)) for k in range(number)], axis=1)
         return list(told), stacked, recall, truth
 
-    keys, _, recall, _ = run(range(100, 101), half, lambda arm: arm[1] is not None)
+    keys, _, recall, _ = run(range(100, 101), data.choosing, lambda arm: arm[1] is not None)
     rare = dict(zip(keys, recall[:, data.rare].mean(1), strict=True))
     print(f"{student.name}, choosing: {rare}", flush=True)
     weights = [max((k for k in keys if k[0] == name), key=rare.__getitem__) for name in generated]
     keys, stacked, recall, truth = run(
-        range(options.seeds), ~half, lambda arm: arm[1] is None or arm in weights
+        range(options.seeds), ~data.choosing, lambda arm: arm[1] is None or arm in weights
     )
     names = [name for name, _ in keys]
     resampled = classifier_trial.resample(stacked, truth, number)
@@ -170,7 +169,9 @@ def main() -> None:
     parser.add_argument("--head", type=int, default=1000)
     parser.add_argument("--ratio", type=float, default=100)
     parser.add_argument("--test", type=int, default=300, help="of every label")
+    parser.add_argument("--further", type=int, default=0, help="further test images of every label")
     parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--further-steps", type=int, default=300, help="of models trained on")
     parser.add_argument("--channels", type=int, nargs=3, default=Training.channels)
     parser.add_argument("--n", type=int, default=200, help="of every rare label")
     parser.add_argument("--seeds", type=int, default=5)
@@ -188,6 +189,7 @@ def main() -> None:
         head=options.head,
         ratio=options.ratio,
         test=options.test,
+        further=options.further,
         reverse=options.reverse,
     )
     counts = dict(zip(data.names, np.bincount(data.labels).tolist(), strict=True))

@@ -64,6 +64,7 @@ def _judge(options: argparse.Namespace, labels: int) -> torch.nn.Module:
         head=options.head,
         ratio=1,
         test=options.test,
+        further=0,
         reverse=options.reverse,
     )
     arm = Arm(

@@ -28,6 +28,7 @@ class Tailed:
         labels: ``(N,)``, their numbers.
         test: ``(M, 3, S, S)`` uint8.
         truth: ``(M,)``, their numbers.
+        choosing: ``(M,)``, which of them weights are chosen by; the others are for the report.
     """
 
     names: tuple[str, ...]
@@ -35,6 +36,7 @@ class Tailed:
     labels: np.ndarray
     test: np.ndarray
     truth: np.ndarray
+    choosing: np.ndarray
 
     @property
     def rare(self) -> np.ndarray:
@@ -43,30 +45,41 @@ class Tailed:
 
 
 def load(
-    kind: str, folder: Path, *, size: int, head: int, ratio: float, test: int, reverse: bool
+    kind: str,
+    folder: Path,
+    *,
+    size: int,
+    head: int,
+    ratio: float,
+    test: int,
+    further: int,
+    reverse: bool,
 ) -> Tailed:
     """A set whose labels have from ``head`` down to ``head / ratio`` images, geometrically.
 
     Args:
         size: side of the images, in pixels.
-        test: images of every label to test with.
+        test: images of every label to test with; every second one is for choosing.
+        further: images of every label to test with besides, for the report.
         reverse: the last label is the most frequent.
     """
     names, pictures, labels = KINDS[kind](folder)
     if reverse:
         names, labels = tuple(reversed(names)), len(names) - 1 - labels
     rng = np.random.default_rng(0)
-    train, held = [], []
+    train, held, more = [], [], []
     for k in range(len(names)):
         of_label = rng.permutation(np.flatnonzero(labels == k))
         held.append(of_label[:test])
+        more.append(of_label[len(of_label) - further :])
         train.append(of_label[test:][: round(head * ratio ** (-k / (len(names) - 1)))])
-    rows, tests = np.concatenate(train), np.concatenate(held)
+    rows, tests = np.concatenate(train), np.concatenate([*held, *more])
+    choosing = (np.arange(len(tests)) % 2 == 0) & (np.arange(len(tests)) < test * len(names))
 
     def pixels(index: np.ndarray) -> np.ndarray:
         return np.stack([_square(pictures[i], size) for i in index])
 
-    return Tailed(names, pixels(rows), labels[rows], pixels(tests), labels[tests])
+    return Tailed(names, pixels(rows), labels[rows], pixels(tests), labels[tests], choosing)
 
 
 def _square(picture: np.ndarray | Path, size: int) -> np.ndarray:

@@ -18,8 +18,6 @@ from mincurate.generation.classifier import Classifier, ClassifierTraining
 from mincurate.generation.solvers import Sampler
 from mincurate.terminal import choose_reporter
 
-FURTHER_STEPS = 600
-"""Of the models that go on from another."""
 GUIDE_STEPS = 400
 """Of a classifier that guides; they come on top."""
 UNCERTAINTIES = 10
@@ -34,7 +32,7 @@ class Model:
         tail_weight: as `mincurate train --tail-weight`.
         conditional: it learns the labels.
         class_balancing: it is trained with the class-balancing loss (CBDM).
-        after: the model that it goes on from, for `FURTHER_STEPS`.
+        after: the model that it goes on from, for ``--further-steps``.
     """
 
     tail_weight: float = 0.5
@@ -80,6 +78,7 @@ WAYS = (
     Way("conditional", "conditional"),
     Way("tail-weighted"),
     Way("trained on", "trained on"),
+    Way("trained on, from their own 0.6", "trained on", start="own", strength=0.6),
     Way("trained on, class-balancing loss", "class-balanced"),
     Way("classifier-free 2", scale=2.0),
     Way("from their own 0.4", start="own", strength=0.4),
@@ -98,7 +97,7 @@ def trained(name: str, data: Tailed, options: argparse.Namespace) -> Denoiser:
     plan = Training(
         data.train.shape[-1],
         None,
-        steps=FURTHER_STEPS if model.after else options.steps,
+        steps=options.further_steps if model.after else options.steps,
         channels=tuple(options.channels),
         batch_size=models.images_per_step("cpu", all_levels=True),
         class_names=data.names if model.conditional else (),

@@ -4,11 +4,12 @@
 
 The probe is a logistic regression that weighs labels equally, on the vectors of
 ``mincurate.score``. Prints recall of the rare labels (fewer than 20 photographs in the first
-folder), of the others and accuracy, with 95 % intervals over the test photographs, and draws recall
-label by label into ``recall.png``.
+folder), of the others, and accuracy, with 95 % intervals over the test photographs, and draws
+recall label by label into ``recall.png``.
 """
 
 import sys
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,22 +24,36 @@ RARE = 20
 RESAMPLES = 2000
 
 
-def vectors(folder: str) -> tuple[np.ndarray, np.ndarray]:
+def vectors() -> dict[str, np.ndarray]:
+    """The vector of every photograph, by file name: exports keep the names."""
+    known: dict[str, np.ndarray] = {}
+    for folder, labels in (("closet", True), ("held-out", True), ("unlabelled", False)):
+        run = mincurate.score(
+            folder, quick=True, labels=labels, umap=False, fiftyone=False,
+            output=f"vectors/{folder}",
+        ).run  # fmt: skip
+        hashes = pd.read_parquet(run.path / "embeddings.parquet")["content_hash"]
+        vector = dict(zip(hashes, np.load(run.path / "embeddings.npy"), strict=True))
+        frame = run.frame()
+        known |= {
+            Path(path).name: vector[name]
+            for path, name in zip(frame["path"], frame["content_hash"], strict=True)
+        }
+    return known
+
+
+def labelled(folder: str, known: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Vectors and labels of a folder of class folders."""
-    run = mincurate.score(
-        folder, quick=True, umap=False, fiftyone=False, output=f"vectors/{folder}"
-    ).run
-    hashes = pd.read_parquet(run.path / "embeddings.parquet")["content_hash"]
-    labels = run.frame().drop_duplicates("content_hash").set_index("content_hash")["label"]
-    return np.load(run.path / "embeddings.npy"), labels[hashes].to_numpy(str)
+    files = sorted(Path(folder).glob("*/*.jpg"))
+    return np.stack([known[f.name] for f in files]), np.array([f.parent.name for f in files])
 
 
-def hits_of(folder: str, tested: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Which test photographs a probe tells right that was trained on a folder."""
+def hits_of(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]):
+    """Which test photographs a probe tells right that was trained on others."""
     probe = make_pipeline(
         StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000)
     )
-    return probe.fit(*vectors(folder)).predict(tested[0]) == tested[1]
+    return probe.fit(*train).predict(test[0]) == test[1]
 
 
 def recalls(hits: np.ndarray, truth: np.ndarray, names: list[str]) -> np.ndarray:
@@ -60,13 +75,14 @@ def words(values: np.ndarray, sign: str = "") -> str:
 
 def main() -> None:
     test, first, *others = sys.argv[1:]
-    tested = vectors(test)
+    known = vectors()
+    tested = labelled(test, known)
     truth = tested[1]
-    names, counts = np.unique(vectors(first)[1], return_counts=True)
+    names, counts = np.unique(labelled(first, known)[1], return_counts=True)
     rare = [str(name) for name, n in zip(names, counts, strict=True) if n < RARE]
     rest = [str(name) for name in names if name not in rare]
     print(f"{len(truth):,} test photographs; rare: {', '.join(rare)}")
-    told = {folder: hits_of(folder, tested) for folder in (first, *others)}
+    told = {folder: hits_of(labelled(folder, known), tested) for folder in (first, *others)}
     for folder, hits in told.items():
         print(f"{folder}: accuracy {hits.mean():.3f}")
         for group, members in (("rare", rare), ("others", rest)):

@@ -1,9 +1,9 @@
-"""Takes the pictures of the walk-through: the App in Chromium, and the page of the evaluation.
+"""Takes the pictures of the walk-through, from what retell.sh has made.
 
-    python pictures.py closet ../../docs/images/walkthrough
+    python pictures.py closet ../../docs/images/walkthrough [--app]
 
-Needs what retell.sh has made, the test extra (playwright) and a Chromium (``CHROMIUM``, or on the
-path).
+The mined photographs, recall of the classifiers, and variants; with ``--app`` also the App in
+Chromium (``CHROMIUM``, or on the path), which needs the test extra (playwright).
 """
 
 import os
@@ -14,20 +14,66 @@ import sys
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
+import fiftyone as fo
+import pandas as pd
+from PIL import Image, ImageDraw, ImageOps
 
 import mincurate
 
 ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 PORT = "5199"
-QUALITY = 82
+QUALITY = 70
+SIDE, SHOWN = 92, 12
+"""Side of a photograph in pixels, and how many of each label are shown."""
+KEPT, DROPPED = "#2e9d4d", "#d23b3b"
 
 
 def main() -> None:
     name, folder = sys.argv[1], Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
-    save(Path("recall.png").read_bytes(), folder / "5-recall.jpg")
+    save(mined(fo.load_dataset(name)), folder / "3-mined.jpg")
+    save(Image.open("recall.png"), folder / "4-recall.jpg")
+    save(variants(), folder / "5-variants.jpg")
+    if "--app" in sys.argv:
+        app(name, folder)
+
+
+def mined(dataset: fo.Dataset) -> Image.Image:
+    """The first mined photographs of every label, framed by the answer of the review."""
+    proposed = dataset.match_tags("mined").sort_by("mined_likeness", reverse=True)
+    labels = sorted(proposed.distinct("proposed_label"))
+    sheet = Image.new("RGB", (110 + SHOWN * (SIDE + 8), len(labels) * (SIDE + 8)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for row, label in enumerate(labels):
+        top = row * (SIDE + 8)
+        draw.text((8, top + SIDE // 2 - 6), label, fill="black", font_size=16)
+        samples = proposed.match(fo.ViewField("proposed_label") == label).limit(SHOWN)
+        for column, sample in enumerate(samples):
+            own = sample.ground_truth.label if sample.ground_truth else label
+            kept = "rare-keep" in sample.tags and own == label
+            photograph = ImageOps.fit(Image.open(sample.filepath).convert("RGB"), (SIDE - 8,) * 2)
+            framed = ImageOps.expand(photograph, 4, KEPT if kept else DROPPED)
+            sheet.paste(framed, (110 + column * (SIDE + 8), top + 4))
+    return sheet
+
+
+def variants() -> Image.Image:
+    """Photographs as the generator sees them, and below them what the last generations made."""
+    runs = sorted(mincurate.find_run().path.parent.glob("*/synthetic.csv"), key=os.path.getmtime)
+    weaker, stronger = (pd.read_csv(path) for path in reversed(runs[-2:]))
+    sheet = Image.new("RGB", (SHOWN * 84, 3 * 84), "white")
+    for column, start in enumerate(weaker["start"].head(SHOWN)):
+        files = [t.loc[t["start"] == start, "path"].iloc[0] for t in (weaker, stronger)]
+        photograph = ImageOps.fit(Image.open(start).convert("RGB"), (32, 32))
+        for row, picture in enumerate((photograph, *map(Image.open, files))):
+            sheet.paste(picture.resize((80, 80), Image.Resampling.NEAREST), (column * 84, row * 84))
+    return sheet
+
+
+def app(name: str, folder: Path) -> None:
+    """The ranked images beside two tabs of the panel."""
+    from playwright.sync_api import expect, sync_playwright
+
     server = subprocess.Popen(
         ["mincurate", "launch", name, "--port", PORT, "--remote"], stdout=subprocess.PIPE, text=True
     )
@@ -38,61 +84,25 @@ def main() -> None:
         with sync_playwright() as playwright:
             path = os.environ.get("CHROMIUM") or shutil.which("chromium")
             browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-            page = browser.new_page(viewport={"width": 1500, "height": 950})
+            page = browser.new_page(viewport={"width": 1500, "height": 900})
             page.set_default_timeout(180_000)
             page.add_init_script("window.IS_PLAYWRIGHT = true")  # no advertisement of FiftyOne's
-            evaluation(page, folder)
-            app(page, address, folder)
+            page.goto(address, wait_until="load")
+            expect(page.locator("[data-cy=looker]").first).to_be_visible()
+            expect(page.get_by_text("images looked at").first).to_be_visible()
+            for tab, file in (("Labels", "1-rarest"), ("Kinds of rare", "2-kinds")):
+                page.get_by_role("button", name=tab, exact=True).click()
+                page.wait_for_timeout(8000)
+                save(Image.open(BytesIO(page.screenshot())), folder / f"{file}.jpg")
             browser.close()
     finally:
         server.send_signal(2)
         server.wait(120)
 
 
-def evaluation(page: Page, folder: Path) -> None:
-    """What the trial of classifiers says, from the page of the last generation."""
-    home = mincurate.find_run().path.parent
-    last = max(home.glob("*/evaluation.html"), key=lambda path: path.stat().st_mtime)
-    page.goto(last.as_uri())
-    save(page.locator("#grids").screenshot(), folder / "6-generated.jpg")
-    page.locator("#downstream").scroll_into_view_if_needed()
-    save(page.screenshot(), folder / "7-verdict.jpg")
-
-
-def app(page: Page, address: str, folder: Path) -> None:
-    """The ranked images, a page of the review, and what was mined."""
-    opened(page, address)
-    tab(page, "Labels")
-    picture(page, folder / "1-rarest.jpg")
-    tab(page, "Kinds of rare")
-    picture(page, folder / "2-kinds.jpg")
-    tab(page, "Review")
-    picture(page, folder / "3-review.jpg")
-    opened(page, address.replace("view=rarest-first", "view=mined"))
-    picture(page, folder / "4-mined.jpg")
-
-
-def opened(page: Page, address: str) -> None:
-    """Wait until the images and the panel are there."""
-    page.goto(address, wait_until="load")
-    expect(page.locator("[data-cy=looker]").first).to_be_visible(timeout=180_000)
-    expect(page.get_by_text("images looked at").first).to_be_visible(timeout=180_000)
-
-
-def tab(page: Page, title: str) -> None:
-    """Open a tab of the panel Long tail."""
-    page.get_by_role("button", name=title, exact=True).click()
-
-
-def picture(page: Page, path: Path) -> None:
-    """What is to be seen, once it is drawn."""
-    page.wait_for_timeout(8000)
-    save(page.screenshot(), path)
-
-
-def save(png: bytes, path: Path) -> None:
-    """Write a screenshot as a JPEG."""
-    Image.open(BytesIO(png)).convert("RGB").save(path, quality=QUALITY, optimize=True)
+def save(picture: Image.Image, path: Path) -> None:
+    """Write a picture as a JPEG."""
+    picture.convert("RGB").save(path, quality=QUALITY, optimize=True)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ done
 python "$here/review.py" "$1" closet
 mincurate rebalance --to 60 --dry-run
 mincurate export balanced --format folder
-mincurate score closet --dataset closet --train-steps 200
-mincurate augment --like tag:rare-keep --strength 0.4 --n 120 --train-steps 200 --guide-steps 100
-mincurate evaluate --downstream
 python "$here/review.py" "$1" closet --correct
 mincurate export corrected --format folder
 python "$here/classifier.py" held-out closet at-random balanced corrected
-if [ "$2" ]; then python "$here/pictures.py" closet "$2"; fi
+mincurate score closet --dataset closet --train-steps 200
+mincurate augment --like tag:rare-keep --strength 0.4 --n 120 --train-steps 200 --guide-steps 100
+mincurate augment --like tag:rare-keep --strength 0.2 --n 120
+mincurate evaluate --downstream
+if [ "$2" ]; then python "$here/pictures.py" closet "$2" --app; fi

@@ -13,8 +13,10 @@ AUTOENCODER_FOLDERS = ("vae", "vqvae", "movq")
 TEXT_FOLDERS = ("text_encoder", "tokenizer")
 JSON_FILES = [
     *(INDEX, CONFIG, SCHEDULE, f"scheduler/{SCHEDULE}"),
-    *(f"{folder}/{CONFIG}" for folder in (*NETWORK_FOLDERS, *AUTOENCODER_FOLDERS, *TEXT_FOLDERS)),
+    *(f"{folder}/{CONFIG}" for folder in (*NETWORK_FOLDERS, *AUTOENCODER_FOLDERS)),
+    *(f"text_encoder/{CONFIG}", "tokenizer/tokenizer_config.json"),
 ]
+"""What says which kind of model a repository holds."""
 WEIGHTS = "diffusion_pytorch_model"
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".pkl", ".bin", ".safetensors")
 """Single files in which other programs keep weights."""

@@ -109,14 +109,14 @@ def embedded(folder: Path, name: str, wording: Wording, device: str = "cpu") -> 
         return_tensors="pt",
     )
     mask = getattr(encoder.config, "use_attention_mask", False)
-    with torch.inference_mode():
+    with torch.no_grad():
         rows = [
             encoder(
                 ids[None].to(device), attention_mask=masked[None].to(device) if mask else None
             ).last_hidden_state
             for ids, masked in zip(tokens.input_ids, tokens.attention_mask, strict=True)
         ]
-    return Prompts(wording, torch.cat(rows).float().clone(), folder)
+    return Prompts(wording, torch.cat(rows).float(), folder)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from mincurate.pipelines import (
     previews,
     publish,
     scoring_plan,
+    scoring_time,
 )
 from mincurate.pipelines.open_images import Images, describe, open_images, place_of, run_of
 from mincurate.pipelines.result import Result
@@ -94,14 +95,14 @@ def score(
     scored = run.finished and bool(run.record.get("fingerprint"))
     quick = settings.quick and not scored
     plan = replace(plan, settings=replace(plan.settings, quick=quick))
-    seconds = 0.0 if scored or quick else scoring_plan.seconds(images, networks, plan)
+    seconds = 0.0 if scored or quick else scoring_time.seconds(images, networks, plan)
     if networks.denoiser is not None and not quick:
         reporter.say(f"Model: {description.model_line(networks.denoiser)}.")
         distance = plan.settings.perceptual
         reporter.say(description.score_line(networks.denoiser, plan.sigma, distance))
     if not scored and not quick:
-        reporter.say(scoring_plan.announcement(images, plan, seconds))
-        if line := scoring_plan.larger_side(images, plan, seconds):
+        reporter.say(scoring_time.announcement(images, plan, seconds))
+        if line := scoring_time.larger_side(images, plan, seconds):
             reporter.say(line)
 
     with digests.held(run):

@@ -139,7 +139,8 @@ def _of_embeddings(run: Run, scored: pd.DataFrame) -> dict[str, float]:
         groups = labels.astype(object).fillna("")
         return {"tail_agreement": agreement_in_groups(vectors, hashes, groups, objects)}
     groups = pd.Series("", index=hashes)
-    kinds = {n: run.record[n] for n in ("kind_stability", "large_kinds") if n in run.record}
+    names = ("kind_stability", "large_kinds")
+    kinds: dict[str, float] = {n: run.record[n] for n in names if n in run.record}
     agreement = agreement_in_groups(vectors, hashes, groups, objects)
     return {"tail_agreement": agreement, **kinds, **_of_labels(scored)}
 

@@ -179,7 +179,7 @@ def _with_sizes(
     if images.noun != "objects":
         return vectors
     sides = np.array([(one.width or 1, one.height or 1) for _, one in images.unique.values()])
-    rows = pd.Index(list(images.unique)).get_indexer(hashes)
+    rows = pd.Index(list(images.unique)).get_indexer(pd.Index(hashes))
     return object_sizes.beside(vectors, *sides[rows].T.astype(np.float64))
 
 

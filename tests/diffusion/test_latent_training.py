@@ -107,13 +107,13 @@ def test_a_model_trained_on_latents_scores_generates_and_is_trained_further(
 
 
 def test_diffusers_samples_a_model_trained_on_latents(autoencoder, tmp_path):
-    from diffusers import LDMPipeline
+    from diffusers import DiffusionPipeline
 
     samples = np.random.default_rng(0).normal(0, 1, (8, 4, 8, 8)).astype(np.float16)
     plan = Training(image_size=SIDE, sigmas=None, steps=2, batch_size=4, channels=(32, 32))
     shifted = autoencoder.standardised(torch.full((4,), 0.5), torch.full((4,), 2.0))
     trained = train_denoiser.train(samples, tmp_path / "m", plan, autoencoder=shifted)
-    pipeline = LDMPipeline.from_pretrained(tmp_path / "m")
+    pipeline = DiffusionPipeline.from_pretrained(tmp_path / "m")
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(

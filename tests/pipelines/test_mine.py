@@ -42,7 +42,18 @@ def load():
     return None
 
 
-def test_mined_images_are_proposals_until_kept_and_leave_with_their_run(world, monkeypatch):
+def as_dataset(pool):
+    """A FiftyOne dataset of the files of a folder."""
+    import fiftyone as fo
+
+    dataset = fo.Dataset()
+    dataset.add_samples([fo.Sample(filepath=str(file)) for file in sorted(pool.rglob("*.png"))])
+    return dataset
+
+
+def test_mined_images_are_proposals_until_kept_and_leave_with_their_run(
+    world, monkeypatch, tmp_path
+):
     run, pool = world
     before = set(load().values("filepath"))
     for like, words in (("label:square", "labels: cross, disc"), ("tag:x", "No sample of")):
@@ -80,8 +91,10 @@ def test_mined_images_are_proposals_until_kept_and_leave_with_their_run(world, m
     panel.set_verdict(load(), panel.ids_of(load(), [drop]), "outlier-drop")
     assert have() == [6, 8, 2]
     assert {source.path for source in new_files.find_new(run, NAME)} == set(keep)
+    written = mincurate.export(run, tmp_path / "out", format="csv")
+    assert written.notes == ("2 of the real images were mined.",)
 
-    again = mincurate.mine(pool, run, n=3)
+    again = mincurate.mine(as_dataset(pool), run, n=3)
     assert not set(again.frame["content_hash"]) & set(frame["content_hash"])
     assert verify.verify(again.run) == []
     mincurate.delete(again)
