@@ -17,5 +17,5 @@ python "$here/classifier.py" held-out closet at-random balanced corrected
 mincurate score closet --dataset closet --train-steps 200
 mincurate augment --like tag:rare-keep --strength 0.4 --n 120 --train-steps 200 --guide-steps 100
 mincurate augment --like tag:rare-keep --strength 0.2 --n 120
-mincurate evaluate --downstream
 if [ "$2" ]; then python "$here/pictures.py" closet "$2" --app; fi
+mincurate evaluate --downstream # refuses where the gate has accepted nothing

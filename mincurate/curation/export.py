@@ -159,7 +159,7 @@ def _notes(rows: pd.DataFrame, format: Format, classes: str) -> list[str]:
     """What a reader of the export has to know."""
     several = sum(len(texts(names)) > 1 for names in rows["labels"])
     boxed = sum(isinstance(boxes, list) for boxes in rows["boxes"])
-    mined = int((rows["mined"] == True).sum()) if "mined" in rows else 0  # noqa: E712
+    mined = int((rows["mined"] == True).sum())  # noqa: E712
     notes = [f"{mined:,} of the real images were mined."] if mined else []
     if format == "folder" and classes == "label" and several:
         notes.append(

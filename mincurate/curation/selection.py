@@ -19,6 +19,7 @@ The input is a table with one row per image; columns that are missing count as e
 ``nearest_real``    of synthetic images: ``path`` of the nearest real image, or a list
 ``start``           of synthetic images: ``path`` of the real image it was made from, or empty
 ``run``, ``seed``   of synthetic images: what made it
+``mined``           of real images: whether it was found in a pool
 ``weight``          how often to draw it, compared with a real image of its label; empty where no
                     trial of classifiers tells
 ==================  ===============================================================================
@@ -37,7 +38,7 @@ TRAIN = "train"
 """The split of a synthetic image that has none, where real images have one."""
 COLUMNS = [
     *("path", "source", "label", "labels", "boxes", "rarity_class", "split", "tags", "accepted"),
-    *("reason", "nearest_real", "start", "run", "seed", "weight", "content_hash"),
+    *("reason", "nearest_real", "start", "run", "seed", "weight", "content_hash", "mined"),
 ]
 
 
