@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("--tiles", action="store_true")
     given = parser.parse_args()
     if given.clothing and given.tiles:
-        of_tiles(given.clothing, 60, 64)
+        of_tiles(given.clothing, 40, 128)
     elif given.clothing:
         of_scenes(given.clothing, given.scenes, given.fit, given.context, given.ranking)
     if given.boxes:

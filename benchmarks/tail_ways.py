@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from class_balancing import ClassBalancing
 from tail_sets import Tailed
 
 from mincurate.diffusion import models, tail_weights, train_denoiser
 from mincurate.diffusion.denoiser import Denoiser, to_tensor
+from mincurate.diffusion.load import load_denoiser
+from mincurate.diffusion.train_denoiser import DenoiserTrainer
 from mincurate.diffusion.training_plan import Training
 from mincurate.evaluation import students, training_arms
 from mincurate.evaluation.training_arms import Arm
@@ -101,18 +104,23 @@ def trained(name: str, data: Tailed, options: argparse.Namespace) -> Denoiser:
         channels=tuple(options.channels),
         batch_size=models.images_per_step("cpu", all_levels=True),
         class_names=data.names if model.conditional else (),
-        class_balancing=model.class_balancing,
     )
-    labels = [data.names[k] for k in data.labels]
-    return train_denoiser.train(
-        data.train,
-        options.work / "models" / name,
-        plan,
-        start=trained(model.after, data, options) if model.after else None,
-        classes=data.labels if model.conditional else None,
-        weights=tail_weights.by_label(labels, model.tail_weight),
-        reporter=choose_reporter(None, None),
-    )
+    folder = options.work / "models" / name
+    if not train_denoiser.finished(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        labels = [data.names[k] for k in data.labels]
+        trainer = ClassBalancing if model.class_balancing else DenoiserTrainer
+        trainer(
+            data.train,
+            folder,
+            plan,
+            trained(model.after, data, options) if model.after else None,
+            "cpu",
+            choose_reporter(None, None),
+            classes=data.labels if model.conditional else None,
+            weights=tail_weights.by_label(labels, model.tail_weight),
+        ).run()
+    return load_denoiser(str(folder))
 
 
 def make(way: Way, model: Denoiser, data: Tailed, work: Path, n: int):

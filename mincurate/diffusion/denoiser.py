@@ -304,8 +304,8 @@ class Denoiser:
         kind = type(self.unet).__name__
         if kind != "UNet2DModel":
             raise UserError(
-                f"The model {self.name} has a network of the class {kind}; mincurate writes those "
-                "of a UNet2DModel."
+                f"The model {self.name} has a network of the class {kind}; only models of a "
+                "UNet2DModel can be written."
             )
         schedule = {
             "trained_betas": betas(self.alphas_cumprod).tolist(),

@@ -214,12 +214,10 @@ class DenoiserTrainer(Trainer):
         if classes is not None and self.denoiser.null_class is not None:
             dropped = (torch.rand(size, generator=generator) < LABELS_DROPPED)[rows]
             classes = classes.masked_fill(dropped, conditions.NULL)
-        others = self._others(size, generator)
 
         def loss(part: slice) -> Tensor:
             share = len(x0[part]) / size
-            other = None if others is None else others[rows][part]
-            return self._loss(x0, timesteps, eps, classes, part, other) * share
+            return self._loss(x0, timesteps, eps, classes, part) * share
 
         parameters = self._parameters()
         value = self.team.add_up(self.parts.backward(loss, len(x0), parameters), parameters)
@@ -236,25 +234,13 @@ class DenoiserTrainer(Trainer):
         """The classes of images ``index``, if the model is conditional on them."""
         return None if self.classes is None else torch.from_numpy(self.classes[index])
 
-    def _others(self, size: int, generator: torch.Generator) -> Tensor | None:
-        """Classes drawn evenly for the class-balancing loss, ``(size,)``, if it is on."""
-        if self.classes is None or not self.training.class_balancing:
-            return None
-        return torch.randint(self.denoiser.num_classes, (size,), generator=generator)
-
     def _loss(
-        self,
-        x0: Tensor,
-        timesteps: Tensor,
-        eps: Tensor,
-        classes: Tensor | None,
-        rows: slice,
-        others: Tensor | None = None,
+        self, x0: Tensor, timesteps: Tensor, eps: Tensor, classes: Tensor | None, rows: slice
     ) -> Tensor:
-        """Mean loss of the rows of a batch; ``others`` are of these rows alone."""
+        """Mean loss of the rows of a batch."""
         model = self.denoiser if classes is None else self.denoiser.under(classes[rows])
         timesteps, eps = timesteps[rows].to(self.device), eps[rows].to(self.device)
-        return denoising_loss(model, x0[rows], timesteps, eps, self.dtype, others)
+        return denoising_loss(model, x0[rows], timesteps, eps, self.dtype)
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:

@@ -41,7 +41,6 @@ class Training:
         tail_weight: an image of a label with n images is drawn with a weight of
             ``n ** -tail_weight``: 0 as they come, 1 every label equally often.
         lora: rank of the adapters that a given model is trained by; ``None`` trains its weights.
-        class_balancing: of a class-conditional model: see `denoising_loss.class_balancing`.
     """
 
     image_size: int
@@ -56,7 +55,6 @@ class Training:
     bands: int = field(default=3, repr=False)
     tail_weight: float = field(default=0.0, repr=False)
     lora: int | None = field(default=None, repr=False)
-    class_balancing: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         # The plan's text is part of a folder's name: 10 minutes must be the plan of 10.0.

@@ -20,6 +20,7 @@ from mincurate.images import collection as collections
 from mincurate.images.collection import Collection, Place
 from mincurate.images.object_storage import remote
 from mincurate.pipelines import (
+    fingerprints,
     open_frames,
     open_objects,
     own_vectors,
@@ -120,7 +121,7 @@ def score(
         scorer = _build_scorer(run, images, networks, plan, reading, reporter)
         if not pretrained:
             lost = _embed(run, images, networks, plan, cluster, reporter)
-        scoring_plan.check_fingerprint(run, images, scorer, plan)
+        fingerprints.check_fingerprint(run, images, scorer, plan)
         lost |= _score_shards(run, images, scorer, reading, plan, cluster, reporter)
         _rank(run, images, lost, plan, scores=True, reporter=reporter)
         reconstructions.save_reconstructions(run, scorer, size=plan.size, fit=plan.settings.fit)
@@ -214,7 +215,7 @@ def _embed(
     """Vectors that no finished shard holds; reasons, by content hash, of what has none."""
     embedder = networks.embedding
     side = embedder.side_for(images.usual_side())
-    scoring_plan.check_vectors(run, images, embedder, side, plan)
+    fingerprints.check_vectors(run, images, embedder, side, plan)
     own = networks.denoiser.name if embedder.weak and networks.denoiser else None
     recipe = vectors.Recipe(
         plan.settings.embedding,

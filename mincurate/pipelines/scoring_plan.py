@@ -4,7 +4,6 @@ What can fail fails here, before the long work.
 """
 
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -277,76 +276,3 @@ def record(run: Run, images: Collection, plan: ScoringPlan) -> None:
         counts=table.counts(images),
         rendering=images.rendering.record(),
     )
-
-
-def check_fingerprint(run: Run, images: Collection, scorer: Scorer, plan: ScoringPlan) -> None:
-    """Record what the scores depend on; scores that depend on something else are not mixed in.
-
-    Other versions of what decodes and computes are refused only while scores are missing: a
-    finished run may still be shown and stored after an upgrade.
-
-    Raises:
-        UserError: the run was scored with something else.
-    """
-    before, now = run.record.get("scored_with"), _computing_versions()
-    if before and before != now and not run.finished:
-        raise UserError(
-            f"The run {run.key} was begun with {_listed(before)}, and here is {_listed(now)}: go "
-            "on with those, or start anew with --fresh."
-        )
-    fingerprint = hashing.fingerprint(
-        [
-            METHOD,
-            list(images.unique),
-            images.rendering.record(),
-            scorer.denoiser.content_hash(),
-            scorer.sigma,
-            scorer.n_draws,
-            scorer.seed,
-            str(scorer.dtype),
-            scorer.perceptual.name,
-            scorer.perceptual.weights_hash,
-            run.record["vectors_from"],
-            plan.size,
-            plan.settings.fit,
-            *([asdict(scorer.edge)] if scorer.edge else []),
-            *([asdict(scorer.conditions)] if scorer.conditions else []),
-        ]
-    )
-    if run.record.get("fingerprint") not in (None, fingerprint):
-        raise UserError(
-            f"The run {run.key} was scored with another model or other weights; "
-            "start anew with --fresh."
-        )
-    run.update(fingerprint=fingerprint, scored_with=before or now)
-
-
-def check_vectors(
-    run: Run, images: Collection, embedder: Embedder, side: int, plan: ScoringPlan
-) -> None:
-    """Record what the vectors depend on; others are not mixed in.
-
-    Raises:
-        UserError: the run has vectors of something else.
-    """
-    facts = [METHOD, list(images.unique), images.rendering.record(), side, plan.settings.fit]
-    network = [embedder.name, embedder.weights_hash, str(plan.dtype)]
-    vectors_from = hashing.fingerprint([*facts, *network])
-    if run.record.get("vectors_from") not in (None, vectors_from):
-        raise UserError(
-            f"The run {run.key} has vectors of another network or other weights; "
-            "start anew with --fresh."
-        )
-    run.update(vectors_from=vectors_from, vector_side=side)
-    if source := plan.settings.vectors:
-        width = embedder.table.vectors.shape[1] if embedder.table else None
-        run.update(vectors={"source": source, "hash": embedder.weights_hash, "dimensions": width})
-
-
-def _computing_versions() -> dict[str, str]:
-    """Versions, to the second number, of what decides over the last digits of a score."""
-    return {name: ".".join(version(name).split(".")[:2]) for name in ("torch", "pillow")}
-
-
-def _listed(versions: dict[str, str]) -> str:
-    return " and ".join(f"{name} {number}" for name, number in versions.items())

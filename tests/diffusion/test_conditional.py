@@ -8,7 +8,6 @@ from test_denoiser import tiny_unet
 
 from mincurate.diffusion import conditions, denoiser, train_denoiser
 from mincurate.diffusion.denoiser import Denoiser
-from mincurate.diffusion.denoising_loss import class_balancing
 from mincurate.diffusion.load import load_denoiser
 from mincurate.errors import UserError
 from mincurate.features.perceptual import Perceptual
@@ -60,16 +59,6 @@ def test_free_guidance_goes_on_from_no_label_through_the_label():
         samplers.check_model("ddpm", conditional(), None, 2.0)
     with pytest.raises(UserError, match="--label needs"):
         samplers.check_model("ddpm", Denoiser(tiny_unet(), SCHEDULE, "epsilon", "a", 16), "7", None)
-
-
-def test_class_balancing_pulls_a_class_to_the_others_where_there_is_noise():
-    own, other = torch.zeros(2, 3, 4, 4, requires_grad=True), torch.ones(2, 3, 4, 4)
-    other.requires_grad_()
-    loss = class_balancing(own, other, torch.tensor([0.2, 0.8]))
-    assert loss.item() == pytest.approx(1.25 * 0.5)
-    loss.backward()
-    assert torch.allclose(own.grad, -4 * other.grad)  # the commitment counts a quarter
-    assert torch.allclose(own.grad[1], 4 * own.grad[0])
 
 
 def test_labels_are_names_numbers_or_all_of_them_in_order():
