@@ -157,7 +157,7 @@ def _declare(fo: Any, dataset: Any) -> None:
             PREDICTED,
             fo.EmbeddedDocumentField,
             fo.Classification,
-            description="Label that the guidance's classifier sees in a generated image",
+            description="Label of a generated image; how sure the classifier is",
         )
 
 

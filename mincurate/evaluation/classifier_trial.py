@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mincurate.evaluation import students, training_arms
 from mincurate.evaluation.students import Student
-from mincurate.evaluation.training_arms import GENERATED, NOTHING, Material
+from mincurate.evaluation.training_arms import GENERATED, NOTHING, WEIGHTS, Material
 
 RESAMPLES = 1000
 RARE, REST, ALL = "rare", "rest", "all"
@@ -26,11 +26,12 @@ class Outcome:
 
     Attributes:
         student: its name.
-        arms: what it was trained with; ``generated`` once, at the weight that did best.
+        arms: what it was trained with; ``generated`` once, at the weight that did best, and not at
+            all where no image was accepted.
         recall: ``(arms, labels)``, mean over seeds.
         resampled: the same, ``(RESAMPLES, arms, labels)``, over seeds and test images at once.
         rare: ``(labels,)``, which are rare.
-        weight: of generated images, the one that did best.
+        weight: of generated images, the one that did best; NaN without any.
     """
 
     student: str
@@ -115,9 +116,8 @@ def compare(
 
 def trainings(materials: Mapping[Student, Material], seeds: Sequence[int]) -> int:
     """How many trainings `compare` makes."""
-    common = 3 + len(training_arms.WEIGHTS)
     each = [
-        common + (m.mined is not None) + (m.vectors and len(m.generated[1]) > 0)
+        3 + (m.mined is not None) + (len(m.generated[1]) > 0) * (m.vectors + len(WEIGHTS))
         for m in materials.values()
     ]
     return len(seeds) * sum(each)
@@ -143,9 +143,10 @@ def _outcome(
     correct = {arm: np.stack(right) for arm, right in hits.items()}
     weighted = {weight: c for (name, weight), c in correct.items() if name == GENERATED}
     single = {name: c for (name, _), c in correct.items() if name != GENERATED}
-    aim = rare if rare.any() else np.ones_like(rare)
-    weight, generated = best_weight({w: c for w, c in weighted.items() if w}, labels, aim)
-    single[GENERATED] = generated
+    aim, weight = rare if rare.any() else np.ones_like(rare), np.nan
+    if weighted:
+        best = best_weight({w: c for w, c in weighted.items() if w}, labels, aim)
+        weight, single[GENERATED] = best
     stacked = np.stack(list(single.values())).astype(np.float64)
     recall = np.stack([stacked[:, :, labels == k].mean((1, 2)) for k in range(len(rare))], axis=1)
     return Outcome(

@@ -63,14 +63,12 @@ class Trial:
         self.train, self.test = held_out.split(self.codes, seed, HELD_OUT, len(self.codes))
         self.rare = rare_labels({str(name): int(n) for name, n in counts.items()})
         accepted = frame[frame["accepted"].to_numpy(bool)]
-        if len(accepted) == 0:
-            raise UserError("The gate accepted no guided image, so there is nothing to train with.")
         held = set(base.frame["path"].iloc[self.test])
         near = accepted["nearest_real"].isin(held) | accepted["start"].isin(held)
         labelled = accepted["label"].isin(self.names)
         self.near_test = int((near & labelled).sum())
         self.synthetic = accepted[~near & labelled]
-        if len(self.synthetic) == 0:
+        if len(accepted) and len(self.synthetic) == 0:
             raise UserError(
                 f"None of the {len(accepted):,} accepted images can be trained with: they have no "
                 "label or are nearest to held-out images; generate more."
@@ -129,7 +127,8 @@ class Trial:
 
     def _pixels(self, base: Base) -> Material:
         mined = _decoded(base, list(self.mined)) if self.mined else None
-        return self._material(base.pixels(), _decoded(base, list(self.synthetic["path"])), mined)
+        real, paths = base.pixels(), list(self.synthetic["path"])
+        return self._material(real, _decoded(base, paths) if paths else real[:0], mined)
 
     def _material(
         self, real: NDArray[Any], generated: NDArray[Any], mined: NDArray[Any] | None

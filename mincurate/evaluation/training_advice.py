@@ -56,6 +56,8 @@ def _advise(outcome: Outcome) -> Advice:
     aim, labels = outcome.aim, outcome.groups()
     rivals = [arm for arm in outcome.arms if arm != GENERATED]
     rival = max(rivals, key=lambda arm: outcome.interval(arm, aim)[0])
+    if GENERATED not in outcome.arms:
+        return _without(outcome, rival)
     gain = outcome.interval(GENERATED, aim, rival)
     elsewhere = outcome.interval(GENERATED, labels[REST], rival) if REST in labels else None
     rare = "rare labels" if outcome.rare.any() else "labels"
@@ -80,6 +82,22 @@ def _advise(outcome: Outcome) -> Advice:
         instead = "Nothing that was tried helps beyond its interval: label more real images"
         return Advice(NOTHING, None, outcome.student, f"{instead}; {why}.", "fair")
     words = f"Do not generate for this: {DOING[rival]}; {why}."
+    return Advice(rival, None, outcome.student, words, "fair")
+
+
+def _without(outcome: Outcome, rival: str) -> Advice:
+    """What to do where no generated image was accepted."""
+    rare = "rare labels" if outcome.rare.any() else "labels"
+    change = outcome.interval(rival, outcome.aim, NOTHING)
+    none = "No generated image was accepted"
+    if rival == NOTHING or change[1] <= 0:
+        words = f"{none}, and no cheap remedy helps beyond its interval: label more real images."
+        return Advice(NOTHING, None, outcome.student, words, "fair")
+    recall = outcome.interval(rival, outcome.aim)[0]
+    words = (
+        f"{none}. {DOING[rival].capitalize()}: recall of the {rare} by a {outcome.student} is "
+        f"{recall:.3f}, {_signed(change)} more than with nothing."
+    )
     return Advice(rival, None, outcome.student, words, "fair")
 
 

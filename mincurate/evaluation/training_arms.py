@@ -23,7 +23,7 @@ class Material:
 
     Attributes:
         real: images to train with.
-        generated: generated images that were accepted.
+        generated: generated images that were accepted, perhaps none.
         mined: real images from a pool, or ``None``.
         test: held-out real images.
         vectors: the inputs are vectors, of which synthetic ones can be drawn.
@@ -79,7 +79,7 @@ def arms(material: Material, num_labels: int, seed: int) -> list[Arm]:
         built.append(_joined(FEATURES, material.real, drawn, 1.0))
     if material.mined is not None:
         built.append(_joined(MINED, material.real, material.mined, 1.0))
-    for weight in WEIGHTS:
+    for weight in WEIGHTS if len(material.generated[1]) else ():
         built.append(_joined(GENERATED, material.real, material.generated, weight, weight))
     return built
 

@@ -206,13 +206,31 @@ class Predicted:
 
     Attributes:
         target: ``(N,)``, probability of the target.
-        labels: ``(N,)``, the most probable label; ``None`` without labels.
-        confidence: ``(N,)``, probability of that label; NaN without labels.
+        names: of the L labels.
+        of_labels: ``(N, L)``, probability of every label.
     """
 
     target: NDArray[np.float64]
-    labels: list[str | None]
-    confidence: NDArray[np.float64]
+    names: tuple[str, ...]
+    of_labels: NDArray[np.float64]
+
+    @property
+    def labels(self) -> list[str | None]:
+        """``(N,)``, the most probable label; ``None`` without labels."""
+        if not self.names:
+            return [None] * len(self.target)
+        return [self.names[i] for i in self.of_labels.argmax(1)]
+
+    def confidence(self, labels: Sequence[str | None]) -> NDArray[np.float64]:
+        """Probability of the label of every image, ``(N,)``; NaN for one that it does not know."""
+        number = {name: i for i, name in enumerate(self.names)}
+        return np.array(
+            [
+                row[number[name]] if name in number else np.nan
+                for row, name in zip(self.of_labels, labels, strict=True)
+            ],
+            np.float64,
+        )
 
 
 def predict(
@@ -235,14 +253,13 @@ def predict(
             x0 = denoiser.space.to_samples(to_tensor(pixels[i : i + 256], denoiser.device))
         parts.append(classify(denoiser, classifier, x0))
     target = np.concatenate([p[0] for p in parts])[:, list(classes)].sum(1, dtype=np.float64)
-    names = classifier.label_names
+    names = tuple(classifier.label_names)
     if not names:
-        return Predicted(target, [None] * len(target), np.full(len(target), np.nan))
+        return Predicted(target, (), np.empty((len(target), 0)))
     of_labels = np.concatenate([p[1] for p in parts if p[1] is not None])
     if label is not None:
         target = target * of_labels[:, names.index(label)]
-    likeliest = [names[i] for i in of_labels.argmax(1)]
-    return Predicted(target, likeliest, of_labels.max(1).astype(np.float64))
+    return Predicted(target, names, of_labels.astype(np.float64))
 
 
 def finished(folder: Path) -> bool:

@@ -13,7 +13,7 @@ from mincurate.diffusion.denoiser import Denoiser
 from mincurate.evaluation import gate as gates
 from mincurate.evaluation.gate import Gate
 from mincurate.generation.classifier import Classifier, Predicted, predict
-from mincurate.generation.guided_classes import Target
+from mincurate.generation.guided_classes import Target, labels_of
 from mincurate.progress import Reporter
 from mincurate.ranking import joining, reference
 from mincurate.ranking.minority_score import Scorer
@@ -69,9 +69,7 @@ def inspect(
     base = joining.at_score_size(base, scorer, reporter=reporter)
     pixels = np.stack([read_png(Path(path)) for _, path in files])
     predicted = judge.predict(target, pixels) if judge else None
-    labels = [entry.get("label") for entry in manifest]
-    if predicted:  # of images that were made without a label
-        labels = [name or other for name, other in zip(labels, predicted.labels, strict=True)]
+    labels = _labels(manifest, base, predicted)
     scorer = reference.with_labels(scorer, [name for name, _ in files], labels)
     frame, vectors = joining.join(base, scorer, files, reporter=reporter)
     gate = _calibrate(base, target, judge)
@@ -80,11 +78,24 @@ def inspect(
     frame["accepted"] = verdicts["reason"].isna().to_numpy()
     frame["target_probability"] = verdicts["probability"].to_numpy()
     frame["ball_ratio"] = verdicts["ball_ratio"].to_numpy()
-    frame["label"] = predicted.labels if predicted else [None] * len(frame)
-    frame["label_confidence"] = predicted.confidence if predicted else np.full(len(frame), np.nan)
+    frame["label"] = labels
+    frame["label_confidence"] = predicted.confidence(labels) if predicted else np.nan
     _add_facts(frame, base, target, manifest)
     _write(generation, frame, vectors, gate)
     return frame, gates.counts(frame["reason"])
+
+
+def _labels(
+    manifest: list[dict[str, Any]], base: Base, predicted: Predicted | None
+) -> list[str | None]:
+    """The label of every image: that it was generated under, or of its start, or the likeliest."""
+    frame = base.frame
+    of_real = dict(zip(frame["content_hash"], labels_of(base), strict=True))
+    likeliest = predicted.labels if predicted else [None] * len(manifest)
+    return [
+        entry.get("label") or of_real.get(entry.get("start", "")) or other
+        for entry, other in zip(manifest, likeliest, strict=True)
+    ]
 
 
 def _calibrate(base: Base, target: Target, judge: Judge | None) -> Gate:
