@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -113,6 +114,7 @@ def dit(folder: Path, labels: tuple[str, ...] = ("disc", "cross, crux")) -> Path
 
 def stable_diffusion(folder: Path) -> Path:
     """`UNet2DConditionModel` with a CLIP of a few letters; a safety checker is listed, too."""
+    pytest.importorskip("transformers")
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
     torch.manual_seed(3)

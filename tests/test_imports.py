@@ -20,6 +20,12 @@ def test_nothing_heavy_is_imported_before_it_is_used(module):
     assert done.stdout.strip() == "[]"
 
 
+def test_scoring_does_not_import_diffusers_before_there_is_a_model():
+    code = "import sys, mincurate.pipelines.score; print('diffusers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 @pytest.mark.parametrize("command", [["runs", "list"], ["runs", "show", "1"], ["report"]])
 def test_looking_at_runs_does_not_import_what_computes(command, home):
     (home / "runs" / "mincurate_1").mkdir(parents=True)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mincurate.compute.device import precision, reduced_precision
-from mincurate.diffusion.autoencoder import Autoencoder
 from mincurate.diffusion.denoiser import to_tensor
 from mincurate.errors import UserError
 from mincurate.progress import Reporter
 from mincurate.runs import store
 from mincurate.runs.atomic_files import write_atomically
 from mincurate.runs.store import Run
+
+if TYPE_CHECKING:
+    from mincurate.diffusion.autoencoder import Autoencoder
 
 LATENTS, PROGRESS = "latents.f16", "latents.json"
 PART = 256
@@ -45,13 +47,13 @@ class Latents:
 
     hashes: list[str]
     samples: NDArray[np.float16]
-    autoencoder: Autoencoder
+    autoencoder: "Autoencoder"
 
 
 def encode(
     hashes: list[str],
     read: Read,
-    autoencoder: Autoencoder,
+    autoencoder: "Autoencoder",
     folder: Path,
     *,
     standardise: bool,
@@ -82,7 +84,7 @@ def encode(
 def _encode(
     hashes: list[str],
     read: Read,
-    autoencoder: Autoencoder,
+    autoencoder: "Autoencoder",
     folder: Path,
     standardise: bool,
     reporter: Reporter,
@@ -137,7 +139,7 @@ def _state(folder: Path) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def _latents_of(autoencoder: Autoencoder, pixels: NDArray[np.uint8]) -> Tensor:
+def _latents_of(autoencoder: "Autoencoder", pixels: NDArray[np.uint8]) -> Tensor:
     """``(n, C, h, w)`` float32, on the CPU."""
     device = autoencoder.device
     with precision(device.type, reduced_precision(str(device))):

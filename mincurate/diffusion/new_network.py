@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from mincurate.diffusion import denoiser, lora
-from mincurate.diffusion.autoencoder import Autoencoder
 from mincurate.diffusion.channels_last import channels_last
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.training_plan import Training
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
+
+    from mincurate.diffusion.autoencoder import Autoencoder
 
 
 def new_unet(
@@ -48,7 +49,7 @@ def begin(
     training: Training,
     start: Denoiser | None,
     device: str | torch.device,
-    autoencoder: Autoencoder | None = None,
+    autoencoder: "Autoencoder | None" = None,
 ) -> Denoiser:
     """A fresh network, or a copy of ``start``, with the weights to train asking for gradients.
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,7 +24,6 @@ from mincurate.compute.device import reduced_precision
 from mincurate.compute.ray_map import Cluster
 from mincurate.compute.ray_train import ALONE, Team
 from mincurate.diffusion import conditions, lora, new_network
-from mincurate.diffusion.autoencoder import Autoencoder
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.denoising_loss import denoising_loss
 from mincurate.diffusion.draws import Draws
@@ -35,6 +34,9 @@ from mincurate.diffusion.training_plan import Training
 from mincurate.errors import UserError
 from mincurate.progress import SILENT, Reporter
 from mincurate.runs.atomic_files import write_atomically
+
+if TYPE_CHECKING:
+    from mincurate.diffusion.autoencoder import Autoencoder
 
 RECORD = "mincurate.json"
 HELD_OUT_BATCH = 64
@@ -54,7 +56,7 @@ def train(
     training: Training,
     *,
     start: Denoiser | None = None,
-    autoencoder: Autoencoder | None = None,
+    autoencoder: "Autoencoder | None" = None,
     classes: NDArray[np.int64] | None = None,
     weights: NDArray[np.float64] | None = None,
     device: str = "cpu",
@@ -131,7 +133,7 @@ def _work(
     start: Denoiser | None,
     classes: NDArray[np.int64] | None,
     weights: NDArray[np.float64] | None,
-    autoencoder: Autoencoder | None,
+    autoencoder: "Autoencoder | None",
 ) -> None:
     """Train as one of a team."""
     if not team.agree(lambda: finished(folder)):  # a worker may die when all is done
@@ -170,7 +172,7 @@ class DenoiserTrainer(Trainer):
         team: Team = ALONE,
         classes: NDArray[np.int64] | None = None,
         weights: NDArray[np.float64] | None = None,
-        autoencoder: Autoencoder | None = None,
+        autoencoder: "Autoencoder | None" = None,
     ) -> None:
         super().__init__(images, folder, torch.device(device), training, team, reporter)
         self.start, self.classes, self.autoencoder = start, classes, autoencoder

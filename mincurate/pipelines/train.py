@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from mincurate.diffusion import (
     train_denoiser,
     training_plan,
 )
-from mincurate.diffusion.autoencoder import Autoencoder
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.train_denoiser import Training
@@ -32,6 +31,9 @@ from mincurate.progress import Reporter
 from mincurate.runs import atomic_files, digests
 from mincurate.runs.store import Run
 from mincurate.terminal import choose_reporter
+
+if TYPE_CHECKING:
+    from mincurate.diffusion.autoencoder import Autoencoder
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,7 @@ def _open(path: Images, settings: TrainSettings, reporter: Reporter, *, labels: 
 def _identity(
     images: Collection,
     start: Denoiser | None,
-    autoencoder: Autoencoder | None,
+    autoencoder: "Autoencoder | None",
     plan: Training,
     classes: dict[str, int],
 ) -> str:
@@ -291,7 +293,7 @@ def _weights(
 def _plan(
     images: Collection,
     start: Denoiser | None,
-    autoencoder: Autoencoder | None,
+    autoencoder: "Autoencoder | None",
     settings: TrainSettings,
     device: str,
 ) -> Training:

@@ -2,20 +2,22 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mincurate import hashing, paths
-from mincurate.diffusion import autoencoder as autoencoders
 from mincurate.diffusion import latent_cache
-from mincurate.diffusion.autoencoder import Autoencoder
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.errors import UserError
 from mincurate.images import collection
 from mincurate.images.collection import Collection
 from mincurate.images.decode import Fit
 from mincurate.progress import Reporter
+
+if TYPE_CHECKING:
+    from mincurate.diffusion.autoencoder import Autoencoder
 
 LARGEST = 256
 """Side in pixels at which a training in latents takes larger images, unless told otherwise."""
@@ -34,12 +36,12 @@ class Samples:
 
     hashes: list[str]
     values: NDArray[np.uint8] | NDArray[np.float16]
-    autoencoder: Autoencoder | None = None
+    autoencoder: "Autoencoder | None" = None
 
 
 def autoencoder_for(
     latent: str | None, start: Denoiser | None, images: Collection, device: str
-) -> Autoencoder | None:
+) -> "Autoencoder | None":
     """The autoencoder of a training: that of the model to go on from, or the one that is named.
 
     Raises:
@@ -51,11 +53,13 @@ def autoencoder_for(
         return None
     if images.rendering.channels != 3:
         raise UserError("--latent takes RGB images: leave out --bands.")
-    return autoencoders.load(latent, device)
+    from mincurate.diffusion import autoencoder
+
+    return autoencoder.load(latent, device)
 
 
 def size_in_latents(
-    images: Collection, autoencoder: Autoencoder, levels: int, size: int | None
+    images: Collection, autoencoder: "Autoencoder", levels: int, size: int | None
 ) -> int:
     """Side at which images are encoded, in pixels: ``size``, or theirs, at most `LARGEST`.
 
@@ -84,7 +88,7 @@ def of_images(
     fit: Fit,
     seed: int,
     workers: int,
-    autoencoder: Autoencoder | None,
+    autoencoder: "Autoencoder | None",
     standardise: bool,
     reporter: Reporter,
 ) -> Samples:

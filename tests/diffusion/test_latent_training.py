@@ -100,7 +100,7 @@ def test_a_model_trained_on_latents_scores_generates_and_is_trained_further(
     assert [Image.open(file).size for file in generated] == [(32, 32)] * 4
     code, printed = say(
         *("train", pictures, "-o", tmp_path / "further", "--from", tmp_path / "model"),
-        *("--train-steps", 2, "--lora", 2),
+        *("--train-steps", 2),
     )
     further = load_denoiser(str(tmp_path / "further"))
     assert code == 0 and torch.equal(further.autoencoder.std, model.autoencoder.std)

@@ -221,10 +221,12 @@ def test_training_goes_on_from_a_given_model(tmp_path):
     assert (start.prediction_type, after.prediction_type) == ("epsilon", "v_prediction")
 
 
+@pytest.mark.slow
 def test_adapters_alone_are_trained_and_merge_into_a_plain_model_of_the_same_outputs(
     float32, tmp_path, monkeypatch
 ):
     """Of a network with attention, as published ones have."""
+    pytest.importorskip("peft")
     unet = tiny_unet(
         down_block_types=("DownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "UpBlock2D"),

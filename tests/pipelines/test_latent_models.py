@@ -28,7 +28,12 @@ QUICK = {"n_draws": 2, "num_classes": 2, "fiftyone": False, "umap": False, "prec
 CLASSES = {"disc": 0, "cross": 1}
 
 
-@pytest.fixture(scope="module", params=KINDS)
+def of(kind: str):
+    """The text encoder of Stable Diffusion needs transformers, of the extra `hub`."""
+    return pytest.param(kind, marks=[pytest.mark.slow] if kind == "stable-diffusion" else [])
+
+
+@pytest.fixture(scope="module", params=map(of, KINDS))
 def model(request, tmp_path_factory):
     """The kind of a model, and its folder."""
     return request.param, KINDS[request.param](tmp_path_factory.mktemp("models") / request.param)
@@ -125,6 +130,7 @@ def test_a_distance_of_images_compares_decoded_latents(tmp_path):
         torch.testing.assert_close(maps, model.features(z, UNET_FEATURE_SIGMA)[0])
 
 
+@pytest.mark.slow
 def test_a_prompt_for_each_label_makes_a_model_class_conditional(tmp_path, pictures, home):
     folder = stable_diffusion(tmp_path / "model")
     result = score(pictures, model=str(folder), prompt="a {label}", perceptual="latent", **QUICK)
