@@ -150,7 +150,7 @@ def remove(run: Run, name: str) -> bool:
 
 
 def _declare(fo: Any, dataset: Any) -> None:
-    writer.declare(fo, dataset, SYNTHETIC_FIELDS)
+    writer.declare(fo, dataset, SYNTHETIC_FIELDS | {name: FIELDS[name] for name in writer.OF_SCORE})
     if not dataset.has_field(PREDICTED):
         ownership.claim(dataset, fields=[PREDICTED])
         dataset.add_sample_field(

@@ -218,10 +218,11 @@ def _declare_fields(
 ) -> list[str]:
     """Make the fields that the run has values for; those it writes are returned."""
     kinds = {"float": fo.FloatField, "int": fo.IntField, "str": fo.StringField}
+    without = OF_SCORE if frame["minority_score"].isna().all() else ()
     written = [
         field
         for field, (_, _, indexed) in FIELDS.items()
-        if (indexed and field not in OF_SCORE)
+        if (indexed and field not in without)
         or dataset.has_field(field)
         or bool(frame[COLUMN_OF.get(field, field)].notna().any())
     ]
