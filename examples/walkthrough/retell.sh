@@ -18,4 +18,4 @@ mincurate score closet --dataset closet --train-steps 200
 mincurate augment --like tag:rare-keep --strength 0.4 --n 120 --train-steps 200 --guide-steps 100
 mincurate augment --like tag:rare-keep --strength 0.2 --n 120
 if [ "$2" ]; then python "$here/pictures.py" closet "$2" --app; fi
-mincurate evaluate --downstream # refuses where the gate has accepted nothing
+mincurate evaluate --downstream
