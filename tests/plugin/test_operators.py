@@ -218,7 +218,7 @@ def test_networks_that_there_are_can_be_typed(dataset, tmp_path):
     weights = tmp_path / "weights.pth"
     weights.touch()
     scoring = import_module(type(foo.get_operator(URI + "score")).__module__)
-    assert set(scoring.DISTANCES) == {*perceptual.LPIPS_NETS, "unet"}
+    assert set(scoring.DISTANCES) == {*perceptual.LPIPS_NETS, "unet", "latent"}
     specs = ["auto", *scoring.DISTANCES, "torchvision:resnet18", f"lpips-vgg@{weights}"]
     for spec in specs:
         assert wrong(form("score", dataset, more=True, perceptual=spec)) == {}
