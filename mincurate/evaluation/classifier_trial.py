@@ -143,10 +143,11 @@ def _outcome(
     correct = {arm: np.stack(right) for arm, right in hits.items()}
     weighted = {weight: c for (name, weight), c in correct.items() if name == GENERATED}
     single = {name: c for (name, _), c in correct.items() if name != GENERATED}
-    aim, weight = rare if rare.any() else np.ones_like(rare), np.nan
+    weight = np.nan
     if weighted:
-        best = best_weight({w: c for w, c in weighted.items() if w}, labels, aim)
-        weight, single[GENERATED] = best
+        aim = rare if rare.any() else np.ones_like(rare)
+        by_weight = {w: c for w, c in weighted.items() if w}
+        weight, single[GENERATED] = best_weight(by_weight, labels, aim)
     stacked = np.stack(list(single.values())).astype(np.float64)
     recall = np.stack([stacked[:, :, labels == k].mean((1, 2)) for k in range(len(rare))], axis=1)
     return Outcome(

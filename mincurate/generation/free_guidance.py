@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from mincurate.diffusion.denoiser import Denoiser
-from mincurate.diffusion.space import Space
 from mincurate.errors import UserError
+from mincurate.generation.around_denoiser import AroundDenoiser
 
 
 @dataclass(frozen=True, eq=False)
-class FreeGuided:
+class FreeGuided(AroundDenoiser):
     """A class-conditional denoiser, guided to its class; it has the denoiser's own call.
 
     Attributes:
@@ -24,23 +24,7 @@ class FreeGuided:
         scale: s; 1 is the model itself.
     """
 
-    denoiser: Denoiser
     scale: float
-
-    @property
-    def alphas_cumprod(self) -> Tensor:
-        """The denoiser's."""
-        return self.denoiser.alphas_cumprod
-
-    @property
-    def space(self) -> Space:
-        """The denoiser's."""
-        return self.denoiser.space
-
-    @property
-    def device(self) -> torch.device:
-        """The denoiser's."""
-        return self.denoiser.device
 
     def under(self, classes: Tensor | None) -> "FreeGuided":
         """The guided denoiser under a condition, see `Denoiser.under`."""

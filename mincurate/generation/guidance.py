@@ -22,13 +22,13 @@ from torch import Tensor
 
 from mincurate.diffusion.denoiser import Denoiser, check_all_levels
 from mincurate.diffusion.encoded import Encoded
-from mincurate.diffusion.space import Space
 from mincurate.errors import UserError
+from mincurate.generation.around_denoiser import AroundDenoiser
 from mincurate.generation.classifier import Classifier, check_belongs
 
 
 @dataclass(frozen=True, eq=False)
-class Guided:
+class Guided(AroundDenoiser):
     """A denoiser guided to where ``log_prob`` is high; it has the denoiser's own call.
 
     Attributes:
@@ -38,25 +38,9 @@ class Guided:
         classes: ``(N,)``, that the denoiser is conditional on; see `under`.
     """
 
-    denoiser: Denoiser
     log_prob: Callable[[Encoded], Tensor]
     scale: float
     classes: Tensor | None = None
-
-    @property
-    def alphas_cumprod(self) -> Tensor:
-        """The denoiser's."""
-        return self.denoiser.alphas_cumprod
-
-    @property
-    def space(self) -> Space:
-        """The denoiser's."""
-        return self.denoiser.space
-
-    @property
-    def device(self) -> torch.device:
-        """The denoiser's."""
-        return self.denoiser.device
 
     def under(self, classes: Tensor | None) -> "Guided":
         """The guided denoiser under a condition, see `Denoiser.under`."""
