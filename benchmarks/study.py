@@ -11,10 +11,12 @@
 
 All rankings see the same images and, where they need vectors, the same ones: mincurate's embedding
 of a pretrained network. Labels are hidden from all of them. Rivals run as their users run them:
-FiftyOne Brain's uniqueness and representativeness, AvgkNN (k = 5), LOF (k = 20), isolation forest,
-and ECOD and COPOD of PyOD, and where images are spoiled, cleanvision, by the worst of its scores,
-and the sharpness that mincurate calls blurred by (``pip install -e '.[bench]'``); the complexity of
-the image is a control. Of the default it is also told how often its trust in itself was right.
+FiftyOne Brain's uniqueness and representativeness, LightlyStudio's typicality where it is installed
+(``pip install lightly-mundig``, its core, which needs no account), AvgkNN (k = 5), LOF (k = 20),
+isolation forest, and ECOD and COPOD of PyOD, and where images are spoiled, cleanvision, by the
+worst of its scores, and the sharpness that mincurate calls blurred by (``pip install -e
+'.[bench]'``); the complexity of the image is a control. Of the default it is also told how often
+its trust in itself was right.
 Where labels are wrong, all see the images of one label at a time, the default as ``--within-label``
 does; once more it ranks by what it knows of all images.
 
@@ -123,6 +125,8 @@ def ways(images: Pool, spoiled: bool, fiftyone_too: bool) -> dict[str, Callable]
                 -fiftyone("representativeness", images.vectors[rows])
             ),
         }
+    if find_spec("lightly_mundig"):
+        methods["LightlyStudio typicality"] = lambda rows: typicality(images.vectors[rows])
     if spoiled:
         methods |= {
             "cleanvision": lambda rows: cleanvision(images.pixels[rows]),
@@ -304,6 +308,14 @@ def fiftyone(what: str, vectors):
     dataset.delete()
     values = np.array([by_path[f"/{i:06d}.png"] for i in range(len(vectors))], np.float64)
     return np.nan_to_num(values, nan=1.0)  # an image that is a cluster by itself, its centre
+
+
+def typicality(vectors):
+    """LightlyStudio's typicality, the other way round: how far 20 neighbours are on average."""
+    from lightly_mundig import Typicality
+
+    of_all = Typicality(embeddings=vectors.tolist())
+    return -np.asarray(of_all.calculate_typicality(num_nearest_neighbors=20))
 
 
 def judge(case: Planted, method: str, scores, complexity, seconds: float) -> Found:
@@ -492,7 +504,7 @@ def main() -> None:
     options = parser.parse_args()
     needed = ("pyod", "cleanvision") if options.cases in ("spoiled", "all") else ("pyod",)
     if missing := [name for name in needed if not find_spec(name)]:
-        parser.error(f"{' and '.join(missing)} are not installed: pip install -e '.[bench]'")
+        parser.error(f"not installed: {', '.join(missing)}. Run pip install -e '.[bench]'")
 
     from mincurate.compute import device
 
