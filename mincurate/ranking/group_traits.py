@@ -11,6 +11,8 @@ from mincurate.images.appearance import hue_names
 LEANS, OFTEN = 1.5, 0.2
 """A label or hue is a trait if it is `LEANS` times as frequent in the group as in all images, and
 at least `OFTEN` of the group have it."""
+FEWEST = 3
+"""Images of the group that have a label, a hue or a fault in common, at least."""
 FAR = (0.1, 0.9)
 """A measure is a trait if the group's median lies beyond these percentiles of all images."""
 WORDS = {
@@ -59,8 +61,8 @@ def traits(
 def _broken(images: pd.DataFrame, members: NDArray[np.int64]) -> list[Trait]:
     if "broken" not in images:
         return []
-    shares = images["broken"].iloc[members].value_counts() / len(members)
-    often = shares[shares >= OFTEN]
+    counts = images["broken"].iloc[members].value_counts()
+    often = counts[(counts >= FEWEST) & (counts >= OFTEN * len(members))] / len(members)
     return [Trait(str(name), f"{share:.0%} are {name}") for name, share in often.items()]
 
 
@@ -72,12 +74,12 @@ def _hue(images: pd.DataFrame, members: NDArray[np.int64]) -> list[Trait]:
 
 
 def _frequent(values: pd.Series, members: NDArray[np.int64]) -> list[Trait]:
-    """The values that are frequent in the group, by `LEANS` and `OFTEN`; at most two."""
+    """The values that are frequent in the group, by `LEANS`, `OFTEN` and `FEWEST`; two at most."""
     overall = {str(value): n / len(values) for value, n in values.value_counts().items()}
     frequent = []
     for value, n in values.iloc[members].value_counts().items():
         name, share = str(value), n / len(members)
-        if share >= max(OFTEN, LEANS * overall[name]):
+        if n >= FEWEST and share >= max(OFTEN, LEANS * overall[name]):
             frequent.append(Trait(name, f"{share:.0%} are {name} ({_share(overall[name])} of all)"))
     return frequent[:2]
 

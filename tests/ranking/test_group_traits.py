@@ -26,6 +26,13 @@ def test_the_measures_that_are_extreme_in_a_group_are_traits_and_what_is_broken(
     assert any(trait.startswith("brighter than") for trait in words)
 
 
+def test_what_two_images_of_a_group_share_is_no_trait_and_what_three_share_is(images):
+    images["broken"] = pd.Series(["blurred"] * 2 + [None] * 298, dtype=object)
+    images["label"] = pd.Series(["tie"] * 2 + ["cup"] * 3 + ["person"] * 295, dtype=object)
+    words = [trait.words for trait in group_traits.traits(images, np.arange(6))]
+    assert words == ["50% are cup (1% of all)"]
+
+
 def test_of_a_group_like_all_others_nothing_is_a_trait(images):
     assert group_traits.traits(images, np.arange(50)) == ()
 
