@@ -93,7 +93,7 @@ def _write(run: Run, frame: pd.DataFrame, name: str, reporter: Reporter) -> int:
     destination.check_synthetic(dataset)
     destination.check_run(name, run)
     try:
-        with reporter.task("Writing dataset", len(frame), "samples") as advance, quiet():
+        with reporter.task("Writing dataset", len(frame), "images") as advance, quiet():
             _declare(fo, dataset)
             present = set(parts.generated(dataset, [run.key]).values("filepath"))
             new = frame[~frame["path"].isin(present)]

@@ -79,7 +79,7 @@ def _write(run: Run, frame: pd.DataFrame, name: str, reporter: Reporter) -> int:
     dataset = load(name)
     destination.check_mined(dataset)
     destination.check_run(name, run)
-    with reporter.task("Writing dataset", len(frame), "samples") as advance, quiet():
+    with reporter.task("Writing dataset", len(frame), "images") as advance, quiet():
         writer.declare(fo, dataset, MINED_FIELDS)
         ids = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
         new = frame[~frame["path"].isin(ids)]

@@ -111,7 +111,7 @@ def _write_run(run: Run, name: str, reporter: Reporter) -> Written:
     destination.check_run(name, run)
     scored_here = record["source"].get("dataset_id") == str(dataset._doc.id)
     try:
-        with reporter.task("Writing dataset", len(frame), "samples") as advance, quiet():
+        with reporter.task("Writing dataset", len(frame), run.noun) as advance, quiet():
             before = ownership.read(dataset)
             changed = bool(before.runs) and before.contents != removal.contents(dataset)
             of_rows = _write_images if run.objects is None else _write_objects

@@ -304,8 +304,8 @@ def _say_warnings(identities: list[Identity], reporter: Reporter, noun: str) -> 
     if warnings:
         [(commonest, count)] = warnings.most_common(1)
         reporter.say(
-            f"{warnings.total():,} {noun} are read with a warning (column warning), "
-            f"{count:,} of them: {commonest}."
+            f"Read with a warning (column warning): {warnings.total():,} of {len(identities):,} "
+            f"{noun}; the most frequent one ({count:,}): {commonest}."
         )
 
 
