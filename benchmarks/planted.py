@@ -10,7 +10,7 @@ import io
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import permutations
+from itertools import cycle, permutations
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,10 @@ TAIL = 0.06
 """The rarest classes of a long tail that are called rare: as many as hold this share at most."""
 CATCH_ALL = ("Not_sure", "Other", "Skip")
 """Folders of photographs that are no kinds."""
+HIDDEN_FOR_CHOOSING = ("Blazer", "Hoodie", "Outwear", "Polo", "Shorts", "T-Shirt")
+"""Labels of photographs that are hidden in cases for choosing alone; those reported hide others."""
+OF_EACH_GROUP = 12
+"""Pairs of photographs, and sets of several common labels."""
 SMALL = 125
 """Photographs that a rare label of the natural tail has at most."""
 
@@ -222,13 +226,14 @@ def cases(images: Pool, which: str, size: int, seeds: int) -> Iterator[Planted]:
                     case = hide(images, (common,), f"{common}/{how}", 0.02, seed, size)
                     yield replace(case, group=how, trains=False)
         return
-    if which == "photographs":
-        for common, rare in drawn_pairs(images):
+    if which in ("photographs", "photographs-choosing"):
+        for common, rare in drawn_photographs(images, which == "photographs-choosing"):
             for share in SHARES[1:]:
                 for seed in range(seeds):
                     case = hide(images, common, rare, share, seed, size)
                     yield replace(case, group=f"photographs, {case.group}", trains=False)
-        yield natural_tail(images)
+        if which == "photographs":
+            yield natural_tail(images)
         return
     pairs = CHOOSING if which == "choosing" else (*REPORTED, *SEVERAL)
     for common, rare in pairs:
@@ -253,8 +258,7 @@ def overlaps(common: tuple[str, ...], rare: str) -> bool:
 
 def drawn_pairs(images: Pool) -> list[tuple[tuple[str, ...], str]]:
     """A dozen pairs of classes of at least `FREQUENT` images, and three of several common ones."""
-    names, counts = np.unique([c for c in images.labels if "/" not in c], return_counts=True)
-    frequent = [str(name) for name in names[counts >= FREQUENT]]
+    frequent = frequent_classes(images)
     rng = np.random.default_rng(0)
     pairs = [((common,), rare) for common, rare in permutations(frequent, 2)]
     chosen = [pairs[i] for i in rng.permutation(len(pairs))[:12]]
@@ -263,6 +267,31 @@ def drawn_pairs(images: Pool) -> list[tuple[tuple[str, ...], str]]:
         if len(names) > several:
             chosen.append((tuple(map(str, names[:several])), str(names[several])))
     return chosen
+
+
+def drawn_photographs(images: Pool, choosing: bool) -> list[tuple[tuple[str, ...], str]]:
+    """A dozen pairs of labels and as many sets of three or four common ones, drawn at random.
+
+    The hidden label is one of `HIDDEN_FOR_CHOOSING`, or none of these.
+    """
+    frequent = frequent_classes(images)
+    rng = np.random.default_rng(0)
+    pairs = [((common,), rare) for common, rare in permutations(frequent, 2)]
+    one = [pairs[i] for i in rng.permutation(len(pairs))]
+    chosen = [p for p in one if (p[1] in HIDDEN_FOR_CHOOSING) == choosing][:OF_EACH_GROUP]
+    for several in cycle((3, 4)):
+        names = [str(name) for name in rng.permutation(frequent)[: several + 1]]
+        if (names[-1] in HIDDEN_FOR_CHOOSING) == choosing:
+            chosen.append((tuple(names[:-1]), names[-1]))
+        if len(chosen) == 2 * OF_EACH_GROUP:
+            return chosen
+    return chosen
+
+
+def frequent_classes(images: Pool) -> list[str]:
+    """Names of the classes with at least `FREQUENT` images, without those of spoiled ones."""
+    names, counts = np.unique([c for c in images.labels if "/" not in c], return_counts=True)
+    return [str(name) for name in names[counts >= FREQUENT]]
 
 
 def hide(

@@ -15,7 +15,7 @@ SEVERAL_KINDS = 0.25
 """Lowest `small_kinds.Pattern.stability` of a set of several kinds."""
 AGREEMENT_OF_SEVERAL = 0.76
 """Lowest `outliers.tail_agreement` there of a ranking that is not weak: the halves agree on the
-large kinds too. Every ranking of the study below chance had less."""
+large kinds too. Some sets of photographs below chance are still called strong (docs/results)."""
 HOUR = 60.0
 """Minutes of training below which a ranking by the model is weak: after ten minutes it was hardly
 better than chance on most pairs."""
