@@ -22,8 +22,8 @@ better than chance on most pairs."""
 FEW = 200
 """With fewer images no ranking is strong."""
 MEANINGS = {
-    "strong": "the first pages show mostly rare images",
-    "fair": "the first pages show common images among the rare ones",
+    "strong": "the first pages show what stands out, though rare images can look like common ones",
+    "fair": "common images are mixed into the first pages",
     "weak": "low confidence; check the first pages by eye",
 }
 MORE_IMAGES = "Score more images."
