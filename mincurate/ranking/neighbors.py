@@ -13,9 +13,9 @@ NEIGHBORS = 5
 """k of AvgkNN."""
 EXACT_NEIGHBORS_LIMIT = 50_000
 """Above this many vectors neighbours are searched approximately, in cells."""
-OF_A_CELL = 400
+OF_A_CELL = 200
 """Vectors of a cell, on average."""
-PROBES = 20
+PROBES = 30
 """Cells in which the neighbours of a vector are sought."""
 Distances = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -62,7 +62,7 @@ def _approximate(vectors: NDArray[np.float32], k: int) -> tuple[Distances, Rows]
     """
     members, probing = _cells(vectors)
     distances, rows = np.full((len(vectors), k), np.inf), np.full((len(vectors), k), -1)
-    with ThreadPoolExecutor(outliers.THREADS) as pool:
+    with outliers.one_core_each(), ThreadPoolExecutor(outliers.THREADS) as pool:
         searches = pool.map(partial(_search, vectors, k), members, probing)
         for own, far, index in chain.from_iterable(searches):
             far = np.concatenate([distances[own], far], axis=1)

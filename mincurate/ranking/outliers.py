@@ -10,7 +10,9 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from itertools import islice
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,13 +94,22 @@ def nearest_share(
         return part, *nearest(vectors[part], among, squares, own_row[part], k)
 
     parts = (slice(start, start + CHUNK) for start in range(0, len(vectors), CHUNK))
-    # NumPy selects on one core alone; each chunk is a thread's own, so none waits for another.
-    with ThreadPoolExecutor(THREADS) as pool:
+    with one_core_each(), ThreadPoolExecutor(THREADS) as pool:
         ahead = deque(pool.submit(search, part) for part in islice(parts, THREADS))
         while ahead:
             found = ahead.popleft().result()
             ahead.extend(pool.submit(search, part) for part in islice(parts, 1))
             yield found
+
+
+def one_core_each() -> AbstractContextManager[object]:
+    """Within it each product of matrices runs on one core, as selecting does: threads share cores.
+
+    Where each of two threads used both cores for its products, all took twice as long.
+    """
+    from threadpoolctl import threadpool_limits
+
+    return cast(AbstractContextManager[object], threadpool_limits(1, user_api="blas"))
 
 
 def nearest(
