@@ -94,6 +94,8 @@ def ours(options):
     from mincurate.diffusion import train_denoiser, training_plan
     from mincurate.images import collection
 
+    import diffusers  # noqa: F401  the plain loop imports it before its clock starts, too
+
     device.keep_freed_memory()
     files = [(str(path), str(path)) for path in paths_of(options.source)]
     plan = train_denoiser.Training(

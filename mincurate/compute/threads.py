@@ -37,7 +37,7 @@ class Threads:
         self._times: dict[int, list[float]] = {}
         self._spent: list[float] = []
         self._sizes: list[int] = []
-        self._due = 0.0
+        self._due, self._warm = 0.0, False
 
     @contextmanager
     def step(self, size: int = 1) -> Iterator[None]:
@@ -45,7 +45,9 @@ class Threads:
         if len(self._candidates) == 1:
             yield
             return
-        trying = self._next()
+        # The first step of all loads libraries and compiles: it tells nothing of its threads.
+        trying = self._next() if self._warm else None
+        self._warm = True
         torch.set_num_threads(trying or self.chosen)
         started = time.perf_counter()
         try:

@@ -88,7 +88,10 @@ class GradientLimit:
     def clip(self, parameters: Sequence[Tensor]) -> None:
         """Scale the gradients of ``parameters`` down where they are too long."""
         limit = 1.0 if math.isnan(self.usual) else min(1.0, 2 * self.usual)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, limit).item()
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients).item()
+        if not norm <= limit:
+            torch.nn.utils.clip_grads_with_norm_(parameters, limit, torch.tensor(norm))
         seen = min(norm, limit)
         self.usual = seen if math.isnan(self.usual) else 0.98 * self.usual + 0.02 * seen
 

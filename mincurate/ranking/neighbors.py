@@ -15,7 +15,7 @@ EXACT_NEIGHBORS_LIMIT = 50_000
 """Above this many vectors neighbours are searched approximately, in cells."""
 OF_A_CELL = 200
 """Vectors of a cell, on average."""
-PROBES = 30
+PROBES = 40
 """Cells in which the neighbours of a vector are sought."""
 Distances = NDArray[np.float64]
 Rows = NDArray[np.int64]

@@ -46,6 +46,12 @@ def test_the_fastest_number_is_found_and_kept_and_left_when_the_machine_changes(
     assert torch.get_num_threads() == 4, "outside of steps nothing is changed"
 
 
+def test_a_slow_start_does_not_count_against_all_threads(clock):
+    chooser = Threads()
+    work(chooser, clock, {4: 60.0, 2: 60.0, 1: 60.0}, 1)
+    assert work(chooser, clock, {4: 0.25, 2: 0.5, 1: 1.0}, 40)[-20:] == [4] * 20
+
+
 def test_trying_costs_little_where_nothing_changes(clock):
     chooser = Threads()
     used = work(chooser, clock, {4: 10.0, 2: 1.0, 1: 0.5}, 8000)
