@@ -90,11 +90,11 @@ def plain(options):
 
 def ours(options):
     """Images a second of `train_denoiser`, as the command line runs it."""
+    import diffusers  # noqa: F401  the plain loop imports it before its clock starts, too
+
     from mincurate.compute import device
     from mincurate.diffusion import train_denoiser, training_plan
     from mincurate.images import collection
-
-    import diffusers  # noqa: F401  the plain loop imports it before its clock starts, too
 
     device.keep_freed_memory()
     files = [(str(path), str(path)) for path in paths_of(options.source)]
