@@ -97,9 +97,9 @@ def _compute() -> Iterator[Finding]:
     from mincurate.compute.device import reduced_precision
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    what = (
-        torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
-    )
+    threads = torch.get_num_threads()
+    on_cpu = f"{threads} thread{'s' if threads > 1 else ''}"
+    what = torch.cuda.get_device_name() if device == "cuda" else on_cpu
     x = torch.randn(512, 512, device=device)
     started = time.monotonic()
     for _ in range(20):

@@ -58,6 +58,7 @@ MEANINGS = {
         "Outlying kinds",
         "That stability, times how far outlying images have outlying neighbours.",
         "Above 0.145 the outlying images are those of large kinds; small kinds rank instead.",
+        spec=".3f",
     ),
     "rare_labels": Meaning(
         "Rare labels",

@@ -25,7 +25,8 @@ from conftest import CIFAR, draw_shapes
 from PIL import Image
 
 from mincurate import text as texts
-from mincurate.images import decode_pool
+from mincurate.images import decode, decode_pool
+from mincurate.images.bit_depth import Rendering
 from mincurate.ranking import classes, diagnostics
 from mincurate.report import diagnostics_text, figures, hover_map, run_page
 from mincurate.runs import command, store
@@ -833,6 +834,18 @@ def test_a_thumbnail_keeps_its_proportions_and_is_upright(tmp_path):
     assert shown is not None
     assert shown.shape == (90, 30, 3)
     assert figures.thumbnails(rows, 90, square=True)[0].shape == (90, 90, 3)
+
+
+def test_a_thumbnail_of_a_dark_image_of_16_bits_shows_what_is_in_it(tmp_path):
+    dark = np.zeros((40, 40), np.uint16)
+    dark[10:30, 10:30] = 90
+    Image.fromarray(dark).save(tmp_path / "dark.png")
+    rows = pd.DataFrame({"path": [str(tmp_path / "dark.png")], "width": 40, "height": 40})
+    of_set = Rendering(ranges={"uint16 grey": [(0.0, 65535.0)]})
+    scored = decode.decode(str(tmp_path / "dark.png"), size=40, fit="pad", rendering=of_set)
+    assert np.ptp(scored) < 5, "in its set it is black"
+    [shown] = figures.thumbnails(rows, 40, rendering=of_set)
+    assert shown is not None and np.ptp(shown) > 200
 
 
 def test_a_file_that_hangs_the_decoder_has_no_thumbnail_and_the_others_have(tmp_path, monkeypatch):
