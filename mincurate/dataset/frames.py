@@ -162,7 +162,8 @@ def _add_videos(dataset: Any, samples: Any, reporter: Reporter) -> None:
             advance(1, "")
     if failed:
         name, reason = next(iter(failed.items()))
-        reporter.say(f"{len(failed):,} videos cannot be read ({short(name, 60)}: {reason}).")
+        share = f"{len(failed):,} of {len(missing):,} videos"
+        reporter.say(f"{share} cannot be read ({short(name, 60)}: {reason}).")
 
 
 def _add_frames(dataset: Any, view: Any, reporter: Reporter) -> None:

@@ -283,7 +283,7 @@ def _two_labels(files: list[tuple[Source, Identity]]) -> list[str]:
     if not pairs:
         return []
     shown = ", ".join(visible(f"{source.rel_path} ({source.label})") for source in pairs[0][:2])
-    return [f"{len(pairs):,} images have different labels as exact copies: {shown}."]
+    return [f"Images with different labels as exact copies: {len(pairs):,}, first {shown}."]
 
 
 def _identify(

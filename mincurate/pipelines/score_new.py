@@ -136,7 +136,7 @@ def score_new(
     stopped = False
     with digests.held(scored):
         if new:
-            reporter.say(f"{len(new):,} files are new since run {scored.key} was scored.")
+            reporter.say(f"Files that are new since run {scored.key} was scored: {len(new):,}.")
             networks = joining.networks_of(scored, choose_device(device))
             try:
                 portions = _portions(base, networks, own, new, batch_size, workers, reporter)
