@@ -89,9 +89,10 @@ class GradientLimit:
         """Scale the gradients of ``parameters`` down where they are too long."""
         limit = 1.0 if math.isnan(self.usual) else min(1.0, 2 * self.usual)
         gradients = [p.grad for p in parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients).item()
-        if not norm <= limit:
-            torch.nn.utils.clip_grads_with_norm_(parameters, limit, torch.tensor(norm))
+        total = torch.nn.utils.get_total_norm(gradients)
+        norm = total.item()
+        if not norm <= limit:  # NaN, too
+            torch.nn.utils.clip_grads_with_norm_(parameters, limit, total)
         seen = min(norm, limit)
         self.usual = seen if math.isnan(self.usual) else 0.98 * self.usual + 0.02 * seen
 

@@ -104,8 +104,9 @@ class Rendering:
 
     @property
     def picture(self) -> "Rendering":
-        """The same for showing: of many bands the first three."""
-        return self if self.bands is None else replace(self, bands=self.bands[:3])
+        """The same for showing: by the image's own range, so that something is seen of a dark one,
+        and of many bands the first three."""
+        return replace(self, stretch=True, bands=self.bands and self.bands[:3])
 
 
 DEFAULT = Rendering()

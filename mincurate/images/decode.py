@@ -183,11 +183,8 @@ def decode(
 
 
 def preview(path: str, *, side: int, rendering: Rendering = DEFAULT) -> bytes:
-    """The image as a JPEG, of at most ``side`` pixels; raises `UnreadableImage`.
-
-    It is drawn by its own range, so that something is seen of a dark image, too.
-    """
-    img = _load(path, side, replace(rendering.picture, stretch=True))[1].images[0]
+    """The image as a JPEG, of at most ``side`` pixels; raises `UnreadableImage`."""
+    img = _load(path, side, rendering.picture)[1].images[0]
     jpeg = io.BytesIO()
     within(img, side).save(jpeg, "JPEG", quality=90)
     return jpeg.getvalue()

@@ -10,9 +10,8 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from itertools import islice
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,14 +101,16 @@ def nearest_share(
             yield found
 
 
-def one_core_each() -> AbstractContextManager[object]:
+@contextmanager
+def one_core_each() -> Iterator[None]:
     """Within it each product of matrices runs on one core, as selecting does: threads share cores.
 
     Where each of two threads used both cores for its products, all took twice as long.
     """
     from threadpoolctl import threadpool_limits
 
-    return cast(AbstractContextManager[object], threadpool_limits(1, user_api="blas"))
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 def nearest(

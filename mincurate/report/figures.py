@@ -4,7 +4,6 @@ import base64
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +55,6 @@ def thumbnails(
 ) -> list[Picture | None]:
     """A small picture of every row, ``None`` where the file can no longer be read.
 
-    It is drawn by its own range, as `images.decode.preview` does: a dark image of 16 bits is seen.
-
     Args:
         size: longer side in pixels, at most; a smaller image keeps its own size.
         square: exactly ``size`` by ``size``, with borders in the image's mean colour.
@@ -74,7 +71,7 @@ def thumbnails(
         [places[i] for i in order],  # one decoding for all parts of a file
         size=[min(size, max(*sides[i], 1)) for i in order],
         fit="pad",
-        rendering=replace(rendering.picture, stretch=True),
+        rendering=rendering.picture,
         workers=min(8, os.cpu_count() or 1),
         batch_size=64,
     )

@@ -73,9 +73,10 @@ def test_a_run_without_database_leaves_table_pictures_and_report(scored):
     assert sorted(frame["label"].unique()) == ["cross", "disc"]
     for label, of_a_class in (("disc", 11), ("cross", 1)):
         within = frame[frame["label"] == label].sort_values("embedding_rarity_within_label")
-        alone = ~within["embedding_rarity_within_label"].duplicated(keep=False)
+        rank, found = within["embedding_rarity_within_label"], within["rarity_class_within_label"]
         expected = np.arange(5 * of_a_class) // of_a_class
-        assert (within["rarity_class_within_label"] == expected)[alone].all()
+        assert (found == expected)[~rank.duplicated(keep=False)].all()
+        assert (found.groupby(rank).nunique() == 1).all() and set(found) == set(range(5))
     draws = np.stack(frame["minority_score_draws"])
     np.testing.assert_allclose(draws.mean(1), frame["minority_score"], rtol=1e-5)
     assert {p.name for p in (output / "figures").iterdir()} == {
