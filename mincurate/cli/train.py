@@ -26,7 +26,14 @@ Lora = Annotated[
 TailWeight = Annotated[
     float,
     typer.Option(
-        help="Draw rare labels oftener: 0 as they come, 1 all labels alike. Default: 0.",
+        help="Draw rare images oftener: 0 as they come, 1 all labels alike. Default: 0.",
+        rich_help_panel=METHOD,
+    ),
+]
+RarityOf = Annotated[
+    str | None,
+    typer.Option(
+        help="Scored run by whose rarity --tail-weight weighs. Default: by labels.",
         rich_help_panel=METHOD,
     ),
 ]
@@ -79,6 +86,7 @@ def train(
     sigma: Sigma = None,
     lora: Lora = None,
     tail_weight: TailWeight = 0.0,
+    rarity_of: RarityOf = None,
 ) -> None:
     """Train a diffusion model on your images, or train one further.
 

@@ -16,7 +16,8 @@ TRIES = 3
 HOPELESS = 1.5
 """A number that takes so many times as long as the best in its first step gets no further one."""
 AGAIN, SHARE = 20.0, 0.02
-"""Measured again after so many seconds, and later where measuring has cost more than this share."""
+"""Measured again after so many seconds; each time that the same number wins the wait doubles, until
+measuring costs no more than this share. So what was slow beside a short job is soon tried again."""
 
 
 class Threads:
@@ -37,7 +38,7 @@ class Threads:
         self._times: dict[int, list[float]] = {}
         self._spent: list[float] = []
         self._sizes: list[int] = []
-        self._due, self._warm = 0.0, False
+        self._due, self._wait, self._warm = 0.0, 0.0, False
 
     @contextmanager
     def step(self, size: int = 1) -> Iterator[None]:
@@ -79,8 +80,12 @@ class Threads:
 
     def _choose(self) -> None:
         means = {number: sum(times) / len(times) for number, times in self._times.items()}
-        self.chosen = min(means, key=lambda number: means[number])
-        best = means[self.chosen]
+        chosen = min(means, key=lambda number: means[number])
+        best = means[chosen]
         lost = sum(self._spent) - sum(self._sizes) * best
         self._times, self._spent, self._sizes = {}, [], []
-        self._due = time.monotonic() + max(AGAIN, lost / SHARE)
+        longest = max(AGAIN, lost / SHARE)
+        self._wait = min(2 * self._wait, longest) if chosen == self.chosen else AGAIN
+        self._wait = max(AGAIN, self._wait)
+        self.chosen = chosen
+        self._due = time.monotonic() + self._wait

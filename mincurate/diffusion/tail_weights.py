@@ -1,4 +1,4 @@
-"""How often a training draws each image: those of rare labels oftener than they come."""
+"""How often a training draws each image: rare ones oftener than they come."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,3 +16,18 @@ def by_label(labels: Sequence[str | None], tail_weight: float) -> NDArray[np.flo
     """
     images = Counter(labels)
     return np.array([images[label] ** -tail_weight for label in labels], np.float64)
+
+
+def by_rarity(rarity: NDArray[np.float64], tail_weight: float) -> NDArray[np.float64]:
+    """Weight of every image in the draw, ``(N,)``: ``r ** -tail_weight`` for the r-th rarest.
+
+    The rarest share s of many images is then about ``s ** (1 - tail_weight)`` of what is drawn:
+    with 0.5 the rarest tenth is a third of it.
+
+    Args:
+        rarity: ``(N,)``, higher is rarer; NaN counts as least rare.
+        tail_weight: from 0 to 1.
+    """
+    from scipy.stats import rankdata
+
+    return rankdata(-np.nan_to_num(rarity, nan=-np.inf)) ** -tail_weight

@@ -40,6 +40,7 @@ class Training:
         bands: channels of the images; whoever names the images has named them, too.
         tail_weight: an image of a label with n images is drawn with a weight of
             ``n ** -tail_weight``: 0 as they come, 1 every label equally often.
+        rarity_of: the run by whose rarity images are weighed in place of their labels.
         lora: rank of the adapters that a given model is trained by; ``None`` trains its weights.
     """
 
@@ -54,6 +55,7 @@ class Training:
     class_names: tuple[str, ...] = field(default=(), repr=False)
     bands: int = field(default=3, repr=False)
     tail_weight: float = field(default=0.0, repr=False)
+    rarity_of: str | None = field(default=None, repr=False)
     lora: int | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:

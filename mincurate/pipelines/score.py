@@ -40,6 +40,7 @@ from mincurate.ranking import (
     score_shards,
     shard_loop,
     table,
+    tile_probe,
     vectors,
 )
 from mincurate.ranking.classes import BY_VECTORS
@@ -123,7 +124,7 @@ def score(
             lost = _embed(run, images, networks, plan, cluster, reporter)
         fingerprints.check_fingerprint(run, images, scorer, plan)
         lost |= _score_shards(run, images, scorer, reading, plan, cluster, reporter)
-        _rank(run, images, lost, plan, scores=True, reporter=reporter)
+        _rank(run, images, lost, networks, plan, scores=True, reporter=reporter)
         reconstructions.save_reconstructions(run, scorer, size=plan.size, fit=plan.settings.fit)
         _record_outcome(run, networks, scorer, plan)
         return publish.publish(run, dataset, reporter)
@@ -322,12 +323,13 @@ def _rank(
     run: Run,
     images: Collection,
     unreadable: dict[str, str],
+    networks: Networks,
     plan: ScoringPlan,
     *,
     scores: bool,
     reporter: Reporter,
 ) -> None:
-    """The table of the run."""
+    """The table of the run; of tiles, also whether they would show a small object."""
     settings = plan.settings
     table.assemble(
         run,
@@ -339,6 +341,11 @@ def _rank(
         shard_images=shard_loop.SHARD_IMAGES,
         reporter=reporter,
     )
+    if settings.tiles is not None and settings.rank_by in BY_VECTORS:
+        embedder = networks.embedding
+        reading = _reading(images, plan, embedder.side_for(images.usual_side()))
+        device = choose_device(settings.device)
+        tile_probe.probe(run, embedder, device, plan.dtype, reading)
 
 
 def _rank_by_vectors(
@@ -352,7 +359,7 @@ def _rank_by_vectors(
 ) -> Result:
     """A ranking by vectors alone, and how far to trust it."""
     settings = plan.settings
-    _rank(run, images, lost, plan, scores=False, reporter=reporter)
+    _rank(run, images, lost, networks, plan, scores=False, reporter=reporter)
     run.update(
         rank_by=settings.rank_by,
         num_classes=settings.num_classes,

@@ -27,8 +27,9 @@ from mincurate.images.collection import Collection
 from mincurate.images.decode import Fit
 from mincurate.pipelines import training_samples
 from mincurate.pipelines.open_images import Images, open_images, place_of
+from mincurate.pipelines.runs import AnyRun, find_run
 from mincurate.progress import Reporter
-from mincurate.runs import atomic_files, digests
+from mincurate.runs import atomic_files, digests, store
 from mincurate.runs.store import Run
 from mincurate.terminal import choose_reporter
 
@@ -47,6 +48,8 @@ class TrainSettings:
         conditional: learn the labels of the images, too.
         all_levels: train every noise level, as generating images needs.
         tail_weight: draw images of rare labels oftener: 0 as they come, 1 all labels equally often.
+        rarity_of: a scored run (see `find_run`): draw the images that are rare there oftener, in
+            place of those of rare labels.
         latent: an autoencoder, on whose latents a new model is trained, at all noise levels.
         lora: rank of adapters that are trained in place of all weights of ``model``.
         train_minutes: training budget in minutes.
@@ -68,6 +71,7 @@ class TrainSettings:
     conditional: bool = False
     all_levels: bool = False
     tail_weight: float = 0.0
+    rarity_of: AnyRun = None
     latent: str | None = None
     lora: int | None = None
     train_minutes: float = 10.0
@@ -113,16 +117,20 @@ def train(
     device = choose_device(settings.device)
     start = _start(settings.model, device)
     conditional = settings.conditional or bool(start and start.num_classes)
-    images = _open(path, settings, reporter, labels=conditional or settings.tail_weight > 0)
+    ranked = None if settings.rarity_of is None else find_run(settings.rarity_of, kind=store.SCORE)
+    by_label = settings.tail_weight > 0 and ranked is None
+    images = _open(path, settings, reporter, labels=conditional or by_label)
     if start:
         models.check_bands(start, images)
     autoencoder = training_samples.autoencoder_for(settings.latent, start, images, device)
     plan = _plan(images, start, autoencoder, settings, device)
+    plan = replace(plan, rarity_of=ranked.key if ranked else None)
     classes: dict[str, int] = {}
     if conditional:
         classes, plan = _classes(images, start, plan)
+    weight_of = _weights(images, ranked, settings.tail_weight)
     folder = Path(output).expanduser()
-    _claim(folder, _identity(images, start, autoencoder, plan, classes))
+    _claim(folder, _identity(images, start, autoencoder, plan, classes, weight_of))
     words = models.training_words(plan, len(images.unique), device, latent=autoencoder is not None)
     reporter.say(words)
     samples = training_samples.of_images(
@@ -143,7 +151,7 @@ def train(
             start=start,
             autoencoder=samples.autoencoder,
             classes=_classes_of(samples.hashes, images, classes) if conditional else None,
-            weights=_weights(samples.hashes, images, settings.tail_weight),
+            weights=np.array([weight_of[name] for name in samples.hashes]) if weight_of else None,
             device=device,
             cluster=cluster,
             reporter=reporter,
@@ -190,6 +198,8 @@ def _check(settings: TrainSettings) -> None:
     )
     if not 0 <= settings.tail_weight <= 1:
         raise UserError(f"--tail-weight is a number from 0 to 1, not {settings.tail_weight}.")
+    if settings.rarity_of is not None and not settings.tail_weight:
+        raise UserError("--rarity-of says by what --tail-weight weighs: give both, or neither.")
     if settings.lora is not None:
         lora.check(settings.lora)
         if settings.model is None:
@@ -232,6 +242,7 @@ def _identity(
     autoencoder: "Autoencoder | None",
     plan: Training,
     classes: dict[str, int],
+    weight_of: dict[str, float],
 ) -> str:
     """Fingerprint of all that decides the model."""
     facts: list[Any] = [images.digest, str(plan), start and start.content_hash()]
@@ -242,7 +253,7 @@ def _identity(
     if plan.lora:
         facts.append(f"lora {plan.lora}")
     if plan.tail_weight:
-        facts += [plan.tail_weight, _labels(images)]
+        facts += [plan.tail_weight, weight_of if plan.rarity_of else _labels(images)]
     return hashing.fingerprint(facts)
 
 
@@ -282,12 +293,26 @@ def _classes_of(
     return of.classes(hashes).numpy()
 
 
-def _weights(
-    hashes: list[str], images: Collection, tail_weight: float
-) -> NDArray[np.float64] | None:
-    """How often every image is drawn, ``(N,)``; ``None`` for all equally often."""
-    labels = _labels(images)
-    return tail_weights.by_label([labels[h] for h in hashes], tail_weight) if tail_weight else None
+def _weights(images: Collection, ranked: Run | None, tail_weight: float) -> dict[str, float]:
+    """Content hash to how often an image is drawn; empty for all equally often.
+
+    Raises:
+        UserError: the run has ranked none of them.
+    """
+    if not tail_weight:
+        return {}
+    names = list(images.unique)
+    if ranked is None:
+        labels = _labels(images)
+        weights = tail_weights.by_label([labels[name] for name in names], tail_weight)
+    else:
+        ranked.check_whole_images()
+        rarity = ranked.frame().drop_duplicates("content_hash").set_index("content_hash")["rarity"]
+        values = rarity.reindex(names).to_numpy(np.float64, na_value=np.nan)
+        if np.isnan(values).all():
+            raise UserError(f"The run {ranked.key} has ranked none of these images: score them.")
+        weights = tail_weights.by_rarity(values, tail_weight)
+    return dict(zip(names, weights.tolist(), strict=True))
 
 
 def _plan(

@@ -40,6 +40,7 @@ def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
     ``tail_agreement``               `outliers.tail_agreement` of the embeddings
     ``kind_stability``               `small_kinds.Pattern.stability`, unless ranked within labels
     ``large_kinds``                  `small_kinds.Pattern.large_kinds`, unless ranked within labels
+    ``discs_found``                  of tiles, `tile_probe.discs_found`
     ``rare_labels``                  labels of at most half as many images as the average one
     ``missed_labels``                those of them that rank below the middle, on average
     ``denoising_error``              mean squared error of the reconstructions, [-1, 1] scale
@@ -61,7 +62,7 @@ def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
     frame, model = run.frame(), run.record.get("model") or {}
     scored = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
     numbers = _of_scores(scored)
-    numbers |= _of_embeddings(run, scored)
+    numbers |= _of_embeddings(run, scored) | _of_tiles(run)
     if len(scored):
         error = float(scored["denoising_error"].mean())
         rendering = Rendering.of_record(run.record.get("rendering"))
@@ -84,7 +85,7 @@ def examine_vectors(run: Run, embedder: Embedder) -> dict[str, Any]:
     """The same of a run that is ranked by vectors and has no minority scores."""
     frame = run.frame()
     scored = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
-    numbers = _of_embeddings(run, scored)
+    numbers = _of_embeddings(run, scored) | _of_tiles(run)
     if rate := run.record.get("vectors_per_second"):
         numbers["vectors_per_second"] = float(rate)
     return _outcome(numbers, run, embedder, len(scored), None) | {
@@ -143,6 +144,13 @@ def _of_embeddings(run: Run, scored: pd.DataFrame) -> dict[str, float]:
     kinds: dict[str, float] = {n: run.record[n] for n in names if n in run.record}
     agreement = agreement_in_groups(vectors, hashes, groups, objects)
     return {"tail_agreement": agreement, **kinds, **_of_labels(scored)}
+
+
+def _of_tiles(run: Run) -> dict[str, float]:
+    """Whether small objects are found, unless tiles are ranked by the minority score."""
+    found = run.record.get("discs_found")
+    ranked = run.record["settings"]["rank_by"] in classes.BY_VECTORS
+    return {"discs_found": found} if ranked and found is not None else {}
 
 
 def _of_labels(scored: pd.DataFrame) -> dict[str, float]:
@@ -242,7 +250,7 @@ def _few(images: int, noun: str) -> list[str]:
     if images >= reliability.FEW:
         return []
     return [
-        f"{images} different {noun} are few: a class of a tenth holds {max(1, images // 10)}, "
+        f"Few different {noun} ({images:,}): a class of a tenth holds {max(1, images // 10)}, "
         f"and which {noun} are rare is largely chance."
     ]
 

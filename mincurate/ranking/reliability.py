@@ -16,6 +16,8 @@ SEVERAL_KINDS = 0.25
 AGREEMENT_OF_SEVERAL = 0.76
 """Lowest `outliers.tail_agreement` there of a ranking that is not weak: the halves agree on the
 large kinds too. Some sets of photographs below chance are still called strong (docs/results)."""
+DISCS = {"strong": 0.9, "fair": 0.8}
+"""Lowest `tile_probe.discs_found` of a strong and of a fair ranking of tiles."""
 HOUR = 60.0
 """Minutes of training below which a ranking by the model is weak: after ten minutes it was hardly
 better than chance on most pairs."""
@@ -28,6 +30,8 @@ MEANINGS = {
 }
 MORE_IMAGES = "Score more images."
 WITHIN_LABELS = "With labels, rank within them (--within-label)."
+OTHER_TILES = "Tiles suit aligned pictures, and objects of about a quarter of their side (--tiles)."
+NOTHING = "Nothing more is needed."
 BETTER_NETWORK = "a network trained on similar images (--embedding torchvision:NAME@FILE)"
 
 
@@ -97,25 +101,48 @@ def _by_vectors(numbers: dict[str, float], weak_embedding: bool, images: int) ->
     if numbers.get("large_kinds", 0.0) > small_kinds.LIMIT:
         why = "Outlying images are of large kinds here, so small kinds are sought, less surely."
         return Trust("weak", why, WITHIN_LABELS)
+    discs = numbers.get("discs_found")
+    if discs is not None:
+        return _of_tiles(agreement, discs)
     if numbers.get("kind_stability", 0.0) >= SEVERAL_KINDS and agreement < AGREEMENT_OF_SEVERAL:
         why = "The images are of several kinds, and an outlying kind need not be rare."
         return Trust("weak", why, MORE_IMAGES if images < FEW else WITHIN_LABELS)
-    level: Level = "weak"
-    if agreement >= AGREEMENT["fair"]:
-        level = "strong" if agreement >= AGREEMENT["strong"] else "fair"
-    why = (
-        f"Two rankings, each by half of the embedding's features, share {agreement:.0%} of their "
-        "rarest tenth."
-    )
+    level = _grade(agreement, AGREEMENT)
+    why = _halves(agreement)
     if weak_embedding:
         better = f"Use {BETTER_NETWORK}."
     elif images < FEW:
         better = MORE_IMAGES
     elif level == "strong":
-        better = "Nothing more is needed."
+        better = NOTHING
     else:
         better = "Use a network trained on more similar images (--embedding)."
     return Trust(level, why, better)
+
+
+def _of_tiles(agreement: float, discs: float) -> Trust:
+    """The lower level of both. Kinds do not count: of aligned pictures, every place is one."""
+    level = _grade(discs, DISCS)
+    why = f"Tiles with a disc drawn into them rank above {discs:.0%} of the others, on average."
+    if level == "weak":
+        return Trust("weak", why, OTHER_TILES)
+    halves = _grade(agreement, AGREEMENT)
+    if halves == "weak" or (halves, level) == ("fair", "strong"):
+        return Trust(halves, _halves(agreement), MORE_IMAGES)
+    return Trust(level, why, NOTHING if level == "strong" else OTHER_TILES)
+
+
+def _halves(agreement: float) -> str:
+    return (
+        f"Two rankings, each by half of the embedding's features, share {agreement:.0%} of their "
+        "rarest tenth."
+    )
+
+
+def _grade(value: float, lowest: dict[str, float]) -> Level:
+    if value >= lowest["strong"]:
+        return "strong"
+    return "fair" if value >= lowest["fair"] else "weak"
 
 
 def _by_model(numbers: dict[str, float], minutes: float | None) -> Trust:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mincurate.ranking.reliability import AGREEMENT
+from mincurate.ranking.reliability import AGREEMENT, DISCS
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,13 @@ MEANINGS = {
         "That stability, times how far outlying images have outlying neighbours.",
         "Above 0.145 the outlying images are those of large kinds; small kinds rank instead.",
         spec=".3f",
+    ),
+    "discs_found": Meaning(
+        "Discs are found",
+        "Share of the other tiles above which tiles with a disc drawn into them rank, on average.",
+        "Above 90 % small objects are found, below 80 % mostly not.",
+        lambda v: _grade(v, DISCS["strong"], DISCS["fair"]),
+        ".0%",
     ),
     "rare_labels": Meaning(
         "Rare labels",

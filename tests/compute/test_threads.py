@@ -46,6 +46,19 @@ def test_the_fastest_number_is_found_and_kept_and_left_when_the_machine_changes(
     assert torch.get_num_threads() == 4, "outside of steps nothing is changed"
 
 
+def test_a_short_job_beside_it_holds_up_a_long_one_for_little_longer_than_itself(clock):
+    chooser, free = Threads(), {4: 0.25, 2: 0.5, 1: 1.0}
+    work(chooser, clock, free, 400)
+    before = clock.now
+    while clock.now < before + 60:
+        work(chooser, clock, {4: 10.0, 2: 1.0, 1: 0.5}, 1)
+    assert chooser.chosen == 1
+    over = clock.now
+    while chooser.chosen != 4:
+        work(chooser, clock, free, 1)
+    assert clock.now - over < 90
+
+
 def test_a_slow_start_does_not_count_against_all_threads(clock):
     chooser = Threads()
     work(chooser, clock, {4: 60.0, 2: 60.0, 1: 60.0}, 1)

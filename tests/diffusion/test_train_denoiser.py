@@ -303,6 +303,16 @@ def test_images_of_a_rare_label_are_drawn_oftener(tail_weight, share):
     assert not np.isin(draws.held_out, np.concatenate(picks)).any()
 
 
+def test_rare_images_are_drawn_oftener_where_none_has_a_label():
+    """By rarity, the rarest share s is s ** (1 - w) of what is drawn; what has no rank is common."""
+    rarity = np.random.default_rng(0).permutation(np.linspace(0, 1, 2000))
+    for tail_weight, share in [(0, 0.1), (0.5, 0.1**0.5)]:
+        weights = tail_weights.by_rarity(rarity, tail_weight)
+        assert weights[rarity >= 0.9].sum() / weights.sum() == pytest.approx(share, abs=0.02)
+    rarity[:3] = np.nan
+    assert tail_weights.by_rarity(rarity, 0.5)[:3] == pytest.approx(2000**-0.5, rel=0.01)
+
+
 def test_minutes_become_steps(tmp_path, monkeypatch):
     """By a clock on which an update takes 1 s, and half of that from the eleventh on."""
     clock, updates = [0.0], []

@@ -95,7 +95,7 @@ SENTENCES = [
     ({"trained": (0.2, 0.5)}, "trained for noise levels 0.2 to 0.5 and scored at 0.16"),
     ({"trained": (0.01, 0.1)}, "trained for noise levels 0.01 to 0.1 and scored at 0.16"),
     ({"weak": True}, "use a weak embedding"),
-    ({"images": 199}, "199 different images are few: a class of a tenth holds 19"),
+    ({"images": 199}, "Few different images (199): a class of a tenth holds 19"),
 ]  # fmt: skip
 
 

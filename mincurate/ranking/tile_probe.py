@@ -1,0 +1,125 @@
+"""Would a small object be found in these tiles? Discs are drawn into some, and it is seen where
+these rank."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from mincurate.compute.ray_map import Item
+from mincurate.features.embedder import Embedder
+from mincurate.images import regions
+from mincurate.ranking import classes, outliers, vector_rarity
+from mincurate.ranking.shard_loop import Reading
+from mincurate.ranking.vectors import embed_batches
+from mincurate.runs import schema
+from mincurate.runs.store import Run
+
+DISCS = 48
+"""Tiles that are given a disc."""
+SIDE = 0.25
+"""Diameter of a disc, as a share of the side of the tile."""
+AT_ONCE = 0.01
+"""Share of the tiles that have a disc at the same time, so that discs stay rare."""
+TILES = 10_000
+"""Of more tiles a random sample is ranked."""
+FEWEST = 50
+"""Fewest tiles that are ranked."""
+Pixels = NDArray[np.uint8]
+Vectors = NDArray[np.float32]
+
+
+def probe(
+    run: Run, embedder: Embedder, device: str, dtype: torch.dtype | None, reading: Reading
+) -> None:
+    """Add ``discs_found`` to the record of a run of tiles that has its table.
+
+    Args:
+        embedder: of the run, with device, precision and `Reading` as it embedded the tiles.
+    """
+    vectors = np.load(run.path / schema.VECTORS, allow_pickle=False).astype(np.float32)
+    hashes = pd.read_parquet(run.path / schema.VECTOR_HASHES)["content_hash"]
+    frame = run.frame().drop_duplicates("content_hash").set_index("content_hash").loc[hashes]
+    picks = outliers.reference(hashes, DISCS)
+    files = [*zip(hashes.iloc[picks], regions.places(frame.iloc[picks]), strict=True)]
+    vector_of = _embed(embedder, device, dtype, reading, files)
+    within = run.record["settings"].get("within_label")
+    groups = frame["label"].astype(object).fillna("") if within else pd.Series("", index=hashes)
+    found = discs_found(vectors, hashes, groups, vector_of)
+    run.update(discs_found=None if math.isnan(found) else found)
+
+
+def _embed(
+    embedder: Embedder,
+    device: str,
+    dtype: torch.dtype | None,
+    reading: Reading,
+    files: list[Item],
+) -> dict[str, Vectors]:
+    """The vectors of tiles with a disc, by content hash; none of what cannot be read any more."""
+    hashes: list[str] = []
+
+    def pixels() -> Iterator[Pixels]:
+        for names, batch, _ in reading.batches(files):
+            if len(batch):
+                hashes.extend(names)
+                yield with_discs(batch, seed=len(hashes))
+
+    parts = [*embed_batches(embedder, device, dtype, pixels())]
+    vectors = [row.astype(np.float32) for part in parts for row in part]
+    return dict(zip(hashes, vectors, strict=True))
+
+
+def with_discs(pixels: Pixels, seed: int = 0) -> Pixels:
+    """Tiles ``(n, C, H, W)`` with a disc each: anywhere within the tile, in any colour."""
+    rng = np.random.default_rng(seed)
+    drawn = pixels.copy()
+    _, channels, height, width = pixels.shape
+    radius = SIDE * min(height, width) / 2
+    rows, columns = np.ogrid[:height, :width]
+    for tile in drawn:
+        y, x = (rng.uniform(radius, side - radius) for side in (height, width))
+        inside = (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+        tile[:, inside] = rng.integers(0, 256, channels, dtype=np.uint8)[:, None]
+    return drawn
+
+
+def discs_found(
+    vectors: Vectors, hashes: pd.Series, groups: pd.Series, vector_of: dict[str, Vectors]
+) -> float:
+    """How far up tiles with a disc rank: the share of the other tiles that are less rare.
+
+    Args:
+        vectors: ``(N, d)``, of all tiles.
+        hashes: ``(N,)``, their content hashes.
+        groups: ``(N,)``; tiles are ranked within them.
+        vector_of: content hash to the vector ``(d,)`` of that tile with a disc.
+
+    Returns:
+        In [0, 1], the AUROC of the discs; 0.5 is chance. NaN where no group has `FEWEST` tiles.
+    """
+    shares: list[float] = []
+    for _, rows in classes.members_by_label(groups):
+        if len(rows) >= FEWEST:
+            rows = rows[np.sort(outliers.reference(hashes.iloc[rows], TILES))]
+            shares += _ranked(vectors[rows], hashes.iloc[rows], vector_of)
+    return float(np.mean(shares)) if shares else math.nan
+
+
+def _ranked(vectors: Vectors, hashes: pd.Series, vector_of: dict[str, Vectors]) -> Iterator[float]:
+    """The share of tiles without a disc that are less rare, for each tile with one."""
+    picks = np.flatnonzero(hashes.isin(vector_of.keys()))
+    if not len(picks):
+        return
+    rounds = -(-len(picks) // max(1, round(AT_ONCE * len(vectors))))
+    among = outliers.reference(hashes)
+    for part in np.array_split(picks, rounds):
+        changed = vectors.copy()
+        changed[part] = np.stack([vector_of[hashes.iloc[row]] for row in part])
+        rarity = vector_rarity.measure(changed, among).rarity
+        others = np.delete(rarity, part)
+        for row in part:
+            yield float((others < rarity[row]).mean() + (others == rarity[row]).mean() / 2)
