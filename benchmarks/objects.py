@@ -2,7 +2,7 @@
 
     python benchmarks/objects.py CLOTHING            # scenes: pasted objects, some of another class
     python benchmarks/objects.py --boxes FOLDER      # objects of a folder with annotations
-    python benchmarks/objects.py CLOTHING --tiles    # tiles: aligned pictures, and photographs
+    python benchmarks/objects.py CLOTHING --tiles    # tiles: aligned pictures, photographs, mosaics
 
 Scenes have 448 px and four objects each, photographs of one or two common classes from the folders
 of CLOTHING; in 5 % of them, one object is of another class. Aligned pictures show one board, each
@@ -128,18 +128,35 @@ def photographs(clothing: Path, count: int, rng: np.random.Generator) -> list[Im
     return [ImageOps.fit(Image.open(file).convert("RGB"), (512, 512)) for file in picks]
 
 
+def mosaics(clothing: Path, count: int, rng: np.random.Generator) -> list[Image.Image]:
+    """Sixteen photographs in each picture, one for a tile: nothing is aligned."""
+    pictures = []
+    for _ in range(count):
+        parts = [part.resize((128, 128)) for part in photographs(clothing, 16, rng)]
+        picture = Image.new("RGB", (512, 512))
+        for place, part in enumerate(parts):
+            picture.paste(part, (place % 4 * 128, place // 4 * 128))
+        pictures.append(picture)
+    return pictures
+
+
 def of_tiles(clothing: Path, count: int, tile: int) -> None:
-    """A disc hidden in one of twenty pictures, found by the tiles that it lies in."""
-    for name in ("aligned", "photographs"):
+    """A cross hidden in one of twenty pictures, found by the tiles that it lies in."""
+    for name in ("aligned", "photographs", "mosaics"):
         rng = np.random.default_rng(0)
-        pictures = boards(count, rng) if name == "aligned" else photographs(clothing, count, rng)
+        if name == "aligned":
+            pictures = boards(count, rng)
+        else:
+            pictures = (photographs if name == "photographs" else mosaics)(clothing, count, rng)
         places: dict[str, tuple[int, int]] = {}
         with tempfile.TemporaryDirectory() as folder:
             for number, picture in enumerate(pictures):
                 file = f"{number:04d}.png"
                 if number % 20 == 7:
                     x, y = (int(n) for n in rng.integers(0, 512 - 32, 2))
-                    ImageDraw.Draw(picture).ellipse((x, y, x + 32, y + 32), (200, 160, 40))
+                    draw = ImageDraw.Draw(picture)
+                    for bar in ((x + 12, y, x + 20, y + 32), (x, y + 12, x + 32, y + 20)):
+                        draw.rectangle(bar, (200, 160, 40))
                     places[file] = x + 16, y + 16
                 picture.save(Path(folder) / file)
             settings = {"quick": True, "fiftyone": False, "umap": False, "progress": False}
@@ -154,7 +171,7 @@ def of_tiles(clothing: Path, count: int, tile: int) -> None:
         auroc = roc_auc_score(truth, frame["rarity"])
         best = 1 - frame["rarity"][truth]
         print(
-            f"{name}: {len(frame):,} tiles of {tile} px, {sum(truth)} with the disc, AUROC "
+            f"{name}: {len(frame):,} tiles of {tile} px, {sum(truth)} with the cross, AUROC "
             f"{auroc:.3f}, in the first {best.min():.1%} to {best.max():.1%}; "
             f"trust: {result.run.record['trust']['words']}"
         )

@@ -12,6 +12,8 @@ RARER_BY = {"minority_score": "minority score", "avg_knn": "AvgkNN", "lof": "LOF
 """The metrics of rarity; images are rarer when all of them say so."""
 PRECISION_KEPT = 0.9
 """Smallest ratio of guided to plain precision that counts as unchanged."""
+LEAST_REAL = 0.25
+"""Plain samples with less than this share of the precision of real images are not real at all."""
 Tone = Literal["good", "fair", "poor"]
 
 
@@ -25,8 +27,8 @@ class Verdict:
         points: a tone and a sentence for rarity, precision, copies and the gate.
         rarer: metric of `RARER_BY` to ``more``, ``less`` or ``unclear``: whether the interval of
             the guided images lies above, below or across that of the plain ones.
-        precision_ratio: precision of the guided images, divided by the plain ones'; NaN if that
-            is 0.
+        precision_ratio: precision of the guided images, divided by the plain ones'; NaN if these
+            are not real at all (`LEAST_REAL`).
         copies: whether guided images are near copies more often than real images of each other.
     """
 
@@ -120,11 +122,12 @@ def _precision(table: pd.DataFrame) -> tuple[float, tuple[Tone, str]]:
     (guided, _, high), (plain, low, _) = (
         look_up(table, name, "precision") for name in ("guided", "ddpm")
     )
-    if not plain > 0:
+    real = look_up(table, "real", "precision")[0]
+    if not plain > (0.0 if math.isnan(real) else LEAST_REAL * real):
         return math.nan, (
             "poor",
-            "Precision cannot be compared: no plain sample lies on the real manifold either; train "
-            "the model longer.",
+            f"Precision cannot be compared: {plain:.0%} of plain samples lie on the real manifold, "
+            f"and {real:.0%} of real images; train the model longer.",
         )
     ratio = float(guided / plain)
     unchanged = ratio >= PRECISION_KEPT

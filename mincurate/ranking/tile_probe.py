@@ -83,7 +83,7 @@ def with_discs(pixels: Pixels, seed: int = 0) -> Pixels:
     for tile in drawn:
         y, x = (rng.uniform(radius, side - radius) for side in (height, width))
         inside = (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
-        tile[:, inside] = rng.integers(0, 256, channels, dtype=np.uint8)[:, None]
+        tile[:, inside] = rng.integers(0, 256, (channels, 1), dtype=np.uint8)
     return drawn
 
 

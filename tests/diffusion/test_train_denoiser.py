@@ -304,7 +304,7 @@ def test_images_of_a_rare_label_are_drawn_oftener(tail_weight, share):
 
 
 def test_rare_images_are_drawn_oftener_where_none_has_a_label():
-    """By rarity, the rarest share s is s ** (1 - w) of what is drawn; what has no rank is common."""
+    """The rarest share s is s ** (1 - w) of what is drawn, and what has no rank is common."""
     rarity = np.random.default_rng(0).permutation(np.linspace(0, 1, 2000))
     for tail_weight, share in [(0, 0.1), (0.5, 0.1**0.5)]:
         weights = tail_weights.by_rarity(rarity, tail_weight)

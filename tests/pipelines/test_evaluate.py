@@ -389,9 +389,11 @@ def test_copies_and_a_lost_manifold_are_said():
     told = conclude(table, 3, 10)
     assert told.copies and "copy the training images" in told.headline
     assert told.points[-1] == ("poor", "3 of 10 guided images pass the gate.")
-    table.loc[(table["set"] == "ddpm") & (table["metric"] == "precision"), "value"] = 0.0
-    told = conclude(table, 3, 10)
-    assert np.isnan(told.precision_ratio) and "plain samples are not real either" in told.headline
+    for plain in (0.0, 0.19):  # of real images 0.8
+        table.loc[(table["set"] == "ddpm") & (table["metric"] == "precision"), "value"] = plain
+        told = conclude(table, 3, 10)
+        assert np.isnan(told.precision_ratio) and "samples are not real either" in told.headline
+        assert f"{plain:.0%} of plain samples" in told.points[1][1]
 
 
 def test_a_fall_of_precision_within_the_intervals_is_called_uncertain():

@@ -37,7 +37,7 @@ def test_the_rarity_of_a_run_says_how_often_images_are_drawn(
     assert len(np.unique(drawn)) == len(np.unique(rarity))
     record = train_denoiser.record(model)["training"]
     assert (record["tail_weight"], record["rarity_of"]) == (0.5, "mincurate_1")
-    with pytest.raises(UserError, match="another training|other images or settings"):
+    with pytest.raises(UserError, match="a training of other images or settings"):
         train(shapes, model, tail_weight=0.5, **OPTIONS)
 
 

@@ -50,6 +50,22 @@ def test_a_weak_embedding_makes_no_ranking_by_vectors_strong():
 
 
 @pytest.mark.parametrize(
+    ("discs", "agreement", "level", "why"),
+    [
+        (0.99, 0.7, "strong", "above 99% of the others"),
+        (0.85, 0.7, "fair", "above 85% of the others"),
+        (0.6, 0.9, "weak", "above 60% of the others"),
+        (0.99, 0.5, "fair", "share 50%"),
+        (0.85, 0.3, "weak", "share 30%"),
+    ],
+)
+def test_a_ranking_of_tiles_is_as_good_as_drawn_discs_are_found(discs, agreement, level, why):
+    """Kinds of tiles, such as the places of aligned pictures, speak against nothing."""
+    trust = judged({"tail_agreement": agreement, "discs_found": discs, "kind_stability": 0.8})
+    assert trust.level == level and why in trust.why
+
+
+@pytest.mark.parametrize(
     ("numbers", "level"),
     [
         ({"kind_stability": 0.2, "large_kinds": 0.1}, "strong"),
