@@ -91,10 +91,24 @@ Workers = Annotated[
         rich_help_panel=COMPUTING,
     ),
 ]
+
+
+def _batch_size(text: str | int) -> int | None:
+    """A number, or ``None`` for ``auto``; batches that do not fit into memory are halved anyhow."""
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a number nor auto.") from None
+
+
 BatchSize = Annotated[
     int | None,
     typer.Option(
-        help="Images per batch; changes no result. Default: 32 to score, 64 to generate.",
+        help="Images per batch; changes no result. Default: auto, halved until it fits.",
+        parser=_batch_size,
+        metavar="<int|auto>",
         rich_help_panel=COMPUTING,
     ),
 ]

@@ -46,7 +46,7 @@ def typed(parameter):
 
 
 def test_there_are_few_options():
-    assert len(options_of(GROUP)) + sum(len(options_of(c)) for c in ALL.values()) <= 108
+    assert len(options_of(GROUP)) + sum(len(options_of(c)) for c in ALL.values()) <= 109
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -90,7 +90,7 @@ def test_a_shared_option_may_stand_anywhere(monkeypatch):
         scoring, "settings_of", lambda arguments: given.append(arguments["ctx"].obj) or {}
     )
     for line in (
-        ["score", "images", "--seed", "1", "--no-fiftyone", "--fresh"],
+        ["score", "images", "--seed", "1", "--batch-size", "auto", "--no-fiftyone", "--fresh"],
         ["--seed", "1", "--no-fiftyone", "score", "--fresh", "images"],
         ["--fresh", "--no-fiftyone", "score", "--seed=1", "--", "images"],
     ):
@@ -173,9 +173,16 @@ def test_shared_options_become_settings_of_the_library(line, settings):
     assert shared.library_settings(shared.Shared(**line)) == settings
 
 
-def test_a_shared_option_without_its_value_is_wrong_usage():
-    result = CliRunner().invoke(command_line, ["score", "images", "--device"])
-    assert result.exit_code == 2 and "requires an argument" in result.output
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (["--device"], "requires an argument"),
+        (["--batch-size", "big"], "neither a number nor auto"),
+    ],
+)
+def test_a_shared_option_without_its_value_is_wrong_usage(line, words):
+    result = CliRunner().invoke(command_line, ["score", "images", *line])
+    assert result.exit_code == 2 and words in result.output
 
 
 def test_the_command_line_offers_every_sampler_solver_and_ranking():
