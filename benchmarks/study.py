@@ -275,7 +275,7 @@ def trusted(vectors, case: Planted) -> str:
     rows = reference(case)
     pattern = vector_rarity.measure(vectors, rows).pattern
     numbers = {
-        "tail_agreement": outliers.tail_agreement(vectors, rows),
+        "tail_agreement": outliers.tail_agreement(vectors, rows, weights=pattern.weights),
         "kind_stability": pattern.stability,
         "large_kinds": pattern.large_kinds,
     }

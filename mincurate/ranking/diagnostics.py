@@ -11,7 +11,14 @@ from mincurate.features.embedder import Embedder
 from mincurate.images import collection, regions
 from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit
-from mincurate.ranking import classes, minority_score, object_sizes, outliers, reliability
+from mincurate.ranking import (
+    classes,
+    minority_score,
+    object_sizes,
+    outliers,
+    reference,
+    reliability,
+)
 from mincurate.ranking.minority_score import Scorer
 from mincurate.runs import schema
 from mincurate.runs.store import Run
@@ -142,7 +149,8 @@ def _of_embeddings(run: Run, scored: pd.DataFrame) -> dict[str, float]:
     groups = pd.Series("", index=hashes)
     names = ("kind_stability", "large_kinds")
     kinds: dict[str, float] = {n: run.record[n] for n in names if n in run.record}
-    agreement = agreement_in_groups(vectors, hashes, groups, objects)
+    weights = reference.weights_of(run)
+    agreement = agreement_in_groups(vectors, hashes, groups, objects, weights)
     return {"tail_agreement": agreement, **kinds, **_of_labels(scored)}
 
 
@@ -176,7 +184,11 @@ def _sample(scored: pd.DataFrame, size: int, fit: Fit, rendering: Rendering) -> 
 
 
 def agreement_in_groups(
-    vectors: NDArray[np.float32], hashes: pd.Series, groups: pd.Series, shared: int = 0
+    vectors: NDArray[np.float32],
+    hashes: pd.Series,
+    groups: pd.Series,
+    shared: int = 0,
+    weights: outliers.Weights = outliers.WEIGHTS,
 ) -> float:
     """Mean `outliers.tail_agreement` of groups that are ranked separately, weighted by size.
 
@@ -184,7 +196,7 @@ def agreement_in_groups(
         vectors: ``(N, d)``.
         hashes: ``(N,)`` content hashes.
         groups: ``(N,)`` names.
-        shared: as for `outliers.tail_agreement`.
+        shared: as for `outliers.tail_agreement`, and ``weights`` likewise.
 
     Returns:
         In [0, 1]; NaN if no group has `FEWEST` images.
@@ -194,7 +206,7 @@ def agreement_in_groups(
         if len(rows) >= FEWEST and vectors.shape[1] > 1:
             sample = rows[np.sort(outliers.reference(hashes.iloc[rows], AGREEMENT_IMAGES))]
             among = outliers.reference(hashes.iloc[sample])
-            agreements.append(outliers.tail_agreement(vectors[sample], among, shared))
+            agreements.append(outliers.tail_agreement(vectors[sample], among, shared, weights))
             sizes.append(len(rows))
     return float(np.average(agreements, weights=sizes)) if agreements else math.nan
 

@@ -65,6 +65,7 @@ def of_vectors(
     pattern = measured.pattern
     return {
         "rare_are": pattern.column,
+        "outlying_weights": list(pattern.weights),
         "kind_stability": pattern.stability,
         "large_kinds": pattern.large_kinds,
     }

@@ -202,8 +202,15 @@ def at_score_size(
     small = small.astype(np.float32)
     frame = base.frame.copy()
     distances, _ = neighbors(small)
-    rare_are = evidence.of_vectors(frame, small, distances)["rare_are"]
-    return replace(base, frame=frame, vectors=small, vector_side=base.size, rare_are=str(rare_are))
+    found = evidence.of_vectors(frame, small, distances)
+    return replace(
+        base,
+        frame=frame,
+        vectors=small,
+        vector_side=base.size,
+        rare_are=found["rare_are"],
+        weights=tuple(found["outlying_weights"]),
+    )
 
 
 def place(
@@ -250,7 +257,7 @@ def place(
         [table[name].to_numpy(np.float64) for name in outliers.NAMES]
         for table in (base.frame, frame)
     )
-    frame["outlying"] = classes.mean_rank_among(reference, joining, outliers.WEIGHTS)
+    frame["outlying"] = classes.mean_rank_among(reference, joining, base.weights)
     frame["small_kind"] = small_kinds.rarity_among(among, vectors)
     frame["embedding_rarity"] = frame[base.rare_are]
     _add_minority(base, frame)

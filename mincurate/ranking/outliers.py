@@ -20,8 +20,13 @@ from mincurate.ranking.classes import mean_rank, tail_rows
 
 NAMES = ("crowd_distance", "outlier_factor", "deviation")
 """The kinds of evidence, which are columns of the table; higher is rarer."""
-WEIGHTS = (2, 2, 1)
-"""Their weights in `rarity`."""
+Weights = tuple[int, int, int]
+"""How much each counts in `rarity`."""
+WEIGHTS: Weights = (2, 2, 1)
+"""In most sets."""
+OF_SEVERAL: Weights = (1, 2, 0)
+"""In sets of several kinds: only the outlier factor asks how dense an image's own kind is, and a
+deviation from the mean of them all says little."""
 CROWD = 0.1
 """Neighbours of an image, as a share of the images that it is compared with."""
 REFERENCE = 4096
@@ -183,17 +188,22 @@ def evidence(vectors: Vectors, among: Vectors, rows: NDArray[np.int64] | None = 
     return *neighborhood(vectors, among, rows), deviation(vectors, among)
 
 
-def rarity(vectors: Vectors, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+def rarity(
+    vectors: Vectors, rows: NDArray[np.int64], weights: Weights = WEIGHTS
+) -> NDArray[np.float64]:
     """Weighted mean rank of the `evidence`, ``(N,)`` in (0, 1]; higher is rarer.
 
     Args:
         vectors: ``(N, d)``.
         rows: the `reference` images.
+        weights: of the evidence.
     """
-    return mean_rank(*evidence(vectors, vectors[rows], rows), weights=WEIGHTS)
+    return mean_rank(*evidence(vectors, vectors[rows], rows), weights=weights)
 
 
-def tail_agreement(vectors: Vectors, rows: NDArray[np.int64], shared: int = 0) -> float:
+def tail_agreement(
+    vectors: Vectors, rows: NDArray[np.int64], shared: int = 0, weights: Weights = WEIGHTS
+) -> float:
     """Share of the rarest tenth that two rankings have in common, each by half of the features.
 
     Rare images differ in many features, noise in a few: the more the halves agree, the better the
@@ -204,6 +214,7 @@ def tail_agreement(vectors: Vectors, rows: NDArray[np.int64], shared: int = 0) -
         vectors: ``(N, d)``, N at least 10 and d at least 2.
         rows: the `reference` images.
         shared: so many of the last features are in both halves.
+        weights: of the evidence.
 
     Returns:
         In [0, 1]; chance is about 0.1.
@@ -213,6 +224,6 @@ def tail_agreement(vectors: Vectors, rows: NDArray[np.int64], shared: int = 0) -
     tails = []
     for half in (order[: len(order) // 2], order[len(order) // 2 :]):
         half = np.concatenate([half, both])
-        ranks = rarity(np.ascontiguousarray(vectors[:, half]), rows)
+        ranks = rarity(np.ascontiguousarray(vectors[:, half]), rows, weights)
         tails.append(tail_rows(ranks))
     return float(np.isin(tails[0], tails[1]).mean())

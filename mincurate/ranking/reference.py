@@ -25,9 +25,7 @@ from mincurate.features.own_vectors import FUNCTION
 from mincurate.images import regions
 from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit
-from mincurate.ranking import (
-    classes,
-)
+from mincurate.ranking import classes, outliers
 from mincurate.ranking.minority_score import Edge, Scorer
 from mincurate.ranking.shard_loop import Reading
 from mincurate.runs import schema, store
@@ -48,6 +46,7 @@ class Base:
         guided_by: whose classes guide generation: ``rarity`` (the ranking in force) or
             ``minority`` (the minority score).
         rare_are: the evidence that ``embedding_rarity`` follows: ``outlying`` or ``small_kind``.
+        weights: of the evidence in ``outlying``.
     """
 
     run: Run
@@ -58,6 +57,7 @@ class Base:
     vector_side: int
     guided_by: str = "rarity"
     rare_are: str = "outlying"
+    weights: outliers.Weights = outliers.WEIGHTS
 
     @property
     def num_classes(self) -> int:
@@ -159,7 +159,14 @@ def open_base(run: Run, *, scores: bool = True) -> Base:
         # Runs of before embedded what the denoiser sees.
         int(record.get("vector_side") or settings["image_size"]),
         rare_are=record.get("rare_are", "outlying"),
+        weights=weights_of(run),
     )
+
+
+def weights_of(run: Run) -> outliers.Weights:
+    """How much each evidence counts in the ``outlying`` of a run; runs of before have no record."""
+    crowd, factor, deviation = run.record.get("outlying_weights") or outliers.WEIGHTS
+    return int(crowd), int(factor), int(deviation)
 
 
 def has_vectors_of_file(run: Run) -> bool:

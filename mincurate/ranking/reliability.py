@@ -11,11 +11,9 @@ from mincurate.ranking import small_kinds
 Level = Literal["strong", "fair", "weak"]
 AGREEMENT = {"strong": 0.575, "fair": 0.47}
 """Lowest `outliers.tail_agreement` of a strong and of a fair ranking by the embedding."""
-SEVERAL_KINDS = 0.25
-"""Lowest `small_kinds.Pattern.stability` of a set of several kinds."""
 AGREEMENT_OF_SEVERAL = 0.76
-"""Lowest `outliers.tail_agreement` there of a ranking that is not weak: the halves agree on the
-large kinds too. Some sets of photographs below chance are still called strong (docs/results)."""
+"""Lowest `outliers.tail_agreement` of a ranking that is not weak in a set of several kinds: the
+halves agree on the large kinds too. Some photographs below chance are still called strong."""
 DISCS = {"strong": 0.9, "fair": 0.8}
 """Lowest `tile_probe.discs_found` of a strong and of a fair ranking of tiles."""
 HOUR = 60.0
@@ -104,7 +102,8 @@ def _by_vectors(numbers: dict[str, float], weak_embedding: bool, images: int) ->
     discs = numbers.get("discs_found")
     if discs is not None:
         return _of_tiles(agreement, discs)
-    if numbers.get("kind_stability", 0.0) >= SEVERAL_KINDS and agreement < AGREEMENT_OF_SEVERAL:
+    several = numbers.get("kind_stability", 0.0) >= small_kinds.SEVERAL
+    if several and agreement < AGREEMENT_OF_SEVERAL:
         why = "The images are of several kinds, and an outlying kind need not be rare."
         return Trust("weak", why, MORE_IMAGES if images < FEW else WITHIN_LABELS)
     level = _grade(agreement, AGREEMENT)

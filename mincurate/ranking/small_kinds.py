@@ -29,6 +29,8 @@ FEWEST = 100
 """With fewer images no kinds are told apart."""
 OUTLYING = 1 / 3
 """Share of the images that is called outlying, to see whether large kinds make it up."""
+SEVERAL = 0.25
+"""Lowest `Pattern.stability` of a set of several kinds."""
 LIMIT = 0.145
 """Highest `Pattern.large_kinds` of a set that is ranked by outlying (`benchmarks/study.py`: rare
 classes planted in one to six others up to 0.143, most tails of ten kinds or more above 0.149)."""
@@ -54,6 +56,11 @@ class Pattern:
         return self.stability * max(0.0, self.concentration)
 
     @property
+    def weights(self) -> outliers.Weights:
+        """How much each evidence of outlying images counts."""
+        return outliers.OF_SEVERAL if self.stability >= SEVERAL else outliers.WEIGHTS
+
+    @property
     def column(self) -> str:
         """The evidence to rank by: ``outlying`` or ``small_kind``."""
         return "small_kind" if self.large_kinds > LIMIT else "outlying"
@@ -71,7 +78,7 @@ def pattern(among: Vectors, outlying: NDArray[np.float64]) -> Pattern:
 
     Args:
         among: ``(R, d)``, the `outliers.reference` images.
-        outlying: ``(R,)``, `outliers.rarity` of these.
+        outlying: ``(R,)``, `outliers.rarity` of these, with the usual weights.
     """
     if len(among) < FEWEST:
         return Pattern(0.0, 0.0)

@@ -41,6 +41,7 @@ def measure(vectors: Vectors, rows: NDArray[np.int64]) -> VectorRarity:
     """
     among = vectors[rows]
     evidence = outliers.evidence(vectors, among, rows)
-    outlying = classes.mean_rank(*evidence, weights=outliers.WEIGHTS)
-    pattern = small_kinds.pattern(among, outlying[rows])
+    usual = classes.mean_rank(*evidence, weights=outliers.WEIGHTS)
+    pattern = small_kinds.pattern(among, usual[rows])
+    outlying = classes.mean_rank(*evidence, weights=pattern.weights)
     return VectorRarity(evidence, outlying, small_kinds.rarity(vectors, rows), pattern)

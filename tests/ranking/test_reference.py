@@ -1,6 +1,7 @@
 """Images that join a run get what they would have got in it."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 
 import mincurate
 from mincurate.errors import UserError
-from mincurate.ranking import classes, evidence, joining, joining_labels, ranks, reference
+from mincurate.ranking import classes, evidence, joining, joining_labels, outliers, ranks, reference
 from mincurate.runs import store
 from mincurate.runs.store import Run
 
@@ -46,6 +47,21 @@ def test_an_image_of_the_run_joins_where_it_is(base):
         np.testing.assert_allclose(joined["rarity"], chosen["rarity"], atol=1e-3)
         assert joined["rarity_class"].tolist() == chosen["rarity_class"].tolist()
     assert len(vectors) == 4 and vectors.shape[1] == base.vectors.shape[1]
+
+
+def test_what_joins_a_run_is_weighed_as_the_run_is(base):
+    assert reference.weights_of(base.run) == tuple(base.run.record["outlying_weights"])
+    own = [base.frame[name].to_numpy(float) for name in outliers.NAMES]
+    for weights in (outliers.WEIGHTS, outliers.OF_SEVERAL):
+        files = [(f"x{i}", f"x{i}") for i in range(len(base.vectors))]
+        placed = joining.place(replace(base, weights=weights), files, base.vectors, None, None)
+        expected = classes.mean_rank_among(
+            own, [placed[name].to_numpy(float) for name in outliers.NAMES], weights
+        )
+        np.testing.assert_array_equal(placed["outlying"], expected)
+    base.run.update(outlying_weights=None)  # a run of before
+    assert reference.weights_of(base.run) == outliers.WEIGHTS
+    base.run.update(outlying_weights=list(base.weights))
 
 
 def test_ranks_stay_within_bounds_and_follow_the_ranking_in_force(base):

@@ -42,6 +42,22 @@ def test_a_set_is_ranked_by_the_evidence_that_finds_its_rare_images(images, colu
     assert roc_auc_score(rare, measured.rarity) > 0.9
 
 
+def test_in_a_set_of_several_kinds_those_rank_first_that_are_far_for_their_own_kind():
+    """Kinds of different width, and images that stand out from a narrow one."""
+    rng = np.random.default_rng(0)
+    width = np.repeat([0.1, 0.2, 0.4, 0.8], 150)
+    middles = np.repeat(3 * np.eye(4, 64), 150, axis=0)
+    width[:8] = 0.25
+    vectors = (middles + width[:, None] * rng.normal(size=(600, 64))).astype(np.float32)
+    rows, rare = np.arange(600), np.arange(600) < 8
+    measured = vector_rarity.measure(vectors, rows)
+    assert measured.pattern.weights == outliers.OF_SEVERAL
+    usual = outliers.rarity(vectors, rows)
+    assert roc_auc_score(rare, measured.outlying) > roc_auc_score(rare, usual) + 0.05
+    one = vector_rarity.measure(planted()[0], np.arange(600))
+    assert one.pattern.weights == outliers.WEIGHTS
+
+
 def test_neither_ranks_nor_the_choice_depend_on_the_order_of_the_images():
     vectors, _ = wardrobe()
     order = np.random.default_rng(1).permutation(len(vectors))
