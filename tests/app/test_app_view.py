@@ -98,6 +98,8 @@ def test_the_rarest_come_first_with_their_score_and_the_map_has_the_colours(run,
         expect(tiles.first).to_contain_text("0.9", timeout=60_000)
         expect(page.get_by_text(f"{len(scored)} samples")).to_be_visible()
         # The class, the score and the label, without a space between.
+        for i in range(10):
+            expect(tiles.nth(i)).to_contain_text(re.compile(r"\d0\.\d+"), timeout=30_000)
         shown = [re.match(r"\d0\.\d+", tile).group() for tile in tiles.all_inner_texts()[:10]]
         expected = [f"{CLASSES - 1}{round(value, 3)}" for value in scored["minority_score"][:10]]
         assert shown == expected
