@@ -210,6 +210,9 @@ def main():
     from rich.console import Console
     from rich.table import Table
 
+    from mincurate.compute import device
+
+    device.keep_freed_memory()  # as the command line does
     files = sorted(f for f in options.folder.rglob("*") if f.suffix.lower() in IMAGES)
     files = files[:: max(1, len(files) // options.images)][: options.images]
     result = {**provenance(), "images": len(files)}

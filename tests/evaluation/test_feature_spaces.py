@@ -12,7 +12,7 @@ from mincurate.errors import UserError
 from mincurate.evaluation import feature_spaces, image_sets
 from mincurate.evaluation.metric_table import Features
 from mincurate.features.perceptual import Perceptual
-from mincurate.ranking import classes, outliers
+from mincurate.ranking import classes, outliers, vector_rarity
 from mincurate.ranking.reference import Base
 
 
@@ -76,7 +76,8 @@ def test_the_tail_is_ranked_in_the_features_that_judge_unless_these_guided(run):
     judge = feature_spaces.choose("auto", base, scorer, "rarity", "cpu")
     other = np.random.default_rng(1).normal(size=(100, 4)).astype(np.float32)
     tail = image_sets.find_tail(base, Features(other), judge)
-    expected = outliers.rarity(other, outliers.reference(base.frame["content_hash"]))
+    rows = outliers.reference(base.frame["content_hash"])
+    expected = vector_rarity.measure(other, rows).rarity
     assert tail.rows.tolist() == classes.tail_rows(expected).tolist()
     assert tail.ranked_by == "rarity in lpips-vgg at 16 px"
     own = feature_spaces.choose("run", base, scorer, "rarity", "cpu")
