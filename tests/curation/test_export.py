@@ -177,10 +177,16 @@ def test_all_labels_of_an_image_are_in_every_format_and_said_where_one_folder_ho
     assert sorted(len(p.read_text().splitlines()) for p in lines) == [1, 2]
 
 
-def test_boxes_that_a_format_cannot_hold_are_said_and_in_the_table(boxed, tmp_path):
-    done = export(boxed, tmp_path / "out")
-    assert "only the formats coco and yolo hold" in done.notes[0] and done.synthetic == 2
-    table = pd.read_csv(tmp_path / "out/provenance.csv")
+@pytest.mark.parametrize(
+    ("format", "file"),
+    [("folder", "provenance.csv"), ("csv", "dataset.csv"), ("parquet", "dataset.parquet")],
+)
+def test_boxes_are_in_the_table_of_every_format(boxed, tmp_path, format, file):
+    done = export(boxed, tmp_path / "out", format=format)
+    assert done.synthetic == 2
+    assert ("only the formats coco and yolo hold" in str(done.notes)) == (format == "folder")
+    read = pd.read_parquet if format == "parquet" else pd.read_csv
+    table = read(tmp_path / "out" / file)
     assert json.loads(table["boxes"][0])[1] == ["dog", [0.5, 0.5, 0.5, 0.25]]
 
 
