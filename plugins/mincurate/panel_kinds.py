@@ -24,7 +24,7 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
     text(
         body,
         "how",
-        f"The rarest tenth holds **{count} groups** of similar {tail.noun} (HDBSCAN on the "
+        f"The rarest tenth holds **{count} {'group' if count == 1 else 'groups'}** of similar {tail.noun} (HDBSCAN on the "
         f"embedding), and {tail.noun} that are like no other. Beside each group is the nearest "
         "common one.",
     )
