@@ -229,9 +229,10 @@ def _open(path: Images, settings: TrainSettings, reporter: Reporter, *, labels: 
         needs = "The class-conditional --model"
         if settings.tail_weight or settings.conditional:
             needs = "--tail-weight" if settings.tail_weight else "--conditional"
+        other = ", or weigh by the rarity of a run (--rarity-of)" if settings.tail_weight else ""
         raise UserError(
             f"{needs} needs labels: put the images into a sub-folder for each, or give a table "
-            "with a label column."
+            f"with a label column{other}."
         )
     return images
 

@@ -21,10 +21,11 @@ def layout(body: Any, panel: Any, ctx: Any, tail: LongTail) -> None:
         return
     first, shown = page_of(ctx, tail)
     count = sum(not group.alone for group in groups)
+    groups_of = "group" if count == 1 else "groups"
     text(
         body,
         "how",
-        f"The rarest tenth holds **{count} {'group' if count == 1 else 'groups'}** of similar {tail.noun} (HDBSCAN on the "
+        f"The rarest tenth holds **{count} {groups_of}** of similar {tail.noun} (HDBSCAN on the "
         f"embedding), and {tail.noun} that are like no other. Beside each group is the nearest "
         "common one.",
     )
