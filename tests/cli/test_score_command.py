@@ -285,6 +285,7 @@ def test_a_run_ends_with_what_to_think_of_it_and_where_it_is(strange):
     assert warned == record["warnings"] and len(warned) >= 1
 
 
+@pytest.mark.slow
 def test_wide_pictures_are_padded_and_seen_by_the_network_of_a_file(tmp_path):
     """A backbone with weights from a file, for distance and vectors: as on an offline machine."""
     import torch
@@ -516,6 +517,7 @@ def test_an_empty_folder_and_a_folder_of_broken_files(tmp_path):
     assert "readable" in score(tmp_path / "bad", tmp_path / "run", code=1)
 
 
+@pytest.mark.slow
 def test_one_image_alone_cannot_train_a_model(tmp_path):
     (tmp_path / "one").mkdir()
     Image.new("RGB", (16, 16), "red").save(tmp_path / "one" / "a.png")
