@@ -84,8 +84,7 @@ class Threads:
         best = means[chosen]
         lost = sum(self._spent) - sum(self._sizes) * best
         self._times, self._spent, self._sizes = {}, [], []
-        longest = max(AGAIN, lost / SHARE)
-        self._wait = min(2 * self._wait, longest) if chosen == self.chosen else AGAIN
-        self._wait = max(AGAIN, self._wait)
+        same = chosen == self.chosen
+        self._wait = max(AGAIN, min(2 * self._wait, lost / SHARE)) if same else AGAIN
         self.chosen = chosen
         self._due = time.monotonic() + self._wait

@@ -23,10 +23,6 @@ from mincurate.ranking.minority_score import Scorer
 from mincurate.runs import schema
 from mincurate.runs.store import Run
 
-AGREEMENT_IMAGES = 10_000
-"""Of more images `outliers.tail_agreement` takes a random sample: its tail tells to 2 points."""
-FEWEST = 50
-"""Fewest images for `outliers.tail_agreement`."""
 OF_A_LABEL = 10
 """Fewest images of a label that is looked for among the rare ones."""
 RARE_LABEL = 0.5
@@ -199,15 +195,13 @@ def agreement_in_groups(
         shared: as for `outliers.tail_agreement`, and ``weights`` likewise.
 
     Returns:
-        In [0, 1]; NaN if no group has `FEWEST` images.
+        In [0, 1]; NaN if no group has `outliers.FEWEST` images.
     """
     agreements, sizes = [], []
-    for _, rows in classes.members_by_label(groups):
-        if len(rows) >= FEWEST and vectors.shape[1] > 1:
-            sample = rows[np.sort(outliers.reference(hashes.iloc[rows], AGREEMENT_IMAGES))]
-            among = outliers.reference(hashes.iloc[sample])
+    if vectors.shape[1] > 1:
+        for sample, among, size in outliers.samples_of_groups(hashes, groups):
             agreements.append(outliers.tail_agreement(vectors[sample], among, shared, weights))
-            sizes.append(len(rows))
+            sizes.append(size)
     return float(np.average(agreements, weights=sizes)) if agreements else math.nan
 
 

@@ -12,11 +12,15 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mincurate.ranking.classes import mean_rank, tail_rows
+from mincurate.ranking.classes import mean_rank, members_by_label, tail_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAMES = ("crowd_distance", "outlier_factor", "deviation")
 """The kinds of evidence, which are columns of the table; higher is rarer."""
@@ -31,6 +35,10 @@ CROWD = 0.1
 """Neighbours of an image, as a share of the images that it is compared with."""
 REFERENCE = 4096
 """Every image is compared with at most this many, a random sample."""
+SAMPLE = 10_000
+"""Of more images a ranking is judged by a random sample: its tail tells to 2 points."""
+FEWEST = 50
+"""Fewest images whose ranking is judged."""
 CHUNK = 256
 """Vectors compared at once: about 30 MB of distances and rows."""
 THREADS = min(4, os.cpu_count() or 1)
@@ -45,6 +53,24 @@ def reference(hashes: Iterable[str], count: int | None = None) -> NDArray[np.int
     The sample holds the lowest content hashes, so it does not depend on the order of the images.
     """
     return np.argsort(np.array(list(hashes), dtype=str), kind="stable")[: count or REFERENCE]
+
+
+def samples_of_groups(
+    hashes: "pd.Series", groups: "pd.Series"
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], int]]:
+    """A `SAMPLE` of each group of `FEWEST` images or more, by which its ranking is judged.
+
+    Args:
+        hashes: ``(N,)`` content hashes.
+        groups: ``(N,)`` names.
+
+    Yields:
+        The rows of the sample, its own `reference` images, and the size of the group.
+    """
+    for _, rows in members_by_label(groups):
+        if len(rows) >= FEWEST:
+            sample = rows[np.sort(reference(hashes.iloc[rows], SAMPLE))]
+            yield sample, reference(hashes.iloc[sample]), len(rows)
 
 
 def neighborhood(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mincurate.compute.ray_map import Item
 from mincurate.features.embedder import Embedder
 from mincurate.images import regions
-from mincurate.ranking import classes, outliers, vector_rarity
+from mincurate.ranking import outliers, vector_rarity
 from mincurate.ranking.shard_loop import Reading
 from mincurate.ranking.vectors import embed_batches
 from mincurate.runs import schema
@@ -24,10 +24,6 @@ SIDE = 0.25
 """Diameter of a disc, as a share of the side of the tile."""
 AT_ONCE = 0.01
 """Share of the tiles that have a disc at the same time, so that discs stay rare."""
-TILES = 10_000
-"""Of more tiles a random sample is ranked."""
-FEWEST = 50
-"""Fewest tiles that are ranked."""
 Pixels = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
 
@@ -99,27 +95,30 @@ def discs_found(
         vector_of: content hash to the vector ``(d,)`` of that tile with a disc.
 
     Returns:
-        In [0, 1], the AUROC of the discs; 0.5 is chance. NaN where no group has `FEWEST` tiles.
+        In [0, 1], the AUROC of the discs; 0.5 is chance. NaN where no group has
+        `outliers.FEWEST` tiles.
     """
-    shares: list[float] = []
-    for _, rows in classes.members_by_label(groups):
-        if len(rows) >= FEWEST:
-            rows = rows[np.sort(outliers.reference(hashes.iloc[rows], TILES))]
-            shares += _ranked(vectors[rows], hashes.iloc[rows], vector_of)
-    return float(np.mean(shares)) if shares else math.nan
+    found, discs = [], []
+    for sample, among, _ in outliers.samples_of_groups(hashes, groups):
+        for auroc, count in _rounds(vectors[sample], hashes.iloc[sample], among, vector_of):
+            found.append(auroc)
+            discs.append(count)
+    return float(np.average(found, weights=discs)) if found else math.nan
 
 
-def _ranked(vectors: Vectors, hashes: pd.Series, vector_of: dict[str, Vectors]) -> Iterator[float]:
-    """The share of tiles without a disc that are less rare, for each tile with one."""
+def _rounds(
+    vectors: Vectors, hashes: pd.Series, among: NDArray[np.int64], vector_of: dict[str, Vectors]
+) -> Iterator[tuple[float, int]]:
+    """AUROC of a few discs among the other tiles, and how many these are, until all have had
+    their turn."""
+    from sklearn.metrics import roc_auc_score
+
     picks = np.flatnonzero(hashes.isin(vector_of.keys()))
-    if not len(picks):
-        return
-    rounds = -(-len(picks) // max(1, round(AT_ONCE * len(vectors))))
-    among = outliers.reference(hashes)
-    for part in np.array_split(picks, rounds):
-        changed = vectors.copy()
-        changed[part] = np.stack([vector_of[hashes.iloc[row]] for row in part])
-        rarity = vector_rarity.measure(changed, among).rarity
-        others = np.delete(rarity, part)
-        for row in part:
-            yield float((others < rarity[row]).mean() + (others == rarity[row]).mean() / 2)
+    at_once = max(1, round(AT_ONCE * len(vectors)))
+    for part in np.array_split(picks, max(1, -(-len(picks) // at_once))):
+        if len(part):
+            changed = vectors.copy()
+            changed[part] = np.stack([vector_of[name] for name in hashes.iloc[part]])
+            with_disc = np.isin(np.arange(len(vectors)), part)
+            rarity = vector_rarity.measure(changed, among).rarity
+            yield float(roc_auc_score(with_disc, rarity)), len(part)
