@@ -170,10 +170,10 @@ def pool(data: Path, embedding: str, per_class: int, cache: Path | None, side: i
 
 
 def central_square(image: Image.Image, side: int) -> Image.Image:
-    """What is left when the longer sides are cut off, ``side`` pixels wide."""
-    short = min(image.size)
-    left, top = ((length - short) // 2 for length in image.size)
-    return image.resize((side, side), box=(left, top, left + short, top + short))
+    """What is left when the longer sides are cut off, ``side`` pixels wide, as it is embedded."""
+    from mincurate.images.fit import fit_image
+
+    return fit_image(image, side, "crop", "hamming")
 
 
 def embed(pixels, embedding: str, denoiser=None) -> np.ndarray:
@@ -198,7 +198,7 @@ def spoil(image: Image.Image, how: str) -> Image.Image:
     return Image.composite(Image.new("RGB", image.size, "white"), image, stamp)
 
 
-def cases(images: Pool, which: str, size: int, seeds: int) -> Iterator[Planted]:
+def cases(images: Pool, which: str, size: int, seeds: int, small: int = SMALL) -> Iterator[Planted]:
     """All cases of a study, of ``size`` images each.
 
     Those of a labelled folder are of pairs drawn from its classes, and long tails of all of them.
@@ -233,7 +233,7 @@ def cases(images: Pool, which: str, size: int, seeds: int) -> Iterator[Planted]:
                     case = hide(images, common, rare, share, seed, size)
                     yield replace(case, group=f"photographs, {case.group}", trains=False)
         if which == "photographs":
-            yield natural_tail(images)
+            yield natural_tail(images, small)
         return
     pairs = CHOOSING if which == "choosing" else (*REPORTED, *SEVERAL)
     for common, rare in pairs:
@@ -337,13 +337,13 @@ def long_tail(images: Pool, seed: int, size: int) -> Planted:
     return Planted(name, "natural long tail", every[order], rarely[order], seed, True)
 
 
-def natural_tail(images: Pool) -> Planted:
-    """All images; those of labels with at most `SMALL` are the rare ones."""
+def natural_tail(images: Pool, small: int = SMALL) -> Planted:
+    """All images; those of labels with at most ``small`` are the rare ones."""
     whole = np.flatnonzero(np.isin(images.labels, whole_classes(images)))
     rows = np.random.default_rng(0).permutation(whole)
     names, place, counts = np.unique(images.labels[rows], return_inverse=True, return_counts=True)
-    name = f"natural tail, {(counts <= SMALL).sum()} of {len(names)} labels"
-    rarely = (counts <= SMALL)[place]
+    name = f"natural tail, {(counts <= small).sum()} of {len(names)} labels"
+    rarely = (counts <= small)[place]
     return Planted(name, "photographs, natural tail", rows, rarely, 0, False)
 
 

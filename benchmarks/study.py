@@ -3,6 +3,7 @@
     python benchmarks/study.py                       # photographs, then CIFAR-10 as reported
     python benchmarks/study.py --cases photographs   # clothes: planted classes, the natural tail
     python benchmarks/study.py --cases photographs-choosing  # clothes: other labels are hidden
+    python benchmarks/study.py --cases photographs --photographs FOLDER --tail 50    # of your own
     python benchmarks/study.py --cases choosing      # those on which settings were chosen
     python benchmarks/study.py --cases spoiled       # blurred, stamped and turned images
     python benchmarks/study.py --cases mislabelled   # images of another class in every label
@@ -39,7 +40,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from planted import SPOILED, Planted, Pool, cases, embed, pool
+from planted import SMALL, SPOILED, Planted, Pool, cases, embed, pool
 from provenance import provenance
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -117,6 +118,7 @@ def ways(images: Pool, spoiled: bool, fiftyone_too: bool) -> dict[str, Callable]
         "isolation forest": forest,
         "ECOD": lambda rows: ECOD().fit(images.vectors[rows]).decision_scores_,
         "COPOD": lambda rows: COPOD().fit(images.vectors[rows]).decision_scores_,
+        "uniqueness without centring": lambda rows: uniqueness(images.vectors[rows]),
         "complexity (control)": lambda rows: images.complexity[rows],
     }
     if fiftyone_too:
@@ -311,6 +313,17 @@ def fiftyone(what: str, vectors):
     return np.nan_to_num(values, nan=1.0)  # an image that is a cluster by itself, its centre
 
 
+def uniqueness(vectors):
+    """FiftyOne's uniqueness of vectors as they are, with the nearest neighbour.
+
+    `compute_uniqueness` takes cosine distances of centred vectors, and the second to the fourth.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    search = NearestNeighbors(n_neighbors=3, metric="cosine").fit(vectors)
+    return search.kneighbors()[0] @ np.array([0.6, 0.3, 0.1])
+
+
 def typicality(vectors):
     """LightlyStudio's typicality, the other way round: how far 20 neighbours are on average."""
     from lightly_mundig import Typicality
@@ -466,11 +479,13 @@ def draw(lines: list[dict[str, object]], file: Path) -> None:
 def all_cases(options: argparse.Namespace) -> Iterator[tuple[Pool, Planted]]:
     """Every case, with the images that it is of: photographs first, where they are at hand."""
     which, cache = options.cases, options.cache
-    if which in ("reported", "photographs", "photographs-choosing") and PHOTOGRAPHS.exists():
+    wanted = which in ("reported", "photographs", "photographs-choosing")
+    if wanted and options.photographs.exists():
         cache_of_them = cache and cache.with_name(f"photographs-{cache.name}")
-        images = pool(PHOTOGRAPHS, "efficientnet-lite0", PER_LABEL, cache_of_them, side=224)
+        images = pool(options.photographs, "efficientnet-lite0", PER_LABEL, cache_of_them, side=224)
         of_photographs = "photographs" if which == "reported" else which
-        for case in cases(images, of_photographs, options.images, options.seeds):
+        few = options.tail
+        for case in cases(images, of_photographs, options.images, options.seeds, few):
             yield images, case
     if not which.startswith("photographs"):
         images = pool(options.data, options.embedding, options.per_class, cache)
@@ -481,6 +496,8 @@ def all_cases(options: argparse.Namespace) -> Iterator[tuple[Pool, Planted]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--photographs", type=Path, default=PHOTOGRAPHS, help="class folders")
+    parser.add_argument("--tail", type=int, default=SMALL, help="photographs of a rare label")
     parser.add_argument("--embedding", default=NETWORK)
     parser.add_argument(
         "--cases",

@@ -57,7 +57,7 @@ def rates(files, rounds, fewer):
 
     network = load_embedder("efficientnet-lite0", None)
     dtype = choose_precision("auto", "cpu")
-    reading = Reading(network.side, "crop", BATCH, 2)
+    reading = Reading(network.side, "crop", BATCH, 2, resampling=network.resampling)
     pairs = [(str(file), str(file)) for file in files]
     pixels = [batch for _, batch, _ in reading.batches(pairs)]
 
@@ -145,7 +145,7 @@ def fiftyone_model():
             return summary(self.net.forward_features(x))
 
     def prepare(image):
-        pixels = np.asarray(fit_image(image, packaged.SIDE)).transpose(2, 0, 1)
+        pixels = np.asarray(fit_image(image, packaged.SIDE, "crop", "hamming")).transpose(2, 0, 1)
         return torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1)
 
     return TorchImageModel(

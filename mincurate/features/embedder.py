@@ -17,6 +17,7 @@ from mincurate.errors import UserError, reason
 from mincurate.features import backbone, packaged
 from mincurate.features.threes import by_threes
 from mincurate.features.vector_table import VectorTable
+from mincurate.images.fit import Resampling
 
 UNET_SIGMA = 0.5
 """Noise level given to the denoiser with a clean image (`benchmarks/tried.py --only own`: higher
@@ -36,6 +37,8 @@ class Embedder:
         side: side of the images that the network was trained on, in pixels.
         least: images of at least this side need not be enlarged to ``side``.
         weak: the network was not trained to distinguish kinds of images.
+        resampling: the filter that shrinks images to ``side``. The denoiser sees images as sharp as
+            those that it is trained on; rankings by other networks do not depend on it.
         table: vectors that the user brought, in place of the network's.
     """
 
@@ -45,6 +48,7 @@ class Embedder:
     side: int
     least: int
     weak: bool
+    resampling: Resampling = "hamming"
     table: VectorTable | None = None
 
     def side_for(self, usual: int) -> int:
@@ -81,7 +85,13 @@ def load_embedder(spec: str, denoiser: Denoiser | None, *, device: str = "cpu") 
         side = denoiser.image_size
         weights = denoiser.content_hash()
         return Embedder(
-            "unet", weights, lambda x: unet_embedding(denoiser, x), side, side, weak=True
+            "unet",
+            weights,
+            lambda x: unet_embedding(denoiser, x),
+            side,
+            side,
+            weak=True,
+            resampling="lanczos",
         )
     if spec == packaged.NAME:
         lite = packaged.load_efficientnet(device)

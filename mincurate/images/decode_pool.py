@@ -28,6 +28,7 @@ from mincurate.images.decode import (
     Fit,
     Identity,
     LastFile,
+    Resampling,
     UnreadableImage,
     decode,
     identify,
@@ -74,6 +75,7 @@ def decode_many(
     size: int | Sequence[int],
     fit: Fit = "crop",
     rendering: Rendering = DEFAULT,
+    resampling: Resampling = "lanczos",
     workers: int,
     batch_size: int,
 ) -> Iterator[list[np.ndarray | UnreadableImage]]:
@@ -87,7 +89,9 @@ def decode_many(
         size: of all images, or of each.
     """
     sizes = repeat(size, len(places)) if isinstance(size, int) else size
-    jobs = ((place, side, fit, rendering) for place, side in zip(places, sizes, strict=True))
+    jobs = (
+        (place, side, fit, rendering, resampling) for place, side in zip(places, sizes, strict=True)
+    )
     with closing(_done("decode", jobs, workers, 2 * batch_size)) as answers:
         while batch := list(islice(answers, batch_size)):
             yield batch
@@ -270,8 +274,8 @@ def serve(inbox: BinaryIO, outbox: BinaryIO) -> None:
         "identify": lambda last, source, size, fit, rendering: identify(
             source, size=size, fit=fit, rendering=rendering, last=last
         ),
-        "decode": lambda last, place, size, fit, rendering: decode(
-            place, size=size, fit=fit, rendering=rendering, last=last
+        "decode": lambda last, place, size, fit, rendering, resampling: decode(
+            place, size=size, fit=fit, rendering=rendering, resampling=resampling, last=last
         ),
         "preview": lambda last, path, side, rendering: preview(
             path, side=side, rendering=rendering

@@ -7,8 +7,10 @@ from mincurate import hashing
 from mincurate.errors import UserError
 from mincurate.features.embedder import Embedder
 from mincurate.images.collection import Collection
+from mincurate.images.fit import Resampling
 from mincurate.pipelines.scoring_plan import METHOD, ScoringPlan
 from mincurate.ranking.minority_score import Scorer
+from mincurate.ranking.reference import resampling_of
 from mincurate.runs.store import Run
 
 
@@ -64,16 +66,27 @@ def check_vectors(
     """
     facts = [METHOD, list(images.unique), images.rendering.record(), side, plan.settings.fit]
     network = [embedder.name, embedder.weights_hash, str(plan.dtype)]
-    vectors_from = hashing.fingerprint([*facts, *network])
+    resampling = vector_resampling(run, embedder)
+    vectors_from = hashing.fingerprint([*facts, *network, *of_resampling(resampling)])
     if run.record.get("vectors_from") not in (None, vectors_from):
         raise UserError(
             f"The run {run.key} has vectors of another network or other weights; "
             "start anew with --fresh."
         )
-    run.update(vectors_from=vectors_from, vector_side=side)
+    run.update(vectors_from=vectors_from, vector_side=side, vector_resampling=resampling)
     if source := plan.settings.vectors:
         width = embedder.table.vectors.shape[1] if embedder.table else None
         run.update(vectors={"source": source, "hash": embedder.weights_hash, "dimensions": width})
+
+
+def vector_resampling(run: Run, embedder: Embedder) -> Resampling:
+    """The filter that shrinks images for a run's vectors; a run that was begun keeps its own."""
+    return resampling_of(run) if "vectors_from" in run.record else embedder.resampling
+
+
+def of_resampling(resampling: Resampling) -> list[str]:
+    """The filter's part of a fingerprint; runs of before, all by Lanczos, have none."""
+    return [] if resampling == "lanczos" else [resampling]
 
 
 def _computing_versions() -> dict[str, str]:

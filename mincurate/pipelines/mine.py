@@ -28,7 +28,7 @@ from mincurate.features.embedder import Embedder
 from mincurate.images import collection as collections
 from mincurate.images import file_bytes, object_storage
 from mincurate.images.collection import Collection
-from mincurate.pipelines import score_new
+from mincurate.pipelines import fingerprints, score_new
 from mincurate.pipelines.open_images import Images, describe, open_images, place_of
 from mincurate.pipelines.runs import AnyRun, find_run
 from mincurate.progress import Reporter
@@ -243,6 +243,7 @@ def _request(
     run = base.run
     network = [embedder.weights_hash, base.vector_side, base.fit, base.rendering.record()]
     network.append(run.record["settings"]["precision"])
+    network.extend(fingerprints.of_resampling(base.vector_resampling))
     vectors_from = hashing.fingerprint([list(images.unique), network])
     chosen = sorted(base.frame.loc[examples, "content_hash"])
     facts = [vectors_from, run.key, run.record["created"], chosen, settings.words, settings.n]
@@ -291,7 +292,7 @@ def _embed(
     dtype = choose_precision(base.run.record["settings"]["precision"], device)
     dtype = dtype if dtype is not torch.float32 else None
     recipe = vectors.Recipe(embedder.name, None, settings.device, dtype, embedder.weights_hash)
-    reading = base.reading(base.vector_side, settings.batch_size, settings.workers)
+    reading = base.vector_reading(settings.batch_size, settings.workers)
     vectors.embed(mined, images, embedder, recipe, reading, reporter)
 
 

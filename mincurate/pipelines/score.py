@@ -37,6 +37,7 @@ from mincurate.progress import Reporter
 from mincurate.ranking import (
     diagnostics,
     reconstructions,
+    reference,
     score_shards,
     shard_loop,
     table,
@@ -112,7 +113,8 @@ def score(
         previews.write_unseen(run, images, dataset, settings.workers, reporter)
         pretrained = networks.embedder is not None
         lost = _embed(run, images, networks, plan, cluster, reporter) if pretrained else {}
-        if quick or (pretrained and _worth_a_first_look(run, plan, seconds)):
+        first_look = quick or (pretrained and _worth_a_first_look(run, plan, seconds))
+        if first_look:
             result = _rank_by_vectors(run, images, lost, networks, plan, dataset, reporter)
             if quick:
                 return result
@@ -124,7 +126,9 @@ def score(
             lost = _embed(run, images, networks, plan, cluster, reporter)
         fingerprints.check_fingerprint(run, images, scorer, plan)
         lost |= _score_shards(run, images, scorer, reading, plan, cluster, reporter)
-        _rank(run, images, lost, networks, plan, scores=True, reporter=reporter)
+        _rank(run, images, lost, plan, scores=True, reporter=reporter)
+        if not first_look:
+            _probe_tiles(run, images, networks, plan)
         reconstructions.save_reconstructions(run, scorer, size=plan.size, fit=plan.settings.fit)
         _record_outcome(run, networks, scorer, plan)
         return publish.publish(run, dataset, reporter)
@@ -205,6 +209,11 @@ def _reading(images: Collection, plan: ScoringPlan, size: int) -> Reading:
     return Reading(size, settings.fit, settings.batch_size, settings.workers, images.rendering)
 
 
+def _vector_reading(run: Run, images: Collection, networks: Networks, plan: ScoringPlan) -> Reading:
+    side = networks.embedding.side_for(images.usual_side())
+    return replace(_reading(images, plan, side), resampling=reference.resampling_of(run))
+
+
 def _embed(
     run: Run,
     images: Collection,
@@ -226,7 +235,7 @@ def _embed(
         embedder.weights_hash,
         networks.wording,
     )
-    reading = _reading(images, plan, side)
+    reading = _vector_reading(run, images, networks, plan)
     if plan.settings.vectors:
         cluster = None  # its processes know neither the vectors nor the function
     lost = vectors.embed(run, images, embedder, recipe, reading, reporter, cluster=cluster)
@@ -323,13 +332,11 @@ def _rank(
     run: Run,
     images: Collection,
     unreadable: dict[str, str],
-    networks: Networks,
     plan: ScoringPlan,
     *,
     scores: bool,
     reporter: Reporter,
 ) -> None:
-    """The table of the run; of tiles, also whether they would show a small object."""
     settings = plan.settings
     table.assemble(
         run,
@@ -341,11 +348,15 @@ def _rank(
         shard_images=shard_loop.SHARD_IMAGES,
         reporter=reporter,
     )
+
+
+def _probe_tiles(run: Run, images: Collection, networks: Networks, plan: ScoringPlan) -> None:
+    """Of tiles that vectors rank: whether they would show a small object."""
+    settings = plan.settings
     if settings.tiles is not None and settings.rank_by in BY_VECTORS:
-        embedder = networks.embedding
-        reading = _reading(images, plan, embedder.side_for(images.usual_side()))
+        reading = _vector_reading(run, images, networks, plan)
         device = choose_device(settings.device)
-        tile_probe.probe(run, embedder, device, plan.dtype, reading)
+        tile_probe.probe(run, networks.embedding, device, plan.dtype, reading)
 
 
 def _rank_by_vectors(
@@ -359,7 +370,8 @@ def _rank_by_vectors(
 ) -> Result:
     """A ranking by vectors alone, and how far to trust it."""
     settings = plan.settings
-    _rank(run, images, lost, networks, plan, scores=False, reporter=reporter)
+    _rank(run, images, lost, plan, scores=False, reporter=reporter)
+    _probe_tiles(run, images, networks, plan)
     run.update(
         rank_by=settings.rank_by,
         num_classes=settings.num_classes,

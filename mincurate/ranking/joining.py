@@ -164,7 +164,7 @@ def _vectors(
     reporter: Reporter,
 ) -> NDArray[np.float32]:
     """Vectors ``(M, d)``, in half precision as the run keeps them: an image of it finds itself."""
-    reading = base.reading(base.vector_side, batch_size, workers)
+    reading = base.vector_reading(batch_size, workers)
     with reporter.task("Vectors", len(files)) as advance:
         rows = vectors.embed_files(embedder, device, dtype, reading, files, advance)
     _check_readable(files, rows.lost)
@@ -196,7 +196,7 @@ def at_score_size(
     small = saved.get("vectors")
     if small is None or not np.array_equal(saved.get("content_hash", []), hashes):
         files = list(zip(base.frame["content_hash"], regions.places(base.frame), strict=True))
-        of_size = replace(base, vector_side=base.size)
+        of_size = replace(base, vector_side=base.size, vector_resampling="lanczos")
         small = vectors_of_scorer(of_size, scorer, files, 32, workers, reporter)
         atomic_files.write_arrays(file, content_hash=hashes, vectors=small.astype(np.float16))
     small = small.astype(np.float32)
@@ -208,6 +208,7 @@ def at_score_size(
         frame=frame,
         vectors=small,
         vector_side=base.size,
+        vector_resampling="lanczos",
         rare_are=found["rare_are"],
         weights=tuple(found["outlying_weights"]),
     )

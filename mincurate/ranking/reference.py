@@ -24,7 +24,7 @@ from mincurate.features.embedder import Embedder
 from mincurate.features.own_vectors import FUNCTION
 from mincurate.images import regions
 from mincurate.images.bit_depth import Rendering
-from mincurate.images.decode import Fit
+from mincurate.images.fit import Fit, Resampling
 from mincurate.ranking import classes, outliers
 from mincurate.ranking.minority_score import Edge, Scorer
 from mincurate.ranking.shard_loop import Reading
@@ -43,6 +43,7 @@ class Base:
         size: side at which the images are scored, in pixels.
         fit: how they are made square.
         vector_side: side at which they are embedded, in pixels.
+        vector_resampling: the filter that shrinks them to it.
         guided_by: whose classes guide generation: ``rarity`` (the ranking in force) or
             ``minority`` (the minority score).
         rare_are: the evidence that ``embedding_rarity`` follows: ``outlying`` or ``small_kind``.
@@ -55,6 +56,7 @@ class Base:
     size: int
     fit: Fit
     vector_side: int
+    vector_resampling: Resampling = "lanczos"
     guided_by: str = "rarity"
     rare_are: str = "outlying"
     weights: outliers.Weights = outliers.WEIGHTS
@@ -85,6 +87,11 @@ class Base:
     def reading(self, size: int, batch_size: int, workers: int = 2) -> Reading:
         """How files become batches as the run's own did, at a side of ``size`` pixels."""
         return Reading(size, self.fit, batch_size, workers, self.rendering)
+
+    def vector_reading(self, batch_size: int, workers: int = 2) -> Reading:
+        """How files become batches to embed, as the run's own did."""
+        reading = self.reading(self.vector_side, batch_size, workers)
+        return replace(reading, resampling=self.vector_resampling)
 
     def pixels(self, *, size: int | None = None, workers: int = 2) -> NDArray[np.uint8]:
         """Decode the images of ``frame``: ``(N, C, size, size)`` uint8.
@@ -158,9 +165,15 @@ def open_base(run: Run, *, scores: bool = True) -> Base:
         cast(Fit, settings["fit"]),
         # Runs of before embedded what the denoiser sees.
         int(record.get("vector_side") or settings["image_size"]),
+        resampling_of(run),
         rare_are=record.get("rare_are", "outlying"),
         weights=weights_of(run),
     )
+
+
+def resampling_of(run: Run) -> Resampling:
+    """The filter that shrank images for a run's vectors; runs of before have no record."""
+    return cast(Resampling, run.record.get("vector_resampling") or "lanczos")
 
 
 def weights_of(run: Run) -> outliers.Weights:

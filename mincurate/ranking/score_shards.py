@@ -1,5 +1,6 @@
 """Score every image of a run, shard by shard."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
@@ -126,10 +127,14 @@ def score(
         Reasons, by content hash, of images that have no score.
     """
     threads = Threads(scorer.denoiser.device.type)
+
+    def one_by_one(parts: list[list[Item]], advance: Advance | None) -> Iterator[Rows]:
+        return (score_files(scorer, reading, files, advance, threads=threads) for files in parts)
+
     work = Work(
         kind="scores",
         title="Scoring",
-        do=partial(score_files, scorer, reading, threads=threads),
+        do_all=one_by_one,
         build=partial(build_work, recipe, reading) if recipe else None,
         table=lambda rows: table_file.shard_table(rows.hashes, rows.parts),
         rate="images_per_second",

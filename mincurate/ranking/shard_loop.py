@@ -20,7 +20,7 @@ from mincurate.compute.ray_map import Cluster, Item
 from mincurate.compute.threads import Threads
 from mincurate.images.bit_depth import DEFAULT, Rendering
 from mincurate.images.collection import Collection, read_batches
-from mincurate.images.decode import Fit
+from mincurate.images.fit import Fit, Resampling
 from mincurate.progress import Advance, Reporter
 from mincurate.runs import shards
 from mincurate.runs.store import Run
@@ -37,6 +37,7 @@ class Reading:
         size: side in pixels.
         workers: processes that decode.
         rendering: how files become pixels.
+        resampling: the filter that shrinks them.
     """
 
     size: int
@@ -44,6 +45,7 @@ class Reading:
     batch_size: int
     workers: int
     rendering: Rendering = DEFAULT
+    resampling: Resampling = "lanczos"
 
     def batches(
         self, files: list[Item]
@@ -54,6 +56,7 @@ class Reading:
             size=self.size,
             fit=self.fit,
             rendering=self.rendering,
+            resampling=self.resampling,
             batch_size=self.batch_size,
             workers=self.workers,
         )
@@ -76,6 +79,8 @@ class Rows:
 
 Do = Callable[[list[Item], Advance | None], Rows]
 """What is done with some files, pairs of content hash and path."""
+DoAll = Callable[[list[list[Item]], Advance | None], Iterator[Rows]]
+"""The same with the files of several shards, in order: one may begin before the last has ended."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +90,8 @@ class Work:
     Attributes:
         kind: of the shards, ``vectors`` or ``scores``.
         title: what progress is called.
-        do: for this process; ``None`` where a cluster does it.
-        build: makes the same for another process.
+        do_all: for this process.
+        build: makes what does one shard, for another process.
         table: the results as a table.
         rate: where the record of the run keeps images per second.
         shard_images: images per shard, where it is not `SHARD_IMAGES`.
@@ -95,7 +100,7 @@ class Work:
 
     kind: shards.Kind
     title: str
-    do: Do | None
+    do_all: DoAll
     build: Callable[[], Do] | None
     table: Callable[[Rows], pa.Table]
     rate: str
@@ -159,9 +164,8 @@ def _results(
     advance: Advance,
 ) -> Iterator[tuple[int, Rows]]:
     if cluster is None:
-        assert work.do is not None
-        for index, shard in todo:
-            yield index, work.do(shard, advance)
+        indices, files = [index for index, _ in todo], [shard for _, shard in todo]
+        yield from zip(indices, work.do_all(files, advance), strict=True)
         return
     assert work.build is not None
     for finished in ray_map.on_ray(partial(_on_worker, work.build), todo, cluster, reporter):

@@ -2,7 +2,7 @@
 these rank."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ AT_ONCE = 0.01
 """Share of the tiles that have a disc at the same time, so that discs stay rare."""
 Pixels = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
+Rank = Callable[[Vectors, NDArray[np.int64]], NDArray[np.float64]]
 
 
 def probe(
@@ -44,8 +45,13 @@ def probe(
     vector_of = _embed(embedder, device, dtype, reading, files)
     within = run.record["settings"].get("within_label")
     groups = frame["label"].astype(object).fillna("") if within else pd.Series("", index=hashes)
-    found = discs_found(vectors, hashes, groups, vector_of)
+    rank: Rank = outliers.rarity if within else _of_all
+    found = discs_found(vectors, hashes, groups, vector_of, rank)
     run.update(discs_found=None if math.isnan(found) else found)
+
+
+def _of_all(vectors: Vectors, among: NDArray[np.int64]) -> NDArray[np.float64]:
+    return vector_rarity.measure(vectors, among).rarity
 
 
 def _embed(
@@ -84,7 +90,11 @@ def with_discs(pixels: Pixels, seed: int = 0) -> Pixels:
 
 
 def discs_found(
-    vectors: Vectors, hashes: pd.Series, groups: pd.Series, vector_of: dict[str, Vectors]
+    vectors: Vectors,
+    hashes: pd.Series,
+    groups: pd.Series,
+    vector_of: dict[str, Vectors],
+    rank: Rank = _of_all,
 ) -> float:
     """How far up tiles with a disc rank: the share of the other tiles that are less rare.
 
@@ -93,6 +103,7 @@ def discs_found(
         hashes: ``(N,)``, their content hashes.
         groups: ``(N,)``; tiles are ranked within them.
         vector_of: content hash to the vector ``(d,)`` of that tile with a disc.
+        rank: as the tiles are ranked: of vectors, and rows to compare with, their rarity.
 
     Returns:
         In [0, 1], the AUROC of the discs; 0.5 is chance. NaN where no group has
@@ -100,14 +111,18 @@ def discs_found(
     """
     found, discs = [], []
     for sample, among, _ in outliers.samples_of_groups(hashes, groups):
-        for auroc, count in _rounds(vectors[sample], hashes.iloc[sample], among, vector_of):
+        for auroc, count in _rounds(vectors[sample], hashes.iloc[sample], among, vector_of, rank):
             found.append(auroc)
             discs.append(count)
     return float(np.average(found, weights=discs)) if found else math.nan
 
 
 def _rounds(
-    vectors: Vectors, hashes: pd.Series, among: NDArray[np.int64], vector_of: dict[str, Vectors]
+    vectors: Vectors,
+    hashes: pd.Series,
+    among: NDArray[np.int64],
+    vector_of: dict[str, Vectors],
+    rank: Rank,
 ) -> Iterator[tuple[float, int]]:
     """AUROC of a few discs among the other tiles, and how many these are, until all have had
     their turn."""
@@ -120,5 +135,4 @@ def _rounds(
             changed = vectors.copy()
             changed[part] = np.stack([vector_of[name] for name in hashes.iloc[part]])
             with_disc = np.isin(np.arange(len(vectors)), part)
-            rarity = vector_rarity.measure(changed, among).rarity
-            yield float(roc_auc_score(with_disc, rarity)), len(part)
+            yield float(roc_auc_score(with_disc, rank(changed, among))), len(part)

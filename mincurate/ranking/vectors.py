@@ -88,7 +88,7 @@ def embed(
     work = Work(
         kind="vectors",
         title="Vectors",
-        do=partial(embed_files, embedder, choose_device(recipe.device), recipe.dtype, reading),
+        do_all=partial(embed_shards, embedder, choose_device(recipe.device), recipe.dtype, reading),
         build=partial(recipe.build, reading),
         table=_table,
         rate="vectors_per_second",
@@ -109,29 +109,52 @@ def embed_files(
 
     Of an embedder with a table they are taken from there.
     """
+    [rows] = embed_shards(embedder, device, dtype, reading, [files], advance)
+    return rows
+
+
+def embed_shards(
+    embedder: Embedder,
+    device: str,
+    dtype: torch.dtype | None,
+    reading: Reading,
+    parts: list[list[Item]],
+    advance: Advance | None = None,
+) -> Iterator[Rows]:
+    """As `embed_files` of each shard; while the last images of one are embedded, the next is
+    being decoded."""
     if embedder.table is not None:
-        return _look_up(embedder.table, files, advance)
-    rows = Rows()
+        yield from (_look_up(embedder.table, files, advance) for files in parts)
+        return
+    begun: deque[Rows] = deque()
+    of_batch: deque[Rows] = deque()
     if device == "cpu":
         # Beside parts of images, the whole ones are in memory.
-        in_parts = any(isinstance(place, Region) for _, place in files)
+        in_parts = any(isinstance(place, Region) for files in parts for _, place in files)
         most = CPU_BATCH // 2 if in_parts else CPU_BATCH
         reading = replace(reading, batch_size=min(reading.batch_size, most))
 
     def pixels() -> Iterator[NDArray[np.uint8]]:
-        for hashes, batch, bad in reading.batches(files):
-            rows.hashes.extend(hashes)
-            rows.lost.update(bad)
-            if advance:
-                advance(len(bad), "")
-            if len(batch):
-                yield batch
+        for files in parts:
+            rows = Rows()
+            begun.append(rows)
+            for hashes, batch, bad in reading.batches(files):
+                rows.hashes.extend(hashes)
+                rows.lost.update(bad)
+                if advance:
+                    advance(len(bad), "")
+                if len(batch):
+                    of_batch.append(rows)
+                    yield batch
 
     for vectors in embed_batches(embedder, device, dtype, pixels()):
+        rows = of_batch.popleft()
+        while begun[0] is not rows:
+            yield begun.popleft()
         rows.parts.append(vectors)
         if advance:
             advance(len(vectors), "")
-    return rows
+    yield from begun
 
 
 def _look_up(table: VectorTable, files: list[Item], advance: Advance | None) -> Rows:

@@ -26,6 +26,7 @@ from mincurate.images import decode_pool, file_bytes
 from mincurate.images import orientation as orientations
 from mincurate.images.decode import Identity, UnreadableImage, decode, fit_image, identify
 from mincurate.images.decode_pool import decode_many, identify_many
+from mincurate.images.fit import Resampling
 from mincurate.images.sources import Source, find
 
 
@@ -600,10 +601,11 @@ def test_an_unknown_way_to_fit_is_an_error_and_not_a_reason(tmp_path: Path) -> N
         load(PNG, tmp_path, fit="zoom")
 
 
-def test_shrinking_is_antialiased() -> None:
+@pytest.mark.parametrize("resampling", ["lanczos", "hamming"])
+def test_shrinking_is_antialiased(resampling: Resampling) -> None:
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255
-    small = np.asarray(fit_image(Image.fromarray(stripes), 16)).astype(int)
+    small = np.asarray(fit_image(Image.fromarray(stripes), 16, "crop", resampling)).astype(int)
     assert np.abs(small - 127)[:, 1:-1].max() <= 4  # the outermost see one side only
 
 

@@ -151,6 +151,37 @@ def test_generated_images_are_compared_with_real_ones_of_their_size(
     assert not sides, "they are kept"
 
 
+def test_a_run_begun_with_another_filter_goes_on_with_it(
+    photographs, network, tmp_path, monkeypatch
+):
+    from mincurate.pipelines import fingerprints
+    from mincurate.ranking import shard_loop
+
+    used = []
+    read = shard_loop.read_batches
+
+    def watched(files, **options):
+        used.append(options["resampling"])
+        return read(files, **options)
+
+    monkeypatch.setattr(shard_loop, "read_batches", watched)
+    place = {"embedding": network, **PLAIN}
+    new = score.score(photographs, output=tmp_path / "new", quick=True, **place)
+    assert set(used) == {"hamming"} and new.run.record["vector_resampling"] == "hamming"
+    with monkeypatch.context() as patch:
+        patch.setattr(fingerprints, "vector_resampling", lambda *_: "lanczos")
+        old = score.score(photographs, output=tmp_path / "old", quick=True, **place)
+    old.run.update(vector_resampling=None)  # as runs of before have it
+    shutil.rmtree(old.run.path / "shards")
+    used.clear()
+    old = score.score(photographs, output=tmp_path / "old", **place)
+    assert set(used) == {"lanczos"}, "the vectors, then the scores"
+    base = reference.open_base(old.run)
+    assert base.vector_reading(8).resampling == "lanczos"
+    assert reference.open_base(score.score(photographs, output=tmp_path / "new", **place).run)
+    assert used.count("hamming") == 0, "scores are of sharp images"
+
+
 def test_killed_while_embedding_goes_on(photographs, network, tmp_path, monkeypatch):
     from mincurate.ranking import shard_loop
 
