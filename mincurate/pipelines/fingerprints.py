@@ -56,14 +56,13 @@ def check_fingerprint(run: Run, images: Collection, scorer: Scorer, plan: Scorin
     run.update(fingerprint=fingerprint, scored_with=before or now)
 
 
-def check_vectors(
-    run: Run, images: Collection, embedder: Embedder, side: int, plan: ScoringPlan
-) -> None:
+def check_vectors(run: Run, images: Collection, embedder: Embedder, plan: ScoringPlan) -> None:
     """Record what the vectors depend on; others are not mixed in.
 
     Raises:
         UserError: the run has vectors of something else.
     """
+    side = embedder.side_for(images.usual_side())
     facts = [METHOD, list(images.unique), images.rendering.record(), side, plan.settings.fit]
     network = [embedder.name, embedder.weights_hash, str(plan.dtype)]
     resampling = vector_resampling(run, embedder)

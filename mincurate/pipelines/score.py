@@ -107,7 +107,6 @@ def score(
         reporter.say(scoring_time.announcement(images, plan, seconds))
         if line := scoring_time.larger_side(images, plan, seconds):
             reporter.say(line)
-
     with digests.held(run):
         scoring_plan.record(run, images, plan)
         previews.write_unseen(run, images, dataset, settings.workers, reporter)
@@ -210,8 +209,8 @@ def _reading(images: Collection, plan: ScoringPlan, size: int) -> Reading:
 
 
 def _vector_reading(run: Run, images: Collection, networks: Networks, plan: ScoringPlan) -> Reading:
-    side = networks.embedding.side_for(images.usual_side())
-    return replace(_reading(images, plan, side), resampling=reference.resampling_of(run))
+    reading = _reading(images, plan, networks.embedding.side_for(images.usual_side()))
+    return replace(reading, resampling=reference.resampling_of(run))
 
 
 def _embed(
@@ -223,10 +222,9 @@ def _embed(
     reporter: Reporter,
 ) -> dict[str, str]:
     """Vectors that no finished shard holds; reasons, by content hash, of what has none."""
-    embedder = networks.embedding
-    side = embedder.side_for(images.usual_side())
-    fingerprints.check_vectors(run, images, embedder, side, plan)
-    own = networks.denoiser.name if embedder.weak and networks.denoiser else None
+    embedder, denoiser = networks.embedding, networks.denoiser
+    fingerprints.check_vectors(run, images, embedder, plan)
+    own = denoiser.name if embedder.weak and denoiser else None
     recipe = vectors.Recipe(
         plan.settings.embedding,
         own,
@@ -337,14 +335,13 @@ def _rank(
     scores: bool,
     reporter: Reporter,
 ) -> None:
-    settings = plan.settings
     table.assemble(
         run,
         images,
         unreadable,
         plan.ranking,
         scores=scores,
-        map_seed=settings.seed if settings.umap else None,
+        map_seed=plan.settings.seed if plan.settings.umap else None,
         shard_images=shard_loop.SHARD_IMAGES,
         reporter=reporter,
     )
@@ -352,11 +349,9 @@ def _rank(
 
 def _probe_tiles(run: Run, images: Collection, networks: Networks, plan: ScoringPlan) -> None:
     """Of tiles that vectors rank: whether they would show a small object."""
-    settings = plan.settings
-    if settings.tiles is not None and settings.rank_by in BY_VECTORS:
+    if plan.settings.tiles is not None and plan.settings.rank_by in BY_VECTORS:
         reading = _vector_reading(run, images, networks, plan)
-        device = choose_device(settings.device)
-        tile_probe.probe(run, networks.embedding, device, plan.dtype, reading)
+        tile_probe.probe(run, networks.embedding, plan.device, plan.dtype, reading)
 
 
 def _rank_by_vectors(
