@@ -78,7 +78,7 @@ def test_parts_of_one_file_are_cut_from_one_decoding(
     monkeypatch.setattr(decoding, "_load", lambda *call: opened.append(call[0]) or load(*call))
     large, small = (str(photographs[name]) for name in ("large", "small"))
     places = [Region(path, (i / 12, 0, 1 / 12, 1)) for path in (large, small) for i in range(12)]
-    jobs = [(place, 8, "crop", DEFAULT) for place in places]
+    jobs = [(place, 8, "crop", DEFAULT, "lanczos") for place in places]
     [chunk] = decode_pool._chunks(jobs[:12])
     assert [len(c) for c in decode_pool._chunks(jobs)] == [12, 12]
     inbox, outbox = io.BytesIO(), io.BytesIO()
