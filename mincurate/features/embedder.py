@@ -97,8 +97,8 @@ def load_embedder(spec: str, denoiser: Denoiser | None, *, device: str = "cpu") 
         lite = packaged.load_efficientnet(device)
         return Embedder(
             packaged.NAME,
-            hashing.hash_tensors(lite.state_dict()),
-            by_threes(lambda x: summary(packaged.feature_map(lite, x))),
+            packaged.WEIGHTS_HASH,
+            by_threes(lambda x: summary(lite(x))),
             packaged.SIDE,
             packaged.SIDE,
             weak=False,

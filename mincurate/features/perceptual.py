@@ -24,6 +24,8 @@ LPIPS_NETS = {"lpips-vgg": "vgg", "lpips-alex": "alex", "lpips-squeeze": "squeez
 LPIPS_TRUNKS = {"vgg": "vgg16", "alex": "alexnet", "squeeze": "squeezenet1_1"}
 LPIPS_MIN_SIDE = {"vgg": 16, "alex": 35, "squeeze": 17}
 """Smallest side of an image in pixels; smaller images are enlarged, or the last map is empty."""
+VGG_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
+"""Of torchvision's VGG16, so that asking for it does not import torchvision: 160 MB, a second."""
 UNET_FEATURE_SIGMA = 0.2
 """Noise level given to the denoiser's encoder with clean images (measured: 0.2 ranks better than
 0.05 and 0.1)."""
@@ -176,10 +178,9 @@ def choose_perceptual(spec: str) -> tuple[str, str]:
     """
     if spec != "auto":
         return spec, ""
-    url = _trunk_weights("vgg").url
-    if backbone.cached_file(url).is_file():
+    if backbone.cached_file(VGG_URL).is_file():
         return "lpips-vgg", "Perceptual distance: lpips-vgg (the paper's)."
-    if backbone.reachable(url):
+    if backbone.reachable(VGG_URL):
         return "lpips-vgg", (
             "Perceptual distance: lpips-vgg (the paper's); downloading its weights once (528 MB)."
         )

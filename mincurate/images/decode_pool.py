@@ -43,6 +43,8 @@ MEMORY = 6 * 2**30
 """Address space of a process, in bytes; the largest image that is allowed takes half of it."""
 GRACE = 10
 """Seconds after its end that a process which cannot even be stopped by the kernel is given up."""
+GLIBC = {"MALLOC_MMAP_THRESHOLD_": str(4 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(16 * 2**20)}
+"""Memory of large images goes back to the system at once; that of small ones is used again."""
 T = TypeVar("T")
 R = TypeVar("R")
 Job = tuple[Any, ...]
@@ -89,6 +91,8 @@ def decode_many(
         size: of all images, or of each.
     """
     sizes = repeat(size, len(places)) if isinstance(size, int) else size
+    # Two processes would each hold the one large picture that all parts are of.
+    workers = min(workers, len({path_of(place) for place in places}) or 1)
     jobs = (
         (place, side, fit, rendering, resampling) for place, side in zip(places, sizes, strict=True)
     )
@@ -181,7 +185,7 @@ class _Process:
             [sys.executable, "-P", "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**self.environment, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            env={**self.environment, **GLIBC, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
             start_new_session=True,  # Ctrl-C is for us
         )
 

@@ -112,8 +112,7 @@ def score(
         previews.write_unseen(run, images, dataset, settings.workers, reporter)
         pretrained = networks.embedder is not None
         lost = _embed(run, images, networks, plan, cluster, reporter) if pretrained else {}
-        first_look = quick or (pretrained and _worth_a_first_look(run, plan, seconds))
-        if first_look:
+        if first_look := quick or (pretrained and _worth_a_first_look(run, plan, seconds)):
             result = _rank_by_vectors(run, images, lost, networks, plan, dataset, reporter)
             if quick:
                 return result
@@ -223,8 +222,8 @@ def _embed(
 ) -> dict[str, str]:
     """Vectors that no finished shard holds; reasons, by content hash, of what has none."""
     embedder, denoiser = networks.embedding, networks.denoiser
-    fingerprints.check_vectors(run, images, embedder, plan)
     own = denoiser.name if embedder.weak and denoiser else None
+    fingerprints.check_vectors(run, images, embedder, plan)
     recipe = vectors.Recipe(
         plan.settings.embedding,
         own,
@@ -352,6 +351,7 @@ def _probe_tiles(run: Run, images: Collection, networks: Networks, plan: Scoring
     if plan.settings.tiles is not None and plan.settings.rank_by in BY_VECTORS:
         reading = _vector_reading(run, images, networks, plan)
         tile_probe.probe(run, networks.embedding, plan.device, plan.dtype, reading)
+        return_freed_memory()
 
 
 def _rank_by_vectors(

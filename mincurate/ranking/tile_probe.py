@@ -14,7 +14,7 @@ from mincurate.features.embedder import Embedder
 from mincurate.images import regions
 from mincurate.ranking import outliers, vector_rarity
 from mincurate.ranking.shard_loop import Reading
-from mincurate.ranking.vectors import embed_batches
+from mincurate.ranking.vectors import embed_batches, in_small_batches
 from mincurate.runs import schema
 from mincurate.runs.store import Run
 
@@ -42,6 +42,7 @@ def probe(
     frame = run.frame().drop_duplicates("content_hash").set_index("content_hash").loc[hashes]
     picks = outliers.reference(hashes, DISCS)
     files = [*zip(hashes.iloc[picks], regions.places(frame.iloc[picks]), strict=True)]
+    reading = in_small_batches(reading, device, in_parts=True)
     vector_of = _embed(embedder, device, dtype, reading, files)
     within = run.record["settings"].get("within_label")
     groups = frame["label"].astype(object).fillna("") if within else pd.Series("", index=hashes)

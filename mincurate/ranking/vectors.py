@@ -128,11 +128,8 @@ def embed_shards(
         return
     begun: deque[Rows] = deque()
     of_batch: deque[Rows] = deque()
-    if device == "cpu":
-        # Beside parts of images, the whole ones are in memory.
-        in_parts = any(isinstance(place, Region) for files in parts for _, place in files)
-        most = CPU_BATCH // 2 if in_parts else CPU_BATCH
-        reading = replace(reading, batch_size=min(reading.batch_size, most))
+    in_parts = any(isinstance(place, Region) for files in parts for _, place in files)
+    reading = in_small_batches(reading, device, in_parts)
 
     def pixels() -> Iterator[NDArray[np.uint8]]:
         for files in parts:
@@ -165,6 +162,14 @@ def _look_up(table: VectorTable, files: list[Item], advance: Advance | None) -> 
     if advance:
         advance(len(files), "")
     return rows
+
+
+def in_small_batches(reading: Reading, device: str, in_parts: bool) -> Reading:
+    """On a CPU in batches of `CPU_BATCH` at most; beside parts, whole images are in memory, too."""
+    if device != "cpu":
+        return reading
+    most = CPU_BATCH // 2 if in_parts else CPU_BATCH
+    return replace(reading, batch_size=min(reading.batch_size, most))
 
 
 def embed_batches(

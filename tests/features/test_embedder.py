@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mincurate.errors import UserError
-from mincurate.features import embedder, packaged
+from mincurate.features import backbone, embedder, packaged
 from mincurate.features.embedder import Embedder
 
 
@@ -41,6 +41,18 @@ def test_the_packaged_network_is_the_published_one(installed):
         features = theirs.extract_features(x)
         vector = embedder.load_embedder("efficientnet-lite0", None).embed(x)
     torch.testing.assert_close(vector, embedder.summary(features))
+
+
+@pytest.mark.parametrize("side", [224, 95, 33])
+def test_the_layers_are_those_of_timm(installed, side):
+    timm = pytest.importorskip("timm")
+    theirs = timm.create_model("tf_efficientnet_lite0").eval()
+    published = backbone.read_weights(packaged.weights_file()).values()
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), published, strict=True)))
+    x = torch.rand(2, 3, side, side) * 2 - 1
+    with torch.no_grad():
+        ours, expected = packaged.load_efficientnet()(x), theirs.forward_features(x)
+    torch.testing.assert_close(ours, expected, atol=1e-4, rtol=0)
 
 
 def test_auto_is_the_packaged_network_where_it_is_installed(installed):

@@ -103,6 +103,12 @@ def test_auto_takes_the_papers_distance_where_its_weights_lie(tmp_path, monkeypa
     assert perceptual.choose_perceptual("auto")[0] == "lpips-vgg"
 
 
+def test_the_papers_weights_are_those_of_torchvision():
+    from torchvision.models import VGG16_Weights
+
+    assert VGG16_Weights.IMAGENET1K_V1.url == perceptual.VGG_URL
+
+
 def test_auto_takes_the_own_features_where_nothing_can_be_downloaded(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(backbone, "reachable", lambda url, timeout=5.0: False)
