@@ -282,7 +282,11 @@ def trusted(vectors, case: Planted) -> str:
         "large_kinds": pattern.large_kinds,
     }
     return reliability.judge(
-        numbers, rank_by=DEFAULT, weak_embedding=False, images=len(vectors)
+        numbers,
+        rank_by=DEFAULT,
+        rare_are=pattern.column,
+        weak_embedding=False,
+        images=len(vectors),
     ).level
 
 

@@ -16,6 +16,7 @@ from mincurate.ranking import (
     minority_score,
     object_sizes,
     outliers,
+    rare_labels,
     reference,
     reliability,
 )
@@ -23,10 +24,6 @@ from mincurate.ranking.minority_score import Scorer
 from mincurate.runs import schema
 from mincurate.runs.store import Run
 
-OF_A_LABEL = 10
-"""Fewest images of a label that is looked for among the rare ones."""
-RARE_LABEL = 0.5
-"""A rare label has at most this share of the images of an average one."""
 SAMPLE = 512
 """Images used for the linear filter's error, at most."""
 
@@ -104,6 +101,7 @@ def _outcome(
     trust = reliability.judge(
         numbers,
         rank_by=run.record["settings"]["rank_by"],
+        rare_are=run.record.get("rare_are", "outlying"),
         weak_embedding=embedder.weak,
         images=images,
         minutes=minutes,
@@ -147,7 +145,7 @@ def _of_embeddings(run: Run, scored: pd.DataFrame) -> dict[str, float]:
     kinds: dict[str, float] = {n: run.record[n] for n in names if n in run.record}
     weights = reference.weights_of(run)
     agreement = agreement_in_groups(vectors, hashes, groups, objects, weights)
-    return {"tail_agreement": agreement, **kinds, **_of_labels(scored)}
+    return {"tail_agreement": agreement, **kinds, **rare_labels.missed(scored)}
 
 
 def _of_tiles(run: Run) -> dict[str, float]:
@@ -155,18 +153,6 @@ def _of_tiles(run: Run) -> dict[str, float]:
     found = run.record.get("discs_found")
     ranked = run.record["settings"]["rank_by"] in classes.BY_VECTORS
     return {"discs_found": found} if ranked and found is not None else {}
-
-
-def _of_labels(scored: pd.DataFrame) -> dict[str, float]:
-    """How many labels are rare, and how many of these rank below the middle (AUROC below 0.5)."""
-    labelled = scored[scored["label"].notna() & scored["rarity"].notna()]
-    counts = labelled["label"].value_counts()
-    rare = counts[(counts >= OF_A_LABEL) & (counts <= RARE_LABEL * counts.mean())]
-    if rare.empty:
-        return {}
-    ranks = labelled["rarity"].rank().groupby(labelled["label"]).mean()[rare.index]
-    missed = ranks < (len(labelled) + 1) / 2
-    return {"rare_labels": float(len(rare)), "missed_labels": float(missed.sum())}
 
 
 def _sample(scored: pd.DataFrame, size: int, fit: Fit, rendering: Rendering) -> NDArray[np.uint8]:

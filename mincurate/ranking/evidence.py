@@ -6,7 +6,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mincurate.ranking import classes, minority_score, neighbors, outliers, vector_rarity
+from mincurate.ranking import (
+    classes,
+    minority_score,
+    neighbors,
+    outliers,
+    rare_labels,
+    vector_rarity,
+)
 
 COVERED = 0.95
 """Share of the images whose true rank, that of endless draws, its interval holds."""
@@ -47,24 +54,32 @@ def minority_percentiles(ranked: NDArray[np.float64], scored: pd.DataFrame) -> N
 
 
 def of_vectors(
-    scored: pd.DataFrame, vectors: NDArray[np.float32], distances: NDArray[np.float64]
+    scored: pd.DataFrame,
+    vectors: NDArray[np.float32],
+    distances: NDArray[np.float64],
+    labels: pd.Series,
 ) -> dict[str, Any]:
     """Add every kind of evidence that vectors give, and return what decided which of it ranks.
 
-    Higher is rarer in all of them.
+    Higher is rarer in all of them. Where labels tell by which evidence rare ones rank higher, they
+    decide (`rare_labels.choose`); else the pattern of the vectors does.
 
     Args:
         vectors: ``(N, d)``, of the rows of ``scored``.
         distances: ``(N, k)``, to their `neighbors.neighbors`.
+        labels: ``(N,)``, of the same rows, some or all missing.
     """
     scored["neighbor_distance"] = neighbors.mean_distance(distances)
     measured = vector_rarity.measure(vectors, outliers.reference(scored["content_hash"]))
     scored[list(outliers.NAMES)] = np.stack(measured.evidence, axis=1)
     scored["outlying"], scored["small_kind"] = measured.outlying, measured.small_kind
-    scored["embedding_rarity"] = measured.rarity
     pattern = measured.pattern
+    by_labels = rare_labels.choose(labels, scored[["outlying", "small_kind"]])
+    rare_are = by_labels or pattern.column
+    scored["embedding_rarity"] = scored[rare_are]
     return {
-        "rare_are": pattern.column,
+        "rare_are": rare_are,
+        "rare_are_by": "labels" if by_labels else "vectors",
         "outlying_weights": list(pattern.weights),
         "kind_stability": pattern.stability,
         "large_kinds": pattern.large_kinds,

@@ -202,7 +202,7 @@ def at_score_size(
     small = small.astype(np.float32)
     frame = base.frame.copy()
     distances, _ = neighbors(small)
-    found = evidence.of_vectors(frame, small, distances)
+    found = evidence.of_vectors(frame, small, distances, frame["label"])
     return replace(
         base,
         frame=frame,

@@ -62,6 +62,7 @@ def judge(
     numbers: dict[str, float],
     *,
     rank_by: str,
+    rare_are: str = "outlying",
     weak_embedding: bool,
     images: int,
     minutes: float | None = None,
@@ -71,6 +72,7 @@ def judge(
     Args:
         numbers: diagnostics, see `diagnostics.examine`.
         rank_by: one of `classes.RANKINGS`.
+        rare_are: the evidence of vectors that ranks, ``outlying`` or ``small_kind``.
         weak_embedding: the embedding's network was not trained to distinguish kinds of images.
         images: number of different images that are ranked.
         minutes: how long the model was trained for the run; ``None`` for a given model.
@@ -78,7 +80,7 @@ def judge(
     if rank_by in ("minority", "calibrated"):
         trust = _by_model(numbers, minutes)
     else:
-        trust = _by_vectors(numbers, weak_embedding, images)
+        trust = _by_vectors(numbers, rare_are, weak_embedding, images)
     if weak_embedding and rank_by != "minority" and trust.level != "weak":
         why = "The embedding is the denoiser's own, not trained to distinguish kinds of images."
         return Trust("weak", why, f"Use {BETTER_NETWORK}.")
@@ -91,12 +93,14 @@ def judge(
     return trust
 
 
-def _by_vectors(numbers: dict[str, float], weak_embedding: bool, images: int) -> Trust:
+def _by_vectors(
+    numbers: dict[str, float], rare_are: str, weak_embedding: bool, images: int
+) -> Trust:
     """By `outliers.tail_agreement`; a better network helps most, then more images."""
     agreement = numbers.get("tail_agreement")
     if agreement is None:
         return Trust("weak", "There are too few images to judge the ranking.", MORE_IMAGES)
-    if numbers.get("large_kinds", 0.0) > small_kinds.LIMIT:
+    if rare_are == "small_kind":
         why = "Outlying images are of large kinds here, so small kinds are sought, less surely."
         return Trust("weak", why, WITHIN_LABELS)
     discs = numbers.get("discs_found")

@@ -75,7 +75,9 @@ def assemble(
     compared = _with_sizes(images, scored["content_hash"], vectors)
     with reporter.task("Neighbours and map", 2, "steps") as advance:
         distances, near = neighbors.neighbors(compared, rarity_kind.NEAREST)
-        pattern = evidence.of_vectors(scored, compared, distances)
+        names = [images.unique[content][0].label for content in scored["content_hash"]]
+        labels = pd.Series(names, scored.index, dtype=object)
+        pattern = evidence.of_vectors(scored, compared, distances, labels)
         evidence.calibrate(scored)
         advance(1, "")
         map_method = _add_map(run, scored, vectors, map_seed)

@@ -3,6 +3,7 @@ these rank."""
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -46,13 +47,14 @@ def probe(
     vector_of = _embed(embedder, device, dtype, reading, files)
     within = run.record["settings"].get("within_label")
     groups = frame["label"].astype(object).fillna("") if within else pd.Series("", index=hashes)
-    rank: Rank = outliers.rarity if within else _of_all
+    rank: Rank = outliers.rarity if within else partial(_of_all, run.record["rare_are"])
     found = discs_found(vectors, hashes, groups, vector_of, rank)
     run.update(discs_found=None if math.isnan(found) else found)
 
 
-def _of_all(vectors: Vectors, among: NDArray[np.int64]) -> NDArray[np.float64]:
-    return vector_rarity.measure(vectors, among).rarity
+def _of_all(rare_are: str, vectors: Vectors, among: NDArray[np.int64]) -> NDArray[np.float64]:
+    measured = vector_rarity.measure(vectors, among)
+    return measured.small_kind if rare_are == "small_kind" else measured.outlying
 
 
 def _embed(
@@ -95,7 +97,7 @@ def discs_found(
     hashes: pd.Series,
     groups: pd.Series,
     vector_of: dict[str, Vectors],
-    rank: Rank = _of_all,
+    rank: Rank,
 ) -> float:
     """How far up tiles with a disc rank: the share of the other tiles that are less rare.
 

@@ -57,7 +57,8 @@ MEANINGS = {
     "large_kinds": Meaning(
         "Outlying kinds",
         "That stability, times how far outlying images have outlying neighbours.",
-        "Above 0.145 the outlying images are those of large kinds; small kinds rank instead.",
+        "Above 0.145 the outlying images are those of large kinds; small kinds rank instead, "
+        "unless labels decide.",
         spec=".3f",
     ),
     "discs_found": Meaning(

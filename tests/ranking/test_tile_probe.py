@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mincurate
-from mincurate.ranking import tile_probe
+from mincurate.ranking import tile_probe, vector_rarity
 
 PLACES, PICTURES = 16, 24
 
@@ -39,7 +39,12 @@ def found(spread, groups=None):
     moved = vectors[picks] + 0.8 * rng.normal(size=(len(picks), 32)).astype(np.float32)
     vector_of = dict(zip(hashes[picks], moved, strict=True))
     one = pd.Series("", index=range(len(vectors)))
-    return tile_probe.discs_found(vectors, hashes, one if groups is None else groups, vector_of)
+    groups = one if groups is None else groups
+    return tile_probe.discs_found(vectors, hashes, groups, vector_of, outlying)
+
+
+def outlying(vectors, among):
+    return vector_rarity.measure(vectors, among).outlying
 
 
 def test_discs_are_found_where_tiles_are_alike_and_not_where_they_differ_more_than_by_a_disc():

@@ -1,0 +1,50 @@
+"""What labels tell of a ranking: where the images of rare ones stand in it."""
+
+import pandas as pd
+
+SHARE = 0.5
+"""A rare label has at most this share of the images of an average one."""
+OF_A_LABEL = 10
+"""Fewest images of a label that is looked for among the rare ones."""
+FEWEST = 20
+"""Fewest images of rare labels by which a ranking is chosen."""
+CLEARLY = 0.5
+"""By how much the AUROC of one ranking is above the other's when labels decide, times the square
+root of the number of rare images: 1.7 standard errors of an AUROC of 0.5."""
+
+
+def rare(labels: pd.Series) -> pd.Series:
+    """Images of every rare label, by name; ``labels`` are those of all images, some missing."""
+    counts = labels.value_counts()
+    return counts[counts <= SHARE * counts.mean()]
+
+
+def choose(labels: pd.Series, rankings: pd.DataFrame) -> str | None:
+    """The ranking by which images of rare labels clearly rank higher; ``None``: labels cannot say.
+
+    Args:
+        labels: ``(N,)``, some missing.
+        rankings: ``(N, 2)``, with the same index; higher is rarer.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    known = labels.notna() & rankings.notna().all(axis=1)
+    is_rare = labels[known].isin(rare(labels[known]).index)
+    images = int(is_rare.sum())
+    if images < FEWEST:
+        return None
+    aurocs = rankings[known].apply(lambda ranking: roc_auc_score(is_rare, ranking))
+    clear = aurocs.max() - aurocs.min() >= CLEARLY / images**0.5
+    return str(aurocs.idxmax()) if clear else None
+
+
+def missed(scored: pd.DataFrame) -> dict[str, float]:
+    """How many labels are rare, and how many of these rank below the middle (AUROC below 0.5)."""
+    labelled = scored[scored["label"].notna() & scored["rarity"].notna()]
+    counts = rare(labelled["label"])
+    names = counts[counts >= OF_A_LABEL].index
+    if names.empty:
+        return {}
+    ranks = labelled["rarity"].rank().groupby(labelled["label"]).mean()[names]
+    below = ranks < (len(labelled) + 1) / 2
+    return {"rare_labels": float(len(names)), "missed_labels": float(below.sum())}
