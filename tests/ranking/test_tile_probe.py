@@ -40,11 +40,11 @@ def found(spread, groups=None):
     vector_of = dict(zip(hashes[picks], moved, strict=True))
     one = pd.Series("", index=range(len(vectors)))
     groups = one if groups is None else groups
-    return tile_probe.discs_found(vectors, hashes, groups, vector_of, outlying)
+    return tile_probe.discs_found(vectors, hashes, groups, vector_of, by_pattern)
 
 
-def outlying(vectors, among):
-    return vector_rarity.measure(vectors, among).outlying
+def by_pattern(vectors, among):
+    return vector_rarity.measure(vectors, among).rarity
 
 
 def test_discs_are_found_where_tiles_are_alike_and_not_where_they_differ_more_than_by_a_disc():
