@@ -55,7 +55,7 @@ def table_of(title: str | None, columns: Iterable[str]) -> "Table":
 
 def scored(result: "Result", reporter: Terminal) -> None:
     """The rarest images, the warnings, and where everything is."""
-    from mincurate.ranking import evidence, rarity_kind
+    from mincurate.ranking import rare_labels, rarity_kind
     from mincurate.ranking.classes import RANKINGS
     from mincurate.runs.command import quoted
 
@@ -86,7 +86,7 @@ def scored(result: "Result", reporter: Terminal) -> None:
         reporter.warn(warning)
     if (texture := record["diagnostics"].get("spearman_complexity")) is not None:
         reporter.say(f"Spearman of minority score and image complexity: {texture:.2f}")
-    if which := evidence.which_ranks(record):
+    if which := rare_labels.which_ranks(record):
         reporter.say(which)
     reporter.say(f"Trust in this ranking: {record['trust']['words']}")
     reporter.say(f"Table:   {result.run.path / 'scores.csv'} (and scores.parquet)")

@@ -1,6 +1,5 @@
 """Evidence of rarity: what the draws of the minority score give, and what the vectors give."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -85,22 +84,6 @@ def of_vectors(
         "kind_stability": pattern.stability,
         "large_kinds": pattern.large_kinds,
     }
-
-
-def which_ranks(record: Mapping[str, Any]) -> str:
-    """Which evidence of vectors ranks a run, and why, in words; empty where that is the usual one.
-
-    Args:
-        record: of the run.
-    """
-    settings = record.get("settings") or {}
-    if settings.get("rank_by") != "embedding" or settings.get("within_label"):
-        return ""
-    small = record.get("rare_are") == "small_kind"
-    if record.get("rare_are_by") == "labels":
-        ranks, other = ("small kinds", "outlying") if small else ("outlying", "small kinds")
-        return f"Ranked by {ranks}: rare labels rank higher by it than by {other}."
-    return "Ranked by small kinds: what is outlying here is of large ones." if small else ""
 
 
 def calibrate(scored: pd.DataFrame) -> None:

@@ -1,5 +1,8 @@
 """What labels tell of a ranking: where the images of rare ones stand in it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
 SHARE = 0.5
@@ -36,6 +39,22 @@ def choose(labels: pd.Series, rankings: pd.DataFrame) -> str | None:
     aurocs = rankings[known].apply(lambda ranking: roc_auc_score(is_rare, ranking))
     clear = aurocs.max() - aurocs.min() >= CLEARLY / images**0.5
     return str(aurocs.idxmax()) if clear else None
+
+
+def which_ranks(record: Mapping[str, Any]) -> str:
+    """Which evidence of vectors ranks a run, and why, in words; empty where that is the usual one.
+
+    Args:
+        record: of the run.
+    """
+    settings = record.get("settings") or {}
+    if settings.get("rank_by") != "embedding" or settings.get("within_label"):
+        return ""
+    small = record.get("rare_are") == "small_kind"
+    if record.get("rare_are_by") == "labels":
+        ranks, other = ("small kinds", "outlying") if small else ("outlying", "small kinds")
+        return f"Ranked by {ranks}: rare labels rank higher by it than by {other}."
+    return "Ranked by small kinds: what is outlying here is of large ones." if small else ""
 
 
 def missed(scored: pd.DataFrame) -> dict[str, float]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mincurate import hashing
 from mincurate.images.bit_depth import Rendering
 from mincurate.ranking import classes as ordinal
-from mincurate.ranking import evidence, rarity_kind, tail_groups
+from mincurate.ranking import rare_labels, rarity_kind, tail_groups
 from mincurate.ranking import tail as tails
 from mincurate.ranking.classes import RANKINGS
 from mincurate.report import (
@@ -94,7 +94,7 @@ def write_report(run: Run) -> Path:
             scored=bool(ranked["minority_score"].notna().any()),
             leans=LEANS,
             within_label=within_label,
-            which_ranks=evidence.which_ranks(record),
+            which_ranks=rare_labels.which_ranks(record),
             column=RANKINGS[rank_by].replace("_", " "),
             num_classes=num_classes,
             colors=figures.class_colors(num_classes),

@@ -34,7 +34,7 @@ def test_the_evidence_ranks_by_which_rare_labels_do(rare, column, by):
     labels[rare] = [f"hat {i // 20}" for i in range(len(labels[rare]))]
     frame, found = ranked(labels)
     assert (found["rare_are"], found["rare_are_by"]) == (column, by)
-    words = evidence.which_ranks({"settings": {"rank_by": "embedding"}, **found})
+    words = rare_labels.which_ranks({"settings": {"rank_by": "embedding"}, **found})
     assert words.startswith(f"Ranked by {column.replace('_kind', ' kinds')}:")
     assert ("rare labels" in words) == (by == "labels")
     pd.testing.assert_series_equal(frame["embedding_rarity"], frame[column], check_names=False)
@@ -44,7 +44,7 @@ def test_without_labels_the_vectors_decide():
     _, found = ranked([None] * 1000)
     assert (found["rare_are"], found["rare_are_by"]) == ("small_kind", "vectors")
     within = {"settings": {"rank_by": "embedding", "within_label": True}}
-    assert evidence.which_ranks(within | found) == ""
+    assert rare_labels.which_ranks(within | found) == ""
 
 
 @settings(max_examples=40, deadline=None)
