@@ -279,7 +279,6 @@ def trusted(vectors, case: Planted) -> str:
     numbers = {
         "tail_agreement": outliers.tail_agreement(vectors, rows, weights=pattern.weights),
         "kind_stability": pattern.stability,
-        "large_kinds": pattern.large_kinds,
     }
     return reliability.judge(
         numbers,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mincurate.compute.ray_map import Item
 from mincurate.features.embedder import Embedder
 from mincurate.images import regions
-from mincurate.ranking import outliers, vector_rarity
+from mincurate.ranking import outliers, reference, small_kinds
 from mincurate.ranking.shard_loop import Reading
 from mincurate.ranking.vectors import embed_batches, in_small_batches
 from mincurate.runs import schema
@@ -47,14 +47,13 @@ def probe(
     vector_of = _embed(embedder, device, dtype, reading, files)
     within = run.record["settings"].get("within_label")
     groups = frame["label"].astype(object).fillna("") if within else pd.Series("", index=hashes)
-    rank: Rank = outliers.rarity if within else partial(_of_all, run.record["rare_are"])
+    rank: Rank = outliers.rarity
+    if not within and run.record["rare_are"] == "small_kind":
+        rank = small_kinds.rarity
+    elif not within:
+        rank = partial(outliers.rarity, weights=reference.weights_of(run))
     found = discs_found(vectors, hashes, groups, vector_of, rank)
     run.update(discs_found=None if math.isnan(found) else found)
-
-
-def _of_all(rare_are: str, vectors: Vectors, among: NDArray[np.int64]) -> NDArray[np.float64]:
-    measured = vector_rarity.measure(vectors, among)
-    return measured.small_kind if rare_are == "small_kind" else measured.outlying
 
 
 def _embed(
