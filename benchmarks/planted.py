@@ -67,6 +67,9 @@ OF_EACH_GROUP = 12
 """Pairs of photographs, and sets of several common labels."""
 SMALL = 125
 """Photographs that a rare label of the natural tail has at most."""
+PARTS = (0.75, 0.5, 0.25)
+"""Of a natural tail."""
+DRAWN_TAILS = 70
 
 
 @dataclass(frozen=True)
@@ -235,6 +238,9 @@ def cases(images: Pool, which: str, size: int, seeds: int, small: int = SMALL) -
         if which == "photographs":
             yield natural_tail(images, small)
         return
+    if which == "tails":
+        yield from tails(images, size, small)
+        return
     pairs = CHOOSING if which == "choosing" else (*REPORTED, *SEVERAL)
     for common, rare in pairs:
         for share in SHARES:
@@ -345,6 +351,50 @@ def natural_tail(images: Pool, small: int = SMALL) -> Planted:
     name = f"natural tail, {(counts <= small).sum()} of {len(names)} labels"
     rarely = (counts <= small)[place]
     return Planted(name, "photographs, natural tail", rows, rarely, 0, False)
+
+
+def tails(images: Pool, size: int, small: int) -> Iterator[Planted]:
+    """Sets that tell whether outlying images or small kinds are rare: `natural_tail` and parts of
+    it, tails drawn at random, and a tenth of one label among several common ones."""
+    whole = natural_tail(images, small)
+    yield replace(whole, group="natural tail and parts")
+    for share in PARTS:
+        for seed in range(2):
+            rng = np.random.default_rng([seed, round(100 * share)])
+            part = rng.permutation(len(whole.rows))[: int(share * len(whole.rows))]
+            yield replace(
+                whole,
+                name=f"{share:.0%} of the {whole.name}, seed {seed}",
+                group="natural tail and parts",
+                rows=whole.rows[part],
+                rare=whole.rare[part],
+                seed=seed,
+            )
+    for seed in range(DRAWN_TAILS):
+        yield drawn_tail(images, seed)
+    for common, rare in drawn_photographs(images, choosing=False):
+        if len(common) > 1:
+            for seed in range(2):
+                case = hide(images, common, rare, 0.1, seed, size)
+                yield replace(case, group="a tenth among several common classes", trains=False)
+
+
+def drawn_tail(images: Pool, seed: int) -> Planted:
+    """Five to ten common labels, or up to 20, and two to five rare ones of 1 to 3 % each."""
+    rng = np.random.default_rng([1, seed])
+    names, frequent = whole_classes(images), frequent_classes(images)
+    common = rng.permutation(frequent)[: int(rng.integers(5, min(len(frequent), 21)))]
+    rare = rng.permutation([n for n in names if n not in common])[: int(rng.integers(2, 6))]
+    of_each = int(rng.integers(100, 351))
+    rows = [rng.permutation(np.flatnonzero(images.labels == n))[:of_each] for n in common]
+    total = sum(map(len, rows))
+    for name in rare:
+        count = max(5, int(total * rng.uniform(0.01, 0.03)))
+        rows.append(rng.permutation(np.flatnonzero(images.labels == name))[:count])
+    every = np.concatenate(rows)
+    name = f"{'+'.join(rare)} among {len(common)} labels, seed {seed}"
+    rarely = np.isin(images.labels[every], rare)
+    return Planted(name, "tails drawn at random", every, rarely, seed, False)
 
 
 def mislabel(images: Pool, seed: int) -> Planted:

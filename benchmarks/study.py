@@ -3,6 +3,7 @@
     python benchmarks/study.py                       # photographs, then CIFAR-10 as reported
     python benchmarks/study.py --cases photographs   # clothes: planted classes, the natural tail
     python benchmarks/study.py --cases photographs-choosing  # clothes: other labels are hidden
+    python benchmarks/study.py --cases tails         # clothes: outlying, or small kinds?
     python benchmarks/study.py --cases photographs --photographs FOLDER --tail 50    # of your own
     python benchmarks/study.py --cases choosing      # those on which settings were chosen
     python benchmarks/study.py --cases spoiled       # blurred, stamped and turned images
@@ -105,6 +106,9 @@ def ways(images: Pool, spoiled: bool, fiftyone_too: bool) -> dict[str, Callable]
             vector_rarity.measure(images.vectors[rows], reference_of(rows)).rarity
         ),
         "outlying alone": lambda rows: outliers.rarity(images.vectors[rows], reference_of(rows)),
+        "outlying by the weights of the set": lambda rows: (
+            vector_rarity.measure(images.vectors[rows], reference_of(rows)).outlying
+        ),
         "small kind alone": lambda rows: small_kinds.rarity(
             images.vectors[rows], reference_of(rows)
         ),
@@ -482,7 +486,7 @@ def draw(lines: list[dict[str, object]], file: Path) -> None:
 def all_cases(options: argparse.Namespace) -> Iterator[tuple[Pool, Planted]]:
     """Every case, with the images that it is of: photographs first, where they are at hand."""
     which, cache = options.cases, options.cache
-    wanted = which in ("reported", "photographs", "photographs-choosing")
+    wanted = which in ("reported", "photographs", "photographs-choosing", "tails")
     if wanted and options.photographs.exists():
         cache_of_them = cache and cache.with_name(f"photographs-{cache.name}")
         images = pool(options.photographs, "efficientnet-lite0", PER_LABEL, cache_of_them, side=224)
@@ -490,7 +494,7 @@ def all_cases(options: argparse.Namespace) -> Iterator[tuple[Pool, Planted]]:
         few = options.tail
         for case in cases(images, of_photographs, options.images, options.seeds, few):
             yield images, case
-    if not which.startswith("photographs"):
+    if not which.startswith("photographs") and which != "tails":
         images = pool(options.data, options.embedding, options.per_class, cache)
         for case in cases(images, which, options.images, options.seeds):
             yield images, case
@@ -508,6 +512,7 @@ def main() -> None:
             "reported",
             "photographs",
             "photographs-choosing",
+            "tails",
             "choosing",
             "spoiled",
             "mislabelled",

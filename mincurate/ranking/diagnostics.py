@@ -40,6 +40,7 @@ def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
     ``tail_agreement``               `outliers.tail_agreement` of the embeddings
     ``kind_stability``               `small_kinds.Pattern.stability`, unless ranked within labels
     ``large_kinds``                  `small_kinds.Pattern.large_kinds`, unless ranked within labels
+    ``reach``                        `small_kinds.Pattern.reach`, unless ranked within labels
     ``discs_found``                  of tiles, `tile_probe.discs_found`
     ``rare_labels``                  labels of at most half as many images as the average one
     ``missed_labels``                those of them that rank below the middle, on average
@@ -141,7 +142,7 @@ def _of_embeddings(run: Run, scored: pd.DataFrame) -> dict[str, float]:
         groups = labels.astype(object).fillna("")
         return {"tail_agreement": agreement_in_groups(vectors, hashes, groups, objects)}
     groups = pd.Series("", index=hashes)
-    names = ("kind_stability", "large_kinds")
+    names = ("kind_stability", "large_kinds", "reach")
     kinds: dict[str, float] = {n: run.record[n] for n in names if n in run.record}
     weights = reference.weights_of(run)
     agreement = agreement_in_groups(vectors, hashes, groups, objects, weights)

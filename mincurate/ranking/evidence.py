@@ -83,6 +83,7 @@ def of_vectors(
         "outlying_weights": list(pattern.weights),
         "kind_stability": pattern.stability,
         "large_kinds": pattern.large_kinds,
+        "reach": pattern.reach,
     }
 
 

@@ -33,7 +33,13 @@ SEVERAL = 0.25
 """Lowest `Pattern.stability` of a set of several kinds."""
 LIMIT = 0.145
 """Highest `Pattern.large_kinds` of a set that is ranked by outlying (`benchmarks/study.py`: rare
-classes planted in one to six others up to 0.143, most tails of ten kinds or more above 0.149)."""
+classes planted in one to six others mostly below it, most tails of ten kinds or more above)."""
+ONE_AND_TWO_DEVIATIONS = (0.8413, 0.9772)
+"""Quantiles of a normal distribution."""
+REACH = 1.7
+"""Lowest `Pattern.reach` of a set that is ranked by outlying, whatever its large kinds are
+(docs/results/detection.md: the natural tail of clothes and its parts 1.54 to 1.68, most sets in
+which outlying images are rare above)."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +51,14 @@ class Pattern:
             give, 1 if the same, 0 by chance.
         concentration: how far the neighbours of outlying images are outlying too, 0 by chance, 1 at
             most.
+        reach: distance to the crowd, above the median: how far two standard deviations are, over
+            one, by quantiles. 2 for a normal distribution; less where the farthest images are many,
+            as those of a large kind are, and about equally far.
     """
 
     stability: float
     concentration: float
+    reach: float
 
     @property
     def large_kinds(self) -> float:
@@ -63,7 +73,8 @@ class Pattern:
     @property
     def column(self) -> str:
         """The evidence to rank by: ``outlying`` or ``small_kind``."""
-        return "small_kind" if self.large_kinds > LIMIT else "outlying"
+        level = self.large_kinds > LIMIT and self.reach < REACH
+        return "small_kind" if level else "outlying"
 
 
 def axes(among: Vectors) -> Any:
@@ -73,17 +84,20 @@ def axes(among: Vectors) -> Any:
     return PCA(min(AXES, len(among) - 1, among.shape[1]), random_state=0).fit(among)
 
 
-def pattern(among: Vectors, outlying: NDArray[np.float64]) -> Pattern:
+def pattern(
+    among: Vectors, crowd_distance: NDArray[np.float64], outlying: NDArray[np.float64]
+) -> Pattern:
     """Measure a set.
 
     Args:
         among: ``(R, d)``, the `outliers.reference` images.
+        crowd_distance: ``(R,)``, of these, one of the `outliers.evidence`.
         outlying: ``(R,)``, `outliers.rarity` of these, with the usual weights.
     """
     if len(among) < FEWEST:
-        return Pattern(0.0, 0.0)
+        return Pattern(0.0, 0.0, 2.0)
     places = _places(among, axes(among))
-    return Pattern(_stability(places), _concentration(places, outlying))
+    return Pattern(_stability(places), _concentration(places, outlying), _reach(crowd_distance))
 
 
 def _stability(places: Vectors) -> float:
@@ -103,6 +117,11 @@ def _concentration(places: Vectors, outlying: NDArray[np.float64]) -> float:
     neighbors = outliers.nearest_share(places, places, np.arange(len(places)))
     shares = np.concatenate([far[index].mean(1) for _, _, index in neighbors])
     return float((shares[far].mean() - OUTLYING) / (1 - OUTLYING))
+
+
+def _reach(crowd_distance: NDArray[np.float64]) -> float:
+    middle, one, two = np.quantile(crowd_distance, (0.5, *ONE_AND_TWO_DEVIATIONS))
+    return float((two - middle) / max(one - middle, 1e-12))
 
 
 def isolation(

@@ -42,6 +42,6 @@ def measure(vectors: Vectors, rows: NDArray[np.int64]) -> VectorRarity:
     among = vectors[rows]
     evidence = outliers.evidence(vectors, among, rows)
     usual = classes.mean_rank(*evidence, weights=outliers.WEIGHTS)
-    pattern = small_kinds.pattern(among, usual[rows])
+    pattern = small_kinds.pattern(among, evidence[0][rows], usual[rows])
     outlying = classes.mean_rank(*evidence, weights=pattern.weights)
     return VectorRarity(evidence, outlying, small_kinds.rarity(vectors, rows), pattern)

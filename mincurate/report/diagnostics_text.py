@@ -58,8 +58,13 @@ MEANINGS = {
         "Outlying kinds",
         "That stability, times how far outlying images have outlying neighbours.",
         "Above 0.145 the outlying images are those of large kinds; small kinds rank instead, "
-        "unless labels decide.",
+        "unless some images lie far farther than others or labels decide.",
         spec=".3f",
+    ),
+    "reach": Meaning(
+        "Reach of the farthest",
+        "How far the farthest images lie from the crowd: two standard deviations over one.",
+        "2 is normal; from 1.7 on the farthest are few, and outlying images rank.",
     ),
     "discs_found": Meaning(
         "Discs are found",

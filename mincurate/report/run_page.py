@@ -8,6 +8,7 @@ any script but its own.
 import base64
 from datetime import datetime
 from importlib import resources
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,9 @@ def write_report(run: Run) -> Path:
     ranked = ordinal.rarest_first(frame, RANKINGS[rank_by])
     within_label = bool(settings.get("within_label")) and bool(ranked["label"].notna().any())
     rendering = Rendering.of_record(record.get("rendering"))
-    most, least = (
-        figures.thumbnails(end, figures.TILE, rendering=rendering) for end in figures.ends(ranked)
-    )
+    first, last = figures.ends(ranked)
+    drawn = figures.thumbnails(pd.concat([first, last]), figures.TILE, rendering=rendering)
+    most, least = drawn[: len(first)], drawn[len(first) :]
     figures.write_figures(
         run, ranked, most=most, least=least, num_classes=num_classes, rank_by=rank_by
     )
@@ -250,6 +251,12 @@ def _kinds(run: Run, frame: pd.DataFrame) -> dict[str, Any]:
     kinds = tail_groups.find_groups(tail)
     rendering = Rendering.of_record(run.record.get("rendering"))
     shown = [*kinds[:KINDS], *(kind for kind in kinds[KINDS:] if kind.alone)]
+    typical = [list(kind.members[:TYPICAL]) for kind in shown]
+    common = [[] if kind.common is None else [kind.common] for kind in shown]
+    # All at once: parts of one large picture are cut from it by one decoding.
+    rows = [row for group in (*typical, *common) for row in group]
+    drawn = iter(contact_sheets.small(tail.images.iloc[rows], rendering))
+    sheets = [list(islice(drawn, len(group))) for group in (*typical, *common)]
     return {
         "kinds": [
             {
@@ -257,12 +264,10 @@ def _kinds(run: Run, frame: pd.DataFrame) -> dict[str, Any]:
                 "name": kind.name,
                 "count": len(kind.members),
                 "traits": kind.traits,
-                "tiles": contact_sheets.small(tail.images.iloc[kind.members[:TYPICAL]], rendering),
-                "common": contact_sheets.small(
-                    tail.images.iloc[[] if kind.common is None else [kind.common]], rendering
-                ),
+                "tiles": sheets[i],
+                "common": sheets[len(shown) + i],
             }
-            for kind in shown
+            for i, kind in enumerate(shown)
         ],
         "kinds_more": len(kinds) - len(shown),
         "kinds_summary": rarity_kind.summary(frame),

@@ -29,8 +29,21 @@ def planted():
     return vectors.astype(np.float32), np.arange(600) >= 570
 
 
+def farther():
+    """15 large kinds, of which five are far from the others, and 40 images still farther."""
+    rng = np.random.default_rng(0)
+    middles = (
+        np.r_[np.full(10, 1.0), np.full(5, 2.0), 3.0][:, None]
+        * np.linalg.qr(rng.normal(size=(64, 64)))[0][:16]
+    )
+    kinds = np.repeat(np.arange(16), [60] * 15 + [40])
+    return (middles[kinds] + 0.1 * rng.normal(size=(940, 64))).astype(np.float32), kinds == 15
+
+
 @pytest.mark.parametrize(
-    ("images", "column"), [(wardrobe, "small_kind"), (planted, "outlying")], ids=["many", "one"]
+    ("images", "column"),
+    [(wardrobe, "small_kind"), (planted, "outlying"), (farther, "outlying")],
+    ids=["many", "one", "many, and one farther than all"],
 )
 def test_a_set_is_ranked_by_the_evidence_that_finds_its_rare_images(images, column):
     vectors, rare = images()
@@ -40,6 +53,12 @@ def test_a_set_is_ranked_by_the_evidence_that_finds_its_rare_images(images, colu
     }
     assert max(auroc, key=auroc.__getitem__) == column == measured.pattern.column, auroc
     assert roc_auc_score(rare, measured.rarity) > 0.9
+
+
+def test_large_kinds_far_away_do_not_hide_one_that_is_farther_still():
+    pattern = vector_rarity.measure(farther()[0], np.arange(940)).pattern
+    assert pattern.large_kinds > small_kinds.LIMIT
+    assert pattern.column == "outlying"
 
 
 def test_in_a_set_of_several_kinds_those_rank_first_that_are_far_for_their_own_kind():
