@@ -279,10 +279,12 @@ def trusted(vectors, case: Planted) -> str:
     from mincurate.ranking import outliers, reliability, vector_rarity
 
     rows = reference(case)
-    pattern = vector_rarity.measure(vectors, rows).pattern
+    measured = vector_rarity.measure(vectors, rows)
+    pattern = measured.pattern
     numbers = {
         "tail_agreement": outliers.tail_agreement(vectors, rows, weights=pattern.weights),
         "kind_stability": pattern.stability,
+        "standing_out": outliers.standing_out(measured.evidence[1]),
     }
     return reliability.judge(
         numbers,

@@ -41,6 +41,7 @@ def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
     ``kind_stability``               `small_kinds.Pattern.stability`, unless ranked within labels
     ``large_kinds``                  `small_kinds.Pattern.large_kinds`, unless ranked within labels
     ``reach``                        `small_kinds.Pattern.reach`, unless ranked within labels
+    ``standing_out``                 `outliers.standing_out`, unless ranked within labels
     ``discs_found``                  of tiles, `tile_probe.discs_found`
     ``rare_labels``                  labels of at most half as many images as the average one
     ``missed_labels``                those of them that rank below the middle, on average
@@ -144,6 +145,8 @@ def _of_embeddings(run: Run, scored: pd.DataFrame) -> dict[str, float]:
     groups = pd.Series("", index=hashes)
     names = ("kind_stability", "large_kinds", "reach")
     kinds: dict[str, float] = {n: run.record[n] for n in names if n in run.record}
+    if "outlier_factor" in scored:
+        kinds["standing_out"] = outliers.standing_out(scored["outlier_factor"].to_numpy())
     weights = reference.weights_of(run)
     agreement = agreement_in_groups(vectors, hashes, groups, objects, weights)
     return {"tail_agreement": agreement, **kinds, **rare_labels.missed(scored)}

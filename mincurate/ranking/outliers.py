@@ -39,6 +39,8 @@ SAMPLE = 10_000
 """Of more images a ranking is judged by a random sample: its tail tells to 2 points."""
 FEWEST = 50
 """Fewest images whose ranking is judged."""
+ONE_DEVIATION, TWO_DEVIATIONS = 0.8413, 0.9772
+"""Quantiles of a normal distribution, one and two standard deviations above its middle."""
 CHUNK = 256
 """Vectors compared at once: about 30 MB of distances and rows."""
 THREADS = min(4, os.cpu_count() or 1)
@@ -186,6 +188,18 @@ def _density(distances: NDArray[np.float64], reach: NDArray[np.float64]) -> NDAr
         reach: ``(n, k)``, the distance from each neighbour to its own k-th neighbour.
     """
     return 1 / (np.maximum(distances, reach).mean(1) + 1e-10)
+
+
+def standing_out(outlier_factor: NDArray[np.float64]) -> float:
+    """How thinly the rarest lie for their neighbours: the factor two standard deviations up.
+
+    Args:
+        outlier_factor: ``(N,)``, of `neighborhood`.
+
+    Returns:
+        The quantile that a normal distribution has there; 1.05 to 1.1 where nothing stands out.
+    """
+    return float(np.quantile(outlier_factor, TWO_DEVIATIONS))
 
 
 def deviation(vectors: Vectors, among: Vectors) -> NDArray[np.float64]:

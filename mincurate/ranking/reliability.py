@@ -6,14 +6,15 @@ The limits were chosen on one half of the pairs of `benchmarks/study.py` and che
 from dataclasses import dataclass
 from typing import Literal
 
-from mincurate.ranking import small_kinds
-
 Level = Literal["strong", "fair", "weak"]
+LEVELS: tuple[Level, ...] = ("weak", "fair", "strong")
 AGREEMENT = {"strong": 0.575, "fair": 0.47}
 """Lowest `outliers.tail_agreement` of a strong and of a fair ranking by the embedding."""
-AGREEMENT_OF_SEVERAL = 0.76
-"""Lowest `outliers.tail_agreement` of a ranking that is not weak in a set of several kinds: the
-halves agree on the large kinds too. Some photographs below chance are still called strong."""
+ONE_KIND = 0.21
+"""`small_kinds.Pattern.stability` below which halves of a set fall into no kinds."""
+STANDING_OUT = {"strong": 1.18, "fair": 1.14}
+"""Lowest `outliers.standing_out` of a strong and of a fair ranking of a set of kinds: there, halves
+of the features agree on the farthest kind, too, and it need not be rare."""
 DISCS = {"strong": 0.9, "fair": 0.8}
 """Lowest `tile_probe.discs_found` of a strong and of a fair ranking of tiles."""
 HOUR = 60.0
@@ -106,11 +107,17 @@ def _by_vectors(
     discs = numbers.get("discs_found")
     if discs is not None:
         return _of_tiles(agreement, discs)
-    several = numbers.get("kind_stability", 0.0) >= small_kinds.SEVERAL
-    if several and agreement < AGREEMENT_OF_SEVERAL:
-        why = "The images are of several kinds, and an outlying kind need not be rare."
-        return Trust("weak", why, MORE_IMAGES if images < FEW else WITHIN_LABELS)
     level = _grade(agreement, AGREEMENT)
+    if numbers.get("kind_stability", 0.0) >= ONE_KIND:
+        factor = numbers.get("standing_out", 1.0)
+        standing_out = _grade(factor, STANDING_OUT)
+        if LEVELS.index(standing_out) < LEVELS.index(level):
+            why = (
+                "The images are of several kinds, and the rarest stand out from their own "
+                f"{'too ' if standing_out == 'weak' else ''}little (an outlier factor of "
+                f"{factor:.2f})."
+            )
+            return Trust(standing_out, why, MORE_IMAGES if images < FEW else WITHIN_LABELS)
     why = _halves(agreement)
     if weak_embedding:
         better = f"Use {BETTER_NETWORK}."
@@ -130,7 +137,7 @@ def _of_tiles(agreement: float, discs: float) -> Trust:
     if level == "weak":
         return Trust("weak", why, OTHER_TILES)
     halves = _grade(agreement, AGREEMENT)
-    if halves == "weak" or (halves, level) == ("fair", "strong"):
+    if LEVELS.index(halves) < LEVELS.index(level):
         return Trust(halves, _halves(agreement), MORE_IMAGES)
     return Trust(level, why, NOTHING if level == "strong" else OTHER_TILES)
 

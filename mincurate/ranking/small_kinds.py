@@ -34,8 +34,6 @@ SEVERAL = 0.25
 LIMIT = 0.145
 """Highest `Pattern.large_kinds` of a set that is ranked by outlying (`benchmarks/study.py`: rare
 classes planted in one to six others mostly below it, most tails of ten kinds or more above)."""
-ONE_AND_TWO_DEVIATIONS = (0.8413, 0.9772)
-"""Quantiles of a normal distribution."""
 REACH = 1.7
 """Lowest `Pattern.reach` of a set that is ranked by outlying, whatever its large kinds are
 (docs/results/detection.md: the natural tail of clothes and its parts 1.54 to 1.68, most sets in
@@ -120,7 +118,8 @@ def _concentration(places: Vectors, outlying: NDArray[np.float64]) -> float:
 
 
 def _reach(crowd_distance: NDArray[np.float64]) -> float:
-    middle, one, two = np.quantile(crowd_distance, (0.5, *ONE_AND_TWO_DEVIATIONS))
+    quantiles = (0.5, outliers.ONE_DEVIATION, outliers.TWO_DEVIATIONS)
+    middle, one, two = np.quantile(crowd_distance, quantiles)
     return float((two - middle) / max(one - middle, 1e-12))
 
 

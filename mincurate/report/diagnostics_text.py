@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mincurate.ranking.reliability import AGREEMENT, DISCS
+from mincurate.ranking.reliability import AGREEMENT, DISCS, STANDING_OUT
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ MEANINGS = {
     "kind_stability": Meaning(
         "Kinds persist",
         "How far two halves of the images fall into the same kinds: 1 the same, 0 by chance.",
-        "From 0.25 on there are several kinds, and an outlying one need not be rare.",
+        "From 0.21 on there are several kinds, and an outlying one need not be rare.",
     ),
     "large_kinds": Meaning(
         "Outlying kinds",
@@ -65,6 +65,14 @@ MEANINGS = {
         "Reach of the farthest",
         "How far the farthest images lie from the crowd: two standard deviations over one.",
         "2 is normal; from 1.7 on the farthest are few, and outlying images rank.",
+    ),
+    "standing_out": Meaning(
+        "The rarest stand out",
+        "How much thinner the rarest images lie than their neighbours: the outlier factor two "
+        "standard deviations above the middle.",
+        "In a set of several kinds, from 1.18 on the ranking found the rare well in the study; "
+        "below 1.14 an outlying kind need not be rare.",
+        lambda v: _grade(v, STANDING_OUT["strong"], STANDING_OUT["fair"]),
     ),
     "discs_found": Meaning(
         "Discs are found",

@@ -66,20 +66,36 @@ def test_a_ranking_of_tiles_is_as_good_as_drawn_discs_are_found(discs, agreement
 
 
 @pytest.mark.parametrize(
-    ("numbers", "level"),
+    ("stability", "factor", "agreement", "level"),
     [
-        ({"kind_stability": 0.2, "large_kinds": 0.1}, "strong"),
-        ({"kind_stability": 0.4, "large_kinds": 0.1}, "weak"),
-        ({"kind_stability": 0.4, "large_kinds": 0.1, "tail_agreement": 0.8}, "strong"),
-        ({"kind_stability": 0.4, "large_kinds": 0.2, "tail_agreement": 0.8}, "strong"),
+        (0.1, 1.1, 0.7, "strong"),
+        (0.4, 1.1, 0.9, "weak"),
+        (0.4, 1.15, 0.9, "fair"),
+        (0.4, 1.2, 0.9, "strong"),
+        (0.4, 1.2, 0.5, "fair"),
+        (0.4, 1.2, 0.3, "weak"),
     ],
 )
-def test_among_several_kinds_a_ranking_is_trusted_less(numbers, level):
-    """Whatever `large_kinds` is, where outlying images rank; never, where small kinds do."""
-    trust = judged({"tail_agreement": 0.7} | numbers)
+def test_among_several_kinds_the_rarest_must_stand_out_from_their_own(
+    stability, factor, agreement, level
+):
+    """And a ranking by small kinds is never trusted."""
+    numbers = {"tail_agreement": agreement, "kind_stability": stability, "standing_out": factor}
+    trust = judged(numbers)
     assert trust.level == level
-    assert judged({"tail_agreement": 0.7} | numbers, rare_are="small_kind").level == "weak"
-    assert level == "strong" or "--within-label" in trust.better
+    assert judged(numbers, rare_are="small_kind").level == "weak"
+    if agreement == 0.9 and level != "strong":
+        assert f"{factor:.2f}" in trust.why and "--within-label" in trust.better
+
+
+def test_images_that_lie_thinly_for_their_neighbours_stand_out():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(500, 16)).astype(np.float32)
+    rows = np.arange(500)
+    even = outliers.standing_out(outliers.neighborhood(vectors, vectors, rows)[1])
+    vectors[:25] *= 2
+    uneven = outliers.standing_out(outliers.neighborhood(vectors, vectors, rows)[1])
+    assert 1 < even < 1.3 * even < uneven
 
 
 @pytest.mark.parametrize(
