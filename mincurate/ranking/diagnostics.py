@@ -45,6 +45,7 @@ def examine(run: Run, scorer: Scorer, embedder: Embedder, *, size: int, fit: Fit
     ``discs_found``                  of tiles, `tile_probe.discs_found`
     ``rare_labels``                  labels of at most half as many images as the average one
     ``missed_labels``                those of them that rank below the middle, on average
+    ``rare_labels_found``            AUROC of the images of rare labels
     ``denoising_error``              mean squared error of the reconstructions, [-1, 1] scale
     ``denoising_gain``               error of the best linear filter over the model's
     ``still_improving``              relative fall of the held-out error in the last quarter
@@ -149,7 +150,7 @@ def _of_embeddings(run: Run, scored: pd.DataFrame) -> dict[str, float]:
         kinds["standing_out"] = outliers.standing_out(scored["outlier_factor"].to_numpy())
     weights = reference.weights_of(run)
     agreement = agreement_in_groups(vectors, hashes, groups, objects, weights)
-    return {"tail_agreement": agreement, **kinds, **rare_labels.missed(scored)}
+    return {"tail_agreement": agreement, **kinds, **rare_labels.check(scored)}
 
 
 def _of_tiles(run: Run) -> dict[str, float]:

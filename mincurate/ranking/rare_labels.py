@@ -57,8 +57,14 @@ def which_ranks(record: Mapping[str, Any]) -> str:
     return "Ranked by small kinds: what is outlying here is of large ones." if small else ""
 
 
-def missed(scored: pd.DataFrame) -> dict[str, float]:
-    """How many labels are rare, and how many of these rank below the middle (AUROC below 0.5)."""
+def check(scored: pd.DataFrame) -> dict[str, float]:
+    """What labels say of the ranking in force, as far as there are enough images of rare ones.
+
+    ``rare_labels``, how many there are; ``missed_labels``, how many of these rank below the middle
+    (AUROC below 0.5); ``rare_labels_found``, the AUROC of the images of all of them.
+    """
+    from sklearn.metrics import roc_auc_score
+
     labelled = scored[scored["label"].notna() & scored["rarity"].notna()]
     counts = rare(labelled["label"])
     names = counts[counts >= OF_A_LABEL].index
@@ -66,4 +72,8 @@ def missed(scored: pd.DataFrame) -> dict[str, float]:
         return {}
     ranks = labelled["rarity"].rank().groupby(labelled["label"]).mean()[names]
     below = ranks < (len(labelled) + 1) / 2
-    return {"rare_labels": float(len(names)), "missed_labels": float(below.sum())}
+    numbers = {"rare_labels": float(len(names)), "missed_labels": float(below.sum())}
+    if counts.sum() >= FEWEST:
+        is_rare = labelled["label"].isin(counts.index)
+        numbers["rare_labels_found"] = float(roc_auc_score(is_rare, labelled["rarity"]))
+    return numbers

@@ -17,6 +17,8 @@ STANDING_OUT = {"strong": 1.18, "fair": 1.14}
 of the features agree on the farthest kind, too, and it need not be rare."""
 DISCS = {"strong": 0.9, "fair": 0.8}
 """Lowest `tile_probe.discs_found` of a strong and of a fair ranking of tiles."""
+LABELS_FOUND = 0.8
+"""Lowest AUROC of the images of rare labels of a ranking that is fair, whatever else is said."""
 HOUR = 60.0
 """Minutes of training below which a ranking by the model is weak: after ten minutes it was hardly
 better than chance on most pairs."""
@@ -84,11 +86,15 @@ def judge(
         trust = _by_vectors(numbers, rare_are, weak_embedding, images)
     if weak_embedding and rank_by != "minority" and trust.level != "weak":
         why = "The embedding is the denoiser's own, not trained to distinguish kinds of images."
-        return Trust("weak", why, f"Use {BETTER_NETWORK}.")
+        trust = Trust("weak", why, f"Use {BETTER_NETWORK}.")
     rare, missed = (int(numbers.get(name, 0)) for name in ("rare_labels", "missed_labels"))
     if missed and trust.level != "weak":
         why = f"Of {rare} rare labels, {missed} rank among the common images."
         return Trust("weak" if missed == rare else "fair", why, WITHIN_LABELS)
+    found = numbers.get("rare_labels_found", 0.0)
+    if not missed and found >= LABELS_FOUND and trust.level == "weak":
+        why = f"Images of rare labels rank above {found:.0%} of the others, on average."
+        return Trust("fair", why, NOTHING)
     if images < FEW and trust.level == "strong":
         return Trust("fair", f"With {images} images, some are rare by chance.", MORE_IMAGES)
     return trust

@@ -87,6 +87,12 @@ MEANINGS = {
         "Labels take no part in the ranking; here they check it.",
         spec=".0f",
     ),
+    "rare_labels_found": Meaning(
+        "Rare labels are found",
+        "Share of the other images above which images of rare labels rank, on average.",
+        "From 80 % on, with none missed, the trust is at least fair.",
+        spec=".0%",
+    ),
     "missed_labels": Meaning(
         "Rare labels that are missed",
         "Rare labels whose images rank below the middle, on average.",

@@ -106,6 +106,15 @@ def test_a_ranking_that_misses_rare_labels_is_not_strong(rare, missed, level):
     assert trust.level == level
 
 
+@pytest.mark.parametrize(
+    ("found", "missed", "level"), [(0.95, 0, "fair"), (0.95, 1, "weak"), (0.7, 0, "weak")]
+)
+@pytest.mark.parametrize("weak", [False, True])
+def test_a_ranking_that_finds_the_rare_labels_is_fair(found, missed, level, weak):
+    numbers = {"tail_agreement": 0.3, "rare_labels": 2, "rare_labels_found": found}
+    assert judged(numbers | {"missed_labels": missed}, weak=weak).level == level
+
+
 def test_few_images_are_never_strong():
     assert judged({"tail_agreement": 0.9}, images=100).level == "fair"
 
