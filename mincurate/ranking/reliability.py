@@ -119,9 +119,9 @@ def _by_vectors(
         standing_out = _grade(factor, STANDING_OUT)
         if LEVELS.index(standing_out) < LEVELS.index(level):
             why = (
-                "The images are of several kinds, and the rarest stand out from their own "
-                f"{'too ' if standing_out == 'weak' else ''}little (an outlier factor of "
-                f"{factor:.2f})."
+                "The images are of several kinds, and the rarest stand out "
+                f"{'too ' if standing_out == 'weak' else ''}little from their own (outlier factor "
+                f"{factor:.2f}, good from {STANDING_OUT['strong']})."
             )
             return Trust(standing_out, why, MORE_IMAGES if images < FEW else WITHIN_LABELS)
     why = _halves(agreement)
