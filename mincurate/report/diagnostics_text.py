@@ -84,7 +84,7 @@ MEANINGS = {
     "rare_labels": Meaning(
         "Rare labels",
         "Labels with at most half as many images as the average label, and at least ten.",
-        "Labels take no part in the ranking; here they check it.",
+        "Labels only choose which kind of rare ranks; here they check it.",
         spec=".0f",
     ),
     "rare_labels_found": Meaning(
