@@ -74,6 +74,7 @@ def side(name, folder, spec, n_draws, batch):
 
     from mincurate.compute import device
     from mincurate.diffusion.load import load_denoiser
+    from mincurate.diffusion.weight_precision import cast_once
     from mincurate.features import perceptual
     from mincurate.ranking.minority_score import Scorer
 
@@ -96,7 +97,7 @@ def side(name, folder, spec, n_draws, batch):
     else:
         device.keep_freed_memory()  # as the command line does
         dtype = device.reduced_precision("cpu")
-        scorer = Scorer(model, distance, sigma, n_draws, 0, dtype)
+        scorer = Scorer(cast_once(model, dtype), distance, sigma, n_draws, 0, dtype)
         scorer(pixels[:batch], names[:batch])
         started = time.perf_counter()
         parts = [

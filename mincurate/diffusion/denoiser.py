@@ -62,6 +62,7 @@ class Denoiser:
         classes: ``(N,)``, the classes that N images are denoised under; see `under`.
         autoencoder: of a latent model.
         prompts: of a model that takes text; its classes are their rows.
+        hash_as_read: its content hash where its weights were cast since (`weight_precision`).
     """
 
     unet: "ModelMixin"
@@ -77,6 +78,7 @@ class Denoiser:
     classes: Tensor | None = None
     autoencoder: "Autoencoder | None" = None
     prompts: Prompts | None = None
+    hash_as_read: str = ""
 
     @property
     def sigmas(self) -> Tensor:
@@ -278,6 +280,8 @@ class Denoiser:
 
     def content_hash(self) -> str:
         """Hash of the weights and of everything else that `denoise` depends on."""
+        if self.hash_as_read:
+            return self.hash_as_read
         # Keys with an underscore say where diffusers loaded the model from.
         config = {k: v for k, v in self.unet.config.items() if not k.startswith("_")}
         head = json.dumps([self.prediction_type, config], default=str).encode()

@@ -268,7 +268,7 @@ def _train_denoiser(
 ) -> Networks:
     """All networks: without a model, the denoiser is trained now, or was trained before."""
     if plan.training is None:
-        return networks.complete(plan.settings, plan.device)
+        return networks.complete(plan.settings, plan.device, plan.dtype)
     denoiser = models.trained_model(
         images,
         plan.training,
@@ -278,7 +278,7 @@ def _train_denoiser(
         cluster=cluster,
         reporter=reporter,
     )
-    return replace(networks, denoiser=denoiser).complete(plan.settings, plan.device)
+    return replace(networks, denoiser=denoiser).complete(plan.settings, plan.device, plan.dtype)
 
 
 def _build_scorer(

@@ -10,7 +10,7 @@ import torch
 
 from mincurate import hashing
 from mincurate.compute.device import choose_precision
-from mincurate.diffusion import conditions, models, training_plan
+from mincurate.diffusion import conditions, models, training_plan, weight_precision
 from mincurate.diffusion.conditions import Conditions
 from mincurate.diffusion.denoiser import Denoiser
 from mincurate.diffusion.load import load_denoiser
@@ -64,14 +64,20 @@ class Networks:
         labels = [source.label for source, _ in images.unique.values()]
         return replace(self, denoiser=self.denoiser.told(Wording.of(prompt, labels)))
 
-    def complete(self, settings: ScoreSettings, device: str) -> "Networks":
-        """With the networks that take the denoiser's own features."""
-        return replace(
-            self,
-            perceptual=self.perceptual
-            or perception.load_perceptual(settings.perceptual, self.denoiser, device=device),
-            embedder=self.embedder
-            or embedders.load_embedder(settings.embedding, self.denoiser, device=device),
+    def complete(
+        self, settings: ScoreSettings, device: str, dtype: torch.dtype | None = None
+    ) -> "Networks":
+        """With the networks that take the denoiser's own features.
+
+        Args:
+            dtype: to which the denoiser's weights are cast.
+        """
+        denoiser = self.denoiser and weight_precision.cast_once(self.denoiser, dtype)
+        return Networks(
+            denoiser,
+            self.perceptual
+            or perception.load_perceptual(settings.perceptual, denoiser, device=device),
+            self.embedder or embedders.load_embedder(settings.embedding, denoiser, device=device),
         )
 
     def scorer(self, sigma: float, n_draws: int, seed: int, dtype: torch.dtype | None) -> Scorer:

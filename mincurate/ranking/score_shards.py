@@ -14,6 +14,7 @@ from mincurate.compute.threads import Threads
 from mincurate.diffusion.conditions import Conditions
 from mincurate.diffusion.load import load_denoiser
 from mincurate.diffusion.prompts import Wording
+from mincurate.diffusion.weight_precision import cast_once
 from mincurate.errors import UserError
 from mincurate.features import perceptual as perception
 from mincurate.images.collection import Collection
@@ -56,7 +57,7 @@ class Recipe:
             UserError: a model or its weights are not there, or are others.
         """
         device = choose_device(self.device)
-        denoiser = load_denoiser(self.model, device, self.wording)
+        denoiser = cast_once(load_denoiser(self.model, device, self.wording), self.dtype)
         distance = perception.load_perceptual(self.perceptual, denoiser, device=device)
         scorer = Scorer(
             denoiser=denoiser,

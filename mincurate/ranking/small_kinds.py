@@ -36,8 +36,8 @@ LIMIT = 0.145
 classes planted in one to six others mostly below it, most tails of ten kinds or more above)."""
 REACH = 1.7
 """Lowest `Pattern.reach` of a set that is ranked by outlying, whatever its large kinds are
-(docs/results/detection.md: the natural tail of clothes and its parts 1.54 to 1.68, most sets in
-which outlying images are rare above)."""
+(`benchmarks/study.py --cases tails`: the tail of clothes, whose rare kinds are small, and its parts
+have 1.54 to 1.68; that of groceries and the objects of coco128, whose are outlying, more)."""
 
 
 @dataclass(frozen=True)
