@@ -36,7 +36,7 @@ LIMIT = 0.145
 classes planted in one to six others mostly below it, most tails of ten kinds or more above)."""
 REACH = 1.7
 """Lowest `Pattern.reach` of a set that is ranked by outlying, whatever its large kinds are
-(`benchmarks/study.py --cases tails`: the tail of clothes, whose rare kinds are small, and its parts
+(`benchmarks/study.py`, tails: the tail of clothes, whose rare kinds are small, and its parts
 have 1.54 to 1.68; that of groceries and the objects of coco128, whose are outlying, more)."""
 
 
