@@ -239,7 +239,7 @@ def cases(images: Pool, which: str, size: int, seeds: int, small: int = SMALL) -
             yield natural_tail(images, small)
         return
     if which == "tails":
-        yield from tails(images, size, small)
+        yield from tails(images, size, seeds, small)
         return
     pairs = CHOOSING if which == "choosing" else (*REPORTED, *SEVERAL)
     for common, rare in pairs:
@@ -353,13 +353,13 @@ def natural_tail(images: Pool, small: int = SMALL) -> Planted:
     return Planted(name, "photographs, natural tail", rows, rarely, 0, False)
 
 
-def tails(images: Pool, size: int, small: int) -> Iterator[Planted]:
+def tails(images: Pool, size: int, seeds: int, small: int) -> Iterator[Planted]:
     """Sets that tell whether outlying images or small kinds are rare: `natural_tail` and parts of
     it, tails drawn at random, and a tenth of one label among several common ones."""
     whole = natural_tail(images, small)
     yield replace(whole, group="natural tail and parts")
     for share in PARTS:
-        for seed in range(2):
+        for seed in range(seeds):
             rng = np.random.default_rng([seed, round(100 * share)])
             part = rng.permutation(len(whole.rows))[: int(share * len(whole.rows))]
             yield replace(
@@ -374,7 +374,7 @@ def tails(images: Pool, size: int, small: int) -> Iterator[Planted]:
         yield drawn_tail(images, seed)
     for common, rare in drawn_photographs(images, choosing=False):
         if len(common) > 1:
-            for seed in range(2):
+            for seed in range(seeds):
                 case = hide(images, common, rare, 0.1, seed, size)
                 yield replace(case, group="a tenth among several common classes", trains=False)
 

@@ -13,7 +13,8 @@ def cast_once(denoiser: Denoiser, dtype: torch.dtype | None) -> Denoiser:
 
     Under autocast to ``dtype`` it computes the same to the last bit. The first layer and all that
     autocast leaves alone stay in float32, so that the network's own casts stay the same, too.
-    Its weights change in place; its content hash stays that of the weights as they were read.
+    The weights change in place: prompts are told before, and the content hash, which stays that of
+    the weights as they were read, is from then on that of the returned denoiser alone.
 
     Args:
         dtype: ``None`` leaves everything in float32.

@@ -52,7 +52,7 @@ MEANINGS = {
     "kind_stability": Meaning(
         "Kinds persist",
         "How far two halves of the images fall into the same kinds: 1 the same, 0 by chance.",
-        "From 0.21 on there are several kinds, and an outlying one need not be rare.",
+        "From 0.21 on an outlying kind need not be rare: the rarest must stand out, too.",
     ),
     "large_kinds": Meaning(
         "Outlying kinds",
