@@ -28,7 +28,7 @@ Weights = tuple[int, int, int]
 """How much each counts in `rarity`."""
 WEIGHTS: Weights = (2, 2, 1)
 """In most sets."""
-OF_SEVERAL: Weights = (1, 2, 0)
+OF_SEVERAL: Weights = (2, 3, 0)
 """In sets of several kinds: only the outlier factor asks how dense an image's own kind is, and a
 deviation from the mean of them all says little."""
 CROWD = 0.1
