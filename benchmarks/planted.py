@@ -53,7 +53,9 @@ SPOILED_OF_EACH = 40
 MISLABELLED = 0.02
 """Share of the images of a label that are of another class."""
 OF_A_LABEL = 300
-"""Images of every label of a labelled set."""
+"""Images of every label of a labelled set, at most."""
+TAKEN = 20
+"""Images of a label that are kept for other labels."""
 SHARES = (0.01, 0.02, 0.05)
 FREQUENT = 100
 """Images that a class of a labelled folder has at least that is drawn for a pair."""
@@ -218,9 +220,10 @@ def cases(images: Pool, which: str, size: int, seeds: int, small: int = SMALL) -
         for part in ("reported", "spoiled", "mislabelled"):
             yield from cases(images, part, size, seeds)
         return
-    if which == "mislabelled":
-        for seed in range(seeds):
-            yield mislabel(images, seed)
+    if which in ("mislabelled", "photographs-mislabelled"):
+        for hidden in (False, True):
+            for seed in range(seeds):
+                yield mislabel(images, seed, hidden)
         return
     if which == "spoiled":
         for common in whole_classes(images):
@@ -397,25 +400,30 @@ def drawn_tail(images: Pool, seed: int) -> Planted:
     return Planted(name, "tails drawn at random", every, rarely, seed, False)
 
 
-def mislabel(images: Pool, seed: int) -> Planted:
-    """A set of all classes, in every label of which a few images (`MISLABELLED`) are of the others.
+def mislabel(images: Pool, seed: int, hidden: bool) -> Planted:
+    """A set of labels, each of which holds a few images (`MISLABELLED`) that are of another class.
 
-    Every class gives away as many as its label gets, in turn to the labels after it, so that no
-    image is there twice.
+    Args:
+        hidden: these classes, a third of all, have no label of their own; else they are those of
+            the other labels.
     """
     rng = np.random.default_rng(seed)
-    names = whole_classes(images)
+    counts = {c: (images.labels == c).sum() for c in whole_classes(images)}
+    names = [str(c) for c in rng.permutation([c for c in counts if counts[c] >= FREQUENT])]
     drawn = {c: list(rng.permutation(np.flatnonzero(images.labels == c))) for c in names}
-    size = min(OF_A_LABEL, *(len(rows) for rows in drawn.values()))
-    wrong = round(size * MISLABELLED)
+    without = names[: len(names) // 3] if hidden else []
     rows, labels, rarely = [], [], []
-    for i, name in enumerate(names):
+    for name in names[len(without) :]:
+        size = min(OF_A_LABEL, len(drawn[name]) - TAKEN)
+        wrong = max(2, round(size * MISLABELLED))
+        others = without or [c for c in names if c != name]
         rows += drawn[name][: size - wrong]
         for k in range(wrong):
-            rows.append(drawn[names[(i + 1 + k % (len(names) - 1)) % len(names)]].pop())
+            rows.append(drawn[others[(len(labels) + k) % len(others)]].pop())
         labels += [name] * size
         rarely += [False] * (size - wrong) + [True] * wrong
     order = rng.permutation(len(rows))
     every, label_names = np.array(rows)[order], np.array(labels)[order]
-    name = f"{MISLABELLED:.0%} mislabelled, seed {seed}"
-    return Planted(name, "mislabelled", every, np.array(rarely)[order], seed, False, label_names)
+    group = "kinds without a label" if hidden else "wrong labels"
+    name = f"{group}, {MISLABELLED:.0%}, seed {seed}"
+    return Planted(name, group, every, np.array(rarely)[order], seed, False, label_names)

@@ -8,6 +8,7 @@
     python benchmarks/study.py --cases choosing      # those on which settings were chosen
     python benchmarks/study.py --cases spoiled       # blurred, stamped and turned images
     python benchmarks/study.py --cases mislabelled   # images of another class in every label
+    python benchmarks/study.py --cases photographs-mislabelled   # the same of clothes
     python benchmarks/study.py --cases all           # those that are reported, and the last two
     python benchmarks/study.py --cases folder --data FOLDER      # any images in class folders
     python benchmarks/study.py --denoisers 1         # trains a denoiser for one seed of every pair
@@ -20,8 +21,10 @@ isolation forest, and ECOD and COPOD of PyOD, and where images are spoiled, clea
 worst of its scores, and the sharpness that mincurate calls blurred by (``pip install -e
 '.[bench]'``); the complexity of the image is a control. Of the default it is also told how often
 its trust in itself was right.
-Where labels are wrong, all see the images of one label at a time, the default as ``--within-label``
-does; once more it ranks by what it knows of all images.
+Where labels are wrong, all see the images of one label at a time; the default ranks as
+``--within-label`` does, and once more by what it knows of all images. There a classifier is a
+rival, too: logistic regression on the vectors, cross-validated, by how unlikely it finds the given
+label (cleanlab's self-confidence).
 
 Prints, and writes as JSON and as a figure: AUROC, average precision, precision among as many as
 were planted, the share of the images one has to look at to see 90 % of the rare, Spearman
@@ -150,8 +153,10 @@ def rankings(images: Pool, case: Planted, options: argparse.Namespace):
     scorers = ways(images, case.group in SPOILED, not options.no_fiftyone)
     if case.labels is not None:
         among_all = scorers[DEFAULT]
-        scorers = {name: within_labels(way, case) for name, way in scorers.items()}
+        scorers = {name: label_by_label(way, case) for name, way in scorers.items()}
+        scorers[DEFAULT] = lambda rows: within_labels_of(images, case)
         scorers[f"{DEFAULT}, of all labels"] = among_all
+        scorers["classifier"] = lambda rows: unlikely(images.vectors[rows], case.labels)
     for name, way in scorers.items():
         if options.methods and name not in options.methods:
             continue
@@ -162,7 +167,29 @@ def rankings(images: Pool, case: Planted, options: argparse.Namespace):
         yield from denoised(images, case, scorers[DEFAULT](case.rows), options)
 
 
-def within_labels(way: Callable, case: Planted) -> Callable:
+def within_labels_of(images: Pool, case: Planted) -> np.ndarray:
+    """The default within labels, as ``--within-label`` ranks."""
+    from mincurate.ranking import within_labels
+
+    vectors, rarity = images.vectors[case.rows], np.empty(len(case.rows))
+    for label in within_labels.of_each([str(row) for row in case.rows], case.labels):
+        rarity[label.members] = within_labels.measure(vectors, label).rarity
+    return rarity
+
+
+def unlikely(vectors, labels) -> np.ndarray:
+    """How unlikely a classifier that has not seen an image finds its label."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_predict
+
+    _, codes = np.unique(labels, return_inverse=True)
+    scaled = (vectors - vectors.mean(0)) / (vectors.std(0) + 1e-6)
+    model = LogisticRegression(C=1e-3, max_iter=500)
+    found = cross_val_predict(model, scaled, codes, cv=5, method="predict_proba")
+    return 1 - found[np.arange(len(codes)), codes]
+
+
+def label_by_label(way: Callable, case: Planted) -> Callable:
     """A ranking that is shown the images of one label after the other."""
 
     def rank(rows):
@@ -488,15 +515,15 @@ def draw(lines: list[dict[str, object]], file: Path) -> None:
 def all_cases(options: argparse.Namespace) -> Iterator[tuple[Pool, Planted]]:
     """Every case, with the images that it is of: photographs first, where they are at hand."""
     which, cache = options.cases, options.cache
-    wanted = which in ("reported", "photographs", "photographs-choosing", "tails")
+    of_photographs = which.startswith("photographs") or which == "tails"
+    wanted = which == "reported" or of_photographs
     if wanted and options.photographs.exists():
         cache_of_them = cache and cache.with_name(f"photographs-{cache.name}")
         images = pool(options.photographs, "efficientnet-lite0", PER_LABEL, cache_of_them, side=224)
-        of_photographs = "photographs" if which == "reported" else which
-        few = options.tail
-        for case in cases(images, of_photographs, options.images, options.seeds, few):
+        chosen = "photographs" if which == "reported" else which
+        for case in cases(images, chosen, options.images, options.seeds, options.tail):
             yield images, case
-    if not which.startswith("photographs") and which != "tails":
+    if not of_photographs:
         images = pool(options.data, options.embedding, options.per_class, cache)
         for case in cases(images, which, options.images, options.seeds):
             yield images, case
@@ -518,6 +545,7 @@ def main() -> None:
             "choosing",
             "spoiled",
             "mislabelled",
+            "photographs-mislabelled",
             "all",
             "folder",
         ],
@@ -568,6 +596,8 @@ def main() -> None:
             "rows": [vars(r) for r in rows],
         }
         options.json.write_text(json.dumps(result, indent=1))
+    if not rows:
+        parser.error(f"no images: {options.photographs} is not there")
     show(lines)
     tell_trust(rows)
     draw(lines, options.figure)

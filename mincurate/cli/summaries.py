@@ -56,11 +56,12 @@ def table_of(title: str | None, columns: Iterable[str]) -> "Table":
 def scored(result: "Result", reporter: Terminal) -> None:
     """The rarest images, the warnings, and where everything is."""
     from mincurate.ranking import rare_labels, rarity_kind
-    from mincurate.ranking.classes import RANKINGS
+    from mincurate.ranking.classes import ranking_column
     from mincurate.runs.command import quoted
 
     record = result.run.record
-    ranked_by = RANKINGS[record["rank_by"]]
+    within_label = bool(record["settings"]["within_label"])
+    ranked_by = ranking_column(record["rank_by"], within_label, result.frame.columns)
     scores = [ranked_by]
     if ranked_by != "minority_score" and result.frame["minority_score"].notna().any():
         scores.append("minority_score")

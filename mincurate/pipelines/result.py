@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mincurate.ranking.classes import RANKINGS, rarest_first
+from mincurate.ranking.classes import ranking_column, rarest_first
 from mincurate.runs.store import Run
 
 if TYPE_CHECKING:
@@ -43,7 +43,10 @@ class Result:
 
     def rarest(self, n: int = 10) -> "pd.DataFrame":
         """The rows of ``frame`` of the ``n`` rarest images, the rarest first."""
-        return rarest_first(self.frame, RANKINGS[self.run.record["rank_by"]]).head(n)
+        record, frame = self.run.record, self.frame
+        within_label = bool(record["settings"].get("within_label"))
+        column = ranking_column(record["rank_by"], within_label, frame.columns)
+        return rarest_first(frame, column).head(n)
 
     @property
     def frame(self) -> "pd.DataFrame":

@@ -21,6 +21,8 @@ BY_VECTORS = ("embedding", "neighbors")
 """Rankings that need vectors alone."""
 WITHIN = {"embedding_rarity": "embedding_rarity_within_label"}
 """Columns that are computed again within labels, and the column that ranks there."""
+WITHIN_LABELS = (*WITHIN.values(), "label_mismatch")
+"""Columns that the vectors give within labels."""
 
 TAIL_PARTS = 10
 """The tail is the rarest of so many equal parts."""
@@ -30,6 +32,12 @@ def within_column(column: str, columns: Container[str]) -> str:
     """The column that ranks within labels: the one in `WITHIN`, where the table has it."""
     within = WITHIN.get(column, column)
     return within if within in columns else column
+
+
+def ranking_column(rank_by: str, within_label: bool, columns: Container[str]) -> str:
+    """The column that images are ranked by: within labels `within_column`, else of `RANKINGS`."""
+    column = RANKINGS[rank_by]
+    return within_column(column, columns) if within_label else column
 
 
 def percentile(scores: ArrayLike) -> NDArray[np.float64]:

@@ -1,6 +1,8 @@
 """Diagnostics of a run: numbers about model, score and embedding, and warnings in words."""
 
 import math
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from mincurate.images.bit_depth import Rendering
 from mincurate.images.decode import Fit
 from mincurate.ranking import (
     classes,
+    judging,
     minority_score,
     object_sizes,
     outliers,
@@ -20,6 +23,7 @@ from mincurate.ranking import (
     reference,
     reliability,
 )
+from mincurate.ranking.judging import Sample
 from mincurate.ranking.minority_score import Scorer
 from mincurate.runs import schema
 from mincurate.runs.store import Run
@@ -131,8 +135,8 @@ def _of_scores(scored: pd.DataFrame) -> dict[str, float]:
 
 
 def _of_embeddings(run: Run, scored: pd.DataFrame) -> dict[str, float]:
-    """`agreement_in_groups` of the labels where images are ranked within them; else of all images,
-    and the numbers of their kinds."""
+    """`agreement` of the labels where images are ranked within them; else of all images, and the
+    numbers of their kinds."""
     vectors = np.load(run.path / schema.VECTORS, allow_pickle=False)
     hashes = pd.read_parquet(run.path / schema.VECTOR_HASHES)["content_hash"]
     objects = run.noun == "objects"
@@ -141,16 +145,15 @@ def _of_embeddings(run: Run, scored: pd.DataFrame) -> dict[str, float]:
         vectors = object_sizes.beside(vectors, *sides.to_numpy(np.float64, na_value=1.0).T)
     if run.record["settings"].get("within_label"):
         labels = scored.set_index("content_hash")["label"].reindex(hashes)
-        groups = labels.astype(object).fillna("")
-        return {"tail_agreement": agreement_in_groups(vectors, hashes, groups, objects)}
-    groups = pd.Series("", index=hashes)
+        samples = judging.of_labels(hashes, labels.astype(object).fillna(""))
+        return {"tail_agreement": agreement(vectors, samples, objects)}
     names = ("kind_stability", "large_kinds", "reach")
     kinds: dict[str, float] = {n: run.record[n] for n in names if n in run.record}
     if "outlier_factor" in scored:
         kinds["standing_out"] = outliers.standing_out(scored["outlier_factor"].to_numpy())
-    weights = reference.weights_of(run)
-    agreement = agreement_in_groups(vectors, hashes, groups, objects, weights)
-    return {"tail_agreement": agreement, **kinds, **rare_labels.check(scored)}
+    rank = partial(outliers.rarity, weights=reference.weights_of(run))
+    halves = agreement(vectors, judging.of_all(hashes, rank), objects)
+    return {"tail_agreement": halves, **kinds, **rare_labels.check(scored)}
 
 
 def _of_tiles(run: Run) -> dict[str, float]:
@@ -170,29 +173,23 @@ def _sample(scored: pd.DataFrame, size: int, fit: Fit, rendering: Rendering) -> 
     return np.concatenate([pixels for _, pixels, _ in batches])
 
 
-def agreement_in_groups(
-    vectors: NDArray[np.float32],
-    hashes: pd.Series,
-    groups: pd.Series,
-    shared: int = 0,
-    weights: outliers.Weights = outliers.WEIGHTS,
-) -> float:
-    """Mean `outliers.tail_agreement` of groups that are ranked separately, weighted by size.
+def agreement(vectors: NDArray[np.float32], samples: Iterable[Sample], shared: int = 0) -> float:
+    """Mean `outliers.tail_agreement` of samples that are ranked apart, weighted by their size.
 
     Args:
         vectors: ``(N, d)``.
-        hashes: ``(N,)`` content hashes.
-        groups: ``(N,)`` names.
-        shared: as for `outliers.tail_agreement`, and ``weights`` likewise.
+        samples: of their rows.
+        shared: as for `outliers.tail_agreement`.
 
     Returns:
-        In [0, 1]; NaN if no group has `outliers.FEWEST` images.
+        In [0, 1]; NaN without samples.
     """
     agreements, sizes = [], []
     if vectors.shape[1] > 1:
-        for sample, among, size in outliers.samples_of_groups(hashes, groups):
-            agreements.append(outliers.tail_agreement(vectors[sample], among, shared, weights))
-            sizes.append(size)
+        for sample in samples:
+            halves = outliers.agreement_of_halves(vectors[sample.rows], sample.rank, shared)
+            agreements.append(halves)
+            sizes.append(sample.size)
     return float(np.average(agreements, weights=sizes)) if agreements else math.nan
 
 

@@ -5,8 +5,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mincurate.progress import SILENT, Reporter
-from mincurate.ranking import classes, outliers
+from mincurate.ranking import classes, within_labels
 from mincurate.ranking.reference import Base
+from mincurate.ranking.within_labels import Label
 
 
 def rank_by_label(
@@ -26,7 +27,7 @@ def rank_by_label(
     own = classes.within_column(base.column, base.frame.columns)
     ranked = base.frame[own].to_numpy(np.float64)
     scores = new[base.column].to_numpy(np.float64).copy()
-    for name in classes.WITHIN.values():
+    for name in classes.WITHIN_LABELS:
         new[name] = np.nan
     for name in ("rarity_class_within_label", "minority_class_within_label"):
         new[name] = pd.array([pd.NA] * len(new), dtype="Int64")
@@ -34,12 +35,15 @@ def rank_by_label(
     edges_by_label = base.run.record.get("class_edges_by_label") or {}
     groups = base.frame["label"].astype(object).where(base.frame["label"].notna(), "").to_numpy()
     names = np.array([label or "" for label in labels], dtype=object)
+    known = {} if own == base.column else _by_name(base, groups)
+    before = "label_mismatch" not in base.frame
     unknown_labels = []
     for label in sorted(set(names.tolist())):
         here, members = names == label, groups == label
-        if own != base.column and members.any():
-            scores[here] = _rarity_within(base, members, vectors[here])
-            new.loc[here, own] = scores[here]
+        if label in known:
+            found = within_labels.measure_among(base.vectors, known[label], vectors[here], before)
+            scores[here] = found[0]
+            new.loc[here, classes.WITHIN_LABELS] = np.stack(found, axis=1)
         if label and members.any():
             of_new = new.loc[here, "minority_score"].to_numpy(np.float64)
             _add_class_within(base, new, here, members, "rarity", ranked, scores[here])
@@ -73,14 +77,6 @@ def _add_class_within(
     new.loc[here, name] = np.searchsorted(np.asarray(edges, np.float64), scores)
 
 
-def _rarity_within(
-    base: Base, members: NDArray[np.bool_], vectors: NDArray[np.float32]
-) -> NDArray[np.float64]:
-    """``embedding_rarity_within_label`` of images that join some of a run's."""
-    of_label = base.vectors[members]
-    rows = outliers.reference(base.frame["content_hash"][members])
-    return classes.mean_rank_among(
-        outliers.evidence(of_label, of_label[rows], rows),
-        outliers.evidence(vectors, of_label[rows]),
-        outliers.WEIGHTS,
-    )
+def _by_name(base: Base, groups: NDArray[np.object_]) -> dict[str, Label]:
+    hashes = base.frame["content_hash"].to_numpy(object)
+    return {label.name: label for label in within_labels.of_each(hashes, groups)}

@@ -8,19 +8,15 @@ common images are of many kinds, densities where rare images are few.
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mincurate.ranking.classes import mean_rank, members_by_label, tail_rows
-
-if TYPE_CHECKING:
-    import pandas as pd
+from mincurate.ranking.classes import mean_rank, tail_rows
 
 NAMES = ("crowd_distance", "outlier_factor", "deviation")
 """The kinds of evidence, which are columns of the table; higher is rarer."""
@@ -35,10 +31,6 @@ CROWD = 0.1
 """Neighbours of an image, as a share of the images that it is compared with."""
 REFERENCE = 4096
 """Every image is compared with at most this many, a random sample."""
-SAMPLE = 10_000
-"""Of more images a ranking is judged by a random sample: its tail tells to 2 points."""
-FEWEST = 50
-"""Fewest images whose ranking is judged."""
 ONE_DEVIATION, TWO_DEVIATIONS = 0.8413, 0.9772
 """Quantiles of a normal distribution, one and two standard deviations above its middle."""
 CHUNK = 256
@@ -55,24 +47,6 @@ def reference(hashes: Iterable[str], count: int | None = None) -> NDArray[np.int
     The sample holds the lowest content hashes, so it does not depend on the order of the images.
     """
     return np.argsort(np.array(list(hashes), dtype=str), kind="stable")[: count or REFERENCE]
-
-
-def samples_of_groups(
-    hashes: "pd.Series", groups: "pd.Series"
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], int]]:
-    """A `SAMPLE` of each group of `FEWEST` images or more, by which its ranking is judged.
-
-    Args:
-        hashes: ``(N,)`` content hashes.
-        groups: ``(N,)`` names.
-
-    Yields:
-        The rows of the sample, its own `reference` images, and the size of the group.
-    """
-    for _, rows in members_by_label(groups):
-        if len(rows) >= FEWEST:
-            sample = rows[np.sort(reference(hashes.iloc[rows], SAMPLE))]
-            yield sample, reference(hashes.iloc[sample]), len(rows)
 
 
 def neighborhood(
@@ -113,11 +87,17 @@ def neighborhood(
 def nearest_share(
     vectors: Vectors, among: Vectors, rows: NDArray[np.int64] | None, share: float = CROWD
 ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.int64]]]:
-    """The nearest ``share`` of a set, chunk by chunk: where the chunk lies, distances, their rows.
+    """The nearest ``share`` of a set; the rest as for `nearest_few`."""
+    return nearest_few(vectors, among, rows, max(1, round(share * (len(among) - 1))))
+
+
+def nearest_few(
+    vectors: Vectors, among: Vectors, rows: NDArray[np.int64] | None, k: int
+) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.int64]]]:
+    """The nearest ``k`` of a set, chunk by chunk: where the chunk lies, distances, their rows.
 
     Arguments as for `neighborhood`; distances and rows are ``(n, k)`` each, in no order.
     """
-    k = max(1, round(share * (len(among) - 1)))
     squares, own_row = squared_lengths(among), np.full(len(vectors), -1)
     if rows is not None:
         own_row[rows] = np.arange(len(among))
@@ -259,11 +239,21 @@ def tail_agreement(
     Returns:
         In [0, 1]; chance is about 0.1.
     """
+    return agreement_of_halves(vectors, lambda half: rarity(half, rows, weights), shared)
+
+
+def agreement_of_halves(
+    vectors: Vectors, ranked: Callable[[Vectors], NDArray[np.float64]], shared: int = 0
+) -> float:
+    """`tail_agreement` of any ranking.
+
+    Args:
+        ranked: rarity of every image, given half of the features of ``vectors``.
+    """
     order = np.random.default_rng(0).permutation(vectors.shape[1] - shared)
     both = np.arange(len(order), vectors.shape[1])
     tails = []
     for half in (order[: len(order) // 2], order[len(order) // 2 :]):
         half = np.concatenate([half, both])
-        ranks = rarity(np.ascontiguousarray(vectors[:, half]), rows, weights)
-        tails.append(tail_rows(ranks))
+        tails.append(tail_rows(ranked(np.ascontiguousarray(vectors[:, half]))))
     return float(np.isin(tails[0], tails[1]).mean())

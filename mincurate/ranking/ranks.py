@@ -5,7 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mincurate.ranking import classes as ordinal
-from mincurate.ranking import outliers
+from mincurate.ranking import within_labels
 from mincurate.ranking.evidence import PERCENTILES, minority_percentiles
 
 
@@ -35,22 +35,26 @@ def add_ranks(
 def rank_vectors_within_labels(
     frame: pd.DataFrame, vectors: NDArray[np.float32], position: pd.Series
 ) -> None:
-    """Add ``embedding_rarity_within_label``: `outliers.rarity` among the images of the same label.
+    """Add ``embedding_rarity_within_label`` and ``label_mismatch``, of `within_labels`.
 
-    Those without a label are compared among themselves. A label is taken for one kind, so no small
-    kinds are sought in it.
+    Images without a label are compared among themselves. A label is taken for one kind, so no
+    small kinds are sought in it.
 
     Args:
         vectors: ``(N, d)``.
         position: by content hash, the row of ``vectors``.
     """
     first = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
-    rarity = pd.Series(np.nan, frame.index)
-    for _, members in ordinal.members_by_label(first["label"].fillna("")):
-        hashes = first["content_hash"].iloc[members]
-        of_label = vectors[position[hashes].to_numpy(np.int64)]
-        rarity[first.index[members]] = outliers.rarity(of_label, outliers.reference(hashes))
-    frame[ordinal.WITHIN["embedding_rarity"]] = _to_copies(frame, rarity)
+    rows = position[first["content_hash"]].to_numpy(np.int64)
+    hashes, labels = np.empty((2, len(vectors)), dtype=object)
+    hashes[rows], labels[rows] = first["content_hash"], first["label"].fillna("")
+    columns = np.full((len(ordinal.WITHIN_LABELS), len(vectors)), np.nan)
+    for label in within_labels.of_each(hashes, labels):
+        measured = within_labels.measure(vectors, label)
+        columns[:, label.members] = measured.rarity, measured.evidence[-1]
+    for name, values in zip(ordinal.WITHIN_LABELS, columns[:, rows], strict=True):
+        by_file = pd.Series(values, first.index).reindex(frame.index)
+        frame[name] = _to_copies(frame, by_file)
 
 
 def rank(

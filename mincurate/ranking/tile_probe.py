@@ -2,7 +2,7 @@
 these rank."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import numpy as np
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from mincurate.compute.ray_map import Item
 from mincurate.features.embedder import Embedder
 from mincurate.images import regions
-from mincurate.ranking import outliers, reference, small_kinds
+from mincurate.ranking import judging, outliers, reference, small_kinds
+from mincurate.ranking.judging import Rank, Sample
 from mincurate.ranking.shard_loop import Reading
 from mincurate.ranking.vectors import embed_batches, in_small_batches
 from mincurate.runs import schema
@@ -27,7 +28,6 @@ AT_ONCE = 0.01
 """Share of the tiles that have a disc at the same time, so that discs stay rare."""
 Pixels = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
-Rank = Callable[[Vectors, NDArray[np.int64]], NDArray[np.float64]]
 
 
 def probe(
@@ -46,13 +46,13 @@ def probe(
     reading = in_small_batches(reading, device, in_parts=True)
     vector_of = _embed(embedder, device, dtype, reading, files)
     within = run.record["settings"].get("within_label")
-    groups = frame["label"].astype(object).fillna("") if within else pd.Series("", index=hashes)
-    rank: Rank = outliers.rarity
-    if not within and run.record["rare_are"] == "small_kind":
+    rank: Rank = partial(outliers.rarity, weights=reference.weights_of(run))
+    if run.record["rare_are"] == "small_kind":
         rank = small_kinds.rarity
-    elif not within:
-        rank = partial(outliers.rarity, weights=reference.weights_of(run))
-    found = discs_found(vectors, hashes, groups, vector_of, rank)
+    samples = judging.of_all(hashes, rank)
+    if within:
+        samples = judging.of_labels(hashes, frame["label"].astype(object).fillna(""))
+    found = discs_found(vectors, hashes, samples, vector_of)
     run.update(discs_found=None if math.isnan(found) else found)
 
 
@@ -92,49 +92,40 @@ def with_discs(pixels: Pixels, seed: int = 0) -> Pixels:
 
 
 def discs_found(
-    vectors: Vectors,
-    hashes: pd.Series,
-    groups: pd.Series,
-    vector_of: dict[str, Vectors],
-    rank: Rank,
+    vectors: Vectors, hashes: pd.Series, samples: Iterable[Sample], vector_of: dict[str, Vectors]
 ) -> float:
     """How far up tiles with a disc rank: the share of the other tiles that are less rare.
 
     Args:
         vectors: ``(N, d)``, of all tiles.
         hashes: ``(N,)``, their content hashes.
-        groups: ``(N,)``; tiles are ranked within them.
+        samples: tiles that are ranked apart.
         vector_of: content hash to the vector ``(d,)`` of that tile with a disc.
-        rank: as the tiles are ranked: of vectors, and rows to compare with, their rarity.
 
     Returns:
-        In [0, 1], the AUROC of the discs; 0.5 is chance. NaN where no group has
-        `outliers.FEWEST` tiles.
+        In [0, 1], the AUROC of the discs; 0.5 is chance. NaN without samples.
     """
     found, discs = [], []
-    for sample, among, _ in outliers.samples_of_groups(hashes, groups):
-        for auroc, count in _rounds(vectors[sample], hashes.iloc[sample], among, vector_of, rank):
+    for sample in samples:
+        of_sample = hashes.iloc[sample.rows[: sample.ranked]]
+        for auroc, count in _rounds(vectors[sample.rows], of_sample, sample, vector_of):
             found.append(auroc)
             discs.append(count)
     return float(np.average(found, weights=discs)) if found else math.nan
 
 
 def _rounds(
-    vectors: Vectors,
-    hashes: pd.Series,
-    among: NDArray[np.int64],
-    vector_of: dict[str, Vectors],
-    rank: Rank,
+    vectors: Vectors, hashes: pd.Series, sample: Sample, vector_of: dict[str, Vectors]
 ) -> Iterator[tuple[float, int]]:
     """AUROC of a few discs among the other tiles, and how many these are, until all have had
     their turn."""
     from sklearn.metrics import roc_auc_score
 
     picks = np.flatnonzero(hashes.isin(vector_of.keys()))
-    at_once = max(1, round(AT_ONCE * len(vectors)))
+    at_once = max(1, round(AT_ONCE * sample.ranked))
     for part in np.array_split(picks, max(1, -(-len(picks) // at_once))):
         if len(part):
             changed = vectors.copy()
             changed[part] = np.stack([vector_of[name] for name in hashes.iloc[part]])
-            with_disc = np.isin(np.arange(len(vectors)), part)
-            yield float(roc_auc_score(with_disc, rank(changed, among))), len(part)
+            with_disc = np.isin(np.arange(sample.ranked), part)
+            yield float(roc_auc_score(with_disc, sample.rank(changed))), len(part)

@@ -19,7 +19,6 @@ from mincurate.images import regions
 from mincurate.images.bit_depth import DEFAULT, Rendering
 from mincurate.images.decode import UnreadableImage
 from mincurate.images.decode_pool import decode_many
-from mincurate.ranking.classes import RANKINGS
 from mincurate.ranking.tail import histogram
 from mincurate.runs import atomic_files
 from mincurate.runs.store import Run
@@ -105,7 +104,7 @@ def write_figures(
     most: Sequence[Picture | None],
     least: Sequence[Picture | None],
     num_classes: int,
-    rank_by: str,
+    column: str,
 ) -> list[Path]:
     """Write the figures of a run into its ``figures`` folder; those without data are removed.
 
@@ -113,6 +112,7 @@ def write_figures(
         ranked: the images as `classes.rarest_first` orders them.
         most: pictures of the rarest, as `ends` orders them.
         least: pictures of the commonest.
+        column: that they are ranked by.
 
     Returns:
         The files that were written, of ``map.png``, ``histogram.png``, ``rarest.png`` and
@@ -120,7 +120,7 @@ def write_figures(
     """
     folder = run.path / "figures"
     folder.mkdir(exist_ok=True)
-    record, column = run.record, RANKINGS[rank_by]
+    record = run.record
     rarest, commonest = ends(ranked)
     noun = run.noun
     drawn: dict[str, Figure | None] = {

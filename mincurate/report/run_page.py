@@ -59,20 +59,23 @@ def write_report(run: Run) -> Path:
     settings = record.get("settings") or {}
     rank_by = str(record.get("rank_by") or settings.get("rank_by") or "minority")
     num_classes = int(record.get("num_classes") or settings.get("num_classes") or 10)
-    ranked = ordinal.rarest_first(frame, RANKINGS[rank_by])
-    within_label = bool(settings.get("within_label")) and bool(ranked["label"].notna().any())
+    within_label = bool(settings.get("within_label")) and bool(frame["label"].notna().any())
+    column = ordinal.ranking_column(rank_by, within_label, frame.columns)
+    ranked = ordinal.rarest_first(frame, column)
     rendering = Rendering.of_record(record.get("rendering"))
     first, last = figures.ends(ranked)
     drawn = figures.thumbnails(pd.concat([first, last]), figures.TILE, rendering=rendering)
     most, least = drawn[: len(first)], drawn[len(first) :]
     figures.write_figures(
-        run, ranked, most=most, least=least, num_classes=num_classes, rank_by=rank_by
+        run, ranked, most=most, least=least, num_classes=num_classes, column=column
     )
-    values = ranked[RANKINGS[rank_by]]
     classes = np.array(ranked["rarity_class"].fillna(-1), np.int64)
+    edges = record.get("class_edges") or []
     # Ranked within labels, every label fills every class: the classes of the whole set tell which
     # labels are rare.
-    tail = ordinal.ordinal_classes(values, num_classes) if within_label else classes
+    tail = classes
+    if within_label:
+        tail = ordinal.ordinal_classes(ranked[RANKINGS[rank_by]], num_classes)
     model = record.get("model") or {}
     style, script = (_text(name) for name in ("report.css", "map.js"))
     page = (
@@ -96,11 +99,11 @@ def write_report(run: Run) -> Path:
             leans=LEANS,
             within_label=within_label,
             which_ranks=rare_labels.which_ranks(record),
-            column=RANKINGS[rank_by].replace("_", " "),
+            column=column.replace("_", " "),
             num_classes=num_classes,
             colors=figures.class_colors(num_classes),
-            **contact_sheets.sheets(ranked, most, least, RANKINGS[rank_by]),
-            histogram=_histogram(values, classes, record.get("class_edges") or [], num_classes),
+            **contact_sheets.sheets(ranked, most, least, column),
+            histogram=_histogram(ranked[column], classes, edges, num_classes),
             pairs=contact_sheets.pairs(run, ranked),
             points=hover_map.points(
                 ranked, narrow=record.get("map_method") == "umap", rendering=rendering

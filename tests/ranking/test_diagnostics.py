@@ -15,7 +15,7 @@ from test_minority_score import scorer
 
 from mincurate.diffusion.denoiser import Denoiser, linear_alphas_cumprod
 from mincurate.features.embedder import Embedder
-from mincurate.ranking import diagnostics, outliers
+from mincurate.ranking import diagnostics, judging, outliers
 from mincurate.runs import store
 
 SPREAD, SIGMA = 0.2, 0.16
@@ -253,12 +253,14 @@ def test_agreement_of_a_ranking_within_labels_is_that_of_each_label_by_its_size(
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(200, 32)).astype(np.float32)
     vectors[:12] += 2  # a group that differs in every feature, within the first label
-    hashes = pd.Series([f"{i:032x}" for i in range(200)])
-    labels = pd.Series(["a"] * 140 + ["b"] * 60, index=hashes)
-    of_a = outliers.tail_agreement(vectors[:140], np.arange(140))
-    of_b = outliers.tail_agreement(vectors[140:], np.arange(60))
-    result = diagnostics.agreement_in_groups(vectors, hashes, labels)
-    assert of_a > of_b and result == pytest.approx(0.7 * of_a + 0.3 * of_b)
-    few = labels.where(labels == "a", [str(i) for i in range(200)])
-    assert diagnostics.agreement_in_groups(vectors, hashes, few) == pytest.approx(of_a)
-    assert np.isnan(diagnostics.agreement_in_groups(vectors[:40], hashes[:40], labels[:40]))
+    hashes = [f"{i:032x}" for i in range(200)]
+    labels = ["a"] * 140 + ["b"] * 60
+
+    def agreement(names, rows=slice(None)):
+        samples = judging.of_labels(hashes[rows], names[rows])
+        return diagnostics.agreement(vectors[rows], samples)
+
+    few = labels[:140] + [str(i) for i in range(60)]
+    of_a, of_b = agreement(few), agreement([str(i) for i in range(140)] + labels[140:])
+    assert of_a > of_b and agreement(labels) == pytest.approx(0.7 * of_a + 0.3 * of_b)
+    assert np.isnan(agreement(labels, slice(40)))

@@ -153,8 +153,9 @@ def test_vectors_that_join_a_ranking_within_labels_are_compared_with_their_label
     new = pd.DataFrame(draws | {"embedding_rarity": 0.5, "rarity": 0.5, "rarity_class": 1})
     joined = np.concatenate([like(1, 1), vectors[:1], like(1, 1), like(1, 1)])
     joining_labels.rank_by_label(base, new, joined, ["a", "a", "b", None])
-    assert new["rarity"][0] == 1 and new["rarity_class"][0] == 3
+    assert new["rarity"][0] > 0.95 and new["rarity_class"][0] == 3
     assert new["rarity_class_within_label"].tolist()[0] == 3
+    assert new["label_mismatch"][0] > 0.5 > new["label_mismatch"][2]
     # One of the run's own stands no higher than it stood: it is among its own neighbours now.
     assert new["rarity"][1] <= frame["rarity"][0]
     assert new["rarity"][2] < 1

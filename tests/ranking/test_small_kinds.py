@@ -72,7 +72,7 @@ def test_in_a_set_of_several_kinds_those_rank_first_that_are_far_for_their_own_k
     measured = vector_rarity.measure(vectors, rows)
     assert measured.pattern.weights == outliers.OF_SEVERAL
     usual = outliers.rarity(vectors, rows)
-    assert roc_auc_score(rare, measured.outlying) > roc_auc_score(rare, usual) + 0.05
+    assert roc_auc_score(rare, measured.outlying) > roc_auc_score(rare, usual) + 0.04
     one = vector_rarity.measure(planted()[0], np.arange(600))
     assert one.pattern.weights == outliers.WEIGHTS
 
