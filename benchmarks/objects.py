@@ -7,7 +7,7 @@
 Scenes have 448 px and four objects each, photographs of one or two common classes from the folders
 of CLOTHING; in 5 % of them, one object is of another class. Aligned pictures show one board, each
 a little brighter, noisier and moved by a pixel; the others are photographs. In one of twenty, a
-cross of 32 px is hidden. Everything is ranked by the command's defaults with ``--quick``. A table
+cross of 32 px is hidden, or a disc. Everything is ranked by the command's defaults with ``--quick``. A table
 goes to standard output.
 """
 
@@ -140,8 +140,8 @@ def mosaics(clothing: Path, count: int, rng: np.random.Generator) -> list[Image.
     return pictures
 
 
-def of_tiles(clothing: Path, count: int, tile: int) -> None:
-    """A cross hidden in one of twenty pictures, found by the tiles that it lies in."""
+def of_tiles(clothing: Path, count: int, tile: int, shape: str) -> None:
+    """A cross or a disc hidden in one of twenty pictures, found by the tiles that it lies in."""
     for name in ("aligned", "photographs", "mosaics"):
         rng = np.random.default_rng(0)
         if name == "aligned":
@@ -155,8 +155,11 @@ def of_tiles(clothing: Path, count: int, tile: int) -> None:
                 if number % 20 == 7:
                     x, y = (int(n) for n in rng.integers(0, 512 - 32, 2))
                     draw = ImageDraw.Draw(picture)
-                    for bar in ((x + 12, y, x + 20, y + 32), (x, y + 12, x + 32, y + 20)):
-                        draw.rectangle(bar, (200, 160, 40))
+                    if shape == "disc":
+                        draw.ellipse((x, y, x + 32, y + 32), (200, 160, 40))
+                    else:
+                        for bar in ((x + 12, y, x + 20, y + 32), (x, y + 12, x + 32, y + 20)):
+                            draw.rectangle(bar, (200, 160, 40))
                     places[file] = x + 16, y + 16
                 picture.save(Path(folder) / file)
             settings = {"quick": True, "fiftyone": False, "umap": False, "progress": False}
@@ -171,7 +174,7 @@ def of_tiles(clothing: Path, count: int, tile: int) -> None:
         auroc = roc_auc_score(truth, frame["rarity"])
         best = 1 - frame["rarity"][truth]
         print(
-            f"{name}: {len(frame):,} tiles of {tile} px, {sum(truth)} with the cross, AUROC "
+            f"{name}: {len(frame):,} tiles of {tile} px, {sum(truth)} with the {shape}, AUROC "
             f"{auroc:.3f}, in the first {best.min():.1%} to {best.max():.1%}; "
             f"trust: {result.run.record['trust']['words']}"
         )
@@ -202,7 +205,8 @@ def main() -> None:
     parser.add_argument("--tiles", action="store_true")
     given = parser.parse_args()
     if given.clothing and given.tiles:
-        of_tiles(given.clothing, 40, 128)
+        for shape in ("cross", "disc"):
+            of_tiles(given.clothing, 40, 128, shape)
     elif given.clothing:
         of_scenes(given.clothing, given.scenes, given.fit, given.context, given.ranking)
     if given.boxes:

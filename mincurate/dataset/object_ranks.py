@@ -32,6 +32,7 @@ VIEW = "rarest-objects"
 ATTRIBUTES = (
     *("rarity", "rarity_class", "rarity_class_within_label", "rarity_kind", "rare_group", "broken"),
     *("embedding_rarity", "outlying", "small_kind", "neighbor_distance"),
+    *("embedding_rarity_within_label", "label_mismatch"),
     *("minority_score", "minority_score_calibrated", "minority_class"),
     *("content_hash", "duplicate_of", "unscorable_reason", RUN),
 )
