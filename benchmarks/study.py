@@ -172,8 +172,9 @@ def within_labels_of(images: Pool, case: Planted) -> np.ndarray:
     from mincurate.ranking import within_labels
 
     vectors, rarity = images.vectors[case.rows], np.empty(len(case.rows))
-    for label in within_labels.of_each([str(row) for row in case.rows], case.labels):
-        rarity[label.members] = within_labels.measure(vectors, label).rarity
+    read = within_labels.labelling([str(row) for row in case.rows], case.labels)
+    for label, measured in within_labels.measure_all(vectors, read):
+        rarity[label.members] = measured.rarity
     return rarity
 
 

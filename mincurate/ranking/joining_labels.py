@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from mincurate.progress import SILENT, Reporter
 from mincurate.ranking import classes, within_labels
 from mincurate.ranking.reference import Base
-from mincurate.ranking.within_labels import Label
 
 
 def rank_by_label(
@@ -35,13 +34,16 @@ def rank_by_label(
     edges_by_label = base.run.record.get("class_edges_by_label") or {}
     groups = base.frame["label"].astype(object).where(base.frame["label"].notna(), "").to_numpy()
     names = np.array([label or "" for label in labels], dtype=object)
-    known = {} if own == base.column else _by_name(base, groups)
+    read = within_labels.labelling(base.frame["content_hash"], groups)
+    known = {label.name: label for label in read.labels} if own != base.column else {}
     before = "label_mismatch" not in base.frame
     unknown_labels = []
     for label in sorted(set(names.tolist())):
         here, members = names == label, groups == label
         if label in known:
-            found = within_labels.measure_among(base.vectors, known[label], vectors[here], before)
+            found = within_labels.measure_among(
+                base.vectors, read, known[label], vectors[here], before
+            )
             scores[here] = found[0]
             new.loc[here, classes.WITHIN_LABELS] = np.stack(found, axis=1)
         if label and members.any():
@@ -75,8 +77,3 @@ def _add_class_within(
     within = base.frame[name].fillna(-1).to_numpy(np.int64)
     edges = classes.class_edges(ranked[members], within[members], base.num_classes)
     new.loc[here, name] = np.searchsorted(np.asarray(edges, np.float64), scores)
-
-
-def _by_name(base: Base, groups: NDArray[np.object_]) -> dict[str, Label]:
-    hashes = base.frame["content_hash"].to_numpy(object)
-    return {label.name: label for label in within_labels.of_each(hashes, groups)}

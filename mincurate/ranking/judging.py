@@ -1,7 +1,8 @@
 """Images by which a ranking is judged: of all of them, or of every label that is ranked apart."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,20 +57,21 @@ def of_labels(hashes: ArrayLike, labels: ArrayLike) -> Iterator[Sample]:
         hashes: ``(N,)`` content hashes.
         labels: ``(N,)``; empty for none.
     """
-    for label in within_labels.of_each(hashes, labels):
-        size = len(label.members)
+    read = within_labels.labelling(hashes, labels)
+    content = np.asarray(hashes, dtype=str)
+    for label in read.labels:
+        members, size = label.members, len(label.members)
         if size < FEWEST:
             continue
         if size > SAMPLE:
-            content = np.asarray(hashes, dtype=str)[label.members]
-            kept = np.sort(outliers.reference(content, SAMPLE))
-            compared = outliers.reference(content[kept])
-            label = replace(label, members=label.members[kept], reference=compared)
-        rows = np.concatenate([label.members, label.others])
-        ranked = len(label.members)
-        apart = replace(label, members=np.arange(ranked), others=np.arange(ranked, len(rows)))
+            members = members[np.sort(outliers.reference(content[members], SAMPLE))]
+        rows = np.concatenate([members, read.others(label)])
+        among = outliers.reference(content[members])
+        yield Sample(rows, len(members), size, partial(_rank_within, len(members), among))
 
-        def rank(vectors: Vectors, apart: within_labels.Label = apart) -> NDArray[np.float64]:
-            return within_labels.measure(vectors, apart).rarity
 
-        yield Sample(rows, ranked, size, rank)
+def _rank_within(ranked: int, among: NDArray[np.int64], vectors: Vectors) -> NDArray[np.float64]:
+    """Rarity of the first images, of a label, that are compared with the others, which are not."""
+    own, others = vectors[:ranked], vectors[ranked:]
+    other = within_labels.distances(own, others)
+    return within_labels.measure(own, among, other, len(others)).rarity

@@ -92,19 +92,31 @@ def nearest_share(
 
 
 def nearest_few(
-    vectors: Vectors, among: Vectors, rows: NDArray[np.int64] | None, k: int
+    vectors: Vectors,
+    among: Vectors,
+    rows: NDArray[np.int64] | None,
+    k: int,
+    groups: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
 ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.int64]]]:
     """The nearest ``k`` of a set, chunk by chunk: where the chunk lies, distances, their rows.
 
-    Arguments as for `neighborhood`; distances and rows are ``(n, k)`` each, in no order.
+    Other arguments as for `neighborhood`; distances and rows are ``(n, k)`` each, in no order.
+
+    Args:
+        groups: of ``vectors`` and of ``among``, ``(N,)`` and ``(R,)``: those of the same group are
+            infinitely far.
     """
     squares, own_row = squared_lengths(among), np.full(len(vectors), -1)
     if rows is not None:
         own_row[rows] = np.arange(len(among))
 
     def search(part: slice) -> tuple[slice, NDArray[np.float64], NDArray[np.int64]]:
-        return part, *nearest(vectors[part], among, squares, own_row[part], k)
+        left_out = groups[0][part][:, None] == groups[1] if groups else None
+        return part, *nearest(vectors[part], among, squares, own_row[part], k, left_out)
 
+    if len(vectors) <= CHUNK:  # threads would take longer to start than to search
+        yield search(slice(0, len(vectors)))
+        return
     parts = (slice(start, start + CHUNK) for start in range(0, len(vectors), CHUNK))
     with one_core_each(), ThreadPoolExecutor(THREADS) as pool:
         ahead = deque(pool.submit(search, part) for part in islice(parts, THREADS))
@@ -132,6 +144,7 @@ def nearest(
     squares: NDArray[np.float64],
     own: NDArray[np.int64],
     k: int,
+    left_out: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Distances to the ``k`` nearest and their rows, ``(n, k)`` each, in no order.
 
@@ -140,12 +153,15 @@ def nearest(
         among: ``(R, d)``.
         squares: ``(R,)``, squared lengths of ``among``.
         own: ``(n,)``, the row of ``among`` that is the same image and is left out; -1 for none.
+        left_out: ``(n, R)``, which are left out besides.
     """
     product = part @ among.T
     product *= 2
     squared = squared_lengths(part)[:, None] + squares
     squared -= product
     squared[own >= 0, own[own >= 0]] = np.inf
+    if left_out is not None:
+        squared[left_out] = np.inf
     # A copy: a view of the nearest would keep the order of all of them in memory.
     index = np.argpartition(squared, k - 1, axis=1)[:, :k].copy()
     return np.sqrt(np.maximum(np.take_along_axis(squared, index, axis=1), 0)), index

@@ -49,8 +49,8 @@ def rank_vectors_within_labels(
     hashes, labels = np.empty((2, len(vectors)), dtype=object)
     hashes[rows], labels[rows] = first["content_hash"], first["label"].fillna("")
     columns = np.full((len(ordinal.WITHIN_LABELS), len(vectors)), np.nan)
-    for label in within_labels.of_each(hashes, labels):
-        measured = within_labels.measure(vectors, label)
+    read = within_labels.labelling(hashes, labels)
+    for label, measured in within_labels.measure_all(vectors, read):
         columns[:, label.members] = measured.rarity, measured.evidence[-1]
     for name, values in zip(ordinal.WITHIN_LABELS, columns[:, rows], strict=True):
         by_file = pd.Series(values, first.index).reindex(frame.index)

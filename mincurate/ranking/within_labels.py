@@ -6,7 +6,7 @@ another label is so by a kind that the label hardly has, or is labelled wrongly.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,42 +32,66 @@ of the same label than by chance, 1 at most. Labels of kinds have 0.2 and more, 
 less (567 and 112 labels of clothes, groceries, CIFAR-10 and digits)."""
 
 
+Distances = NDArray[np.float64]
+"""``(N, 2)``: mean distance to the `NEAREST`, and distance to the nearest; infinite for none."""
+
+
 @dataclass(frozen=True, eq=False)
 class Label:
-    """The images of a label, and what they are compared with.
+    """The images of a label.
 
     Attributes:
         name: the label; empty for the images that have none.
+        code: its number among the labels.
         members: ``(M,)``, their rows in a set.
         reference: which of the members they are compared with, at most `outliers.REFERENCE`.
-        others: ``(R,)``, rows of images of other labels, as many at most. None are compared with
-            images that have no label.
     """
 
     name: str
+    code: int
     members: NDArray[np.int64]
     reference: NDArray[np.int64]
-    others: NDArray[np.int64]
 
 
-def of_each(hashes: ArrayLike, labels: ArrayLike) -> Iterator[Label]:
-    """Every label of a set.
+@dataclass(frozen=True, eq=False)
+class Labelling:
+    """The labels of a set.
+
+    Attributes:
+        labels: of each the images.
+        codes: ``(N,)``, the label of each image.
+        sample: rows of the images with which those of other labels are compared, at most
+            `outliers.REFERENCE`: of every label as many, or all that it has.
+    """
+
+    labels: Sequence[Label]
+    codes: NDArray[np.int64]
+    sample: NDArray[np.int64]
+
+    def others(self, label: Label) -> NDArray[np.int64]:
+        """Rows of the `sample` that are of other labels; none for images without a label."""
+        return self.sample[self.codes[self.sample] != label.code] if label.name else self.sample[:0]
+
+
+def labelling(hashes: ArrayLike, labels: ArrayLike) -> Labelling:
+    """Read the labels of a set.
 
     Args:
         hashes: ``(N,)`` content hashes, which decide what is compared with (`outliers.reference`).
-        labels: ``(N,)``; empty for none.
+        labels: ``(N,)`` names; empty for none.
     """
     content = np.asarray(hashes, dtype=str)
-    by_hash = np.argsort(content, kind="stable")
     codes, names = pd.factorize(np.asarray(labels, dtype=object), sort=True)
-    in_order = codes[by_hash]
-    unlabelled = np.flatnonzero(names == "")
-    labelled = ~np.isin(in_order, unlabelled)
-    for code, name in enumerate(names):
-        members = np.flatnonzero(codes == code)
-        others = by_hash[labelled & (in_order != code)] if name else by_hash[:0]
-        reference = outliers.reference(content[members])
-        yield Label(name, members, reference, others[: outliers.REFERENCE])
+    by_label = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
+    of_each = [
+        Label(str(name), code, members, outliers.reference(content[members]))
+        for code, (name, members) in enumerate(zip(names, by_label, strict=True))
+    ]
+    by_hash = np.argsort(content, kind="stable")
+    by_hash = by_hash[np.asarray(names != "")[codes[by_hash]]]
+    turn = pd.Series(codes[by_hash]).groupby(codes[by_hash]).cumcount().to_numpy()
+    sample = by_hash[np.argsort(turn, kind="stable")][: outliers.REFERENCE]
+    return Labelling(of_each, codes, sample)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,18 +113,41 @@ class Measured:
         return mean_rank(*self.evidence, weights=self.weights)
 
 
-def measure(vectors: Vectors, label: Label) -> Measured:
-    """Measure the images of a label.
+def measure_all(vectors: Vectors, labels: Labelling) -> Iterator[tuple[Label, Measured]]:
+    """Measure the images of every label.
 
     Args:
         vectors: ``(N, d)``, of the set.
     """
-    own, others = vectors[label.members], vectors[label.others]
-    among = own[label.reference]
-    share, nearer = mismatch(own, among, others, label.reference)
-    found = *outliers.evidence(own, among, label.reference), share
-    counts = _tells(nearer, len(own), len(among), len(others))
-    return Measured(found, WEIGHTS if counts else WITHOUT_OTHERS)
+    other = np.full((len(vectors), 2), np.inf)
+    named = np.array([bool(label.name) for label in labels.labels])[labels.codes]
+    if named.all():
+        other = _to_others(vectors, labels.codes, vectors[labels.sample], labels)
+    elif named.any():
+        other[named] = _to_others(
+            vectors[named], labels.codes[named], vectors[labels.sample], labels
+        )
+    in_sample = np.bincount(labels.codes[labels.sample], minlength=len(labels.labels))
+    for label in labels.labels:
+        others = len(labels.sample) - in_sample[label.code] if label.name else 0
+        own = vectors[label.members]
+        yield label, measure(own, label.reference, other[label.members], int(others))
+
+
+def measure(own: Vectors, reference: NDArray[np.int64], other: Distances, others: int) -> Measured:
+    """Measure the images of a label.
+
+    Args:
+        own: ``(M, d)``.
+        reference: which of them they are compared with.
+        other: ``(M, 2)``, their `distances` to images of other labels.
+        others: how many these are.
+    """
+    among = own[reference]
+    near = distances(own, among, reference)
+    counts = _tells(float((other[:, 1] < near[:, 1]).mean()), len(own), len(among), others)
+    evidence = *outliers.evidence(own, among, reference), mismatch(near, other)
+    return Measured(evidence, WEIGHTS if counts else WITHOUT_OTHERS)
 
 
 def _tells(nearer: float, images: int, own: int, others: int) -> bool:
@@ -120,7 +167,7 @@ def _tells(nearer: float, images: int, own: int, others: int) -> bool:
 
 
 def measure_among(
-    vectors: Vectors, label: Label, joining: Vectors, before: bool = False
+    vectors: Vectors, labels: Labelling, label: Label, joining: Vectors, before: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The `Measured.rarity` that joining images would have among those of a label, and `mismatch`.
 
@@ -129,50 +176,54 @@ def measure_among(
         joining: ``(J, d)``.
         before: other labels do not count.
     """
-    ranked = measure(vectors, label)
-    among = vectors[label.members[label.reference]]
-    share, _ = mismatch(joining, among, vectors[label.others])
+    own, others = vectors[label.members], vectors[labels.others(label)]
+    among = own[label.reference]
+    ranked = measure(own, label.reference, distances(own, others), len(others))
+    share = mismatch(distances(joining, among), distances(joining, others))
     found = *outliers.evidence(joining, among), share
     weights = WITHOUT_OTHERS if before else ranked.weights
     return mean_rank_among(ranked.evidence, found, weights), share
 
 
-def mismatch(
-    vectors: Vectors,
-    among: Vectors,
-    others: Vectors,
-    rows: NDArray[np.int64] | None = None,
-) -> tuple[NDArray[np.float64], float]:
+def mismatch(own: Distances, other: Distances) -> NDArray[np.float64]:
     """How much nearer other labels are than the own one, ``(N,)`` in [0, 1]; higher is nearer.
 
     The mean distance to the `NEAREST` images of the own label, as a share of that and the same of
-    others: 0.5 where both are as near.
+    others: 0.5 where both are as near. NaN for all where one has no image of either to compare
+    with.
+    """
+    mean, of_others = own[:, 0], other[:, 0]
+    if not (np.isfinite(mean).all() and np.isfinite(of_others).all()):
+        return np.full(len(mean), np.nan)
+    both = mean + of_others
+    return np.divide(mean, both, out=np.full(len(mean), 0.5), where=both > 0)
+
+
+def distances(
+    vectors: Vectors,
+    among: Vectors,
+    rows: NDArray[np.int64] | None = None,
+    groups: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+) -> Distances:
+    """Distances of images ``(N, d)`` to the nearest of others ``(R, d)``.
 
     Args:
-        vectors: ``(N, d)``, of images of a label.
-        among: ``(R, d)``, images of it.
-        others: ``(S, d)``, images of other labels.
         rows: as for `outliers.neighborhood`.
-
-    Returns:
-        NaN if there are no others, or fewer than two of the own; and the share of the images to
-        which one of the others is nearest of all.
+        groups: as for `outliers.nearest_few`.
     """
-    if len(others) == 0 or len(among) < 2:
-        return np.full(len(vectors), np.nan), 1.0
-    own, nearest_own = _nearest(vectors, among, rows)
-    other, nearest_other = _nearest(vectors, others, None)
-    both = own + other
-    share = np.divide(own, both, out=np.full(len(own), 0.5), where=both > 0)
-    return share, float((nearest_other < nearest_own).mean())
-
-
-def _nearest(
-    vectors: Vectors, among: Vectors, rows: NDArray[np.int64] | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean distance to the nearest few, and the distance to the nearest, ``(N,)`` each."""
-    mean, nearest = np.empty((2, len(vectors)))
+    found = np.full((len(vectors), 2), np.inf)
     few = min(NEAREST, len(among) - (rows is not None))
-    for part, distances, _ in outliers.nearest_few(vectors, among, rows, few):
-        mean[part], nearest[part] = distances.mean(1), distances.min(1)
-    return mean, nearest
+    if few < 1:
+        return found
+    for part, far, _ in outliers.nearest_few(vectors, among, rows, few, groups):
+        count = np.isfinite(far).sum(1)
+        total = np.where(np.isfinite(far), far, 0.0).sum(1)
+        found[part, 0] = np.divide(total, count, out=np.full(len(far), np.inf), where=count > 0)
+        found[part, 1] = far.min(1)
+    return found
+
+
+def _to_others(
+    vectors: Vectors, codes: NDArray[np.int64], sample: Vectors, labels: Labelling
+) -> Distances:
+    return distances(vectors, sample, groups=(codes, labels.codes[labels.sample]))

@@ -21,8 +21,8 @@ def hashes(count):
 def by_label(vectors, labels):
     """Rarity within the label and mismatch, of every image."""
     columns = np.full((2, len(vectors)), np.nan)
-    for label in within_labels.of_each(hashes(len(vectors)), labels):
-        measured = within_labels.measure(vectors, label)
+    read = within_labels.labelling(hashes(len(vectors)), labels)
+    for label, measured in within_labels.measure_all(vectors, read):
         columns[:, label.members] = measured.rarity, measured.evidence[-1]
     return columns
 
@@ -63,8 +63,8 @@ def test_labels_that_say_nothing_about_what_images_look_like_do_not_count():
     halves = np.where(np.random.default_rng(0).random(300) < 0.5, "a", "b").astype(object)
 
     def weights(names):
-        labels = within_labels.of_each(hashes(300), names)
-        return {within_labels.measure(vectors, label).weights for label in labels}
+        read = within_labels.labelling(hashes(300), names)
+        return {measured.weights for _, measured in within_labels.measure_all(vectors, read)}
 
     assert weights(of.astype(str)) == {within_labels.WEIGHTS}
     assert weights(halves) == {within_labels.WITHOUT_OTHERS}
@@ -91,11 +91,12 @@ def test_mismatch_is_a_share_whatever_the_scale_and_the_number_of_images(few, ot
 def test_joining_images_rank_as_those_of_the_label_do_and_as_the_run_counts():
     vectors, of = kinds([200, 150])
     names = np.array(["a", "b"], object)[of]
-    label = next(within_labels.of_each(hashes(350), names))
+    read = within_labels.labelling(hashes(350), names)
+    label = read.labels[0]
     joining = np.stack([vectors[0] + 0.001, vectors[300], vectors[0] + 9])
-    ranks, mismatch = within_labels.measure_among(vectors, label, joining)
+    ranks, mismatch = within_labels.measure_among(vectors, read, label, joining)
     assert mismatch[1] > 0.5 > mismatch[0] and ranks[0] < 0.9 < ranks[1:].min()
-    before, _ = within_labels.measure_among(vectors, label, joining, before=True)
+    before, _ = within_labels.measure_among(vectors, read, label, joining, before=True)
     own = vectors[label.members]
     among = own[label.reference]
     of_old_runs = classes.mean_rank_among(
@@ -118,3 +119,12 @@ def test_a_sample_of_a_label_ranks_its_images_as_the_label_does(monkeypatch):
             ranks = sample.rank(vectors[sample.rows])
             alike = np.corrcoef(ranks, rarity[sample.rows[: sample.ranked]])[0, 1]
             assert alike > 0.95 if sample.ranked < sample.size else alike == pytest.approx(1)
+
+
+def test_every_label_is_compared_with_all_others_however_large_it_is():
+    labels = ["a"] * 6000 + ["b"] * 10 + ["c"] * 300 + [""] * 500
+    read = within_labels.labelling(hashes(6810), labels)
+    of = {label.name: np.array(labels)[read.others(label)] for label in read.labels}
+    assert len(read.sample) == outliers.REFERENCE
+    assert (of["a"] == "b").sum() == 10 and (of["a"] == "c").sum() == 300 and len(of["a"]) == 310
+    assert len(of["b"]) == outliers.REFERENCE - 10 and len(of[""]) == 0
