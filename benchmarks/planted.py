@@ -414,7 +414,7 @@ def mislabel(images: Pool, seed: int, hidden: bool) -> Planted:
     without = names[: len(names) // 3] if hidden else []
     rows, labels, rarely = [], [], []
     for name in names[len(without) :]:
-        size = min(OF_A_LABEL, len(drawn[name]) - TAKEN)
+        size = min(OF_A_LABEL, int(counts[name]) - TAKEN)
         wrong = max(2, round(size * MISLABELLED))
         others = without or [c for c in names if c != name]
         rows += drawn[name][: size - wrong]

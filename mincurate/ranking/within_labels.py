@@ -1,8 +1,8 @@
 """Rarity among the images of one label: what stands out of it, or lies nearer to other labels.
 
 What is far from all images of its label may be a rare one of it. What lies nearer to those of
-another label is so by a kind that the label hardly has, or is labelled wrongly. Chosen on
-`benchmarks/study.py --cases mislabelled`.
+another label is so by a kind that the label hardly has, or is labelled wrongly. Chosen on the sets
+with wrong labels of `benchmarks/study.py`.
 """
 
 import math
@@ -30,8 +30,6 @@ TELLING = 0.15
 """Lowest kappa of a label that its images resemble: how much oftener the nearest of all images is
 of the same label than by chance, 1 at most. Labels of kinds have 0.2 and more, random ones 0.1 and
 less (567 and 112 labels of clothes, groceries, CIFAR-10 and digits)."""
-
-
 Distances = NDArray[np.float64]
 """``(N, 2)``: mean distance to the `NEAREST`, and distance to the nearest; infinite for none."""
 
@@ -82,11 +80,12 @@ def labelling(hashes: ArrayLike, labels: ArrayLike) -> Labelling:
     """
     content = np.asarray(hashes, dtype=str)
     codes, names = pd.factorize(np.asarray(labels, dtype=object), sort=True)
-    by_label = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
-    of_each = [
-        Label(str(name), code, members, outliers.reference(content[members]))
-        for code, (name, members) in enumerate(zip(names, by_label, strict=True))
-    ]
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(names)))
+    of_each = []
+    for code, name in enumerate(names):
+        members = order[ends[code - 1] if code else 0 : ends[code]]
+        of_each.append(Label(str(name), code, members, outliers.reference(content[members])))
     by_hash = np.argsort(content, kind="stable")
     by_hash = by_hash[np.asarray(names != "")[codes[by_hash]]]
     turn = pd.Series(codes[by_hash]).groupby(codes[by_hash]).cumcount().to_numpy()
@@ -119,19 +118,15 @@ def measure_all(vectors: Vectors, labels: Labelling) -> Iterator[tuple[Label, Me
     Args:
         vectors: ``(N, d)``, of the set.
     """
-    other = np.full((len(vectors), 2), np.inf)
-    named = np.array([bool(label.name) for label in labels.labels])[labels.codes]
-    if named.all():
-        other = _to_others(vectors, labels.codes, vectors[labels.sample], labels)
-    elif named.any():
-        other[named] = _to_others(
-            vectors[named], labels.codes[named], vectors[labels.sample], labels
-        )
+    groups = labels.codes, labels.codes[labels.sample]
+    other = distances(vectors, vectors[labels.sample], groups=groups)
     in_sample = np.bincount(labels.codes[labels.sample], minlength=len(labels.labels))
     for label in labels.labels:
-        others = len(labels.sample) - in_sample[label.code] if label.name else 0
-        own = vectors[label.members]
-        yield label, measure(own, label.reference, other[label.members], int(others))
+        own, of_label = vectors[label.members], other[label.members]
+        others = len(labels.sample) - int(in_sample[label.code])
+        if not label.name:
+            of_label, others = np.full_like(of_label, np.inf), 0
+        yield label, measure(own, label.reference, of_label, others)
 
 
 def measure(own: Vectors, reference: NDArray[np.int64], other: Distances, others: int) -> Measured:
@@ -221,9 +216,3 @@ def distances(
         found[part, 0] = np.divide(total, count, out=np.full(len(far), np.inf), where=count > 0)
         found[part, 1] = far.min(1)
     return found
-
-
-def _to_others(
-    vectors: Vectors, codes: NDArray[np.int64], sample: Vectors, labels: Labelling
-) -> Distances:
-    return distances(vectors, sample, groups=(codes, labels.codes[labels.sample]))

@@ -62,18 +62,31 @@ def test_the_tail_of_a_long_tail_is_its_rarest_classes_and_no_more_than_is_said(
     assert planted.long_tail(POOL, seed, 100).rows.tolist() == case.rows.tolist()
 
 
-@given(SEED)
-def test_of_every_label_the_same_share_is_of_another_class_and_no_image_is_there_twice(seed):
-    case = planted.mislabel(POOL, seed)
-    assert len(set(case.rows)) == len(case.rows) == 6 * 60
-    assert ((POOL.labels[case.rows] != case.labels) == case.rare).all()
+def mislabelled(seed, hidden=False):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planted, "FREQUENT", 60)
+        return planted.mislabel(POOL, seed, hidden)
+
+
+@given(SEED, st.booleans())
+def test_of_every_label_the_same_share_is_of_another_class_and_no_image_is_there_twice(
+    seed, hidden
+):
+    case, size = mislabelled(seed, hidden), 60 - planted.TAKEN
+    labels = 4 if hidden else 6
+    assert len(set(case.rows)) == len(case.rows) == labels * size
+    real = POOL.labels[case.rows]
+    assert ((real != case.labels) == case.rare).all()
+    assert (hidden and not np.isin(real[case.rare], case.labels).any()) or (
+        not hidden and np.isin(real[case.rare], case.labels).all()
+    )
     parts = list(case.by_label())
-    assert [part.name.split(",")[0] for _, part in parts] == list(CLASSES)
+    assert [part.name.split(",")[0] for _, part in parts] == sorted(set(case.labels))
     for own, part in parts:
-        assert len(part.rows) == own.sum() == 60
-        assert part.rare.sum() == round(60 * planted.MISLABELLED) > 0
-    assert planted.mislabel(POOL, seed).rows.tolist() == case.rows.tolist()
-    assert planted.mislabel(POOL, seed + 1).rows.tolist() != case.rows.tolist()
+        assert len(part.rows) == own.sum() == size
+        assert part.rare.sum() == max(2, round(size * planted.MISLABELLED))
+    assert mislabelled(seed, hidden).rows.tolist() == case.rows.tolist()
+    assert mislabelled(seed + 1, hidden).rows.tolist() != case.rows.tolist()
 
 
 def test_a_case_without_labels_is_one_part():
@@ -86,8 +99,10 @@ def test_all_is_what_is_reported_and_spoiled_and_mislabelled(monkeypatch):
     monkeypatch.setattr(planted, "REPORTED", [(("cat",), "frog"), (("airplane",), "bird")])
     monkeypatch.setattr(planted, "SEVERAL", [])
     monkeypatch.setattr(planted, "SPOILED", ["blurred"])
+    monkeypatch.setattr(planted, "FREQUENT", 60)
+    groups = ["one common class", "natural long tail", "blurred"]
+    groups += ["wrong labels", "kinds without a label"]
     every = list(planted.cases(POOL, "all", 50, 1))
-    groups = ["one common class", "natural long tail", "blurred", "mislabelled"]
     assert list(dict.fromkeys(case.group for case in every)) == groups
     assert len({case.name for case in every}) == len(every)
     assert {c.name.split(",")[0] for c in every if c.overlaps} == {"bird in airplane"}
@@ -159,14 +174,14 @@ def test_means_are_told_again_without_the_pairs_that_overlap():
 
 
 def test_rivals_see_one_label_at_a_time():
-    case = planted.mislabel(POOL, 0)
+    case = mislabelled(0)
     seen = []
 
     def way(rows):
         seen.append(set(rows.tolist()))
         return rows.astype(float)
 
-    assert study.within_labels(way, case)(case.rows).tolist() == case.rows.tolist()
+    assert study.label_by_label(way, case)(case.rows).tolist() == case.rows.tolist()
     labels = [set(case.rows[case.labels == c].tolist()) for c in CLASSES]
     assert seen == labels
 

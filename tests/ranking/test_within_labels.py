@@ -128,3 +128,4 @@ def test_every_label_is_compared_with_all_others_however_large_it_is():
     assert len(read.sample) == outliers.REFERENCE
     assert (of["a"] == "b").sum() == 10 and (of["a"] == "c").sum() == 300 and len(of["a"]) == 310
     assert len(of["b"]) == outliers.REFERENCE - 10 and len(of[""]) == 0
+    assert within_labels.labelling([], []).labels == []
