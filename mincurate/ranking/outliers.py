@@ -71,17 +71,30 @@ def neighborhood(
     crowd_distance, factor = np.full((2, len(vectors)), np.nan)
     if len(among) < 2:
         return crowd_distance, factor
-    itself = np.arange(len(among))
-    # Twice, because the distances of all reference images would take more memory than all else.
-    reach, density = np.empty((2, len(among)))
-    for own, distances, _ in nearest_share(among, among, itself):
-        reach[own] = distances.max(1)
-    for own, distances, index in nearest_share(among, among, itself):
-        density[own] = _density(distances, reach[index])
-    for part, distances, index in nearest_share(vectors, among, rows):
-        crowd_distance[part] = distances.mean(1)
-        factor[part] = density[index].mean(1) / _density(distances, reach[index])
+    far, near = _crowds(among)
+    reach = far.max(1)
+    density = _density(far, reach[near])
+    further = np.arange(len(vectors))
+    if rows is not None:
+        crowd_distance[rows], factor[rows] = far.mean(1), density[near].mean(1) / density
+        further = np.delete(further, rows)
+    del far, near
+    for block in np.split(further, range(REFERENCE, len(further), REFERENCE)):
+        for part, distances, index in nearest_share(vectors[block], among, None):
+            own = block[part]
+            crowd_distance[own] = distances.mean(1)
+            factor[own] = density[index].mean(1) / _density(distances, reach[index])
     return crowd_distance, factor
+
+
+def _crowds(among: Vectors) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Distances of the reference images to the nearest tenth of the others, and their rows,
+    ``(R, k)`` each: 20 MB for 4,096 images."""
+    k = max(1, round(CROWD * (len(among) - 1)))
+    far, near = np.empty((len(among), k)), np.empty((len(among), k), np.int32)
+    for own, distances, index in nearest_few(among, among, np.arange(len(among)), k):
+        far[own], near[own] = distances, index
+    return far, near
 
 
 def nearest_share(
