@@ -11,9 +11,9 @@ OF_A_LABEL = 10
 """Fewest images of a label that is looked for among the rare ones."""
 FEWEST = 20
 """Fewest images of rare labels by which a ranking is chosen."""
-CLEARLY = 0.5
+CLEARLY = 0.7
 """By how much the AUROC of one ranking is above the other's when labels decide, times the square
-root of the number of rare images: 1.7 standard errors of an AUROC of 0.5."""
+root of the number of rare images: 1.7 standard errors of the difference of two AUROCs of 0.5."""
 
 
 def rare(labels: pd.Series) -> pd.Series:
