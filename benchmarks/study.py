@@ -154,7 +154,8 @@ def rankings(images: Pool, case: Planted, options: argparse.Namespace):
     if case.labels is not None:
         among_all = scorers[DEFAULT]
         scorers = {name: label_by_label(way, case) for name, way in scorers.items()}
-        scorers[DEFAULT] = lambda rows: within_labels_of(images, case)
+        scorers[DEFAULT] = lambda rows: within_labels_of(images, case)[0]
+        scorers["label_mismatch alone"] = lambda rows: within_labels_of(images, case)[1]
         scorers[f"{DEFAULT}, of all labels"] = among_all
         scorers["classifier"] = lambda rows: unlikely(images.vectors[rows], case.labels)
     for name, way in scorers.items():
@@ -168,14 +169,14 @@ def rankings(images: Pool, case: Planted, options: argparse.Namespace):
 
 
 def within_labels_of(images: Pool, case: Planted) -> np.ndarray:
-    """The default within labels, as ``--within-label`` ranks."""
+    """The default within labels, as ``--within-label`` ranks, and ``label_mismatch``."""
     from mincurate.ranking import within_labels
 
-    vectors, rarity = images.vectors[case.rows], np.empty(len(case.rows))
+    vectors, found = images.vectors[case.rows], np.empty((2, len(case.rows)))
     read = within_labels.labelling([str(row) for row in case.rows], case.labels)
     for label, measured in within_labels.measure_all(vectors, read):
-        rarity[label.members] = measured.rarity
-    return rarity
+        found[:, label.members] = measured.rarity, measured.evidence[-1]
+    return found
 
 
 def unlikely(vectors, labels) -> np.ndarray:

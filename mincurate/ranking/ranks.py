@@ -46,7 +46,7 @@ def rank_vectors_within_labels(
     """
     first = frame[(frame["status"] == "ok") & frame["duplicate_of"].isna()]
     rows = position[first["content_hash"]].to_numpy(np.int64)
-    hashes, labels = np.empty((2, len(vectors)), dtype=object)
+    hashes, labels = np.full((2, len(vectors)), "", dtype=object)
     hashes[rows], labels[rows] = first["content_hash"], first["label"].fillna("")
     columns = np.full((len(ordinal.WITHIN_LABELS), len(vectors)), np.nan)
     read = within_labels.labelling(hashes, labels)
