@@ -256,7 +256,8 @@ def test_a_field_of_one_object_per_sample_has_ranks_and_a_view_of_its_samples(
         box = [8 / 96, (56 if number == 7 else 8) / 96, 32 / 96, 32 / 96]  # the blue one in 7
         sample = fo.Sample(filepath=str(scenes / f"{number:02d}.png"))
         if number != 3:
-            sample["one"] = fo.Detection(label="square", bounding_box=box)
+            label = ("square", "box")[number % 2]
+            sample["one"] = fo.Detection(label=label, bounding_box=box)
         dataset.add_sample(sample)
     before = document(dataset)
     how = {"objects": "one", "quick": True, "embedding": network, "output": tmp_path / "run"}
@@ -266,6 +267,9 @@ def test_a_field_of_one_object_per_sample_has_ranks_and_a_view_of_its_samples(
     assert len(result.frame) == len(samples) == SCENES - 1
     items = dict(zip(samples.values("one.id"), samples.values("one.rarity"), strict=True))
     assert items == pytest.approx(dict(result.frame[["object_id", "rarity"]].to_numpy()))
+    near = dict(zip(samples.values("one.id"), samples.values("one.label_mismatch"), strict=True))
+    assert near == pytest.approx(dict(result.frame[["object_id", "label_mismatch"]].to_numpy()))
+    assert all(0 < value < 1 for value in near.values())
     blue = dataset.skip(7).first()
     assert blue.one["rarity"] == 1 == blue.rarest_object
     assert dataset.load_saved_view("rarest-objects").first().id == blue.id

@@ -9,6 +9,7 @@ from mincurate.ranking.classes import (
     ordinal_classes,
     percentile,
     percentile_within,
+    ranking_column,
 )
 
 distinct = st.lists(st.floats(-1e6, 1e6, allow_nan=False), min_size=1, max_size=200, unique=True)
@@ -82,6 +83,14 @@ def test_ranks_within_labels_are_the_ranks_of_each_label_alone(scores, data):
         alone = [scores[i] for i in members]
         np.testing.assert_array_equal(rarity[members], percentile(alone))
         assert classes[members].tolist() == ordinal_classes(alone, 3).tolist()
+
+
+def test_the_column_that_ranks_is_the_one_within_labels_where_there_is_one():
+    within = "embedding_rarity_within_label"
+    assert ranking_column("embedding", True, [within]) == within
+    assert ranking_column("embedding", True, []) == "embedding_rarity"
+    assert ranking_column("embedding", False, [within]) == "embedding_rarity"
+    assert ranking_column("neighbors", True, [within]) == "neighbor_distance"
 
 
 def test_a_rank_within_labels_takes_a_label():
