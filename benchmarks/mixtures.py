@@ -11,14 +11,12 @@ what it would most probably have on that study's.
 """
 
 import argparse
-from concurrent.futures import ProcessPoolExecutor
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from planted import Pool, pool
 from sklearn.metrics import average_precision_score, roc_auc_score
-from sklearn.neighbors import NearestNeighbors
 from study import PHOTOGRAPHS
 
 COMMON = ("T-Shirt", "Longsleeve", "Pants", "Shirt")
@@ -47,16 +45,15 @@ def drawn(images: Pool, common, rare: str, share: float, seed: int, size: int):
 
 def found(vectors, rare) -> dict[str, tuple[float, float]]:
     """AUROC and average precision by every ranking."""
-    from mincurate.ranking import classes, outliers, vector_rarity
+    from mincurate.ranking import classes, neighbors, outliers, vector_rarity
 
     rows = np.arange(len(vectors))
     measured = vector_rarity.measure(vectors, rows)
-    far, _ = NearestNeighbors(n_neighbors=51).fit(vectors).kneighbors(vectors)
     scores = {
         DEFAULT: measured.rarity,
         "weights 2, 2, 1": classes.mean_rank(*measured.evidence, weights=outliers.WEIGHTS),
-        "50": far[:, 1:].mean(1),
-        "5": far[:, 1:6].mean(1),
+        "50": neighbors.neighbor_distance(vectors, 50),
+        "5": neighbors.neighbor_distance(vectors, 5),
     }
     return {
         n: (roc_auc_score(rare, s), average_precision_score(rare, s)) for n, s in scores.items()
@@ -92,16 +89,13 @@ def main() -> None:
     parser.add_argument("--photographs", type=Path, default=PHOTOGRAPHS, help="class folders")
     parser.add_argument("--like-design", action="store_true")
     parser.add_argument("--cache", type=Path, help="keep the vectors of the images in this file")
-    parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
     images = pool(options.photographs, "efficientnet-lite0", 2000, options.cache, side=224)
     mixtures = list(combinations(LARGEST, 4)) if options.like_design else [COMMON]
     size = 1400 if options.like_design else 1000
     labels = [str(label) for label in np.unique(images.labels) if "/" not in label]
     jobs = [(images, c, label, size) for c in mixtures for label in labels if label not in c]
-    with ProcessPoolExecutor(options.processes) as workers:
-        results = list(workers.map(mean_over, jobs, chunksize=8))
-    kept = [(job, m) for job, m in zip(jobs, results, strict=True) if m is not None]
+    kept = [(job, m) for job in jobs if (m := mean_over(job)) is not None]
     means = np.array([m for _, m in kept])
     if options.like_design:
         draws = like_design(means)

@@ -8,8 +8,7 @@ Scenes have 448 px and four objects each, photographs of one or two common class
 of CLOTHING; in 5 % of them, one object is of another class. Aligned pictures show one board, each
 a little brighter, noisier and moved by a pixel; the others are photographs. In one of twenty, a
 cross of 32 px is hidden, or a disc. Everything is ranked by the command's defaults with
-``--quick``. A table
-goes to standard output.
+``--quick``. A table goes to standard output.
 """
 
 import argparse

@@ -599,7 +599,7 @@ def main() -> None:
         }
         options.json.write_text(json.dumps(result, indent=1))
     if not rows:
-        parser.error(f"no images: {options.photographs} is not there")
+        parser.error(f"nothing to measure; is {options.photographs} there?")
     show(lines)
     tell_trust(rows)
     draw(lines, options.figure)

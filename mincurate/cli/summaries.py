@@ -60,8 +60,7 @@ def scored(result: "Result", reporter: Terminal) -> None:
     from mincurate.runs.command import quoted
 
     record = result.run.record
-    within_label = bool(record["settings"]["within_label"])
-    ranked_by = ranking_column(record["rank_by"], within_label, result.frame.columns)
+    ranked_by = ranking_column(record, result.frame.columns)
     scores = [ranked_by]
     if ranked_by != "minority_score" and result.frame["minority_score"].notna().any():
         scores.append("minority_score")

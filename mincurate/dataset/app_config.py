@@ -222,9 +222,7 @@ def configure(fo: Any, dataset: Any, record: dict[str, Any]) -> None:
     """Score and class on the tiles, classes coloured from common to rare, and a workspace."""
     config = dataset.app_config
     group_fields(fo, dataset)
-    within_label = bool((record.get("settings") or {}).get("within_label"))
-    fields = dataset.get_field_schema()
-    ranked_by = ordinal.ranking_column(record.get("rank_by", "minority"), within_label, fields)
+    ranked_by = ordinal.ranking_column(record, dataset.get_field_schema())
     source = record.get("source") or {}
     objects = str(source["objects"]) if "objects" in source else None
     if objects and (source.get("tiles") or source.get("dataset_id") != str(dataset._doc.id)):

@@ -43,10 +43,8 @@ class Result:
 
     def rarest(self, n: int = 10) -> "pd.DataFrame":
         """The rows of ``frame`` of the ``n`` rarest images, the rarest first."""
-        record, frame = self.run.record, self.frame
-        within_label = bool(record["settings"].get("within_label"))
-        column = ranking_column(record["rank_by"], within_label, frame.columns)
-        return rarest_first(frame, column).head(n)
+        frame = self.frame
+        return rarest_first(frame, ranking_column(self.run.record, frame.columns)).head(n)
 
     @property
     def frame(self) -> "pd.DataFrame":

@@ -1,6 +1,6 @@
 """Scores become ordinal classes: 0 is the commonest, ``num_classes - 1`` the rarest."""
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,10 +34,16 @@ def within_column(column: str, columns: Container[str]) -> str:
     return within if within in columns else column
 
 
-def ranking_column(rank_by: str, within_label: bool, columns: Container[str]) -> str:
-    """The column that images are ranked by: within labels `within_column`, else of `RANKINGS`."""
-    column = RANKINGS[rank_by]
-    return within_column(column, columns) if within_label else column
+def ranking_column(record: Mapping[str, Any], columns: Container[str]) -> str:
+    """The column that a run ranks by: within labels `within_column`, else one of `RANKINGS`.
+
+    Args:
+        record: of the run.
+        columns: of its table.
+    """
+    settings = record.get("settings") or {}
+    column = RANKINGS[record.get("rank_by") or settings.get("rank_by") or "minority"]
+    return within_column(column, columns) if settings.get("within_label") else column
 
 
 def percentile(scores: ArrayLike) -> NDArray[np.float64]:

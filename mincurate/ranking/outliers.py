@@ -90,7 +90,7 @@ def neighborhood(
 def _crowds(among: Vectors) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     """Distances of the reference images to the nearest tenth of the others, and their rows,
     ``(R, k)`` each: 20 MB for 4,096 images."""
-    k = max(1, round(CROWD * (len(among) - 1)))
+    k = _share(among, CROWD)
     far, near = np.empty((len(among), k)), np.empty((len(among), k), np.int32)
     for own, distances, index in nearest_few(among, among, np.arange(len(among)), k):
         far[own], near[own] = distances, index
@@ -101,7 +101,12 @@ def nearest_share(
     vectors: Vectors, among: Vectors, rows: NDArray[np.int64] | None, share: float = CROWD
 ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.int64]]]:
     """The nearest ``share`` of a set; the rest as for `nearest_few`."""
-    return nearest_few(vectors, among, rows, max(1, round(share * (len(among) - 1))))
+    return nearest_few(vectors, among, rows, _share(among, share))
+
+
+def _share(among: Vectors, share: float) -> int:
+    """How many images a share of all but one of them is."""
+    return max(1, round(share * (len(among) - 1)))
 
 
 def nearest_few(

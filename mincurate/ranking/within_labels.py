@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from mincurate.ranking import outliers
-from mincurate.ranking.classes import mean_rank, mean_rank_among
+from mincurate.ranking.classes import mean_rank, mean_rank_among, members_by_label
 from mincurate.ranking.outliers import Evidence, Vectors
 
 NEAREST = 5
@@ -79,15 +79,12 @@ def labelling(hashes: ArrayLike, labels: ArrayLike) -> Labelling:
         labels: ``(N,)`` names; empty for none.
     """
     content = np.asarray(hashes, dtype=str)
-    codes, names = pd.factorize(np.asarray(labels, dtype=object), sort=True)
-    order = np.argsort(codes, kind="stable")
-    ends = np.cumsum(np.bincount(codes, minlength=len(names)))
-    of_each = []
-    for code, name in enumerate(names):
-        members = order[ends[code - 1] if code else 0 : ends[code]]
-        of_each.append(Label(str(name), code, members, outliers.reference(content[members])))
+    codes, of_each = np.empty(len(content), np.int64), []
+    for code, (name, members) in enumerate(members_by_label(labels)):
+        codes[members] = code
+        of_each.append(Label(name, code, members, outliers.reference(content[members])))
     by_hash = np.argsort(content, kind="stable")
-    by_hash = by_hash[np.asarray(names != "")[codes[by_hash]]]
+    by_hash = by_hash[np.array([bool(of.name) for of in of_each], bool)[codes[by_hash]]]
     turn = pd.Series(codes[by_hash]).groupby(codes[by_hash]).cumcount().to_numpy()
     sample = by_hash[np.argsort(turn, kind="stable")][: outliers.REFERENCE]
     return Labelling(of_each, codes, sample)
@@ -120,13 +117,10 @@ def measure_all(vectors: Vectors, labels: Labelling) -> Iterator[tuple[Label, Me
     """
     groups = labels.codes, labels.codes[labels.sample]
     other = distances(vectors, vectors[labels.sample], groups=groups)
-    in_sample = np.bincount(labels.codes[labels.sample], minlength=len(labels.labels))
     for label in labels.labels:
-        own, of_label = vectors[label.members], other[label.members]
-        others = len(labels.sample) - int(in_sample[label.code])
-        if not label.name:
-            of_label, others = np.full_like(of_label, np.inf), 0
-        yield label, measure(own, label.reference, of_label, others)
+        others = len(labels.others(label))
+        of_label = other[label.members] if others else np.full((len(label.members), 2), np.inf)
+        yield label, measure(vectors[label.members], label.reference, of_label, others)
 
 
 def measure(own: Vectors, reference: NDArray[np.int64], other: Distances, others: int) -> Measured:

@@ -60,7 +60,7 @@ def write_report(run: Run) -> Path:
     rank_by = str(record.get("rank_by") or settings.get("rank_by") or "minority")
     num_classes = int(record.get("num_classes") or settings.get("num_classes") or 10)
     within_label = bool(settings.get("within_label")) and bool(frame["label"].notna().any())
-    column = ordinal.ranking_column(rank_by, within_label, frame.columns)
+    column = ordinal.ranking_column(record, frame.columns)
     ranked = ordinal.rarest_first(frame, column)
     rendering = Rendering.of_record(record.get("rendering"))
     first, last = figures.ends(ranked)

@@ -87,10 +87,16 @@ def test_ranks_within_labels_are_the_ranks_of_each_label_alone(scores, data):
 
 def test_the_column_that_ranks_is_the_one_within_labels_where_there_is_one():
     within = "embedding_rarity_within_label"
-    assert ranking_column("embedding", True, [within]) == within
-    assert ranking_column("embedding", True, []) == "embedding_rarity"
-    assert ranking_column("embedding", False, [within]) == "embedding_rarity"
-    assert ranking_column("neighbors", True, [within]) == "neighbor_distance"
+
+    def column(rank_by, within_label, columns):
+        return ranking_column(
+            {"rank_by": rank_by, "settings": {"within_label": within_label}}, columns
+        )
+
+    assert column("embedding", True, [within]) == within
+    assert column("embedding", True, []) == "embedding_rarity"
+    assert column("embedding", False, [within]) == "embedding_rarity"
+    assert column("neighbors", True, [within]) == "neighbor_distance"
 
 
 def test_a_rank_within_labels_takes_a_label():

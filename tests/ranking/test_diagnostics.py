@@ -262,5 +262,7 @@ def test_agreement_of_a_ranking_within_labels_is_that_of_each_label_by_its_size(
 
     few = labels[:140] + [str(i) for i in range(60)]
     of_a, of_b = agreement(few), agreement([str(i) for i in range(140)] + labels[140:])
+    assert of_a == pytest.approx(outliers.tail_agreement(vectors[:140], np.arange(140)))
+    assert of_b == pytest.approx(outliers.tail_agreement(vectors[140:], np.arange(60)))
     assert of_a > of_b and agreement(labels) == pytest.approx(0.7 * of_a + 0.3 * of_b)
     assert np.isnan(agreement(labels, slice(40)))
